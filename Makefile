@@ -1,0 +1,67 @@
+# The way in: every target below creates .venv and installs what it needs first, once.
+# `make help` lists them.  Nothing here is needed to use the `physlm` command itself.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PHYSLM := $(VENV)/bin/physlm
+STAMP  := $(VENV)/.installed
+
+# The tier of the sweep: gpu where torch finds a CUDA device, else demo.  Asked by the recipe's shell, so after the installation.
+TIER ?= $$($(PY) -c 'import torch; print("gpu" if torch.cuda.is_available() else "demo")')
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint types capacity-sweep capacity-figure verify bench list sample clean clean-runs
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP)  ## create .venv and install physlm with its tools (again only when pyproject.toml or constraints.txt change)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	    command -v $(PYTHON) >/dev/null 2>&1 || \
+	        { echo "make: no '$(PYTHON)' here; expected Python 3.11 or newer (name one: make PYTHON=python3.12 ...)" >&2; exit 2; }; \
+	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	        { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1); expected Python 3.11 or newer (name one: make PYTHON=python3.12 ...)" >&2; exit 2; }; \
+	    $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	        { echo "make: $(PYTHON) has no venv or no ensurepip; install them (Debian, Ubuntu: apt install python3-venv) or name another Python: make PYTHON=..." >&2; exit 2; }; \
+	    echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); \
+	fi
+	@echo "installing physlm into $(VENV) (the first time takes some minutes)"
+	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+test: lint types  ## lint, types and tests (ARGS="-k name" passes on to pytest)
+	$(PY) -m pytest $(ARGS)
+
+lint: $(STAMP)  ## ruff
+	$(PY) -m ruff check .
+
+types: $(STAMP)  ## mypy
+	$(PY) -m mypy
+
+capacity-sweep: $(STAMP)  ## bits of knowledge per parameter: train, measure, fit, draw (TIER=smoke|demo|gpu|paper; by itself gpu or demo)
+	@tier=$(TIER) && set -x && $(PHYSLM) run p33_capacity --tier "$$tier"
+
+capacity-figure: $(STAMP)  ## draw the capacity figure again from its saved table
+	$(PHYSLM) figure p33_capacity
+
+verify: $(STAMP)  ## every claim: published, ours, interval, verdict
+	$(PHYSLM) verify
+
+bench: $(STAMP)  ## training speed on this machine
+	$(PHYSLM) bench train
+
+list: $(STAMP)  ## the experiments
+	$(PHYSLM) list
+
+sample: $(STAMP)  ## three synthetic biographies
+	$(PHYSLM) sample bios --n 3
+
+clean:  ## remove caches and build files (keeps .venv, runs/ and results/)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find physlm experiments tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+clean-runs:  ## remove runs/: all trained models and unfinished runs (results/ stays)
+	rm -rf runs

@@ -1,0 +1,5 @@
+"""``python -m physlm`` is ``physlm``."""
+
+from physlm.cli import main
+
+main()

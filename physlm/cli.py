@@ -1,0 +1,71 @@
+"""The command line: claims (list, show, run, figure, verify), data (sample, export), speed (bench).
+
+The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
+training answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import physlm
+from physlm.commands import claims, data
+from physlm.commands.options import command, interrupted
+
+app = typer.Typer(
+    help="physlm: a laboratory for the physics of language models. A claim goes in, a verdict comes out.",
+    epilog="Start with: physlm list, physlm show p33_capacity, physlm run p33_capacity --tier demo",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)
+bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+app.command("list")(claims.list_claims)
+app.command("show")(claims.show)
+app.command("run")(claims.run)
+app.command("figure")(claims.figure)
+app.command("verify")(claims.verify)
+app.command("sample")(data.sample)
+app.command("export")(data.export)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"physlm {physlm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@bench.callback()
+def _bench() -> None:
+    pass
+
+
+@bench.command("train")
+@command
+def bench_train(
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes and few steps: a check, not a number.")] = False,
+) -> None:
+    """Print training speed by model size, beside a plain compiled model where there is one."""
+    from physlm.lab.bench import bench_train as run_bench
+
+    run_bench(quick=quick)
+
+
+def main() -> None:
+    """The console script.  Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    try:
+        app(prog_name="physlm")
+    except KeyboardInterrupt:
+        interrupted()
+        sys.exit(130)

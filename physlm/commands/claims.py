@@ -1,0 +1,237 @@
+"""Commands about claims: list, show, run, figure, verify."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from physlm.commands.options import (
+    ExperimentsOption,
+    NameArgument,
+    ResultsOption,
+    RunsOption,
+    SetOption,
+    choose_device,
+    command,
+    folder,
+    number,
+    text_table,
+)
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.lab.experiment import TIERS, experiment_names, load_experiment
+from physlm.lab.planner import MAX_MEMBERS
+
+if TYPE_CHECKING:
+    from physlm.lab.experiment import Experiment
+    from physlm.lab.results import Finding
+    from physlm.lab.store import Run
+    from physlm.training.config import RunSpec
+
+TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"One of {', '.join(TIERS)}.")]
+MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
+
+
+@command
+def list_claims(experiments: ExperimentsOption = None, results: ResultsOption = None) -> None:
+    """List the claims: part, number of runs in each tier, and what the committed results say."""
+    from physlm.lab.results import committed_claims, committed_verdicts
+    from physlm.laws.verdict import headline
+
+    where, found = folder("experiments", experiments), folder("results", results)
+    committed = committed_claims(found)
+    for name in experiment_names(where):
+        experiment = load_experiment(name, where)
+        verdict = headline(committed_verdicts(name, found)) if name in committed else "not run"
+        counts = ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS)
+        print(f"{name}  (Part {experiment.part})  {verdict}")
+        print(f"    {experiment.claim}")
+        print(f"    runs: {counts}")
+
+
+@command
+def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOption = None,
+         members: MembersOption = MAX_MEMBERS) -> None:
+    """Show a claim: its sentence, source, published values, and the predicted cost of each tier.
+
+    \b
+    Example:
+      physlm show p33_capacity
+    """
+    from physlm.lab import cost
+    from physlm.lab.store import Store
+
+    experiment = load_experiment(name, folder("experiments", experiments))
+    store = Store(folder("runs", runs))
+    print(f"{name}  (Part {experiment.part})\n\nclaim   {experiment.claim}\nsource  {experiment.source}\n")
+    for expectation in experiment.expect:
+        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.source})")
+    for tier in TIERS:
+        specs = experiment.specs(tier)
+        finished = sum(store.run(spec).finished() for spec in specs)
+        lines = cost.describe(cost.cost_of(specs, members))
+        print("\n" + "\n".join(f"{tier if i == 0 else '':7s} {line}" for i, line in enumerate(lines)))
+        if finished:
+            print(f"        {finished} of the {len(specs)} runs are finished in {store.root}")
+    print("\nThe times assume the speeds explained in physlm/lab/cost.py; physlm bench train measures them here.")
+
+
+@command
+def run(
+    name: NameArgument,
+    tier: TierOption = "demo",
+    settings: SetOption = None,
+    runs: RunsOption = None,
+    results: ResultsOption = None,
+    experiments: ExperimentsOption = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU if any.")] = None,
+    members: MembersOption = MAX_MEMBERS,
+    yes: Annotated[bool, typer.Option("--yes", help="Start tier paper without asking.")] = False,
+) -> None:
+    """Run a claim at one tier, from data to verdict. Finished runs are not repeated; a killed one is resumed.
+
+    \b
+    Examples:
+      physlm run p33_capacity --tier demo
+      physlm run p33_capacity --tier demo --set train.exposures=50 --set model.layers=3
+
+    Settings changed with --set apply to every run of the tier; the results of tiers gpu and paper then go to
+    runs/TIER-custom/, so that committed results never come from altered settings.
+    """
+    from physlm.lab.results import find, results_folder, write_finding
+    from physlm.lab.store import Store
+
+    experiment = load_experiment(name, folder("experiments", experiments))
+    specs = experiment.specs(tier, settings or ())
+    store = Store(folder("runs", runs))
+    _announce(experiment, tier, specs, store, members, yes)
+    finished = _sweep(experiment, specs, store, device, members)
+    finding = find(experiment, tier, finished)
+    _print_runs(finding)
+    _print_law(finding)
+    target = results_folder(name, tier, folder("results", results), store.root, altered=bool(settings))
+    redo = " ".join(["physlm run", name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
+    try:
+        figure = write_finding(finding, target, finished, redo)
+    except UserError as error:
+        raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {store.root}, so the same command "
+                        "with another --results will only write") from error
+    print(f"\nresults  {target}\nfigure   {figure}")
+
+
+@command
+def figure(
+    name: NameArgument,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="TIER", help="Default: the largest that ran.")] = None,
+    runs: RunsOption = None,
+    results: ResultsOption = None,
+    experiments: ExperimentsOption = None,
+) -> None:
+    """Draw a claim's figure again, from its measures.csv and law.json alone."""
+    from physlm.lab.results import latest_folder, redraw
+
+    if tier is not None and tier not in TIERS:
+        raise UserError(unknown_key("tier", tier, TIERS))
+    experiment = load_experiment(name, folder("experiments", experiments))
+    print(redraw(experiment, latest_folder(name, tier, folder("results", results), folder("runs", runs))))
+
+
+@command
+def verify(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One claim; all of them by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects instead of a table.")] = False,
+    results: ResultsOption = None,
+    experiments: ExperimentsOption = None,
+) -> None:
+    """Say for every claim what was published, what we found with its 95 % interval, and whether they agree.
+
+    Reads the committed results alone; claims without results are "not run".
+    """
+    rows = _verdicts(name, folder("results", results), folder("experiments", experiments))
+    if as_json:
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    else:
+        print(_verdict_table(rows))
+
+
+def _verdicts(name: str | None, results: Path, experiments: Path) -> list[dict[str, Any]]:
+    from physlm.lab.results import committed_claims, committed_verdicts
+    from physlm.laws.verdict import verdict_rows
+
+    committed = committed_claims(results)
+    known = experiment_names(experiments) if experiments.is_dir() else []
+    names = sorted({*committed, *known})
+    if name is not None and name not in names:
+        raise UserError(unknown_key("claim", name, names))
+    rows: list[dict[str, Any]] = []
+    for claim in names if name is None else [name]:
+        if claim in committed:
+            rows += committed_verdicts(claim, results)
+        else:
+            rows += verdict_rows(claim, None, load_experiment(claim, experiments).expect, None)
+    return rows
+
+
+def _announce(experiment: Experiment, tier: str, specs: list[RunSpec], store: Any, members: int, yes: bool) -> None:
+    """Print what will be trained and what it will cost; ask before tier paper."""
+    from physlm.lab import cost
+
+    todo = [spec for spec in specs if not store.run(spec).finished()]
+    print(f"{experiment.name}, tier {tier}: {experiment.claim}")
+    if len(todo) < len(specs):
+        print(f"{len(specs) - len(todo)} of {len(specs)} runs are finished in {store.root}")
+    if not todo:
+        return
+    print("\n".join(cost.describe(cost.cost_of(todo, members))), flush=True)
+    if tier != "paper" or yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserError("tier paper: give --yes to start it at the cost above")
+    if not typer.confirm("Start?"):
+        raise UserError("tier paper: not started")
+
+
+def _sweep(experiment: Experiment, specs: list[RunSpec], store: Any, device: str | None, members: int) -> list[Run]:
+    from physlm.lab.sweep import sweep
+
+    return sweep(specs, experiment.measures, store, choose_device(device), members=members)
+
+
+def _print_runs(finding: Finding) -> None:
+    """One line a run: the settings in which the runs differ, and what was measured."""
+    table = finding.table
+    quantities = list(finding.experiment.columns or dict.fromkeys(table["quantity"]))
+    settings = [column for column in table.columns
+                if column.startswith(("task.", "train.")) and table[column].nunique(dropna=False) > 1]
+    header = ["label", *settings, "params_used"]
+    rows = []
+    for _, group in table.groupby("run", sort=False):
+        values = dict(zip(group["quantity"], group["value"], strict=True))
+        rows.append([*(_plain(group.iloc[0][column]) for column in header), *(values.get(q) for q in quantities)])
+    print("\n" + text_table([*(name.split(".")[-1] for name in header), *quantities], rows))
+
+
+def _print_law(finding: Finding) -> None:
+    rows = [[q.name, q.value, f"{q.lo:.4g} to {q.hi:.4g}", q.unit, q.n] for q in finding.law.quantities]
+    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows))
+    print("\n" + _verdict_table(finding.verdicts))
+
+
+def _verdict_table(rows: list[dict[str, Any]]) -> str:
+    header = ["claim", "quantity", "published", "ours", "95 % interval", "n", "unit", "tier", "verdict"]
+    return text_table(header, [
+        [row["claim"], row["quantity"], row["published"], row["ours"],
+         None if row["lo"] is None else f"{number(row['lo'])} to {number(row['hi'])}",
+         row["n"], row["unit"], row["tier"], row["verdict"]]
+        for row in rows
+    ])
+
+
+def _plain(value: Any) -> Any:
+    """A numpy number as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,116 @@
+"""A claim about language models, as one object: what to run, what to measure, what to fit, what was published.
+
+An experiment is a file ``experiments/NAME.py`` that exports ``EXPERIMENT = Experiment(name="NAME", ...)``.  The four
+tiers run the same code on different numbers:
+
+    smoke   seconds on a CPU, run by the tests        demo    minutes on two cores, already shows the effect
+    gpu     minutes on one data-centre GPU            paper   the published size; prints its cost and asks first
+
+Free of torch, so that experiments can be listed and shown at once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from physlm.config import content_hash, override, unknown_key
+from physlm.errors import UserError
+from physlm.training.config import RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from physlm.laws.law import Law
+    from physlm.laws.verdict import Expectation
+
+TIERS = ("smoke", "demo", "gpu", "paper")
+COMMITTED_TIERS = ("gpu", "paper")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One claim, from data to verdict.
+
+    Attributes:
+        name: the file's name without ``.py``; starts with its part, for example ``p33_capacity``.
+        claim: one sentence that can be false.
+        source: paper and figure.
+        runs: the run specs of a tier, usually a plain loop.
+        measures: names in ``physlm.measures.MEASURES``, taken on every run.
+        law: from the long results table to the fitted quantities.
+        figure: from the table and the law to a matplotlib ``Figure``.
+        expect: the published values with their tolerances.
+        deviations: how our setting differs from the published one; goes into ``VERDICT.md``.
+        columns: the quantities to show in the table of runs that ``physlm run`` prints; empty shows all.
+    """
+
+    name: str
+    claim: str
+    source: str
+    runs: Callable[[str], Sequence[RunSpec]]
+    measures: tuple[str, ...]
+    law: Callable[[pd.DataFrame], Law]
+    figure: Callable[[pd.DataFrame, Law], Figure]
+    expect: tuple[Expectation, ...]
+    deviations: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    @property
+    def part(self) -> str:
+        """The part of the series that the name starts with: ``p33_...`` is Part 3.3, ``p1_...`` is Part 1."""
+        match = re.match(r"p(\d)(\d?)_", self.name)
+        return ".".join(filter(None, match.groups())) if match else "-"
+
+    def specs(self, tier: str, overrides: Iterable[str] = ()) -> list[RunSpec]:
+        """The different runs of a tier, with ``key=value`` overrides applied to each.
+
+        Raises:
+            UserError: unknown tier or key (the nearest is named), a bad value, or a tier without runs.
+        """
+        if tier not in TIERS:
+            raise UserError(unknown_key("tier", tier, TIERS))
+        overrides = tuple(overrides)
+        specs = {content_hash(spec): spec for spec in (override(spec, overrides) for spec in self.runs(tier))}
+        if not specs:
+            raise UserError(f"{self.name}: tier {tier} has no runs; expected at least one")
+        return list(specs.values())
+
+
+def experiment_names(folder: Path) -> list[str]:
+    """Names of the experiment files in ``folder``, sorted; files that start with ``_`` are helpers."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of experiments; give --experiments DIR")
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+
+
+def load_experiment(name: str, folder: Path) -> Experiment:
+    """The ``EXPERIMENT`` of ``folder/name.py``.
+
+    Raises:
+        UserError: no such file (the nearest is named), a file that cannot be imported, or one without it.
+    """
+    names = experiment_names(folder)
+    if name not in names:
+        raise UserError(unknown_key("experiment", name, names))
+    path = folder / f"{name}.py"
+    module_name = f"physlm_experiment_{name}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their own module up
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
+    experiment = getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment) or experiment.name != name:
+        found = f"one named {experiment.name!r}" if isinstance(experiment, Experiment) else repr(experiment)
+        raise UserError(f"{path}: EXPERIMENT: found {found}, expected an Experiment named {name!r}")
+    return experiment

@@ -1,0 +1,217 @@
+"""From finished runs to a verdict: table, law, figure, and the five files that say what was found.
+
+    runs -> results_table -> experiment.law -> experiment.figure -> measures.csv env.json figure.png VERDICT.md law.json
+
+``results/<claim>/`` holds what the tiers gpu and paper found; the smaller tiers, and runs with altered settings, go to
+``runs/<tier>/<claim>/``, so that a demonstration never replaces a result.  Everything can be redrawn and verified
+from these files alone.  Free of torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from physlm import storage
+from physlm.config import to_dict
+from physlm.errors import UserError
+from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
+from physlm.laws.law import Law
+from physlm.laws.verdict import verdict_markdown, verdict_rows
+from physlm.models.counting import parameter_counts, training_flops
+from physlm.tasks.catalogue import vocabulary_for
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from physlm.lab.store import Run
+
+VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one tier of one experiment came to."""
+
+    experiment: Experiment
+    tier: str
+    table: pd.DataFrame
+    law: Law
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """One row per published value, with the keys ``VERDICT_KEYS``."""
+        return verdict_rows(self.experiment.name, self.law, self.experiment.expect, self.tier)
+
+
+def results_folder(claim: str, tier: str, results: Path, runs: Path, altered: bool = False) -> Path:
+    """``results/<claim>`` for the committed tiers, else ``runs/<tier>/<claim>``; ``<tier>-custom`` with overrides."""
+    if tier in COMMITTED_TIERS:
+        return runs / f"{tier}-custom" / claim if altered else results / claim
+    return runs / tier / claim
+
+
+def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Path:
+    """The folder that holds the claim's law: of ``tier``, or else of the largest tier that was run.
+
+    Raises:
+        UserError: it was not run.
+    """
+    tiers = TIERS[::-1] if tier is None else (tier,)
+    folders = [results_folder(claim, one, results, runs) for one in tiers]
+    for folder in folders:
+        if (folder / "law.json").exists():
+            return folder
+    looked = ", ".join(dict.fromkeys(map(str, folders)))
+    raise UserError(f"{claim}: not run yet (no law.json in {looked}); give physlm run {claim} --tier {tiers[-1]}")
+
+
+def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
+    """The long table of finished runs, one row per (run, quantity).
+
+    Columns: run (folder name), every setting under its dotted name, label, steps, tokens, params_all, params_used,
+    params_nonembedding, training_flops (of the whole training), quantity, value, unit, n, lo, hi.
+    """
+    rows = []
+    for run in runs:
+        taken = run.measures()
+        columns = {"run": run.name, **run_columns(run)}
+        rows += [{**columns, **asdict(row)} for name in measures for row in taken[name]]
+    return pd.DataFrame(rows)
+
+
+def run_columns(run: Run) -> dict[str, Any]:
+    """A run's settings and sizes, as they stand in each of its rows."""
+    spec = run.spec
+    vocabulary = len(vocabulary_for(spec.task))
+    flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens
+    return {**_flat(to_dict(spec)), "label": spec.model.label, "steps": spec.steps, "tokens": spec.tokens,
+            **parameter_counts(spec.model, vocabulary), "training_flops": flops}
+
+
+def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
+    """Fit the law to the finished runs of a tier."""
+    table = results_table(runs, experiment.measures)
+    return Finding(experiment, tier, table, experiment.law(table))
+
+
+def write_finding(finding: Finding, folder: Path, runs: Sequence[Run], redo: str) -> Path:
+    """Write the five files, ``law.json`` last; return the path of the figure.
+
+    Raises:
+        UserError: the folder cannot be written.  The runs themselves are not touched.
+    """
+    experiment, law = finding.experiment, finding.law
+    text = verdict_markdown(experiment.name, experiment.claim, experiment.source, law, experiment.expect,
+                            finding.tier, redo, experiment.deviations)
+    figure = _png(experiment.figure(finding.table, law))
+    storage.write_text(folder / "measures.csv", finding.table.to_csv(index=False, lineterminator="\n"))
+    storage.write_json(folder / "env.json", _environments(runs))
+    storage.write_bytes(folder / "figure.png", figure)
+    storage.write_text(folder / "VERDICT.md", text)
+    storage.write_json(folder / "law.json", {**law.to_dict(), "tier": finding.tier, "verdicts": finding.verdicts})
+    return folder / "figure.png"
+
+
+def read_finding(experiment: Experiment, folder: Path) -> Finding:
+    """The table and the law as they were written.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    data = _law_file(folder)
+    try:
+        law = Law.from_dict({key: value for key, value in data.items() if key not in ("tier", "verdicts")})
+    except UserError as error:
+        raise UserError(f"{folder / 'law.json'}: {error}; {_CURE}") from error
+    return Finding(experiment, data["tier"], _read_table(folder / "measures.csv"), law)
+
+
+def redraw(experiment: Experiment, folder: Path) -> Path:
+    """Draw ``figure.png`` again from ``measures.csv`` and ``law.json``; return its path."""
+    finding = read_finding(experiment, folder)
+    storage.write_bytes(folder / "figure.png", _png(experiment.figure(finding.table, finding.law)))
+    return folder / "figure.png"
+
+
+def committed_claims(results: Path) -> list[str]:
+    """Names of the claims with a ``law.json`` under ``results``."""
+    return sorted(path.parent.name for path in results.glob("*/law.json"))
+
+
+def committed_verdicts(claim: str, results: Path) -> list[dict[str, Any]]:
+    """The verdict rows in ``results/<claim>/law.json``, each with exactly the keys ``VERDICT_KEYS``.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = results / claim / "law.json"
+    rows = _law_file(results / claim)["verdicts"]
+    if not isinstance(rows, list) or any(not isinstance(row, dict) or set(row) != set(VERDICT_KEYS) for row in rows):
+        raise UserError(f"{path}: verdicts: expected rows with the keys {', '.join(VERDICT_KEYS)}; {_CURE}")
+    return [{key: row[key] for key in VERDICT_KEYS} for row in rows]
+
+
+_CURE = "restore it from git, or run the claim again: finished runs are not repeated"
+
+
+def _law_file(folder: Path) -> dict[str, Any]:
+    data = storage.read_json(folder / "law.json", _CURE)
+    needed = ("quantities", "details", "tier", "verdicts")
+    missing = [key for key in needed if not isinstance(data, dict) or key not in data]
+    if missing:
+        raise UserError(f"{folder / 'law.json'}: {missing[0]} is missing; {_CURE}")
+    return dict(data)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A table with every number exactly as it was written, whatever the version of pandas."""
+    text = storage.read_text(path, _CURE)
+    try:
+        cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise UserError(f"{path}: expected a table, found damage ({error}); {_CURE}") from error
+    return pd.DataFrame({name: _parse(list(column)) for name, column in cells.items()})
+
+
+def _parse(texts: list[str]) -> list[Any]:
+    """A column of texts as whole numbers, numbers (empty cells are NaN), truth values, or else as it is."""
+    if set(texts) <= {"True", "False"}:
+        return [text == "True" for text in texts]
+    with contextlib.suppress(ValueError):
+        return [int(text) for text in texts]
+    with contextlib.suppress(ValueError):
+        return [float(text or "nan") for text in texts]
+    return list(texts)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # without the version of matplotlib in it, equal figures are equal files
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _environments(runs: Sequence[Run]) -> dict[str, Any]:
+    """The different environments that the runs were made in, and how many runs each made."""
+    counts = Counter(json.dumps(run.environment(), sort_keys=True) for run in runs)
+    return {"environments": [{"runs": count, **json.loads(text)} for text, count in counts.most_common()]}
+
+
+def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names; lists become JSON text, so that a table cell is one value."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = json.dumps(value) if isinstance(value, list) else value
+    return flat

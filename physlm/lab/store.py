@@ -1,0 +1,312 @@
+"""The run store: a folder for each run, which alone says what was done.
+
+    runs/
+      .lock                                 held while a sweep is at work
+      populations/<name>.json, .safetensors members and checkpoint of a population in training
+      <slug>-<hash>/                        one run; the hash is the content hash of its RunSpec
+        config.json  env.json               what was asked for, and where it was run
+        metrics.jsonl  timing.json          losses (the same for every repetition); speed (not the same)
+        model.safetensors                   written once, after the last step
+        measures.csv                        one row per number, keyed by the name of the measure
+        DONE                                holds the hash; written last
+
+Every file appears whole or not at all (``physlm.storage``), and each one is written only after those that it builds
+on.  So whatever moment a process is killed at, the folder is in one of these states, and the same command goes on:
+
+    no DONE, no model       train (resume the population's checkpoint if there is one)
+    no DONE, a model        measure what is missing, then write DONE
+    DONE                    finished: never trained again; a measure that was not taken yet is added
+    DONE, a damaged file    an error that names the file: something other than physlm has been here
+
+Free of torch, except that reading or writing a model imports it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from physlm import storage
+from physlm.config import content_hash, from_dict, to_dict
+from physlm.errors import UserError
+from physlm.lab.planner import Population
+from physlm.measures.rows import Row
+from physlm.training.config import RunSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_COLUMNS = ("measure", *(field.name for field in fields(Row)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder."""
+
+    spec: RunSpec
+    path: Path
+
+    @property
+    def hash(self) -> str:
+        """The content hash of the spec."""
+        return content_hash(self.spec)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def model_path(self) -> Path:
+        """Where the trained model lies."""
+        return self.path / "model.safetensors"
+
+    @property
+    def cure(self) -> str:
+        """What to do about a damaged file in a finished run."""
+        return f"delete the folder {self.path} and give the same command again; no other run is lost"
+
+    def finished(self) -> bool:
+        """Whether DONE is there; then every file must be whole.
+
+        Raises:
+            UserError: DONE is there and another file is missing or damaged; names the file and the cure.
+        """
+        done = self.path / "DONE"
+        if not done.exists():
+            return False
+        if storage.read_text(done, self.cure).strip() != self.hash:
+            raise UserError(f"{done}: expected the hash {self.hash}; {self.cure}")
+        self._check_training()
+        self.measures()
+        return True
+
+    def trained(self) -> bool:
+        """Whether training is over: finished, or all but the measures is there.  Raises what ``finished`` raises."""
+        if self.finished():
+            return True
+        try:
+            self._check_training()
+        except UserError:
+            return False  # without DONE nothing is promised; the run is continued
+        return True
+
+    def has(self, measures: Sequence[str]) -> bool:
+        """Whether the run is finished and all these measures were taken."""
+        return self.finished() and set(measures) <= set(self.measures())
+
+    def environment(self) -> dict[str, Any]:
+        """What env.json says."""
+        value = storage.read_json(self.path / "env.json", self.cure)
+        if not isinstance(value, dict):
+            raise UserError(f"{self.path / 'env.json'}: expected a table of settings, got {value!r}; {self.cure}")
+        return value
+
+    def start(self, environment: Mapping[str, Any]) -> None:
+        """Make the folder, or sweep up what a killed process left in it."""
+        storage.write_json(self.path / "config.json", to_dict(self.spec))
+        storage.write_json(self.path / "env.json", dict(environment))
+        storage.remove_leftovers(self.path)
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines of metrics.jsonl past ``step``, and the line that a kill cut short."""
+        path = self.path / "metrics.jsonl"
+        kept = []
+        if path.exists():
+            with storage.disk_errors(path, "read", self.cure):
+                lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
+            for line in lines:
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:
+                    break  # everything after a damaged line is written again
+                if not line.endswith("\n") or record["step"] > step:
+                    break
+                kept.append(line)
+        storage.write_text(path, "".join(kept))
+
+    def write_model(self, state: Mapping[str, Tensor]) -> None:
+        """Write the trained weights; their presence says that training is over."""
+        storage.save_tensors(self.model_path, state, {"run": self.hash})
+
+    def measures(self) -> dict[str, list[Row]]:
+        """The rows taken so far, by the name of the measure.
+
+        Raises:
+            UserError: measures.csv of a finished run is missing, or the file is damaged.
+        """
+        path = self.path / "measures.csv"
+        if not path.exists() and not (self.path / "DONE").exists():
+            return {}
+        text = storage.read_text(path, self.cure)
+        reader = csv.DictReader(io.StringIO(text))
+        if tuple(reader.fieldnames or ()) != _COLUMNS or not text.endswith("\n"):
+            raise UserError(f"{path}: expected whole lines of {', '.join(_COLUMNS)}; {self.cure}")
+        taken: dict[str, list[Row]] = {}
+        for line in reader:
+            try:
+                row = Row(line["quantity"], float(line["value"]), line["unit"], int(line["n"]),
+                          float(line["lo"]), float(line["hi"]))
+            except (TypeError, ValueError) as error:
+                raise UserError(f"{path}: line {reader.line_num} is damaged; {self.cure}") from error
+            taken.setdefault(line["measure"], []).append(row)
+        return taken
+
+    def add_measure(self, name: str, rows: Sequence[Row]) -> None:
+        """Add the rows of one measure; rows of others are kept."""
+        assert rows, f"measure {name} returned no rows"
+        taken = {**self.measures(), name: list(rows)}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for measure, measured in taken.items():
+            writer.writerows({"measure": measure, **asdict(row)} for row in measured)
+        storage.write_text(self.path / "measures.csv", text.getvalue())
+
+    def finish(self) -> None:
+        """Write DONE, the last file."""
+        if not (self.path / "DONE").exists():
+            storage.write_text(self.path / "DONE", self.hash + "\n")
+
+    def _check_training(self) -> None:
+        config = self.path / "config.json"
+        if storage.read_json(config, self.cure) != to_dict(self.spec):
+            raise UserError(f"{config}: not the config that the folder is named after; {self.cure}")
+        self.environment()
+        if storage.tensor_metadata(self.model_path, self.cure).get("run") != self.hash:
+            raise UserError(f"{self.model_path}: not the model of this run; {self.cure}")
+
+
+class MetricsLog:
+    """Appends lines to the metrics.jsonl of a population's runs while they train.
+
+    Every line is handed to the operating system at once, so that it survives the death of this process (though not
+    always that of the machine, which may cost a few lines of the curve and nothing else).
+    """
+
+    def __init__(self, runs: Mapping[int, Run]):
+        self._runs = dict(runs)
+        self._files: dict[int, IO[str]] = {}
+        self.first_step = 0
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append ``{"step", "member", ...}`` to that member's file; members without a run here are ignored."""
+        member = record["member"]
+        if member not in self._runs:
+            return
+        path = self._runs[member].path / "metrics.jsonl"
+        line = json.dumps({key: value for key, value in record.items() if key != "member"})
+        with storage.disk_errors(path):
+            if member not in self._files:
+                self._files[member] = open(path, "a", encoding="utf-8")  # noqa: SIM115
+            self._files[member].write(line + "\n")
+            self._files[member].flush()
+
+    def rewind(self, step: int) -> None:
+        """Training goes on from ``step``: drop what was logged after it."""
+        self.close()
+        self.first_step = step
+        for run in self._runs.values():
+            run.rewind(step)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            # what a full disk kept from being flushed is lost with the error that reported it
+            with contextlib.suppress(OSError):
+                file.close()
+        self._files.clear()
+
+
+class Store:
+    """All runs under one root."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._populations = root / "populations"
+
+    def run(self, spec: RunSpec) -> Run:
+        """The folder of ``spec``, whether or not it exists yet."""
+        return Run(spec, self.root / f"{spec.slug}-{content_hash(spec)}")
+
+    def checkpoint(self, population: Population) -> Path:
+        """Where the population's checkpoint lies while it trains."""
+        return self._populations / f"{population.name}.safetensors"
+
+    def open_population(self, population: Population) -> None:
+        """Note down who trains together, before anything is trained."""
+        storage.write_json(self._manifest(population), {"members": [to_dict(spec) for spec in population.members]})
+
+    def close_population(self, population: Population) -> None:
+        """Forget a population: first its checkpoint, then the note of who was in it."""
+        storage.remove(self.checkpoint(population))
+        storage.remove(self._manifest(population))
+
+    def open_populations(self) -> list[Population]:
+        """Populations that were started and not closed, oldest name first.
+
+        Raises:
+            UserError: a note that cannot be read, for example one of another version of physlm.
+        """
+        found = []
+        for path in sorted(self._populations.glob("*.json")):
+            cure = "delete this file and give the same command again: the runs named in it start over"
+            data = storage.read_json(path, cure)
+            try:
+                population = Population(tuple(from_dict(RunSpec, member) for member in data["members"]))
+            except (UserError, TypeError, KeyError) as error:
+                raise UserError(f"{path}: expected the members of a population ({error}); {cure}") from error
+            if self._manifest(population) != path:
+                raise UserError(f"{path}: not the members that the file is named after; {cure}")
+            found.append(population)
+        return found
+
+    def remove_leftovers(self) -> None:
+        """Delete temporary files of killed processes and the checkpoints of finished populations; needs the lock."""
+        storage.remove_leftovers(self._populations)
+        for population in self.finished_populations():
+            self.close_population(population)
+
+    def finished_populations(self) -> list[Population]:
+        """Populations all of whose members are finished, but that were not closed before the process was killed."""
+        return [population for population in self.open_populations()
+                if all(self.run(spec).finished() for spec in population.members)]
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other sweeps out of this store; the system lets go of the lock when the process ends, however it ends.
+
+        Raises:
+            UserError: another process holds it, or the folder cannot be written.
+        """
+        path = self.root / ".lock"
+        with storage.disk_errors(path):
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below, which frees the lock)
+        try:
+            try:
+                with storage.disk_errors(path, "lock"):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    file.truncate(0)
+                    file.write(f"{os.getpid()}\n")
+                    file.flush()
+            except UserError as error:
+                if isinstance(error.__cause__, BlockingIOError):
+                    file.seek(0)
+                    raise UserError(f"{self.root}: process {file.read().strip() or '?'} is sweeping this folder; wait "
+                                    "for it to end, or give another folder with --runs") from None
+                raise
+            yield
+        finally:
+            file.close()
+
+    def _manifest(self, population: Population) -> Path:
+        return self._populations / f"{population.name}.json"

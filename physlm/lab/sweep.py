@@ -1,0 +1,222 @@
+"""The sweep: brings every run of a list to its end, whatever happened to it before.
+
+    for each population of the plan:  note its members -> train -> write all models -> close it
+                                      for each member: measure -> DONE
+
+It may be killed at any moment and called again: finished runs are left alone, trained ones are only measured, and an
+interrupted population goes on from its checkpoint and ends with the same bits as if nothing had happened.
+``physlm.lab.store`` says which file proves what.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm import tqdm
+
+from physlm import storage
+from physlm.config import content_hash, unknown_key
+from physlm.errors import UserError
+from physlm.lab import planner
+from physlm.lab.cost import amount
+from physlm.lab.env import environment
+from physlm.lab.planner import MAX_MEMBERS, Population
+from physlm.lab.store import MetricsLog, Run, Store
+from physlm.measures.rows import Row
+from physlm.training.config import RunSpec
+
+if TYPE_CHECKING:
+    from physlm.models.decoder import Decoder
+
+Train = Callable[..., "Sequence[Any]"]
+Load = Callable[[RunSpec, Path, torch.device], Any]
+Measure = Callable[[str, RunSpec, Any, torch.device, bool], "list[Row]"]
+
+
+def sweep(
+    specs: Sequence[RunSpec],
+    measures: Sequence[str],
+    store: Store,
+    device: torch.device,
+    *,
+    members: int = MAX_MEMBERS,
+    progress: bool = True,
+    train: Train | None = None,
+    load: Load | None = None,
+    measure: Measure | None = None,
+) -> list[Run]:
+    """Train and measure what is not finished yet; return all runs, in the order of ``specs``.
+
+    Args:
+        specs: the runs; two equal ones are one run.
+        measures: names in ``physlm.measures.MEASURES``; a finished run that lacks one is measured, not trained.
+        store: where the run folders are.
+        device: to train and measure on.
+        members: most runs that train together.
+        progress: show bars.
+        train, load, measure: stand-ins for ``train_population``, ``load_model`` and ``take_measure``, for tests.
+
+    Raises:
+        UserError: another sweep is at work in this store, a finished run is damaged, the disk is full, ...
+            Whatever was finished stays finished.
+    """
+    runs = list({content_hash(spec): store.run(spec) for spec in specs}.values())
+    worker = _Worker(
+        tuple(measures), store, device, progress,
+        train or _train_population, load or load_model, measure or take_measure,
+    )
+    if measure is None:
+        for name in measures:
+            _measure_path(name)
+    complete = [run.has(measures) for run in runs]  # looks at all, so that damage is reported before any work
+    if all(complete) and not store.finished_populations():
+        return runs
+    with store.lock():
+        store.remove_leftovers()
+        for run in runs:
+            if run.trained() and not run.has(measures):
+                worker.measure_run(run)
+        todo = [run.spec for run in runs if not run.finished()]
+        populations = planner.plan(todo, _interrupted(store, members), members)
+        bar = tqdm(populations, desc="populations", unit="population", disable=None if progress else True)
+        for number, population in enumerate(bar, start=1):
+            title = f"population {number}/{len(populations)}"
+            bar.set_description(title)
+            if progress:
+                tqdm.write(f"{title}: {describe(population)}")
+            worker.finish_population(population)
+        store.remove_leftovers()
+    return runs
+
+
+def describe(population: Population) -> str:
+    """One line about a population: its size, task, model, exposures and tokens."""
+    spec = population.members[0]
+    count = len(population.members)
+    return (f"{count} x {spec.task.kind} N={spec.task.people:,} {spec.model.label}, {spec.train.exposures} exposures, "
+            f"{spec.steps:,} steps, {amount(count * spec.tokens)} tokens")
+
+
+def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
+    """The trained model of a run.
+
+    Raises:
+        UserError: the file is damaged or holds another model.
+    """
+    from physlm.models.decoder import Decoder
+    from physlm.tasks.catalogue import vocabulary_for
+
+    cure = f"delete the folder {path.parent} and give the same command again; no other run is lost"
+    tensors, _ = storage.load_tensors(path, cure)
+    model = Decoder(spec.model, len(vocabulary_for(spec.task)), seeds=(spec.train.seed,))
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{path}: not the weights of the run's model; {cure}") from error
+    return model.to(device)
+
+
+def take_measure(name: str, spec: RunSpec, model: Any, device: torch.device, progress: bool) -> list[Row]:
+    """Call the measure called ``name``."""
+    module, function = _measure_path(name)
+    rows: list[Row] = getattr(import_module(module), function)(spec, model, device, progress)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """What all populations of one sweep share."""
+
+    measures: tuple[str, ...]
+    store: Store
+    device: torch.device
+    progress: bool
+    train: Train
+    load: Load
+    measure: Measure
+
+    def finish_population(self, population: Population) -> None:
+        """Train a population, write every model, then measure every member and close the population."""
+        runs = {i: self.store.run(spec) for i, spec in enumerate(population.members)}
+        # A member with a model is left as it is: it trains along only because it did so before.
+        unfinished = {i: run for i, run in runs.items() if not run.trained()}
+        self.store.open_population(population)
+        for run in unfinished.values():
+            run.start(environment(self.device.type, run.spec.train.precision))
+        self._train_models(population, unfinished)
+        for run in runs.values():
+            if not run.finished():
+                self.measure_run(run)
+        self.store.close_population(population)
+
+    def measure_run(self, run: Run) -> None:
+        """Take the measures that a trained run lacks, then declare it finished."""
+        taken = run.measures()
+        missing = [name for name in self.measures if name not in taken]
+        if missing:
+            model = self.load(run.spec, run.model_path, self.device)
+            for name in missing:
+                run.add_measure(name, self.measure(name, run.spec, model, self.device, self.progress))
+        run.finish()
+
+    def _train_models(self, population: Population, unfinished: dict[int, Run]) -> None:
+        checkpoint = self.store.checkpoint(population)
+        metrics = MetricsLog(unfinished)
+        if not checkpoint.exists():
+            metrics.rewind(-1)
+        metrics.first_step = 0
+        start = time.perf_counter()
+        try:
+            models = self.train(
+                population.members, self.device, checkpoint=checkpoint, log=metrics.log, rewind=metrics.rewind,
+                progress=self.progress,
+            )
+        except torch.cuda.OutOfMemoryError as error:
+            raise UserError(f"the GPU has too little memory for {describe(population)}; expected fewer members, give "
+                            f"--members {max(1, len(population.members) // 2)}") from error
+        finally:
+            metrics.close()
+        timing = _timing(population, metrics.first_step, time.perf_counter() - start)
+        for i, run in unfinished.items():
+            storage.write_json(run.path / "timing.json", timing)
+            run.write_model(models[i].state_dict())
+
+
+def _interrupted(store: Store, members: int) -> list[Population]:
+    """Populations to resume.  One that never reached a checkpoint and has become too large is grouped anew."""
+    found = []
+    for population in store.open_populations():
+        if len(population.members) > members and not store.checkpoint(population).exists():
+            store.close_population(population)
+        else:
+            found.append(population)
+    return found
+
+
+def _timing(population: Population, first_step: int, seconds: float) -> dict[str, Any]:
+    """How fast the last session trained; ``first_step`` > 0 says that it resumed."""
+    spec = population.members[0]
+    tokens = len(population.members) * spec.tokens * (spec.steps - first_step) / spec.steps
+    return {"seconds": seconds, "first_step": first_step, "last_step": spec.steps, "members": len(population.members),
+            "tokens_per_second_all_members": tokens / seconds if seconds > 0 else None}
+
+
+def _measure_path(name: str) -> tuple[str, str]:
+    from physlm.measures import MEASURES
+
+    if name not in MEASURES:
+        raise UserError(unknown_key("measure", name, MEASURES))
+    module, _, function = MEASURES[name].partition(":")
+    return module, function
+
+
+def _train_population(*args: Any, **kwargs: Any) -> Sequence[Any]:
+    from physlm.training.loop import train_population
+
+    return train_population(*args, **kwargs)

@@ -1,0 +1,7 @@
+"""What is measured on a trained model; each measure turns a run into rows of value, unit, n and interval.
+
+``MEASURES`` is the table of measures: name -> "module:function", imported when it is used.  A measure is a function
+(spec, model, device, progress) -> list[Row].  May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
+"""
+
+MEASURES = {"capacity": "physlm.measures.capacity:measure"}

@@ -1,0 +1,104 @@
+"""Knowledge capacity in bits: how much shorter the dataset's description becomes when the model is given.
+
+With p1 the nats spent on a name, p2 on all values of a person, p3 on the first chunk of one attribute (means over
+people; sums over tokens), on fresh texts of all N people,
+
+    bits = N (log2 N0 - p1 / ln 2)  +  N (log2 S - p2 / ln 2)  +  K D (log2(T^L / D) - p3 / ln 2)
+           name                        value                      diversity (bioD only)
+
+Source: arXiv 2404.05405, Theorem 3.2 and the definition of R(F) after it; R(F) = bits / parameters.
+
+Knowing nothing.  A model that predicts names and values exactly as the uniform distribution over the pools does has
+p1 = ln N0 and p2 = ln S and gets 0 without any clamping.  An untrained model spends nats on words that cannot occur
+there at all, so each part of the formula is negative, although no model can know less than nothing: the uniform code
+is always available instead.  Hence each of the three parts counts as max(0, part).  The maximum is taken once, of the
+mean over all people; taken person by person it would keep lucky guesses and drop unlucky ones, and give bits to a
+model that knows nothing.  ``bits_signed`` is the sum without it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from physlm.measures.losses import PersonLosses, model_losses, person_losses
+from physlm.measures.rows import Row
+from physlm.models.counting import parameter_counts
+from physlm.models.decoder import Decoder
+from physlm.tasks.catalogue import build
+from physlm.tasks.information import InformationTerms
+from physlm.training.config import RunSpec
+
+TEXTS = 4  # fresh texts read of each person
+RESAMPLES = 1000
+LN2 = math.log(2.0)
+Floats = NDArray[np.float64]
+
+
+def capacity_parts(terms: InformationTerms, name: Floats, value: Floats, first: Floats) -> dict[str, Floats]:
+    """The formula at the top of this page for means over people of the three losses, in nats (arrays broadcast).
+
+    Args:
+        first: nats for the first chunk of one attribute.
+
+    Returns:
+        Bits: ``bits_name``, ``bits_value``, ``bits_diversity`` (signed parts), ``bits_signed``, ``bits``.
+    """
+    parts = {
+        "bits_name": terms.people * (math.log2(terms.names) - name / LN2),
+        "bits_value": terms.people * (terms.value_bits - value / LN2),
+        "bits_diversity": terms.chunks * (terms.chunk_bits - first / LN2),
+    }
+    signed = sum(parts.values(), start=np.zeros_like(name))
+    clamped = sum((np.maximum(part, 0.0) for part in parts.values()), start=np.zeros_like(name))
+    return {**parts, "bits_signed": signed, "bits": clamped}
+
+
+def capacity_rows(terms: InformationTerms, losses: PersonLosses, attributes: int, params: int) -> list[Row]:
+    """Capacity with a 95 % percentile bootstrap over people, and what it is made of.
+
+    Args:
+        attributes: K, the number of first chunks summed in ``losses.first_N``; 1 where a task has none.
+        params: the P of bits per parameter.
+    """
+    nats = np.stack([losses.name_N.numpy(), losses.value_N.numpy(), losses.first_N.numpy() / attributes])
+    means = nats.mean(1)
+    generator = np.random.default_rng(0)
+    resampled = np.stack([
+        nats[:, generator.integers(0, terms.people, terms.people)].mean(1) for _ in range(RESAMPLES)
+    ], 1)  # fmt: skip
+    point = capacity_parts(terms, *means)
+    spread = capacity_parts(terms, *resampled)
+    n = terms.people
+    total = terms.information()["total"]
+    rows = [
+        _row(name, float(point[name]), spread[name], "bits", n)
+        for name in ("bits", "bits_signed", "bits_name", "bits_value", "bits_diversity")
+    ]
+    rows.append(_row("bits_per_param", float(point["bits"]) / params, spread["bits"] / params, "bits/parameter", n))
+    rows.append(Row("bits_max", total, "bits", n, total, total))
+    for name, mean, sample in zip(("name_nats", "value_nats", "value1_nats"), means, resampled, strict=True):
+        rows.append(_row(name, float(mean), sample, "nats/person" if name != "value1_nats" else "nats/chunk", n))
+    return rows
+
+
+def measure(spec: RunSpec, model: Decoder, device: torch.device, progress: bool = False) -> list[Row]:
+    """Capacity of one trained model, and of the same model before training as a control (``bits_untrained``)."""
+    task = build(spec.task).to(device)
+    terms = task.information_terms
+    params = parameter_counts(spec.model, len(task.vocabulary))["params_used"]
+    attributes = getattr(spec.task, "attributes", 1)
+    losses = person_losses(task, model_losses(model.to(device)), device, texts=TEXTS, progress=progress)
+    rows = capacity_rows(terms, losses, attributes, params)
+    untrained = Decoder(spec.model, len(task.vocabulary), (spec.train.seed,)).to(device)
+    control = person_losses(task, model_losses(untrained), device)
+    bits = next(row for row in capacity_rows(terms, control, attributes, params) if row.quantity == "bits")
+    return [*rows, Row("bits_untrained", bits.value, "bits", bits.n, bits.lo, bits.hi)]
+
+
+def _row(quantity: str, value: float, sample: Floats, unit: str, n: int) -> Row:
+    lo, hi = np.percentile(sample, (2.5, 97.5))
+    return Row(quantity, value, unit, n, float(lo), float(hi))

@@ -1,0 +1,1 @@
+from physlm.training.cross_entropy import embedding, linear_cross_entropy, token_nll  # noqa: F401

@@ -1,0 +1,54 @@
+"""The closed vocabularies of the biography tasks.  Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from physlm.errors import UserError
+from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.pools import ATTRIBUTES, load_pools, words
+from physlm.tasks.vocabulary import EOS, Vocabulary
+
+PRONOUNS = ("He", "She")
+NAME_POOLS = (400, 400, 1000)
+
+
+def date_words(year: int, month: str, day: int) -> tuple[str, ...]:
+    """A birth date as words: ``October 2 , 1996``."""
+    return (month, str(day), ",", str(year))
+
+
+def bios_vocabulary(config: BioSConfig) -> Vocabulary:
+    """Every word that bioS can write: pronouns, template words, value words, names."""
+    pools = load_pools()
+
+    def all_words() -> Iterator[str]:
+        yield EOS
+        yield from PRONOUNS
+        yield from (",", ".")
+        for attribute in ATTRIBUTES:
+            for template in pools.templates[attribute]:
+                yield from (word for word in template if not word.startswith("{"))
+        yield from (*pools.months, *map(str, pools.days), *map(str, pools.years))
+        for value in (*pools.cities, *pools.universities, *pools.majors, *pools.employers):
+            yield from words(value)
+        yield from (*pools.first_names, *pools.middle_names, *pools.last_names)
+
+    return Vocabulary(all_words())
+
+
+def biod_names(config: BioDConfig) -> tuple[tuple[str, ...], ...]:
+    """The first ``name_pools`` names of each pool."""
+    pools = load_pools()
+    names = (pools.first_names, pools.middle_names, pools.last_names)
+    if any(size > len(pool) for size, pool in zip(config.name_pools, names, strict=True)):
+        raise UserError(f"task.name_pools: got {list(config.name_pools)}, expected at most {list(NAME_POOLS)}")
+    return tuple(pool[:size] for size, pool in zip(config.name_pools, names, strict=True))
+
+
+def biod_vocabulary(config: BioDConfig) -> Vocabulary:
+    """Every word that bioD can write: the frame of the sentence, K attribute numbers, T value words, names."""
+    frame = (EOS, "Her", "'s", "ID", "is", ",", ".")
+    numbers = (str(a + 1) for a in range(config.attributes))
+    values = (f"v{t}" for t in range(config.alphabet))
+    return Vocabulary([*frame, *numbers, *values, *(name for pool in biod_names(config) for name in pool)])

@@ -1,0 +1,37 @@
+"""From settings to a task: the one table to extend when a task is added.
+
+``vocabulary_for`` is free of torch; ``build`` imports the task's module when it is called.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.words import biod_vocabulary, bios_vocabulary
+from physlm.tasks.config import TaskConfig
+from physlm.tasks.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from physlm.tasks.task import Task
+
+_MODULES = {
+    "bioS": ("physlm.tasks.biography.bios", "BioS"),
+    "bioD": ("physlm.tasks.biography.biod", "BioD"),
+}
+
+
+def build(config: TaskConfig) -> Task:
+    """The task that ``config`` describes, on the CPU; ``.to(device)`` moves it."""
+    module, name = _MODULES[config.kind]
+    task: Task = getattr(import_module(module), name)(config)
+    return task
+
+
+def vocabulary_for(config: TaskConfig) -> Vocabulary:
+    """The closed vocabulary of the task, without building its tables."""
+    if isinstance(config, BioSConfig):
+        return bios_vocabulary(config)
+    assert isinstance(config, BioDConfig)
+    return biod_vocabulary(config)

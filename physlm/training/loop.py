@@ -1,0 +1,115 @@
+"""Train one population from start, or from its checkpoint, to the end of its schedule."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from physlm.config import content_hash
+from physlm.errors import UserError
+from physlm.models.counting import training_flops
+from physlm.models.decoder import Decoder
+from physlm.storage import load_tensors, save_tensors
+from physlm.tasks.catalogue import vocabulary_for
+from physlm.training.config import RunSpec
+from physlm.training.hardware import peak_flops
+from physlm.training.step import Population
+
+LOGS = 100  # log points of a run
+
+
+def train_population(
+    specs: Sequence[RunSpec],
+    device: torch.device,
+    *,
+    checkpoint: Path,
+    log: Callable[[dict[str, Any]], None],
+    rewind: Callable[[int], None] = lambda step: None,
+    checkpoint_seconds: float = 60.0,
+    progress: bool = True,
+) -> list[Decoder]:
+    """Train ``specs`` together and return each member as a model of its own, on the CPU in float32.
+
+    Args:
+        checkpoint: one safetensors file for the whole population; resumed from when it exists, written atomically
+            after each ``checkpoint_seconds`` and at the end, never deleted here.
+        log: called at each of about 100 log points, and at the end, once a member, with step, member, mean loss
+            in nats a token since the last point, and tokens seen.
+        rewind: called once after resuming with the step that training continues from.
+
+    Raises:
+        UserError: the checkpoint belongs to other runs, or the loss of every member is no longer finite.
+    """
+    every = max(1, specs[0].steps // LOGS)
+    population = Population(specs, device, window=every)
+    if checkpoint.exists():
+        _resume(population, checkpoint)
+    rewind(population.step)
+    saved_at = time.monotonic()
+    with _Bar(population, progress) as bar:
+        while population.step < population.steps:
+            target = min((population.step // every + 1) * every, population.steps)
+            count = target - population.step
+            while population.step < target:
+                population.advance()
+            losses = population.recent_losses(count)
+            bar.show(count, losses)
+            for i, loss in enumerate(losses.tolist()):
+                tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
+                log({"step": population.step, "member": i, "loss": loss, "tokens": tokens})
+            if time.monotonic() - saved_at >= checkpoint_seconds or population.step == population.steps:
+                _save(population, checkpoint)
+                saved_at = time.monotonic()
+    return [population.model_of(i) for i in range(len(specs))]
+
+
+def _hashes(population: Population) -> str:
+    return ",".join(content_hash(spec) for spec in population.specs)
+
+
+def _save(population: Population, checkpoint: Path) -> None:
+    tensors = {name: tensor.cpu() for name, tensor in population.tensors().items()}
+    save_tensors(checkpoint, tensors, {"members": _hashes(population)})
+
+
+def _resume(population: Population, checkpoint: Path) -> None:
+    tensors, metadata = load_tensors(checkpoint)
+    if metadata.get("members") != _hashes(population):
+        raise UserError(f"{checkpoint}: this checkpoint belongs to other runs; delete it to start these afresh")
+    population.load(tensors)
+
+
+class _Bar:
+    """Progress of one population: mean loss, tokens/s over all members, model-FLOP utilisation, time left."""
+
+    def __init__(self, population: Population, shown: bool):
+        spec = population.spec
+        self._members = len(population.specs)
+        self._tokens = spec.train.batch_rows * spec.task.row_tokens * self._members
+        vocabulary = len(vocabulary_for(spec.task))
+        self._flops = training_flops(spec.model, vocabulary, spec.task.row_tokens)
+        self._peak = peak_flops(population.device, spec.train.precision)
+        name = f"{spec.task.kind} N={spec.task.people} {spec.model.label} x{self._members}"
+        self._bar = tqdm(total=population.steps, initial=population.step, desc=name, unit="step", leave=False,
+                         disable=not shown, dynamic_ncols=True)  # fmt: skip
+        self._since = time.monotonic()
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, steps: int, losses: torch.Tensor) -> None:
+        """After ``steps`` more steps."""
+        now = time.monotonic()
+        rate = steps * self._tokens / max(now - self._since, 1e-9)
+        self._since = now
+        utilisation = f"{rate * self._flops / self._peak:.1%}" if self._peak else "n/a"
+        self._bar.set_postfix_str(f"loss {losses.mean():.3f}, {rate / 1e6:.2f}M tok/s, MFU {utilisation}", refresh=False)
+        self._bar.update(steps)

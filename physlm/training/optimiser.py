@@ -1,0 +1,117 @@
+"""AdamW over one flat float32 buffer, with a learning rate and a weight decay for each member.
+
+All parameters of all members live in one flat vector of master weights; the model computes with views of it (float32)
+or of its bfloat16 copy, so that the whole update is a single elementwise kernel, whatever the number of tensors:
+
+    m = b1 m + (1 - b1) g;   v = b2 v + (1 - b2) g^2
+    w = w - lr (decay w + m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps))
+
+Weight decay acts on matrices and embeddings, not on the gains of norms.  Source: arXiv 1711.05101.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from physlm.models.decoder import Decoder
+from physlm.training.config import TrainConfig
+from physlm.training.schedule import adam_coefficients
+
+_ALIGN = 16  # elements; every tensor starts at a multiple of 32 bytes, also in bfloat16
+
+
+class AdamW:
+    """The optimiser of one population.  Takes over the storage of ``model``'s parameters.
+
+    Args:
+        configs: one a member; they agree on everything but the learning rate and the weight decay.
+        steps: length of the schedule.
+        wrap: applied to the elementwise update, for example ``torch.compile``.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        configs: Sequence[TrainConfig],
+        steps: int,
+        wrap: Callable[[Callable[..., None]], Callable[..., None]] = lambda update: update,
+    ):
+        self.config = configs[0]
+        self.parameters = list(model.parameters())
+        device = self.parameters[0].device
+        sizes = [math.ceil(p.numel() / _ALIGN) * _ALIGN for p in self.parameters]
+        self.master = torch.zeros(sum(sizes), device=device)
+        self.first, self.second, self.gradient = (torch.zeros_like(self.master) for _ in range(3))
+        half = self.config.precision == "bf16"
+        self.working = torch.zeros_like(self.master, dtype=torch.bfloat16) if half else None
+        # group 2 m + 1: decayed weights of member m; group 2 m: its gains
+        group = torch.zeros(sum(sizes), dtype=torch.uint8)
+        self.gradient_views: list[Tensor] = []
+        self.master_views: dict[str, Tensor] = {}
+        offset = 0
+        for (name, p), size in zip(model.named_parameters(), sizes, strict=True):
+            here = slice(offset, offset + p.numel())
+            self.master[here] = p.detach().flatten().float()
+            is_gain = name.endswith("norm.weight")
+            for m, part in enumerate(group[here].view(len(configs), -1)):
+                part.fill_(2 * m + (0 if is_gain else 1))
+            storage = self.master if self.working is None or is_gain else self.working
+            p.data = storage[here].view_as(p)
+            self.master_views[name] = self.master[here].view_as(p)
+            self.gradient_views.append(self.gradient[here].view_as(p))
+            offset += size
+        self.group = group.to(device)
+        self.coefficients = adam_coefficients(self.config, steps).to(device)
+        rates = [(c.learning_rate, c.weight_decay) for c in configs]
+        self.rate_G = torch.tensor([lr for lr, _ in rates for _ in range(2)], device=device)
+        self.decay_G = torch.tensor([d for _, decay in rates for d in (0.0, decay)], device=device)
+        self._update = wrap(_update)
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Bring the working copy up to date with the master weights, after loading a state."""
+        if self.working is not None:
+            self.working.copy_(self.master)
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], step: Tensor) -> None:
+        """One update; ``step`` is the number of updates done so far, a 0-dimensional int64 tensor on the device."""
+        torch._foreach_copy_(self.gradient_views, list(gradients))
+        scale, correct_first, correct_second = self.coefficients.index_select(0, step.view(1))[0].unbind()
+        self._update(
+            self.master, self.gradient, self.first, self.second, self.working, self.group,
+            self.rate_G * scale, self.decay_G, correct_first, correct_second, self.config.betas, self.config.eps,
+        )  # fmt: skip
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state of the optimiser, which is the state of the weights too."""
+        return {"master": self.master, "first": self.first, "second": self.second}
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from a saved state."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+        self.refresh()
+
+
+def _update(
+    master: Tensor, gradient: Tensor, first: Tensor, second: Tensor, working: Tensor | None, group: Tensor,
+    rate_G: Tensor, decay_G: Tensor, correct_first: Tensor, correct_second: Tensor, betas: tuple[float, float], eps: float,
+) -> None:  # fmt: skip
+    """The formula at the top of this page, in place."""
+    which = group.long()
+    m = torch.lerp(first, gradient, 1 - betas[0])
+    v = torch.lerp(second, gradient.square(), 1 - betas[1])
+    direction = m * correct_first / (v.sqrt() * correct_second + eps)
+    weight = master - rate_G[which] * (decay_G[which] * master + direction)
+    first.copy_(m)
+    second.copy_(v)
+    master.copy_(weight)
+    if working is not None:
+        working.copy_(weight)

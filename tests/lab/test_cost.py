@@ -1,0 +1,62 @@
+"""The predicted cost adds up, and the speed formula is close to the measurements that it cites."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import make_spec, make_specs
+
+from physlm.lab import cost
+from physlm.models.config import ModelConfig
+from physlm.models.counting import parameter_counts, training_flops
+from physlm.tasks.catalogue import vocabulary_for
+
+
+def test_costs_add_up() -> None:
+    specs = make_specs()
+    whole, parts = cost.cost_of(specs), [cost.cost_of([spec]) for spec in specs]
+    assert whole.runs == 5 and whole.populations == 2 and cost.cost_of(specs, members=1).populations == 5
+    assert whole.tokens == sum(spec.tokens for spec in specs)
+    assert whole.flops == pytest.approx(sum(part.flops for part in parts))
+    for device, seconds in whole.seconds.items():
+        assert 0 < seconds <= sum(part.seconds[device] for part in parts) * (1 + 1e-9), "training together is no slower"
+    sizes = [parameter_counts(spec.model, len(vocabulary_for(spec.task)))["params_used"] for spec in specs]
+    assert (whole.smallest, whole.largest) == (min(sizes), max(sizes))
+
+
+def test_an_h200_is_always_predicted_and_every_line_is_printed() -> None:
+    predicted = cost.cost_of([make_spec()])
+    devices = " ".join(predicted.seconds)
+    assert "H200" in devices and "CPU" in devices
+    assert len(cost.describe(predicted)) == 3
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "million"), [(2, 64, 25.9), (4, 128, 13.2), (8, 256, 4.4), (12, 768, 0.71)]
+)
+def test_the_formula_fits_the_measured_speeds(layers: int, width: int, million: float) -> None:
+    model = ModelConfig(layers=layers, heads=1, width=width, vocab_size=4096)
+    flops = training_flops(model, 4096, 512)
+    assert cost.gpu_speed(width, cost.PEAK_TFLOPS["H200"]) / flops == pytest.approx(million * 1e6, rel=0.25)
+
+
+@pytest.mark.parametrize(("name", "peak"), [
+    ("NVIDIA H200", 989.0), ("NVIDIA A100-SXM4-80GB", 312.0), ("NVIDIA GeForce RTX 4090", 165.0),
+    ("NVIDIA A10", 125.0), ("NVIDIA RTX A4000", None), ("Some GPU", None),
+])
+def test_a_gpu_is_known_by_a_word_of_its_name(name: str, peak: float | None) -> None:
+    assert cost.peak_tflops(name) == peak
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0.2, "under 1 s"), (3.2, "3 s"), (119, "119 s"), (600, "10 min"), (150, "2.5 min"), (5000, "83 min"),
+    (9000, "2.5 h"), (1e6, "12 days"),
+])
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert cost.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [
+    (950, "950"), (36_864, "36.9K"), (114e6, "114M"), (1.234e9, "1.23B"), (12e12, "12T"), (999.6e6, "1000M"),
+])
+def test_amounts_are_readable(count: float, text: str) -> None:
+    assert cost.amount(count) == text

@@ -1,0 +1,75 @@
+"""Experiments are found by name, loaded by path, and give clear errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from physlm.errors import UserError
+from physlm.lab.experiment import TIERS, Experiment, experiment_names, load_experiment
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.config import BioSConfig
+from physlm.training.config import RunSpec, TrainConfig
+
+FILE = """
+from physlm.lab.experiment import Experiment
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.config import BioSConfig
+from physlm.training.config import RunSpec, TrainConfig
+
+EXPERIMENT = Experiment(
+    name="{name}", claim="c", source="s", runs=lambda tier: [RunSpec(BioSConfig(), ModelConfig(), TrainConfig())],
+    measures=("capacity",), law=None, figure=None, expect=(),
+)
+"""
+
+
+def experiment(rates: tuple[float, ...]) -> Experiment:
+    def runs(tier: str) -> list[RunSpec]:
+        return [RunSpec(BioSConfig(), ModelConfig(), TrainConfig(learning_rate=rate)) for rate in rates]
+
+    return Experiment("p33_x", "c", "s", runs, (), lambda table: None, lambda table, law: None, ())  # type: ignore[arg-type,return-value]
+
+
+def test_experiments_are_loaded_by_name(tmp_path: Path) -> None:
+    (tmp_path / "p33_one.py").write_text(FILE.format(name="p33_one"))
+    (tmp_path / "_helper.py").write_text("")
+    assert experiment_names(tmp_path) == ["p33_one"]
+    loaded = load_experiment("p33_one", tmp_path)
+    assert loaded.name == "p33_one" and loaded.part == "3.3" and len(loaded.specs("smoke")) == 1
+
+
+@pytest.mark.parametrize(("name", "part"), [("p33_x", "3.3"), ("p1_cfg", "1"), ("p41_canon", "4.1"), ("other", "-")])
+def test_the_part_is_in_the_name(name: str, part: str) -> None:
+    assert Experiment(name, "", "", lambda tier: [], (), None, None, ()).part == part  # type: ignore[arg-type]
+
+
+def test_bad_names_and_files_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "p33_capacity.py").write_text(FILE.format(name="another"))
+    (tmp_path / "p33_broken.py").write_text("def (")
+    (tmp_path / "p33_import.py").write_text("import physlm.nothing")
+    (tmp_path / "p33_empty.py").write_text("")
+    for name, message in (
+        ("p33_capacit", "did you mean 'p33_capacity'"), ("p33_capacity", "expected an Experiment named 'p33_capacity'"),
+        ("p33_broken", "SyntaxError"), ("p33_import", "ModuleNotFoundError"), ("p33_empty", "found None"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_experiment(name, tmp_path)
+    with pytest.raises(UserError, match="no such folder of experiments"):
+        load_experiment("x", tmp_path / "nowhere")
+
+
+def test_tiers_are_checked_and_overrides_reach_every_run() -> None:
+    with pytest.raises(UserError, match="did you mean 'demo'"):
+        experiment((1e-3,)).specs("dem")
+    for tier in TIERS:
+        assert [spec.model.layers for spec in experiment((1e-3, 2e-3)).specs(tier, ["model.layers=7"])] == [7, 7]
+    with pytest.raises(UserError, match="did you mean 'layers'"):
+        experiment((1e-3,)).specs("demo", ["model.layer=7"])
+    with pytest.raises(UserError, match="has no runs"):
+        experiment(()).specs("demo")
+
+
+def test_runs_that_an_override_makes_equal_are_one_run() -> None:
+    assert len(experiment((1e-3, 2e-3)).specs("demo", ["train.learning_rate=3e-3"])) == 1

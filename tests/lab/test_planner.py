@@ -1,0 +1,101 @@
+"""Grouping into populations: complete, of one shape, bounded, and stable when earlier ones are done."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from fakes import make_spec, make_specs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from physlm.config import content_hash, override
+from physlm.errors import UserError
+from physlm.lab.planner import Population, group, plan, shape_key
+from physlm.training.config import MEMBER_FIELDS, RunSpec
+
+
+def hashes(populations: list[Population]) -> list[tuple[str, ...]]:
+    return [population.hashes for population in populations]
+
+
+@pytest.mark.parametrize("field", MEMBER_FIELDS)
+def test_member_fields_do_not_change_the_shape(field: str) -> None:
+    changed = override(make_spec(), [f"{field}=3"])
+    assert content_hash(changed) != content_hash(make_spec()) and shape_key(changed) == shape_key(make_spec())
+
+
+@pytest.mark.parametrize("setting", ["task.people=101", "model.width=16", "train.exposures=9", "train.batch_rows=21",
+                                     "train.warmup_steps=3", "train.precision=bf16", "task.fresh=false"])
+def test_any_other_setting_does(setting: str) -> None:
+    assert shape_key(override(make_spec(), [setting])) != shape_key(make_spec())
+
+
+def test_every_setting_is_either_of_the_shape_or_of_the_member() -> None:
+    """The shape key must not forget a field that somebody adds later."""
+    spec = make_spec()
+    for part in dataclasses.fields(RunSpec):
+        child = getattr(spec, part.name)
+        for field in dataclasses.fields(child):
+            value = getattr(child, field.name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                name, bump = f"{part.name}.{field.name}", 1 if isinstance(value, int) else value / 2
+                parts: dict[str, Any] = {part.name: _set(child, field.name, value + bump)}
+                changed = dataclasses.replace(spec, **parts)
+                assert (shape_key(changed) == shape_key(spec)) == (name in MEMBER_FIELDS), name
+
+
+def _set(config: object, name: str, value: object) -> object:
+    changed = object.__new__(type(config))
+    changed.__dict__.update({**config.__dict__, name: value})  # past the checks: any value will do
+    return changed
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 30)), max_size=60), st.integers(1, 16))
+def test_groups_hold_every_run_once_and_have_one_shape(pairs: list[tuple[int, int]], limit: int) -> None:
+    specs = [make_spec(layers=layers, seed=seed) for layers, seed in pairs]
+    populations = group(specs, limit)
+    members = [member for population in populations for member in population.members]
+    assert sorted(map(content_hash, members)) == sorted({content_hash(spec) for spec in specs})
+    assert all(len({shape_key(member) for member in population.members}) == 1 for population in populations)
+    assert all(1 <= len(population.members) <= limit for population in populations)
+
+
+@given(st.integers(1, 70), st.integers(1, 16), st.data())
+def test_what_is_left_is_grouped_as_before(count: int, limit: int, data: st.DataObject) -> None:
+    specs = [make_spec(seed=seed) for seed in range(count)]
+    before = group(specs, limit)
+    done = data.draw(st.integers(0, len(before)))
+    finished = {name for population in before[:done] for name in population.hashes}
+    after = group([spec for spec in specs if content_hash(spec) not in finished], limit)
+    assert hashes(after) == hashes(before[done:])
+
+
+def test_an_interrupted_population_comes_first_and_unchanged() -> None:
+    specs = make_specs()
+    elsewhere = make_spec(8e-3)
+    interrupted = Population((elsewhere, specs[2]))
+    populations = plan(specs, [interrupted], limit=16)
+    assert populations[0] is interrupted
+    assert hashes(populations[1:]) == hashes(group([specs[0], specs[1], specs[3], specs[4]]))
+
+
+def test_interrupted_populations_without_an_open_run_are_left_alone() -> None:
+    assert plan([make_spec(1e-3)], [Population((make_spec(2e-3),))])[0].members == (make_spec(1e-3),)
+    assert plan([], [Population((make_spec(2e-3),))]) == []
+
+
+def test_a_run_is_never_in_two_resumed_populations() -> None:
+    first, second = Population((make_spec(1e-3), make_spec(2e-3))), Population((make_spec(2e-3), make_spec(4e-3)))
+    assert plan([make_spec(2e-3)], [first, second]) == [first]
+
+
+def test_the_name_does_not_depend_on_the_order() -> None:
+    a, b = make_spec(1e-3), make_spec(2e-3)
+    assert Population((a, b)).name == Population((b, a)).name != Population((a,)).name
+
+
+def test_a_population_has_at_least_one_member() -> None:
+    with pytest.raises(UserError, match="got 0, expected at least 1"):
+        group([make_spec()], 0)

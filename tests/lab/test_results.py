@@ -1,0 +1,125 @@
+"""From run folders to the five files and back, exactly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fakes import CPU, FakeMeasure, FakeTrainer, load, make_specs
+from matplotlib.figure import Figure
+
+from physlm.errors import UserError
+from physlm.lab import results
+from physlm.lab.experiment import Experiment
+from physlm.lab.store import Run, Store
+from physlm.lab.sweep import sweep
+from physlm.laws.law import Law, Quantity
+from physlm.laws.verdict import Expectation
+from physlm.models.counting import parameter_counts, training_flops
+from physlm.tasks.catalogue import vocabulary_for
+
+FILES = ["VERDICT.md", "env.json", "figure.png", "law.json", "measures.csv"]
+
+
+def toy_law(table: pd.DataFrame) -> Law:
+    values = table.loc[table["quantity"] == "size_sum", "value"]
+    return Law((Quantity("mean@8", values.mean(), values.min(), values.max(), len(values), "bits"),), {"notes": ["n"]})
+
+
+def toy_figure(table: pd.DataFrame, law: Law) -> Figure:
+    figure = Figure(figsize=(2, 2))
+    figure.subplots().plot(table["params_used"], table["value"], "o")
+    return figure
+
+
+TOY = Experiment(
+    "p33_toy", "A claim.", "arXiv", lambda tier: make_specs(), ("size",), toy_law, toy_figure,
+    (Expectation("mean@8", 0.0, "at least", 0.0, "bits", "Fig. 1"),
+     Expectation("other@8", 1.0, "about", 0.1, "bits", "Fig. 2")),
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    store = Store(tmp_path_factory.mktemp("runs"))
+    return sweep(make_specs(), ("size", "unused"), store, CPU, progress=False, train=FakeTrainer(), load=load,
+                 measure=FakeMeasure())
+
+
+def test_the_table_has_one_row_for_each_run_and_quantity(runs: list[Run]) -> None:
+    table = results.results_table(runs, ("size",))
+    assert len(table) == 2 * len(runs) and set(table["quantity"]) == {"size_sum", "size_third"}
+    for run, (_, rows) in zip(runs, table.groupby("run", sort=False), strict=True):
+        row, words = rows.iloc[0], len(vocabulary_for(run.spec.task))
+        assert row["run"] == run.name and row["task.kind"] == "bioD" and row["task.people"] == 100
+        assert row["train.learning_rate"] == run.spec.train.learning_rate and row["train.betas"] == "[0.9, 0.98]"
+        assert row["label"] == run.spec.model.label and row["steps"] == 8 and row["tokens"] == 8 * 20 * 64
+        assert row["params_used"] == parameter_counts(run.spec.model, words)["params_used"]
+        assert row["training_flops"] == training_flops(run.spec.model, words, 64) * row["tokens"]
+        assert [row["value"], row["lo"]] == [run.measures()["size"][0].value, run.measures()["size"][0].lo]
+
+
+def test_five_files_are_written_and_read_back_exactly(runs: list[Run], tmp_path: Path) -> None:
+    finding = results.find(TOY, "gpu", runs)
+    figure = results.write_finding(finding, tmp_path / "p33_toy", runs, "physlm run p33_toy --tier gpu")
+    assert sorted(path.name for path in (tmp_path / "p33_toy").iterdir()) == FILES
+    again = results.read_finding(TOY, tmp_path / "p33_toy")
+    assert again.law == finding.law and again.tier == "gpu" and again.verdicts == finding.verdicts
+    pd.testing.assert_frame_equal(again.table, finding.table, check_exact=True)
+    drawn = figure.read_bytes()
+    figure.unlink()
+    assert results.redraw(TOY, tmp_path / "p33_toy").read_bytes() == drawn
+    text = (tmp_path / "p33_toy" / "VERDICT.md").read_text()
+    assert "A claim." in text and "physlm run p33_toy --tier gpu" in text
+    environments = json.loads((tmp_path / "p33_toy" / "env.json").read_text())["environments"]
+    assert sum(environment["runs"] for environment in environments) == len(runs)
+
+
+def test_verdicts_are_read_from_results_alone(runs: list[Run], tmp_path: Path) -> None:
+    results.write_finding(results.find(TOY, "gpu", runs), tmp_path / "p33_toy", runs, "redo")
+    for name in FILES:
+        if name != "law.json":
+            (tmp_path / "p33_toy" / name).unlink()
+    assert results.committed_claims(tmp_path) == ["p33_toy"]
+    rows = results.committed_verdicts("p33_toy", tmp_path)
+    assert [tuple(row) for row in rows] == [results.VERDICT_KEYS] * 2
+    assert [row["verdict"] for row in rows] == ["reproduced", "not run"] and rows[0]["tier"] == "gpu"
+
+
+def test_small_tiers_and_altered_settings_never_replace_results() -> None:
+    committed, runs = Path("results"), Path("runs")
+    places = {(tier, altered): results.results_folder("c", tier, committed, runs, altered)
+              for tier in ("smoke", "demo", "gpu", "paper") for altered in (False, True)}
+    assert {key for key, place in places.items() if place == committed / "c"} == {("gpu", False), ("paper", False)}
+    assert places["demo", False] == runs / "demo" / "c" and places["gpu", True] == runs / "gpu-custom" / "c"
+
+
+def test_the_largest_tier_that_ran_is_found(runs: list[Run], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not run yet"):
+        results.latest_folder("p33_toy", None, tmp_path / "results", tmp_path / "runs")
+    for tier in ("smoke", "gpu"):
+        folder = results.results_folder("p33_toy", tier, tmp_path / "results", tmp_path / "runs")
+        results.write_finding(results.find(TOY, tier, runs), folder, runs, "redo")
+        assert results.latest_folder("p33_toy", None, tmp_path / "results", tmp_path / "runs") == folder
+    with pytest.raises(UserError, match="--tier demo"):
+        results.latest_folder("p33_toy", "demo", tmp_path / "results", tmp_path / "runs")
+
+
+@pytest.mark.parametrize("text", [
+    "", "{}", "[]", '{"quantities": [', '{"quantities": [], "details": {}, "tier": "gpu"}',
+    '{"quantities": [], "details": {}, "tier": "gpu", "verdicts": [{"claim": "x"}]}',
+])
+def test_damaged_results_are_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "law.json").write_text(text)
+    with pytest.raises(UserError, match=r"law\.json: .*restore it from git"):
+        results.committed_verdicts("c", tmp_path)
+
+
+def test_damage_inside_a_law_names_the_file(tmp_path: Path) -> None:
+    law = {"quantities": [{"name": "x"}], "details": {}, "tier": "gpu", "verdicts": []}
+    (tmp_path / "law.json").write_text(json.dumps(law))
+    with pytest.raises(UserError, match=r"law\.json: .*restore it from git"):
+        results.read_finding(TOY, tmp_path)

@@ -1,0 +1,113 @@
+"""The verdict looks at the whole interval, and its table says exactly what was found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Literal
+
+import pytest
+
+from physlm.errors import UserError
+from physlm.laws.law import Law, Quantity
+from physlm.laws.verdict import Expectation, headline, judge, verdict_markdown, verdict_rows
+
+KEYS = ["claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict"]
+
+
+def expectation(relation: Literal["at least", "at most", "about"] = "at least", tolerance: float = 0.0,
+                quantity: str = "peak") -> Expectation:
+    return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a")
+
+
+def measured(lo: float, hi: float, name: str = "peak") -> Quantity:
+    return Quantity(name, (lo + hi) / 2, lo, hi, 45, "bits/parameter")
+
+
+@pytest.mark.parametrize(("relation", "tolerance", "lo", "hi", "verdict"), [
+    ("at least", 0.0, 2.0, 2.2, "reproduced"),
+    ("at least", 0.0, 1.99, 2.2, "not reproduced"),  # the point reaches 2, the lower end does not
+    ("at least", 0.05, 1.96, 2.2, "reproduced"),
+    ("at most", 0.0, 1.5, 2.0, "reproduced"),
+    ("at most", 0.0, 1.5, 2.01, "not reproduced"),
+    ("at most", 0.05, 1.5, 2.01, "reproduced"),
+    ("about", 0.0, 1.9, 2.1, "reproduced"),
+    ("about", 0.0, 2.01, 2.1, "not reproduced"),
+    ("about", 0.0, 1.8, 1.99, "not reproduced"),
+    ("about", 0.1, 1.8, 1.95, "reproduced"),
+    ("about", 0.1, 1.8, 1.85, "not reproduced"),
+])
+def test_judge(relation: Literal["at least", "at most", "about"], tolerance: float, lo: float, hi: float,
+               verdict: str) -> None:
+    assert judge(expectation(relation, tolerance), measured(lo, hi)) == verdict
+
+
+def test_what_was_not_measured_was_not_run() -> None:
+    assert judge(expectation(), None) == "not run"
+
+
+def test_judging_another_quantity_or_unit_is_an_error() -> None:
+    with pytest.raises(UserError, match="expected peak in bits/parameter"):
+        judge(expectation(), measured(2.0, 2.1, name="line"))
+    with pytest.raises(UserError, match="got peak in nats"):
+        judge(expectation(), Quantity("peak", 2.0, 2.0, 2.0, 1, "nats"))
+
+
+@pytest.mark.parametrize("change", [{"tolerance": -0.1}, {"tolerance": float("nan")}, {"published": float("inf")},
+                                    {"relation": "above"}])
+def test_an_expectation_is_checked(change: dict[str, object]) -> None:
+    good = {"quantity": "peak", "published": 2.0, "relation": "at least", "tolerance": 0.0, "unit": "1", "source": "s"}
+    with pytest.raises(UserError, match="expectation peak"):
+        Expectation(**{**good, **change})  # type: ignore[arg-type]
+
+
+def test_rows_have_exactly_the_published_keys_and_survive_json() -> None:
+    law = Law((measured(2.0, 2.2),))
+    rows = verdict_rows("p33", law, [expectation(), expectation(quantity="absent")], "gpu")
+    assert [list(row) for row in rows] == [KEYS, KEYS]
+    assert rows[0]["verdict"] == "reproduced"
+    assert (rows[0]["lo"], rows[0]["hi"], rows[0]["n"], rows[0]["tier"]) == (2.0, 2.2, 45, "gpu")
+    assert [rows[1][key] for key in ("ours", "lo", "hi", "n", "verdict")] == [None, None, None, None, "not run"]
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_without_a_law_everything_is_not_run() -> None:
+    rows = verdict_rows("p33", None, [expectation()], None)
+    assert [row["verdict"] for row in rows] == ["not run"]
+    assert headline(rows) == "not run"
+
+
+def test_one_failure_decides_the_headline_and_one_gap_keeps_it_open() -> None:
+    law = Law((measured(2.0, 2.2), measured(1.0, 1.2, name="low")))
+    good, bad, gap = expectation(), expectation(quantity="low"), expectation(quantity="absent")
+    assert headline(verdict_rows("c", law, [good], "gpu")) == "reproduced"
+    assert headline(verdict_rows("c", law, [good, bad, gap], "gpu")) == "not reproduced"
+    assert headline(verdict_rows("c", law, [good, gap], "gpu")) == "not run"
+
+
+def test_markdown_says_claim_numbers_notes_deviations_and_how_to_redo() -> None:
+    law = Law((measured(2.04, 2.36), measured(1.0, 1.2, name="line")),
+              {"notes": ["best of 3"]})
+    text = verdict_markdown("p33", "Two bits fit.", "arXiv", law, [expectation()], "gpu", "physlm run p33",
+                            deviations=["words, not GPT-2 tokens"])
+    assert text.startswith("# p33: reproduced\n")
+    table = "| peak | at least 2 bits/parameter | 2.2 bits/parameter | 2.04 to 2.36 | 45 | reproduced |"
+    for piece in ("Two bits fit.", "arXiv", table, "| line | 1.1 bits/parameter | 1 to 1.2 | 45 |", "- best of 3",
+                  "- words, not GPT-2 tokens", "physlm run p33"):
+        assert piece in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith(("| peak", "| quant"))}
+    assert widths == {7, 5}
+
+
+def test_markdown_without_a_law_still_stands() -> None:
+    text = verdict_markdown("p33", "c", "s", None, [expectation()], "paper", "physlm run p33 --tier paper")
+    assert "| peak | at least 2 bits/parameter | - | - | - | not run |" in text
+    assert "Also measured" not in text
+
+
+def test_verdicts_load_without_torch_pandas_or_matplotlib() -> None:
+    code = ("import sys, physlm.laws.verdict; "
+            "print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,178 @@
+"""The decoder against an obvious single model, its counts against formulas, its members against each other."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from physlm.config import from_dict
+from physlm.errors import UserError
+from physlm.models.config import ModelConfig
+from physlm.models.counting import parameter_counts, training_flops
+from physlm.models.decoder import Decoder
+
+CONFIGS = [
+    ModelConfig(layers=2, heads=2, width=16),
+    ModelConfig(layers=1, heads=1, width=12, norm="rmsnorm", rope_fraction=0.5),
+    ModelConfig(layers=3, heads=4, width=32, mlp_ratio=2, position="none"),
+    ModelConfig(layers=2, heads=1, width=8, mlp_ratio=0, vocab_size=40, rope_base=100.0),
+]
+VOCABULARY = 31
+
+
+def obvious_logits(config: ModelConfig, weights: dict[str, Tensor], ids: list[int]) -> Tensor:
+    """One sequence, one position and one head at a time, in float64."""
+    w = {name: value[0].double() for name, value in weights.items()}
+
+    def norm(x: Tensor, gain: Tensor) -> Tensor:
+        if config.norm == "layernorm":
+            x = x - x.mean()
+        return gain * x / torch.sqrt((x * x).mean() + 1e-5)
+
+    def turn(x: Tensor, t: int) -> Tensor:
+        if config.position == "none":
+            return x
+        r = config.rope_dims
+        y = x.clone()
+        for j in range(r // 2):
+            angle = t * config.rope_base ** (-2 * j / r)
+            a, b = x[j], x[j + r // 2]
+            y[j] = a * math.cos(angle) - b * math.sin(angle)
+            y[j + r // 2] = a * math.sin(angle) + b * math.cos(angle)
+        return y
+
+    k = config.head_width
+    stream = [w["embedding.weight"][i] for i in ids]
+    for layer in range(config.layers):
+        name = f"blocks.{layer}."
+        qkv = [norm(x, w[name + "attention_norm.weight"]) @ w[name + "attention.qkv.weight"] for x in stream]
+        outs = []
+        for t in range(len(ids)):
+            heads = []
+            for h in range(config.heads):
+                q, key, v = (
+                    [x[part * config.width + h * k : part * config.width + (h + 1) * k] for x in qkv[: t + 1]]
+                    for part in range(3)
+                )
+                scores = torch.stack([turn(q[t], t) @ turn(key[s], s) / math.sqrt(k) for s in range(t + 1)])
+                heads.append(scores.softmax(0) @ torch.stack(v))
+            outs.append(torch.cat(heads) @ w[name + "attention.out.weight"])
+        stream = [x + o for x, o in zip(stream, outs, strict=True)]
+        if config.mlp_ratio:
+            hidden = [norm(x, w[name + "mlp_norm.weight"]) @ w[name + "mlp.up.weight"] for x in stream]
+            stream = [
+                x + F.gelu(u, approximate="tanh") @ w[name + "mlp.down.weight"]
+                for x, u in zip(stream, hidden, strict=True)
+            ]
+    final = torch.stack([norm(x, w["final_norm.weight"]) for x in stream])
+    return final @ w["embedding.weight"].T
+
+
+def randomised(config: ModelConfig, seeds: tuple[int, ...]) -> Decoder:
+    """Weights large enough that every part matters, gains away from 1."""
+    model = Decoder(config, VOCABULARY, seeds)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(0.3 * torch.randn(p.shape, generator=generator) + (1.0 if p.dim() == 2 else 0.0))
+    return model
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.label)
+def test_logits_equal_the_obvious_implementation(config: ModelConfig) -> None:
+    model = randomised(config, (0, 1))
+    ids = torch.tensor([[[3, 0, 7, 7, 30, 2, 9]], [[1, 2, 3, 4, 5, 6, 30]]])
+    logits = model(ids).logits
+    assert logits.shape == (2, 1, 7, config.vocab_size or VOCABULARY)
+    for m in range(2):
+        weights = model.member(m).state_dict()
+        torch.testing.assert_close(
+            logits[m, 0].double(), obvious_logits(config, weights, ids[m, 0].tolist()), atol=2e-4, rtol=2e-4
+        )
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.label)
+def test_a_member_cut_out_is_the_member(config: ModelConfig) -> None:
+    model = randomised(config, (0, 1, 2))
+    ids = torch.arange(24).view(3, 2, 4)
+    together = model(ids, taps=model.tap_names)
+    for m in range(3):
+        alone = model.member(m)(ids[m : m + 1], taps=model.tap_names)
+        torch.testing.assert_close(together.logits[m], alone.logits[0], atol=1e-5, rtol=1e-5)
+        for name in model.tap_names:
+            torch.testing.assert_close(together.taps[name][m], alone.taps[name][0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_future_is_not_seen() -> None:
+    model = randomised(CONFIGS[0], (0,))
+    ids = torch.arange(8).view(1, 1, 8)
+    changed = ids.clone()
+    changed[..., 5:] = 20
+    before, after = model(ids).logits, model(changed).logits
+    assert before[..., :5, :].equal(after[..., :5, :])
+    assert not before[..., 5:, :].allclose(after[..., 5:, :])
+
+
+def test_gradients_stay_inside_their_member() -> None:
+    model = randomised(CONFIGS[0], (0, 1))
+    logits = model(torch.arange(16).view(2, 1, 8)).logits
+    logits[0].square().sum().backward()
+    for p in model.parameters():
+        assert p.grad is not None and bool((p.grad[1] == 0).all()) and bool((p.grad[0] != 0).any())
+
+
+def test_first_weights_depend_on_the_members_seed_alone() -> None:
+    config = CONFIGS[0]
+    together, alone = Decoder(config, VOCABULARY, (4, 9)), Decoder(config, VOCABULARY, (9,))
+    for (name, both), single in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
+        assert both[1].equal(single[0]), name
+    std = {n: p.std().item() for n, p in Decoder(ModelConfig(layers=8, heads=1, width=64), 500).named_parameters()}
+    assert std["embedding.weight"] == pytest.approx(0.02, rel=0.03)
+    assert std["blocks.3.attention.qkv.weight"] == pytest.approx(0.02, rel=0.03)
+    assert std["blocks.3.mlp.down.weight"] == pytest.approx(0.02 / 4, rel=0.03)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.label)
+def test_counts_equal_the_models(config: ModelConfig) -> None:
+    model = Decoder(config, VOCABULARY, (0, 1))
+    counts = parameter_counts(config, VOCABULARY)
+    sizes = {name: p[0].numel() for name, p in model.named_parameters()}
+    assert counts["params_all"] == sum(sizes.values())
+    assert counts["params_nonembedding"] == sum(sizes.values()) - sizes["embedding.weight"]
+    unused = (config.vocab_size or VOCABULARY) - VOCABULARY
+    assert counts["params_used"] == counts["params_all"] - unused * config.width
+
+
+def test_counts_of_gpt2_small_are_the_papers() -> None:
+    """arXiv 2404.05405: 3275 used tokens make GPT2-small 88M; P ~ 12 l (64 h)^2 + 3275 * 64 h within 0.5 %."""
+    config = ModelConfig(layers=12, heads=12, width=768)
+    count = parameter_counts(config, 3275)["params_used"]
+    assert count == pytest.approx(88e6, rel=0.01)
+    assert count == pytest.approx(12 * 12 * 768**2 + 3275 * 768, rel=5e-3)
+
+
+def test_flops_are_six_a_weight_and_attention() -> None:
+    config = ModelConfig(layers=2, heads=1, width=64)
+    assert training_flops(config, 4096, 512) == 6 * (12 * 2 * 64**2 + 4096 * 64) + 6 * 2 * 64 * 512
+
+
+@pytest.mark.parametrize(("data", "message"), [
+    ({"width": 65, "heads": 2}, "got 65 for 2 heads, expected a multiple"),
+    ({"layers": 0}, "model.layers: got 0"),
+    ({"rope_fraction": 0.01}, "even number of rotated dimensions"),
+    ({"norm": "batchnorm"}, "expected one of 'layernorm', 'rmsnorm'"),
+    ({"layer": 3}, "did you mean 'layers'"),
+    ({"width": "64"}, "expected int, got '64'"),
+])  # fmt: skip
+def test_bad_settings_are_named(data: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        from_dict(ModelConfig, data, "model")
+
+
+def test_bad_requests_are_named() -> None:
+    with pytest.raises(UserError, match="got 10, expected at least 31"):
+        Decoder(ModelConfig(vocab_size=10), VOCABULARY)
+    with pytest.raises(UserError, match=r"block\.0\.out"):
+        Decoder(CONFIGS[0], VOCABULARY)(torch.zeros(1, 1, 2, dtype=torch.long), taps=("blocks.0",))

@@ -1,0 +1,287 @@
+"""The command line: what it prints, its exit codes, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from physlm import cli
+from physlm.errors import UserError
+from physlm.lab.results import VERDICT_KEYS
+from physlm.lab.store import Run, Store
+from physlm.measures.rows import Row
+from physlm.tasks.biography.exposure import SPLITS
+from physlm.training.config import RunSpec
+
+EXPERIMENT = '''
+from matplotlib.figure import Figure
+
+from physlm.lab.experiment import Experiment
+from physlm.laws.law import Law, Quantity
+from physlm.laws.verdict import Expectation
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.config import BioDConfig
+from physlm.training.config import RunSpec, TrainConfig
+
+TASK = BioDConfig(people=50, attributes=2, diversity=10, alphabet=10, entries_per_row=5, row_tokens=64)
+
+
+def runs(tier):
+    rates = {"smoke": (1e-3,), "demo": (1e-3, 2e-3)}.get(tier, (1e-3, 2e-3, 4e-3))
+    return [RunSpec(TASK, ModelConfig(width=8), TrainConfig(exposures=2, batch_rows=2, learning_rate=rate))
+            for rate in rates]
+
+
+def law(table):
+    values = table.loc[table["quantity"] == "score", "value"]
+    return Law((Quantity("best_score", values.max(), values.max() - 0.1, values.max() + 0.1, len(values), "bits"),))
+
+
+EXPERIMENT = Experiment(
+    name="p33_toy", claim="Scores grow with the learning rate.", source="arXiv 0000.00000, Figure 1", runs=runs,
+    measures=("score",), law=law, figure=lambda table, law: Figure(figsize=(1, 1)),
+    expect=(Expectation("best_score", 1.0, "at least", 0.0, "bits", "Figure 1"),),
+)
+'''
+
+
+def fake_sweep(specs: Sequence[RunSpec], measures: Sequence[str], store: Store, device: torch.device,
+               members: int) -> list[Run]:
+    """Finishes every run at once; its score is 1000 times its learning rate."""
+    finished = []
+    for spec in specs:
+        run = store.run(spec)
+        if not run.has(measures):
+            run.start({"device": device.type})
+            run.write_model({"w": torch.zeros(1)})
+            value = 1000 * spec.train.learning_rate
+            run.add_measure("score", [Row("score", value, "bits", 50, value, value)])
+            run.finish()
+        finished.append(run)
+    return finished
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def physlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls the command line in a folder of its own; returns exit code, standard output and error."""
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "p33_toy.py").write_text(EXPERIMENT)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("PHYSLM_RUNS", "PHYSLM_RESULTS", "PHYSLM_EXPERIMENTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("physlm.lab.sweep.sweep", fake_sweep)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["physlm", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        captured = capsys.readouterr()
+        return code if isinstance(code, int) else int(code is not None), captured.out, captured.err
+
+    return call
+
+
+def test_list_names_claims_runs_and_verdicts(physlm: Call) -> None:
+    code, out, _ = physlm("list")
+    assert code == 0 and "p33_toy  (Part 3.3)  not run" in out and "smoke 1, demo 2, gpu 3, paper 3" in out
+    physlm("run", "p33_toy", "--tier", "gpu")
+    assert "p33_toy  (Part 3.3)  reproduced" in physlm("list")[1]
+
+
+def test_show_tells_claim_source_and_cost(physlm: Call) -> None:
+    code, out, _ = physlm("show", "p33_toy")
+    assert code == 0 and "Scores grow" in out and "Figure 1" in out and "at least 1 bits" in out
+    assert "2 runs in 1 populations" in out and "H200" in out and "CPU cores" in out
+
+
+def test_run_ends_with_table_interval_and_figure(physlm: Call, tmp_path: Path) -> None:
+    code, out, err = physlm("run", "p33_toy", "--tier", "demo")
+    assert (code, err) == (0, "")
+    assert "best_score" in out and "1.9 to 2.1" in out and "reproduced" in out
+    figure = tmp_path / "runs" / "demo" / "p33_toy" / "figure.png"
+    assert figure.is_file() and out.strip().endswith(os.path.relpath(figure, tmp_path))
+    assert not (tmp_path / "results" / "p33_toy").exists()
+
+
+def test_committed_tiers_go_to_results_unless_settings_were_altered(physlm: Call, tmp_path: Path) -> None:
+    assert physlm("run", "p33_toy", "--tier", "gpu", "--set", "task.people=60")[0] == 0
+    assert not (tmp_path / "results" / "p33_toy").exists()
+    law = tmp_path / "runs" / "gpu-custom" / "p33_toy" / "law.json"
+    assert law.is_file() and "--set task.people=60" in (law.parent / "VERDICT.md").read_text()
+    assert {json.loads(path.read_text())["task"]["people"] for path in tmp_path.glob("runs/*/config.json")} == {60}
+    physlm("run", "p33_toy", "--tier", "gpu")
+    assert (tmp_path / "results" / "p33_toy" / "law.json").is_file()
+
+
+def test_folders_can_be_given(physlm: Call, tmp_path: Path) -> None:
+    (tmp_path / "experiments").rename(tmp_path / "e")
+    code, out, _ = physlm("run", "p33_toy", "--tier", "gpu", "--runs", "a/r", "--results", "b", "--experiments", "e")
+    assert code == 0 and (tmp_path / "b" / "p33_toy" / "law.json").is_file() and "b/p33_toy/figure.png" in out
+    assert len(list((tmp_path / "a" / "r").glob("*/DONE"))) == 3 and list((tmp_path / "runs").iterdir()) == []
+
+
+def test_verify_prints_and_dumps_what_was_found(physlm: Call, tmp_path: Path) -> None:
+    code, out, _ = physlm("verify", "--json")
+    assert code == 0 and json.loads(out) == [
+        {"claim": "p33_toy", "quantity": "best_score", "published": 1.0, "ours": None, "lo": None, "hi": None,
+         "n": None, "unit": "bits", "tier": None, "verdict": "not run"}]
+    physlm("run", "p33_toy", "--tier", "gpu")
+    (tmp_path / "experiments" / "p33_toy.py").unlink()
+    rows = json.loads(physlm("verify", "p33_toy", "--json")[1])
+    assert [tuple(row) for row in rows] == [VERDICT_KEYS]
+    assert rows[0]["ours"] == 4.0 and rows[0]["n"] == 3 and rows[0]["verdict"] == "reproduced"
+    table = physlm("verify")[1]
+    assert "3.9 to 4.1" in table and "reproduced" in table and "95 % interval" in table
+
+
+def test_the_figure_is_drawn_again_from_results_alone(physlm: Call, tmp_path: Path) -> None:
+    assert physlm("figure", "p33_toy")[0] == 2
+    physlm("run", "p33_toy", "--tier", "smoke")
+    for path in (tmp_path / "runs").glob("bioD*/*"):
+        path.unlink()
+    figure = tmp_path / "runs" / "smoke" / "p33_toy" / "figure.png"
+    figure.unlink()
+    code, out, _ = physlm("figure", "p33_toy")
+    assert code == 0 and figure.is_file() and out.strip() == "runs/smoke/p33_toy/figure.png"
+
+
+def test_tier_paper_shows_its_cost_and_wants_a_yes(physlm: Call, tmp_path: Path) -> None:
+    code, out, err = physlm("run", "p33_toy", "--tier", "paper")
+    assert code == 2 and "FLOPs" in out and "--yes" in err and not list(tmp_path.glob("runs/*/DONE"))
+    assert physlm("run", "p33_toy", "--tier", "paper", "--yes")[0] == 0
+    assert physlm("run", "p33_toy", "--tier", "paper")[0] == 0, "nothing is left to be asked about"
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["run", "p33_toi"], ["p33_toi", "did you mean 'p33_toy'"]),
+    (["show", "nothing"], ["'nothing'", "p33_toy"]),
+    (["run", "p33_toy", "--tier", "gpuu"], ["gpuu", "did you mean 'gpu'", "smoke"]),
+    (["figure", "p33_toy", "--tier", "dem"], ["did you mean 'demo'"]),
+    (["run", "p33_toy", "--set", "task.peple=3"], ["peple", "did you mean 'people'"]),
+    (["run", "p33_toy", "--set", "task.people"], ["key=value"]),
+    (["run", "p33_toy", "--set", "task.people=many"], ["task.people", "expected int", "'many'"]),
+    (["run", "p33_toy", "--set", "model.width=10", "--set", "model.heads=4"], ["model.width", "10"]),
+    (["run", "p33_toy", "--set", "task.diversity=1000"], ["task.diversity", "1000"]),
+    (["run", "p33_toy", "--device", "gpu"], ["device", "'gpu'", "cpu, cuda"]),
+    (["verify", "p33_to"], ["did you mean 'p33_toy'"]),
+    (["list", "--experiments", "nowhere"], ["nowhere", "no such folder"]),
+    (["sample", "bio"], ["'bio'", "biod, bios"]),
+    (["sample", "biod", "--set", "people=0"], ["task.people", "at least 1"]),
+    (["sample", "biod", "--set", "name_pools=[2,2,2]", "--set", "people=9"], ["9", "8"]),
+    (["sample", "biod", "--split", "tests"], ["'tests'", "evaluation"]),
+    (["export", "biod", "--out", "-", "--format", "csv"], ["'csv'", "jsonl"]),
+    (["export", "biod", "--out", "experiments/p33_toy.py/x"], ["p33_toy.py/x", "cannot write"]),
+])
+def test_mistakes_are_one_line(physlm: Call, arguments: list[str], words: list[str]) -> None:
+    code, _, err = physlm(*arguments)
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert all(word in err for word in words), err
+
+
+@pytest.mark.parametrize("arguments", [
+    ["runn", "p33_toy"], ["run"], ["run", "p33_toy", "--teir", "demo"], ["sample", "biod", "--n", "0"],
+    ["run", "p33_toy", "--members", "many"],
+])
+def test_usage_errors_exit_with_two(physlm: Call, arguments: list[str]) -> None:
+    code, _, err = physlm(*arguments)
+    assert code == 2 and "Error: " in err and "Traceback" not in err
+
+
+def test_a_read_only_results_folder_loses_no_run(
+    physlm: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if "results" in Path(target).parts:
+            raise OSError(30, os.strerror(30))
+        original(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        code, out, err = physlm("run", "p33_toy", "--tier", "gpu")
+    assert code == 2 and "Read-only file system" in err and "3 runs are finished" in err and err.count("\n") == 1
+    assert "best_score" in out, "what was found is printed before it is written"
+    assert len(list(tmp_path.glob("runs/*/DONE"))) == 3
+    code, out, _ = physlm("run", "p33_toy", "--tier", "gpu")
+    assert code == 0 and "3 of 3 runs are finished" in out
+
+
+@pytest.mark.parametrize(("error", "code", "text"), [
+    (KeyboardInterrupt(), 130, "interrupted: nothing that was finished is lost"), (UserError("a\nb"), 2, "error: a b"),
+])
+def test_interrupts_and_errors_of_a_sweep_are_one_line(
+    physlm: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, text: str
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr("physlm.lab.sweep.sweep", fail)
+    got, _, err = physlm("run", "p33_toy")
+    assert got == code and err.startswith(text) and err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("physlm.lab.sweep.sweep", fail)
+    monkeypatch.setattr(sys, "argv", ["physlm", "run", "p33_toy"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+@pytest.mark.parametrize("task", ["bios", "bioD"])
+def test_samples_are_readable_and_depend_on_the_seed(physlm: Call, task: str) -> None:
+    code, out, _ = physlm("sample", task, "--n", "3", "--set", "people=20")
+    assert code == 0 and [line.split(":")[0] for line in out.splitlines() if line] == [f"person {i}" for i in range(3)]
+    assert " ." not in out and "<eos>" not in out
+    assert physlm("sample", task, "--n", "3", "--set", "people=20")[1] == out
+    assert physlm("sample", task, "--n", "3", "--set", "people=20", "--seed", "1")[1] != out
+
+
+@pytest.mark.parametrize("task", ["bios", "biod"])
+def test_export_writes_labelled_tokens(physlm: Call, tmp_path: Path, task: str) -> None:
+    options = ["export", task, "--n", "25", "--set", "people=10", "--format", "jsonl", "--out"]
+    code, out, _ = physlm(*options, "out/x.jsonl")
+    assert (code, out) == (0, "")
+    text = (tmp_path / "out" / "x.jsonl").read_text()
+    lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+    assert [line["person"] for line in lines] == [i % 10 for i in range(25)]
+    for line in lines:
+        assert set(line) == {"person", "draw", "text", "ids", "labels"}
+        assert len(line["ids"]) == len(line["labels"]) > 10 and "name" in line["labels"] and "pad" not in line["labels"]
+    assert lines[0]["text"] != lines[10]["text"], "the same person in other words"
+    assert physlm(*options, "-")[1] == text
+
+
+def test_splits_of_the_command_line_are_the_tasks() -> None:
+    from physlm.commands.data import SPLITS as OFFERED
+
+    assert set(OFFERED) == set(SPLITS)
+
+
+def test_bench_train_is_wired(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("physlm.lab.bench")
+    module.bench_train = lambda quick: print(f"quick={quick}")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "physlm.lab.bench", module)
+    assert physlm("bench", "train", "--quick")[:2] == (0, "quick=True\n")
+
+
+def test_the_version_is_told(physlm: Call) -> None:
+    code, out, _ = physlm("--version")
+    assert code == 0 and out.startswith("physlm ")

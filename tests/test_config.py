@@ -1,0 +1,103 @@
+"""Configs: a strict round trip, one hash per content, typed overrides, and no dead setting."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from physlm.config import content_hash, from_dict, override, to_dict
+from physlm.errors import UserError
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.training.config import MEMBER_FIELDS, RunSpec, TrainConfig
+
+SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
+
+
+@dataclass(frozen=True)
+class Part:
+    x: float = 0.5
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Whole:
+    part: Part
+    sizes: tuple[int, ...] = (1, 2)
+    mode: Literal["a", "b"] = "a"
+    on: bool = False
+
+
+@given(st.builds(Whole, st.builds(Part, st.floats(allow_nan=False, allow_infinity=False), st.none() | st.text())))
+def test_round_trip(whole: Whole) -> None:
+    assert from_dict(Whole, to_dict(whole)) == whole
+
+
+def test_tasks_are_told_apart_by_kind() -> None:
+    for task in (BioDConfig(people=7), BioSConfig(people=7)):
+        spec = dataclasses.replace(SPEC, task=task)
+        assert from_dict(RunSpec, to_dict(spec)) == spec
+    with pytest.raises(UserError, match="expected one of bioD, bioS"):
+        from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
+
+
+def test_every_setting_of_a_run_changes_its_hash() -> None:
+    """A run is named by all of its content."""
+    hashes = {content_hash(SPEC)}
+    changes = 0
+    for part in ("task", "model", "train"):
+        config = getattr(SPEC, part)
+        for field in dataclasses.fields(config):
+            value: Any = getattr(config, field.name)
+            other: Any
+            if isinstance(value, bool):
+                other = not value
+            elif isinstance(value, str):
+                other = {"layernorm": "rmsnorm", "rope": "none", "bf16": "float32"}[value]
+            elif isinstance(value, tuple):
+                other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
+            else:
+                other = value / 2 if isinstance(value, float) else value + (value or 2)
+            new = dataclasses.replace(SPEC, **{part: dataclasses.replace(config, **{field.name: other})})
+            hashes.add(content_hash(new))
+            changes += 1
+    assert len(hashes) == changes + 1
+    assert content_hash(SPEC) == content_hash(from_dict(RunSpec, to_dict(SPEC)))
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("train.learning_rat=1", "did you mean 'learning_rate'"),
+    ("train.learning_rate=fast", "expected float, got 'fast'"),
+    ("train.learning_rate", "expected key=value"),
+    ("model.layers.x=1", "plain value"),
+    ("model.norm=none", "expected one of 'layernorm', 'rmsnorm'"),
+    ("train.batch_rows=0", "train.batch_rows: got 0, expected at least 1"),
+    ("train.learning_rate=-1", "got -1.0, expected between 0.0 and inf"),
+    ("task.people=2.5", "expected int, got 2.5"),
+])  # fmt: skip
+def test_bad_overrides_name_the_cure(text: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        override(SPEC, [text])
+    assert message in str(error.value)
+
+
+def test_overrides_are_typed() -> None:
+    spec = override(SPEC, ["train.learning_rate=3e-3", "model.layers=4", "task.name_pools=[3,4,5]", "task.fresh=false"])
+    assert (spec.train.learning_rate, spec.model.layers) == (3e-3, 4)
+    assert isinstance(spec.task, BioDConfig) and spec.task.name_pools == (3, 4, 5) and spec.task.fresh is False
+    assert override(SPEC, ["train.learning_rate=1"]).train.learning_rate == 1.0
+
+
+def test_member_fields_exist() -> None:
+    for field in MEMBER_FIELDS:
+        override(SPEC, [f"{field}=0"])
+
+
+def test_steps_cover_the_exposures() -> None:
+    spec = RunSpec(BioSConfig(people=1000, entries_per_row=9), ModelConfig(), TrainConfig(exposures=100, batch_rows=8))
+    assert spec.steps == -(-100 * 1000 // 72)
+    assert spec.steps * spec.entries_per_step >= 100 * 1000 > (spec.steps - 1) * spec.entries_per_step
+    assert spec.tokens == spec.steps * 8 * 512
