@@ -67,16 +67,27 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
 
 
 def override(config: T, assignments: Iterable[str]) -> T:
-    """Apply ``key.subkey=value`` texts; each value is read with the type that the field declares.
+    """Apply ``key.subkey=value`` texts, all at once; each value is read with the type that the field declares.
 
     Example: ``override(spec, ["train.learning_rate=3e-3", "model.layers=4"])``.
     """
+    plain = to_dict(config)
     for text in assignments:
         key, sep, value = text.partition("=")
         if not sep or not key:
             raise UserError(f"override {text!r}: expected key=value, for example train.learning_rate=3e-3")
-        config = _set(config, key.strip().split("."), value.strip(), key.strip())
-    return config
+        *path, last = key.strip().split(".")
+        place = plain
+        for part in path:
+            place = place.get(part, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or (path and not place):
+            known = ", ".join(sorted(plain))
+            raise UserError(f"override {text!r}: there are no settings in {'.'.join(path)!r}; settings are in {known}")
+        try:
+            place[last] = json.loads(value)
+        except json.JSONDecodeError:
+            place[last] = value.strip()
+    return from_dict(type(config), plain)
 
 
 def unknown_key(where: str, key: str, allowed: Iterable[str]) -> str:
@@ -89,25 +100,6 @@ def unknown_key(where: str, key: str, allowed: Iterable[str]) -> str:
 
 def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
-
-
-def _set(config: Any, path: list[str], text: str, where: str) -> Any:
-    fields = [f.name for f in dataclasses.fields(config)]
-    if path[0] not in fields:
-        raise UserError(unknown_key(where, path[0], fields))
-    if len(path) > 1:
-        child = getattr(config, path[0])
-        if not dataclasses.is_dataclass(child):
-            raise UserError(f"{where}: {path[0]!r} is a plain value and has no setting {'.'.join(path[1:])!r}")
-        value = _set(child, path[1:], text, where)
-    else:
-        hint = typing.get_type_hints(type(config))[path[0]]
-        try:
-            parsed = json.loads(text)
-        except json.JSONDecodeError:
-            parsed = text
-        value = _read(hint, parsed, where)
-    return dataclasses.replace(config, **{path[0]: value})
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:

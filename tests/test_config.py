@@ -72,7 +72,8 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
     ("train.learning_rat=1", "did you mean 'learning_rate'"),
     ("train.learning_rate=fast", "expected float, got 'fast'"),
     ("train.learning_rate", "expected key=value"),
-    ("model.layers.x=1", "plain value"),
+    ("model.layers.x=1", "there are no settings in 'model.layers'"),
+    ("modle.layers=1", "settings are in model, task, train"),
     ("model.norm=none", "expected one of 'layernorm', 'rmsnorm'"),
     ("train.batch_rows=0", "train.batch_rows: got 0, expected at least 1"),
     ("train.learning_rate=-1", "got -1.0, expected between 0.0 and inf"),
@@ -89,6 +90,12 @@ def test_overrides_are_typed() -> None:
     assert (spec.train.learning_rate, spec.model.layers) == (3e-3, 4)
     assert isinstance(spec.task, BioDConfig) and spec.task.name_pools == (3, 4, 5) and spec.task.fresh is False
     assert override(SPEC, ["train.learning_rate=1"]).train.learning_rate == 1.0
+
+
+def test_overrides_are_applied_together() -> None:
+    """Two that fit together may each be wrong alone."""
+    spec = override(override(SPEC, ["model.heads=2"]), ["model.width=126", "model.heads=3"])
+    assert (spec.model.width, spec.model.heads) == (126, 3)
 
 
 def test_member_fields_exist() -> None:

@@ -35,6 +35,7 @@ from physlm.training.config import RunSpec
 TEXTS = 4  # fresh texts read of each person
 RESAMPLES = 1000
 LN2 = math.log(2.0)
+CPU = torch.device("cpu")
 Floats = NDArray[np.float64]
 
 
@@ -57,19 +58,19 @@ def capacity_parts(terms: InformationTerms, name: Floats, value: Floats, first: 
     return {**parts, "bits_signed": signed, "bits": clamped}
 
 
-def capacity_rows(terms: InformationTerms, losses: PersonLosses, attributes: int, params: int) -> list[Row]:
+def capacity_rows(
+    terms: InformationTerms, losses: PersonLosses, attributes: int, params: int, device: torch.device = CPU
+) -> list[Row]:
     """Capacity with a 95 % percentile bootstrap over people, and what it is made of.
 
     Args:
         attributes: K, the number of first chunks summed in ``losses.first_N``; 1 where a task has none.
         params: the P of bits per parameter.
+        device: where the resampling is done.
     """
     nats = np.stack([losses.name_N.numpy(), losses.value_N.numpy(), losses.first_N.numpy() / attributes])
     means = nats.mean(1)
-    generator = np.random.default_rng(0)
-    resampled = np.stack([
-        nats[:, generator.integers(0, terms.people, terms.people)].mean(1) for _ in range(RESAMPLES)
-    ], 1)  # fmt: skip
+    resampled = _resampled_means(nats, device)
     point = capacity_parts(terms, *means)
     spread = capacity_parts(terms, *resampled)
     n = terms.people
@@ -92,11 +93,28 @@ def measure(spec: RunSpec, model: Decoder, device: torch.device, progress: bool 
     params = parameter_counts(spec.model, len(task.vocabulary))["params_used"]
     attributes = getattr(spec.task, "attributes", 1)
     losses = person_losses(task, model_losses(model.to(device)), device, texts=TEXTS, progress=progress)
-    rows = capacity_rows(terms, losses, attributes, params)
+    rows = capacity_rows(terms, losses, attributes, params, device)
     untrained = Decoder(spec.model, len(task.vocabulary), (spec.train.seed,)).to(device)
     control = person_losses(task, model_losses(untrained), device)
-    bits = next(row for row in capacity_rows(terms, control, attributes, params) if row.quantity == "bits")
+    bits = next(row for row in capacity_rows(terms, control, attributes, params, device) if row.quantity == "bits")
     return [*rows, Row("bits_untrained", bits.value, "bits", bits.n, bits.lo, bits.hi)]
+
+
+def _resampled_means(nats: Floats, device: torch.device) -> Floats:
+    """Means of (3, N) losses over people drawn with replacement, (3, RESAMPLES).
+
+    Each person's number of draws is Poisson(1) (the Poisson bootstrap), which is one matrix product a block.
+    """
+    people = nats.shape[1]
+    columns = torch.from_numpy(np.vstack([nats, np.ones(people)]).T).float().to(device)
+    generator = torch.Generator(device).manual_seed(0)
+    blocks = []
+    size = max(1, 4_000_000 // people)
+    for start in range(0, RESAMPLES, size):
+        ones = torch.ones(min(size, RESAMPLES - start), people, device=device)
+        blocks.append(torch.poisson(ones, generator=generator) @ columns)
+    sums = torch.cat(blocks).double().cpu().numpy()
+    return (sums[:, :3] / np.maximum(sums[:, 3:], 1.0)).T
 
 
 def _row(quantity: str, value: float, sample: Floats, unit: str, n: int) -> Row:

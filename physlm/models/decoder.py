@@ -82,9 +82,11 @@ class Decoder(nn.Module):
             if name not in self.tap_names:
                 raise UserError(unknown_key("tap", name, self.tap_names))
         found = {}
-        x = self.embedding(ids_MBT).float()
+        x = self._run(self.embedding, ids_MBT)
         found["embedding"] = x
-        rotary = self.blocks[0].attention.rotary
+        first = self.blocks[0]
+        assert isinstance(first, Block)
+        rotary = first.attention.rotary
         angles = rotary.angles(ids_MBT.shape[-1]) if rotary is not None else None
         for i, block in enumerate(self.blocks):
             x = self._run(block, x, angles)
@@ -101,8 +103,17 @@ class Decoder(nn.Module):
         return Output(logits.view(members, rows, positions, -1), found)
 
     def compile_parts(self, wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
-        """Compile block by block: one compiled block serves every layer, and every model of this width."""
-        self._run = wrap(_call)
+        """Compile part by part: one compiled block serves every layer, and every model of this width.
+
+        The number of rows is left open, so that another batch size compiles nothing anew.
+        """
+        compiled = wrap(_call)
+
+        def run(part: nn.Module, x: Tensor, *others: object) -> Tensor:
+            torch._dynamo.maybe_mark_dynamic(x, 1)
+            return compiled(part, x, *others)
+
+        self._run = run
 
     def member(self, index: int) -> Decoder:
         """Member ``index`` cut out as a model of one member, its weights copied."""

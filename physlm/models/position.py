@@ -18,11 +18,15 @@ class Rotary(nn.Module):
         self.dims = dims
         self.register_buffer("frequency", base ** (-torch.arange(0, dims, 2).double() / dims), persistent=False)
         self.frequency: Tensor
+        self._angles: tuple[Tensor, Tensor] | None = None
 
     def angles(self, positions: int) -> tuple[Tensor, Tensor]:
-        """cos and sin of every position and frequency, (T, r/2) float32."""
-        angle = torch.arange(positions, device=self.frequency.device)[:, None] * self.frequency
-        return angle.cos().float(), angle.sin().float()
+        """cos and sin of every position and frequency, (T, r/2) float32; kept until another T is asked for."""
+        kept = self._angles
+        if kept is None or len(kept[0]) != positions or kept[0].device != self.frequency.device:
+            angle = torch.arange(positions, device=self.frequency.device)[:, None] * self.frequency
+            kept = self._angles = angle.cos().float(), angle.sin().float()
+        return kept
 
     def forward(self, x_BHTk: Tensor, cos_Tr: Tensor, sin_Tr: Tensor) -> Tensor:
         turned, rest = x_BHTk[..., : self.dims].float(), x_BHTk[..., self.dims :]

@@ -6,6 +6,9 @@ An activation is (M, B, T, d); member m sees only its own weights.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,12 +25,60 @@ class Linear(nn.Module):
 
     def forward(self, x_MBTi: Tensor) -> Tensor:
         members, rows, positions, inputs = x_MBTi.shape
-        x = x_MBTi.to(self.weight.dtype)
-        if members == 1:  # a plain matrix product has faster kernels than a batched one
-            y = x.reshape(rows * positions, inputs) @ self.weight[0]
-        else:
-            y = torch.bmm(x.reshape(members, rows * positions, inputs), self.weight)
+        splits = token_splits(self.weight, positions) if self.weight.is_cuda else 1
+        x = x_MBTi.to(self.weight.dtype).reshape(members, rows * positions, inputs)
+        y: Tensor = _Product.apply(x, self.weight, splits)
         return y.view(members, rows, positions, -1)
+
+
+def token_splits(weight_Mio: Tensor, positions: int) -> int:
+    """Parts that the tokens are cut into for a weight's gradient, a power of two that divides ``positions``.
+
+    x^T dy has few output tiles and a very long inner axis when the width is small: on its own it would use a handful of
+    the GPU's 132 processors.  Cut into parts it fills them; the parts are summed in a fixed order.
+    """
+    members, inputs, outputs = weight_Mio.shape
+    tiles = members * math.ceil(inputs / 64) * math.ceil(outputs / 64)
+    splits = 1
+    while tiles * splits * 2 <= 132 and positions % (splits * 2) == 0:
+        splits *= 2
+    return splits
+
+
+class _Product(torch.autograd.Function):
+    """(M, N, i) x (M, i, o) -> (M, N, o), with the weight's gradient summed over parts of the tokens."""
+
+    @staticmethod
+    def forward(ctx: Any, x_MNi: Tensor, weight_Mio: Tensor, splits: int) -> Tensor:
+        ctx.save_for_backward(x_MNi, weight_Mio)
+        ctx.splits = splits
+        return _batched(x_MNi, weight_Mio)
+
+    @staticmethod
+    def backward(ctx: Any, grad_MNo: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        return _batched(grad_MNo, weight.mT), _weight_gradient(x, grad_MNo, ctx.splits), None
+
+
+@torch.library.custom_op(
+    "physlm::weight_gradient", mutates_args=(), schema="(Tensor x, Tensor grad, int splits) -> Tensor"
+)
+def _weight_gradient(x: Tensor, grad: Tensor, splits: int) -> Tensor:
+    """x^T grad for each member, (M, i, o); opaque to the compiler, which would write x out transposed first."""
+    members = len(x)
+    x_parts = x.reshape(members * splits, -1, x.shape[-1])
+    partial = _batched(x_parts.mT, grad.reshape(members * splits, -1, grad.shape[-1]))
+    return partial.unflatten(0, (members, splits)).sum(1) if splits > 1 else partial
+
+
+@torch.library.register_fake("physlm::weight_gradient")
+def _(x: Tensor, grad: Tensor, splits: int) -> Tensor:
+    return x.new_empty(len(x), x.shape[-1], grad.shape[-1])
+
+
+def _batched(a: Tensor, b: Tensor) -> Tensor:
+    """A batched matrix product; a single one goes to the plain product, which has faster kernels."""
+    return (a[0] @ b[0])[None] if len(a) == 1 else torch.bmm(a, b)
 
 
 class Embedding(nn.Module):
@@ -38,8 +89,7 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, rows, width))
 
     def forward(self, ids_MBT: Tensor) -> Tensor:
-        members, rows, positions = ids_MBT.shape
-        return embedding(ids_MBT.reshape(members, rows * positions), self.weight).view(members, rows, positions, -1)
+        return embedding(ids_MBT, self.weight).float()
 
 
 class Norm(nn.Module):

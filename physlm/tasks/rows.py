@@ -8,7 +8,7 @@ of pieces, each the start and the length of a string in the pool:
     pool    <eos> He She was born on . Princeton , NJ Anya Briar Forger ...
     pieces  <eos> | Anya Briar Forger | was born on | October 2 , 1996 | . | She | ...
 
-and the token at position w is found by one binary search in the running sum of lengths, on any device.
+and every position's token is found by one scatter and one running sum over the row, on any device.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORE = -1
+ROLE_LIMIT = 64  # roles of a task are numbered below this
 
 
 class Rows(NamedTuple):
@@ -47,17 +48,22 @@ class Pieces(NamedTuple):
 
 
 def render(pool: Tensor, pieces: Pieces, width: int) -> Entries:
-    """Lay the pieces of each row end to end and cut or pad to ``width`` positions (padding repeats token 0, role 0)."""
+    """Lay the pieces of each row end to end and cut or pad to ``width`` positions (padding repeats token 0, role 0).
+
+    Along a piece the place in the pool grows by one a position and the role stays; where a piece begins both jump.
+    So both are running sums, kept in one integer, place * ROLE_LIMIT + role; the jumps of empty pieces just add up.
+    """
     ends_RP = pieces.length_RP.cumsum(-1)
-    place_W = torch.arange(width, device=pool.device)
-    place_RW = place_W.expand(len(ends_RP), width).contiguous()
-    piece_RW = torch.searchsorted(ends_RP, place_RW, right=True)
-    inside_RW = piece_RW < ends_RP.shape[-1]
-    piece_RW = piece_RW.clamp_max(ends_RP.shape[-1] - 1)
-    shift_RP = pieces.start_RP - (ends_RP - pieces.length_RP)
-    source_RW = torch.where(inside_RW, shift_RP.gather(-1, piece_RW) + place_W, 0)
-    roles_RW = torch.where(inside_RW, pieces.role_RP.gather(-1, piece_RW), 0)
-    return Entries(pool[source_RW], roles_RW, ends_RP[:, -1].clamp_max(width))
+    code_RP = pieces.start_RP * ROLE_LIMIT + pieces.role_RP
+    after_RP = code_RP + (pieces.length_RP - 1) * ROLE_LIMIT  # the code of a piece's last token
+    jump_RP = code_RP - F.pad(after_RP[:, :-1], (1, 0)) - ROLE_LIMIT
+    steps_RW = torch.full((len(ends_RP), width + 1), ROLE_LIMIT, device=pool.device)
+    begins_RP = F.pad(ends_RP[:, :-1], (1, 0)).clamp_max(width)  # beyond the width: into a column that is cut off
+    code_RW = steps_RW.scatter_add_(-1, begins_RP, jump_RP)[:, :width].cumsum(-1)
+    lengths_R = ends_RP[:, -1].clamp_max(width)
+    code_RW.masked_fill_(torch.arange(width, device=pool.device) >= lengths_R[:, None], 0)
+    # ROLE_LIMIT is 2**6
+    return Entries(pool.take(code_RW >> 6), code_RW & 63, lengths_R)
 
 
 def training_rows(entries: Entries) -> Rows:

@@ -111,5 +111,6 @@ class _Bar:
         rate = steps * self._tokens / max(now - self._since, 1e-9)
         self._since = now
         utilisation = f"{rate * self._flops / self._peak:.1%}" if self._peak else "n/a"
-        self._bar.set_postfix_str(f"loss {losses.mean():.3f}, {rate / 1e6:.2f}M tok/s, MFU {utilisation}", refresh=False)
+        text = f"loss {losses.mean():.3f}, {rate / 1e6:.2f}M tok/s, MFU {utilisation}"
+        self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(steps)

@@ -45,9 +45,11 @@ class AdamW:
         device = self.parameters[0].device
         sizes = [math.ceil(p.numel() / _ALIGN) * _ALIGN for p in self.parameters]
         self.master = torch.zeros(sum(sizes), device=device)
-        self.first, self.second, self.gradient = (torch.zeros_like(self.master) for _ in range(3))
+        self.first, self.second = torch.zeros_like(self.master), torch.zeros_like(self.master)
         half = self.config.precision == "bf16"
         self.working = torch.zeros_like(self.master, dtype=torch.bfloat16) if half else None
+        # in the dtype that the gradients come in: then all are copied by one kernel
+        self.gradient = torch.zeros_like(self.master if self.working is None else self.working)
         # group 2 m + 1: decayed weights of member m; group 2 m: its gains
         group = torch.zeros(sum(sizes), dtype=torch.uint8)
         self.gradient_views: list[Tensor] = []
@@ -82,10 +84,12 @@ class AdamW:
     def step(self, gradients: Sequence[Tensor], step: Tensor) -> None:
         """One update; ``step`` is the number of updates done so far, a 0-dimensional int64 tensor on the device."""
         torch._foreach_copy_(self.gradient_views, list(gradients))
-        scale, correct_first, correct_second = self.coefficients.index_select(0, step.view(1))[0].unbind()
+        for buffer in (self.master, self.gradient, self.first, self.second, self.working, self.group):
+            if buffer is not None:
+                torch._dynamo.maybe_mark_dynamic(buffer, 0)  # compiled once for every size
         self._update(
-            self.master, self.gradient, self.first, self.second, self.working, self.group,
-            self.rate_G * scale, self.decay_G, correct_first, correct_second, self.config.betas, self.config.eps,
+            self.master, self.gradient, self.first, self.second, self.working, self.group, self.rate_G, self.decay_G,
+            self.coefficients.index_select(0, step.view(1))[0], self.config.betas, self.config.eps,
         )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
@@ -102,14 +106,16 @@ class AdamW:
 
 def _update(
     master: Tensor, gradient: Tensor, first: Tensor, second: Tensor, working: Tensor | None, group: Tensor,
-    rate_G: Tensor, decay_G: Tensor, correct_first: Tensor, correct_second: Tensor, betas: tuple[float, float], eps: float,
+    rate_G: Tensor, decay_G: Tensor, coefficients: Tensor, betas: tuple[float, float], eps: float,
 ) -> None:  # fmt: skip
-    """The formula at the top of this page, in place."""
+    """The formula at the top of this page, in place; ``coefficients`` is this step's row of ``adam_coefficients``."""
+    scale, correct_first, correct_second = coefficients.unbind()
+    gradient = gradient.float()
     which = group.long()
     m = torch.lerp(first, gradient, 1 - betas[0])
     v = torch.lerp(second, gradient.square(), 1 - betas[1])
     direction = m * correct_first / (v.sqrt() * correct_second + eps)
-    weight = master - rate_G[which] * (decay_G[which] * master + direction)
+    weight = master - scale * rate_G[which] * (decay_G[which] * master + direction)
     first.copy_(m)
     second.copy_(v)
     master.copy_(weight)

@@ -1,14 +1,14 @@
 """One training step of a population: sample, forward, backward, update, all on the device.
 
-On a GPU the elementwise work is compiled and the whole step is captured once in a CUDA graph; a step is then one
-replay, and the host neither sends nor reads a number.  On the CPU the same code runs as it stands.
+Batches are sampled on the device some steps at a time, since one sampling of many rows costs little more than one of
+few.  On a GPU the elementwise work is compiled and everything after the sampling is captured once in a CUDA graph; a
+step is then one replay, and the host neither sends nor reads a number.  On the CPU the same code runs as it stands.
 
-Shape letters: M members, B rows, T positions, d width.
+Shape letters: M members, S steps sampled at once, B rows, T positions, d width.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +24,8 @@ from physlm.tasks.rows import IGNORE
 from physlm.training.config import MEMBER_FIELDS, RunSpec
 from physlm.training.optimiser import AdamW
 
-AHEAD = 32  # steps sampled at once on the CPU
+AHEAD_TOKENS = 1 << 21  # tokens sampled at once, at most
+AHEAD_STEPS = 64  # steps sampled at once, at most
 
 
 def check_members(specs: Sequence[RunSpec]) -> None:
@@ -58,49 +59,50 @@ class Population:
         vocabulary = len(self._sources[0][0].vocabulary)
         self.model = Decoder(self.spec.model, vocabulary, [spec.train.seed for spec in specs]).to(device)
         self._on_gpu = device.type == "cuda"
-        wrap = functools.partial(torch.compile, dynamic=False) if self._on_gpu else _same
+        wrap = _compiled if self._on_gpu else _same
         self.optimiser = AdamW(self.model, [spec.train for spec in specs], self.steps, wrap)
-        self._sample: Callable[[Tensor], tuple[Tensor, Tensor]] = wrap(self.sample)
         if self._on_gpu:
             self.model.compile_parts(wrap)
         self._counter = torch.zeros((), dtype=torch.long, device=device)
         self._losses = torch.zeros(window, len(specs), device=device)
-        self._ahead: tuple[int, Tensor, Tensor] | None = None
+        rows, positions = self.spec.train.batch_rows, self.spec.task.row_tokens
+        self._ahead = max(1, min(AHEAD_STEPS, AHEAD_TOKENS // (len(specs) * rows * positions)))
+        shape = (self._ahead, len(specs), rows, positions)
+        self._inputs_SMBT, self._targets_SMBT = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
+        self._scored_SM = torch.ones(self._ahead, len(specs), device=device)
+        self._sampled_from: int | None = None
         self._graph: Any = None
 
-    def sample(self, step: Tensor, steps: int = 1) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of the next ``steps`` steps for every member, (M, steps B, T) each.
-
-        A pure function of the step's number.
-        """
+    def sample(self, step: int, steps: int = 1) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of ``steps`` steps from ``step`` on for every member, (S, M, B, T) each; pure."""
         rows = self.spec.train.batch_rows
-        index = step * rows + torch.arange(steps * rows, device=step.device)
+        index = torch.arange(step * rows, (step + steps) * rows, device=self.device)
         drawn = [task.rows(index, "train", stream) for task, stream in self._sources]
-        if len(drawn) == 1:
-            shape = (len(self.specs), *drawn[0].inputs_RT.shape)
-            return drawn[0].inputs_RT.expand(shape).contiguous(), drawn[0].targets_RT.expand(shape).contiguous()
-        inputs = torch.stack([d.inputs_RT for d in drawn])[self._source_M]
-        return inputs, torch.stack([d.targets_RT for d in drawn])[self._source_M]
+        inputs = torch.stack([d.inputs_RT for d in drawn]).unflatten(1, (steps, rows))
+        targets = torch.stack([d.targets_RT for d in drawn]).unflatten(1, (steps, rows))
+        return inputs[self._source_M].transpose(0, 1), targets[self._source_M].transpose(0, 1)
 
-    def losses(self, inputs_MBT: Tensor, targets_MBT: Tensor) -> Tensor:
+    def _sample_ahead(self) -> None:
+        """Have the batch of this step in the buffers, whichever step training starts from."""
+        first = self.step // self._ahead * self._ahead
+        if self._sampled_from != first:
+            inputs, targets = self.sample(first, self._ahead)
+            self._inputs_SMBT.copy_(inputs)
+            self._targets_SMBT.copy_(targets)
+            self._scored_SM.copy_((targets != IGNORE).sum((2, 3)))
+            self._sampled_from = first
+
+    def losses(self, inputs_MBT: Tensor, targets_MBT: Tensor, scored_M: Tensor) -> Tensor:
         """Mean nats a scored token for each member, (M,)."""
         hidden, _ = self.model.hidden(inputs_MBT)
-        targets = targets_MBT.flatten(1)
-        nll_M = linear_cross_entropy(hidden.flatten(1, 2), self.model.embedding.weight, targets)
-        return nll_M / (targets != IGNORE).sum(1)
-
-    def _next_batch(self) -> tuple[Tensor, Tensor]:
-        """The batch of this step.  On the CPU many steps are sampled at once: small batches cost mostly overhead."""
-        if self._on_gpu:
-            return self._sample(self._counter)
-        rows, first = self.spec.train.batch_rows, self.step // AHEAD * AHEAD
-        if self._ahead is None or self._ahead[0] != first:
-            self._ahead = (first, *self.sample(torch.tensor(first), AHEAD))
-        here = slice((self.step - first) * rows, (self.step - first + 1) * rows)
-        return self._ahead[1][:, here], self._ahead[2][:, here]
+        return linear_cross_entropy(hidden, self.model.embedding.weight, targets_MBT) / scored_M
 
     def _one_step(self) -> None:
-        loss_M = self.losses(*self._next_batch())
+        slot = (self._counter % self._ahead).view(1)
+        inputs, targets, scored = (
+            x.index_select(0, slot)[0] for x in (self._inputs_SMBT, self._targets_SMBT, self._scored_SM)
+        )
+        loss_M = self.losses(inputs, targets, scored)
         gradients = torch.autograd.grad(loss_M.sum(), self.optimiser.parameters)
         self.optimiser.step(gradients, self._counter)
         # index_copy_, not indexing: a 0-dimensional index would be read by the host
@@ -109,6 +111,7 @@ class Population:
 
     def advance(self) -> None:
         """Do one step.  The first on a GPU compiles, then captures the graph."""
+        self._sample_ahead()
         if self._on_gpu and self._graph is None:
             self._capture()
         if self._graph is not None:
@@ -154,6 +157,14 @@ class Population:
         self.optimiser.load(tensors)
         self._counter.copy_(tensors["step"])
         self.step = int(tensors["step"])
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``torch.compile`` for parts that are shared by many shapes of model: one graph for each, none given up."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+    torch._dynamo.config.automatic_dynamic_shapes = False
+    compiled: Callable[..., Any] = torch.compile(function, fullgraph=True)
+    return compiled
 
 
 def _same(function: Callable[..., Any]) -> Callable[..., Any]:

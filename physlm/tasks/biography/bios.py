@@ -109,29 +109,28 @@ class BioS:
             offset += count
         order_ES = tables.orders[rng.below(len(tables.orders), rng.key("order", text_seed), counter_E)]
         template_ES = torch.stack(templates, -1).gather(-1, order_ES)
-        value_ES2 = tables.values[tables.value_NS[person_E].gather(-1, order_ES)]
-        start_ESP = torch.stack((
-            self._subjects(person_E),
-            tables.before[template_ES][..., 0], value_ES2[..., 0], tables.after[template_ES][..., 0],
-        ), -1)
-        subject_length_ES = torch.ones_like(order_ES)
-        subject_length_ES[:, 0] = 3
-        length_ESP = torch.stack((
-            subject_length_ES,
-            tables.before[template_ES][..., 1], value_ES2[..., 1], tables.after[template_ES][..., 1],
-        ), -1)
-        subject_role_ES = torch.full_like(order_ES, TEXT)
-        subject_role_ES[:, 0] = NAME
-        subject_role_ES[:, 1] = GENDER
-        text_ES = torch.full_like(order_ES, TEXT)
-        role_ESP = torch.stack((subject_role_ES, text_ES, order_ES + FIRST_VALUE, text_ES), -1)
-        return Pieces(start_ESP.flatten(1), length_ESP.flatten(1), role_ESP.flatten(1))
+        value_ES = tables.value_NS.index_select(0, person_E).gather(-1, order_ES)
+        before, value, after = (
+            table.index_select(0, which.flatten()).view(*which.shape, 2)
+            for table, which in ((tables.before, template_ES), (tables.values, value_ES), (tables.after, template_ES))
+        )
+        name_E1 = tables.names.index_select(0, person_E)[:, None]
+        pronoun_E1 = 1 + tables.gender.index_select(0, person_E)[:, None]
+        subject_ES = torch.cat((name_E1, pronoun_E1.expand(-1, SENTENCES - 1)), -1)
+        sentence_S = torch.arange(SENTENCES, device=person_E.device)
+        subject_length_ES = torch.where(sentence_S == 0, 3, 1).expand_as(order_ES)
+        subject_role_S = torch.where(sentence_S == 0, NAME, torch.where(sentence_S == 1, GENDER, TEXT))
+        subject_role_ES = subject_role_S.expand_as(order_ES)
+        text_ES = torch.full_like(sentence_S, TEXT).expand_as(order_ES)
 
-    def _subjects(self, person_E: Tensor) -> Tensor:
-        """Where each sentence's subject stands in the pool: the name first, then the pronoun."""
-        name_E1 = self.tables.names[person_E, None]
-        pronoun_E1 = 1 + self.tables.gender[person_E, None]
-        return torch.cat((name_E1, pronoun_E1.expand(-1, SENTENCES - 1)), -1)
+        def row(*pieces_ES: Tensor) -> Tensor:
+            return torch.stack(pieces_ES, -1).flatten(1)
+
+        return Pieces(
+            row(subject_ES, before[..., 0], value[..., 0], after[..., 0]),
+            row(subject_length_ES, before[..., 1], value[..., 1], after[..., 1]),
+            row(subject_role_ES, text_ES, order_ES + FIRST_VALUE, text_ES),
+        )
 
 
 def _tables(config: BioSConfig, pools: Pools, vocabulary: Vocabulary) -> Tables:

@@ -1,0 +1,174 @@
+"""Every setting is live: change any one and the run changes.  Fields are found by looking, so a new one is tested."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from physlm.config import from_dict, to_dict
+from physlm.errors import UserError
+from physlm.models.config import ModelConfig
+from physlm.models.counting import parameter_counts
+from physlm.models.decoder import Decoder
+from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.config import TaskConfig
+from physlm.training.config import MEMBER_FIELDS, RunSpec, TrainConfig
+from physlm.training.step import Population, check_members
+
+CPU = torch.device("cpu")
+MODEL = ModelConfig(layers=1, heads=1, width=8)
+# 20 steps, two of them warm-up at most: one is asked for, so that one more is seen
+TRAIN = TrainConfig(exposures=10, batch_rows=3, learning_rate=1e-2, weight_decay=0.1, warmup_steps=1,
+                    precision="float32")  # fmt: skip
+BIOD = BioDConfig(people=12, attributes=2, chunks=2, diversity=5, chunk_tokens=2, alphabet=4, name_pools=(3, 3, 3),
+                  entries_per_row=2, row_tokens=50)  # fmt: skip
+BIOS = BioSConfig(people=12, entries_per_row=2, row_tokens=100)
+BASES = {
+    "bioD": RunSpec(BIOD, MODEL, TRAIN),
+    "bioS": RunSpec(BIOS, MODEL, dataclasses.replace(TRAIN, exposures=2)),
+}
+assert {base.task.kind for base in BASES.values()} == {kind.kind for kind in typing.get_args(TaskConfig)}
+# where the next value in line is not allowed: a width must be a multiple of 2 heads
+NEXT = {"model.width": 16}
+# what a setting must change, and what it must leave as it is; others need only change something
+CHANGES = {
+    "task.seed": "batches", "task.fresh": "batches", "task.entries_per_row": "batches", "task.row_tokens": "batches",
+    "task.people": "batches", "task.diversity": "batches", "task.chunk_tokens": "batches",
+    "model.layers": "params", "model.width": "params", "model.mlp_ratio": "params", "model.vocab_size": "params",
+    "model.heads": "logits", "model.norm": "logits", "model.position": "logits", "model.rope_fraction": "logits",
+    "model.rope_base": "logits", "model.init_std": "logits", "task.name_pools": "params", "task.alphabet": "params",
+    "train.exposures": "steps", "train.batch_rows": "batches", "train.seed": "batches",
+    "train.learning_rate": "trained", "train.weight_decay": "trained", "train.warmup_steps": "trained",
+    "train.final_fraction": "trained", "train.betas": "trained", "train.eps": "trained", "train.precision": "trained",
+}  # fmt: skip
+
+
+def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted name, type, value) of every setting."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, hints[field.name], value
+
+
+def another(name: str, hint: Any, value: Any) -> Any:
+    """The next value in line."""
+    if name in NEXT:
+        return NEXT[name]
+    if typing.get_origin(hint) is typing.Literal:
+        return next(option for option in typing.get_args(hint) if option != value)
+    if isinstance(value, tuple):
+        return (another(name, typing.get_args(hint)[0], value[0]), *value[1:])
+    if isinstance(value, bool):
+        return not value
+    # five more embedding rows than bioD has words, not just any number of them
+    if name == "model.vocab_size":
+        return 4000
+    return value + 1 if isinstance(value, int) else value / 2
+
+
+def changed(base: RunSpec, name: str) -> RunSpec:
+    plain = to_dict(base)
+    part, _, key = name.partition(".")
+    ((hint, value),) = [(hint, value) for other, hint, value in fields(base) if other == name]
+    plain[part][key] = another(name, hint, value)
+    spec = from_dict(RunSpec, plain)
+    assert spec != base
+    return spec
+
+
+KNOBS = [(kind, name) for kind, base in BASES.items() for name, _, _ in fields(base)
+         if kind == "bioD" or name.startswith("task.")]  # fmt: skip
+
+
+@functools.cache
+def seen(spec: RunSpec) -> dict[str, Any]:
+    """All that a run is to somebody who cannot read its settings."""
+    population = Population([spec], CPU, window=spec.steps)
+    inputs, targets = population.sample(0, steps=spec.steps)
+    model = population.model_of(0)
+    ids = (torch.arange(24) % 7).view(1, 2, 12)
+    found = {
+        "steps": population.steps,
+        "batches": (tuple(inputs.shape), inputs.flatten().tolist(), targets.flatten().tolist()),
+        "params": sum(p.numel() for p in model.parameters()),
+        "logits": model(ids).logits.flatten()[:50].tolist(),
+    }
+    while population.step < population.steps:
+        population.advance()
+    trained = population.model_of(0).state_dict()
+    return {**found, "trained": {name: value.flatten().tolist() for name, value in trained.items()}}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_an_unchanged_run_is_seen_to_be_the_same(kind: str) -> None:
+    """The control: no difference comes from anything but the settings."""
+    before = seen(BASES[kind])
+    seen.cache_clear()
+    assert seen(dataclasses.replace(BASES[kind])) == before
+    assert all(math.isfinite(x) for weights in before["trained"].values() for x in weights)
+
+
+@pytest.mark.parametrize(("kind", "name"), KNOBS)
+def test_every_setting_changes_the_run(kind: str, name: str) -> None:
+    base, spec = BASES[kind], changed(BASES[kind], name)
+    before, after = seen(base), seen(spec)
+    different = {aspect for aspect in before if before[aspect] != after[aspect]}
+    assert different, f"{name}: {to_dict(spec)} does the same as {to_dict(base)}: a dead setting"
+    if name in CHANGES:
+        assert CHANGES[name] in different
+    if CHANGES.get(name) == "trained":
+        assert different == {"trained"}, "how a model is trained does not touch its data or its first weights"
+    if name.startswith("model."):
+        assert not different & {"batches", "steps"}, "the data does not depend on the model"
+    if name == "task.seed":
+        assert not different & {"params", "logits", "steps"}
+
+
+def test_the_table_of_changes_names_settings() -> None:
+    assert set(CHANGES) == {name for _, name in KNOBS} - {"task.attributes", "task.chunks"}
+
+
+def test_rows_that_no_token_uses_are_counted_apart() -> None:
+    base, spec = BASES["bioD"], changed(BASES["bioD"], "model.vocab_size")
+    words = Population([base], CPU).model.vocabulary
+    before, after = parameter_counts(base.model, words), parameter_counts(spec.model, words)
+    assert before["params_used"] == before["params_all"] == after["params_used"] < after["params_all"]
+    for one, counts in ((base, before), (spec, after)):
+        model = Decoder(one.model, words)
+        assert sum(p.numel() for p in model.parameters()) == counts["params_all"] == seen(one)["params"]
+
+
+@pytest.mark.parametrize(("kind", "name"), KNOBS)
+def test_what_may_differ_within_a_population(kind: str, name: str) -> None:
+    members = [BASES[kind], changed(BASES[kind], name)]
+    if name in MEMBER_FIELDS:
+        check_members(members)
+    else:
+        with pytest.raises(UserError, match="members of a population"):
+            check_members(members)
+
+
+def test_steps_by_hand() -> None:
+    """10 exposures of 12 people, 2 in each of 3 rows; and one person more fills no whole step."""
+    assert BASES["bioD"].steps == 20
+    assert changed(BASES["bioD"], "task.people").steps == math.ceil(130 / 6) == 22
+    assert BASES["bioD"].tokens == 20 * 3 * 50
