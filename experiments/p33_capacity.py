@@ -19,16 +19,20 @@ from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
 
-# Sizes are (layers, width).  Embedding rows are most of a narrow model: about 3,200 words x width beside
-# 12 layers width^2.  Behind each size: R^max, the data's bits for each parameter; 2 is where 1000 exposures should
-# just reach, above 2.5 a model is surely too small for its data, at 1.0 and below it has twice what it needs.
+# Sizes are (layers, width).  Embedding rows are most of a narrow model: 2,915 words x width beside 12 layers width^2.
+# Behind each size: R^max, the data's bits for each parameter; 2 is where 1000 exposures should just reach, above 2.5 a
+# model is surely too small for its data, at 1.0 and below it has twice what it needs.
 GPU_SIZES = {
-    5_000: ((2, 24), (2, 32), (4, 32), (2, 48), (4, 64)),  # 3.4, 2.5, 2.1, 1.5, 0.78
-    10_000: ((4, 32), (4, 48), (2, 64), (4, 64), (4, 96)),  # 4.1, 2.3, 2.0, 1.5, 0.82
-    20_000: ((2, 64), (4, 64), (2, 96), (4, 96), (6, 128)),  # 4.0, 3.0, 2.3, 1.6, 0.76
+    5_000: ((2, 16), (2, 32), (2, 48), (2, 96)),  # 5.9, 2.6, 1.6, 0.62
+    10_000: ((2, 32), (2, 48), (2, 64), (2, 128)),  # 5.2, 3.1, 2.2, 0.78
+    20_000: ((2, 32), (2, 48), (2, 64), (2, 96)),  # 10, 6.2, 4.2, 2.4
 }
 GPU_RATES = (4e-3, 8e-3, 1.6e-2)
-GPU_ROWS_PER_PERSON = 96 / 20_000  # about 20,000 steps of 9 people a row at 1000 exposures, whatever N
+GPU_HEAD = 16  # dimensions of a head: 64 would leave most of these models a single one
+# One person a row: 60 tokens hold 99 % of the biographies whole, and of the others all but the last full stop or word.
+GPU_ROW = {"entries_per_row": 1, "row_tokens": 60}
+# People in a step, for each of the N: about 20,000 steps at 1000 exposures and 9,300 at 100, whatever N.
+GPU_PEOPLE_A_STEP = {1000: 960 / 20_000, 100: 216 / 20_000}
 
 # The published grid around each knee.  (layers, width) with 64-wide heads: GPT2-l-h is (l, 64 h).  The labels were
 # worked out from parameter counts read off Figure 1a, P = 12 l (64 h)^2 + 3275 (64 h), and are not printed there.
@@ -99,17 +103,17 @@ def demo() -> list[RunSpec]:
 
 
 def gpu() -> list[RunSpec]:
-    """bioS at three N, each with sizes from far too small to more than enough."""
+    """bioS at three N, each with sizes from far too small to enough or more."""
     specs = []
-    # As published, fewer exposures go in smaller steps: a quarter of the batch for a tenth of the tokens.
-    for exposures, part in ((1000, 1.0), (100, 0.25)):
+    for exposures, share in GPU_PEOPLE_A_STEP.items():
         for people, sizes in GPU_SIZES.items():
-            rows = round(part * GPU_ROWS_PER_PERSON * people)
+            task = BioSConfig(people=people, **GPU_ROW)
             for layers, width in sizes:
+                model = ModelConfig(layers=layers, heads=width // GPU_HEAD, width=width)
                 for rate in GPU_RATES:
-                    train = TrainConfig(exposures=exposures, batch_rows=rows, learning_rate=rate,
+                    train = TrainConfig(exposures=exposures, batch_rows=round(share * people), learning_rate=rate,
                                         weight_decay=PUBLISHED_DECAY[exposures])
-                    specs.append(RunSpec(BioSConfig(people=people), gpt(layers, width), train))
+                    specs.append(RunSpec(task, model, train))
     return specs
 
 
@@ -149,9 +153,11 @@ EXPERIMENT = Experiment(
             "GPT-2 tokens; name pools, value pools and templates have the published sizes but are our own."
         ),
         (
-            "Tier gpu: N = 5,000 to 20,000, where the paper has 10,000 to 10,000,000; widths below 64 with a single "
-            "narrower head, so that the knee lies inside the grid; the best of three learning rates for each size, "
-            "where the paper states one for each N; batches scaled so that 1000 exposures are about 20,000 steps."
+            "Tier gpu: N = 5,000 to 20,000, where the paper has 10,000 to 10,000,000; two layers of width 16 to 128 "
+            "with heads of 16 dimensions instead of 64, so that the knee lies inside the grid and a layer has several "
+            "heads; one biography a row of 60 tokens, where the paper packs windows of 512; the best of three learning "
+            "rates for each size, where the paper states one for each N; batches scaled with N, so that 1000 exposures "
+            "are about 20,000 steps and 100 about 9,300."
         ),
         "Tiers smoke and demo: a very small bioD instead of bioS, in float32.",
         "bfloat16 with float32 master weights, where the paper has mixed precision float16.",

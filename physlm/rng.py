@@ -30,7 +30,6 @@ _MULTIPLY_2 = _signed(0x94D049BB133111EB)
 _PERMUTE_ROUNDS = 20
 
 
-@torch.compiler.assume_constant_result
 def key(*parts: int | str) -> int:
     """A 64-bit key from any sequence of integers and strings; different sequences give unrelated keys."""
     digest = hashlib.sha256("\x1f".join(f"{type(p).__name__}:{p}" for p in parts).encode()).digest()

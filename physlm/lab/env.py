@@ -78,6 +78,8 @@ def _git_state() -> tuple[str | None, bool | None]:
     """Revision and whether tracked files differ from it, asked once: the modules were imported as they were then."""
     git = ("git", "-C", str(Path(physlm.__file__).parent))
     revision = _output(*git, "rev-parse", "HEAD")
+    if revision is None:  # a copy without its history: whoever copied it may say what it is a copy of
+        return os.environ.get("PHYSLM_GIT_REVISION"), None
     return revision, bool(_output(*git, "status", "--porcelain", "--untracked-files=no")) if revision else None
 
 

@@ -9,11 +9,11 @@ people; sums over tokens), on fresh texts of all N people,
 Source: arXiv 2404.05405, Theorem 3.2 and the definition of R(F) after it; R(F) = bits / parameters.
 
 Knowing nothing.  A model that predicts names and values exactly as the uniform distribution over the pools does has
-p1 = ln N0 and p2 = ln S and gets 0 without any clamping.  An untrained model spends nats on words that cannot occur
-there at all, so each part of the formula is negative, although no model can know less than nothing: the uniform code
-is always available instead.  Hence each of the three parts counts as max(0, part).  The maximum is taken once, of the
-mean over all people; taken person by person it would keep lucky guesses and drop unlucky ones, and give bits to a
-model that knows nothing.  ``bits_signed`` is the sum without it.
+p1 = ln N0 and p2 = ln S, and gets 0 for both without any clamping.  An untrained model spends nats on words that
+cannot occur there at all, so each part of the formula is negative, although no model can know less than nothing: the
+uniform code is always available instead.  Hence each of the three parts counts as max(0, part).  The maximum is taken
+once, of the mean over all people; taken person by person it would keep lucky guesses and drop unlucky ones, and give
+bits to a model that knows nothing.  ``bits_signed`` is the sum without it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from physlm.tasks.catalogue import build
 from physlm.tasks.information import InformationTerms
 from physlm.training.config import RunSpec
 
-TEXTS = 4  # fresh texts read of each person
+TEXTS = 2  # fresh texts read of each person
 RESAMPLES = 1000
 LN2 = math.log(2.0)
 CPU = torch.device("cpu")
@@ -103,10 +103,11 @@ def measure(spec: RunSpec, model: Decoder, device: torch.device, progress: bool 
 def _resampled_means(nats: Floats, device: torch.device) -> Floats:
     """Means of (3, N) losses over people drawn with replacement, (3, RESAMPLES).
 
-    Each person's number of draws is Poisson(1) (the Poisson bootstrap), which is one matrix product a block.
+    Each person's number of draws is Poisson(1) (the Poisson bootstrap), which is one matrix product a block.  Only
+    the distances from the mean go through it: float32 then cannot move the centre of the interval.
     """
-    people = nats.shape[1]
-    columns = torch.from_numpy(np.vstack([nats, np.ones(people)]).T).float().to(device)
+    people, centre = nats.shape[1], nats.mean(1, keepdims=True)
+    columns = torch.from_numpy(np.vstack([nats - centre, np.ones(people)]).T).float().to(device)
     generator = torch.Generator(device).manual_seed(0)
     blocks = []
     size = max(1, 4_000_000 // people)
@@ -114,7 +115,7 @@ def _resampled_means(nats: Floats, device: torch.device) -> Floats:
         ones = torch.ones(min(size, RESAMPLES - start), people, device=device)
         blocks.append(torch.poisson(ones, generator=generator) @ columns)
     sums = torch.cat(blocks).double().cpu().numpy()
-    return (sums[:, :3] / np.maximum(sums[:, 3:], 1.0)).T
+    return centre + (sums[:, :3] / np.maximum(sums[:, 3:], 1.0)).T
 
 
 def _row(quantity: str, value: float, sample: Floats, unit: str, n: int) -> Row:

@@ -5,6 +5,7 @@ Shape letters: N people, E entries of a batch, W positions, T = W - 1 predicted 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -53,7 +54,8 @@ def lookup_losses(task: Task, known_N: Tensor) -> TokenLosses:
     """
     terms = task.information_terms
     name = torch.log(torch.where(known_N, terms.people, terms.names).double())
-    value = torch.where(known_N, 0.0, terms.value_bits).double() * torch.log(torch.tensor(2.0).double())
+    # float64 throughout: torch.where of two plain numbers would be float32
+    value = (~known_N).double() * (terms.value_bits * math.log(2.0))
 
     def losses(person_E: Tensor, entries: Entries) -> Tensor:
         roles = entries.roles_RW[:, 1:]

@@ -25,22 +25,20 @@ class Linear(nn.Module):
 
     def forward(self, x_MBTi: Tensor) -> Tensor:
         members, rows, positions, inputs = x_MBTi.shape
-        splits = token_splits(self.weight, positions) if self.weight.is_cuda else 1
         x = x_MBTi.to(self.weight.dtype).reshape(members, rows * positions, inputs)
-        y: Tensor = _Product.apply(x, self.weight, splits)
+        y: Tensor = _Product.apply(x, self.weight)
         return y.view(members, rows, positions, -1)
 
 
-def token_splits(weight_Mio: Tensor, positions: int) -> int:
-    """Parts that the tokens are cut into for a weight's gradient, a power of two that divides ``positions``.
+def token_splits(members: int, inputs: int, outputs: int, tokens: int) -> int:
+    """Parts that the tokens are cut into for a weight's gradient, a power of two that divides ``tokens``.
 
     x^T dy has few output tiles and a very long inner axis when the width is small: on its own it would use a handful of
     the GPU's 132 processors.  Cut into parts it fills them; the parts are summed in a fixed order.
     """
-    members, inputs, outputs = weight_Mio.shape
     tiles = members * math.ceil(inputs / 64) * math.ceil(outputs / 64)
     splits = 1
-    while tiles * splits * 2 <= 132 and positions % (splits * 2) == 0:
+    while tiles * splits * 2 <= 132 and tokens % (splits * 2) == 0:
         splits *= 2
     return splits
 
@@ -49,30 +47,28 @@ class _Product(torch.autograd.Function):
     """(M, N, i) x (M, i, o) -> (M, N, o), with the weight's gradient summed over parts of the tokens."""
 
     @staticmethod
-    def forward(ctx: Any, x_MNi: Tensor, weight_Mio: Tensor, splits: int) -> Tensor:
+    def forward(ctx: Any, x_MNi: Tensor, weight_Mio: Tensor) -> Tensor:
         ctx.save_for_backward(x_MNi, weight_Mio)
-        ctx.splits = splits
         return _batched(x_MNi, weight_Mio)
 
     @staticmethod
-    def backward(ctx: Any, grad_MNo: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_MNo: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        return _batched(grad_MNo, weight.mT), _weight_gradient(x, grad_MNo, ctx.splits), None
+        return _batched(grad_MNo, weight.mT), _weight_gradient(x, grad_MNo)
 
 
-@torch.library.custom_op(
-    "physlm::weight_gradient", mutates_args=(), schema="(Tensor x, Tensor grad, int splits) -> Tensor"
-)
-def _weight_gradient(x: Tensor, grad: Tensor, splits: int) -> Tensor:
+@torch.library.custom_op("physlm::weight_gradient", mutates_args=(), schema="(Tensor x, Tensor grad) -> Tensor")
+def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """x^T grad for each member, (M, i, o); opaque to the compiler, which would write x out transposed first."""
-    members = len(x)
+    members, tokens, inputs = x.shape
+    splits = token_splits(members, inputs, grad.shape[-1], tokens) if x.is_cuda else 1
     x_parts = x.reshape(members * splits, -1, x.shape[-1])
     partial = _batched(x_parts.mT, grad.reshape(members * splits, -1, grad.shape[-1]))
     return partial.unflatten(0, (members, splits)).sum(1) if splits > 1 else partial
 
 
 @torch.library.register_fake("physlm::weight_gradient")
-def _(x: Tensor, grad: Tensor, splits: int) -> Tensor:
+def _(x: Tensor, grad: Tensor) -> Tensor:
     return x.new_empty(len(x), x.shape[-1], grad.shape[-1])
 
 

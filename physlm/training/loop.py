@@ -18,7 +18,7 @@ from physlm.storage import load_tensors, save_tensors
 from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec
 from physlm.training.hardware import peak_flops
-from physlm.training.step import Population
+from physlm.training.step import Population, check_members
 
 LOGS = 100  # log points of a run
 
@@ -45,6 +45,7 @@ def train_population(
     Raises:
         UserError: the checkpoint belongs to other runs, or the loss of every member is no longer finite.
     """
+    check_members(specs)
     every = max(1, specs[0].steps // LOGS)
     population = Population(specs, device, window=every)
     if checkpoint.exists():
@@ -59,6 +60,9 @@ def train_population(
                 population.advance()
             losses = population.recent_losses(count)
             bar.show(count, losses)
+            if not losses.isfinite().any():
+                raise UserError(f"train.learning_rate: at step {population.step} the loss of every member is no longer "
+                                "finite; expected smaller learning rates")
             for i, loss in enumerate(losses.tolist()):
                 tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
                 log({"step": population.step, "member": i, "loss": loss, "tokens": tokens})

@@ -120,7 +120,7 @@ class Command:
 
     def kill_when(self, moment: Callable[[], bool]) -> None:
         """SIGKILL, as soon as it has come so far."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not moment():
             if self.process.poll() is not None or time.monotonic() > end:
                 self.process.kill()
@@ -131,7 +131,7 @@ class Command:
         assert self.process.returncode == -signal.SIGKILL
 
     def finish(self) -> str:
-        output = self.process.communicate(timeout=60)[0]
+        output = self.process.communicate(timeout=120)[0]
         assert self.process.returncode == 0, output
         return output
 
