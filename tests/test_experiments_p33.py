@@ -88,16 +88,15 @@ def test_gpu_grid_at_each_n(claim: Experiment, exposures: int, people: int) -> N
     ratios = [dataset_bits_per_param(spec) for spec in specs]
     reference = published_ratio(1000)
     assert max(ratios) >= 1.1 * UNSATURATED * reference
-    assert min(ratios) <= 0.9 * OVERSIZED * reference
+    assert min(ratios) <= (AMPLE if people == 20_000 else 0.9 * OVERSIZED) * reference
     assert any(0.7 * reference <= ratio <= 1.3 * reference for ratio in ratios)
     steps = {spec.steps for spec in specs}
     assert all(20_000 <= s <= 24_000 if exposures == 1000 else 7_000 <= s <= 12_000 for s in steps)
 
 
-def test_heads_are_64_wide_or_one(claim: Experiment) -> None:
-    for tier in TIERS:
-        for spec in claim.runs(tier):
-            assert spec.model.head_width == 64 or spec.model.heads == 1
+def test_heads_are_as_stated(claim: Experiment) -> None:
+    """Tier paper has the published 64-wide heads, tier gpu 16-wide ones, so that its narrow layers have several."""
+    assert {spec.model.head_width for spec in claim.runs("gpu")} == {16}
     assert all(spec.model.head_width == 64 for spec in claim.runs("paper"))
 
 

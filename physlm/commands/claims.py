@@ -92,6 +92,9 @@ def run(
     device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU if any.")] = None,
     members: MembersOption = MAX_MEMBERS,
     yes: Annotated[bool, typer.Option("--yes", help="Start tier paper without asking.")] = False,
+    finished_only: Annotated[
+        bool, typer.Option("--finished-only", help="Train nothing: report on the runs that are finished so far.")
+    ] = False,
 ) -> None:
     """Run a claim at one tier, from data to verdict. Finished runs are not repeated; a killed one is resumed.
 
@@ -109,15 +112,18 @@ def run(
     experiment = load_experiment(name, folder("experiments", experiments))
     specs = experiment.specs(tier, settings or ())
     store = Store(folder("runs", runs))
-    _announce(experiment, tier, specs, store, members, yes)
-    finished = _sweep(experiment, specs, store, device, members)
+    if finished_only:
+        finished = _finished(experiment, specs, store)
+    else:
+        _announce(experiment, tier, specs, store, members, yes)
+        finished = _sweep(experiment, specs, store, device, members)
     finding = find(experiment, tier, finished)
     _print_runs(finding)
     _print_law(finding)
     target = results_folder(name, tier, folder("results", results), store.root, altered=bool(settings))
     redo = " ".join(["physlm run", name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
     try:
-        figure = write_finding(finding, target, finished, redo)
+        figure = write_finding(finding, target, finished, redo, planned=len(specs))
     except UserError as error:
         raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {store.root}, so the same command "
                         "with another --results will only write") from error
@@ -194,6 +200,14 @@ def _announce(experiment: Experiment, tier: str, specs: list[RunSpec], store: An
         raise UserError("tier paper: give --yes to start it at the cost above")
     if not typer.confirm("Start?"):
         raise UserError("tier paper: not started")
+
+
+def _finished(experiment: Experiment, specs: list[RunSpec], store: Any) -> list[Run]:
+    """The runs that need nothing more, without touching the others."""
+    finished = [run for run in map(store.run, specs) if run.has(experiment.measures)]
+    if not finished:
+        raise UserError(f"--finished-only: none of the {len(specs)} runs is finished in {store.root}; run without it")
+    return finished
 
 
 def _sweep(experiment: Experiment, specs: list[RunSpec], store: Any, device: str | None, members: int) -> list[Run]:

@@ -67,7 +67,7 @@ def time_step(case: Case, device: torch.device, seconds: float) -> tuple[float, 
 def time_data(device: torch.device, seconds: float) -> float:
     """Tokens a second of sampling alone, in blocks of the size that training samples at once; one core on a CPU."""
     task = build(TASK).to(device)
-    rows = AHEAD_TOKENS // TASK.row_tokens
+    rows = AHEAD_TOKENS[device.type] // TASK.row_tokens
     index = torch.arange(rows, device=device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -103,21 +103,31 @@ def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
     return Finding(experiment, tier, table, experiment.law(table))
 
 
-def write_finding(finding: Finding, folder: Path, runs: Sequence[Run], redo: str) -> Path:
+def write_finding(
+    finding: Finding, folder: Path, runs: Sequence[Run], redo: str, planned: int | None = None
+) -> Path:
     """Write the five files, ``law.json`` last; return the path of the figure.
+
+    Args:
+        planned: runs of the whole tier; where ``runs`` are fewer, the verdict says so.
 
     Raises:
         UserError: the folder cannot be written.  The runs themselves are not touched.
     """
     experiment, law = finding.experiment, finding.law
+    planned = len(runs) if planned is None else planned
+    part = "" if len(runs) == planned else f", {len(runs)} of its {planned} runs; the others are not trained yet"
     text = verdict_markdown(experiment.name, experiment.claim, experiment.source, law, experiment.expect,
-                            finding.tier, redo, experiment.deviations)
+                            finding.tier + part, redo, experiment.deviations)
     figure = _png(experiment.figure(finding.table, law))
     storage.write_text(folder / "measures.csv", finding.table.to_csv(index=False, lineterminator="\n"))
     storage.write_json(folder / "env.json", _environments(runs))
     storage.write_bytes(folder / "figure.png", figure)
     storage.write_text(folder / "VERDICT.md", text)
-    storage.write_json(folder / "law.json", {**law.to_dict(), "tier": finding.tier, "verdicts": finding.verdicts})
+    storage.write_json(folder / "law.json", {
+        **law.to_dict(), "tier": finding.tier, "runs": {"finished": len(runs), "planned": planned},
+        "verdicts": finding.verdicts,
+    })
     return folder / "figure.png"
 
 
@@ -129,7 +139,7 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
     """
     data = _law_file(folder)
     try:
-        law = Law.from_dict({key: value for key, value in data.items() if key not in ("tier", "verdicts")})
+        law = Law.from_dict({key: value for key, value in data.items() if key not in ("tier", "runs", "verdicts")})
     except UserError as error:
         raise UserError(f"{folder / 'law.json'}: {error}; {_CURE}") from error
     return Finding(experiment, data["tier"], _read_table(folder / "measures.csv"), law)

@@ -24,8 +24,9 @@ from physlm.tasks.rows import IGNORE
 from physlm.training.config import MEMBER_FIELDS, RunSpec
 from physlm.training.optimiser import AdamW
 
-AHEAD_TOKENS = 1 << 21  # tokens sampled at once, at most
-AHEAD_STEPS = 64  # steps sampled at once, at most
+# Tokens sampled at once, at most: a GPU waits mostly for launches, a CPU wants its caches.
+AHEAD_TOKENS = {"cuda": 1 << 23, "cpu": 1 << 19}
+AHEAD_STEPS = 1024  # steps sampled at once, at most
 
 
 def check_members(specs: Sequence[RunSpec]) -> None:
@@ -66,7 +67,7 @@ class Population:
         self._counter = torch.zeros((), dtype=torch.long, device=device)
         self._losses = torch.zeros(window, len(specs), device=device)
         rows, positions = self.spec.train.batch_rows, self.spec.task.row_tokens
-        self._ahead = max(1, min(AHEAD_STEPS, AHEAD_TOKENS // (len(specs) * rows * positions)))
+        self._ahead = max(1, min(AHEAD_STEPS, AHEAD_TOKENS[device.type] // (len(specs) * rows * positions)))
         shape = (self._ahead, len(specs), rows, positions)
         self._inputs_SMBT, self._targets_SMBT = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
         self._scored_SM = torch.ones(self._ahead, len(specs), device=device)

@@ -77,6 +77,15 @@ def test_five_files_are_written_and_read_back_exactly(runs: list[Run], tmp_path:
     assert sum(environment["runs"] for environment in environments) == len(runs)
 
 
+def test_a_part_of_a_tier_says_that_it_is_a_part(runs: list[Run], tmp_path: Path) -> None:
+    folder = tmp_path / "p33_toy"
+    results.write_finding(results.find(TOY, "gpu", runs), folder, runs, "redo", planned=len(runs) + 3)
+    assert f"{len(runs)} of its {len(runs) + 3} runs" in (folder / "VERDICT.md").read_text()
+    assert json.loads((folder / "law.json").read_text())["runs"] == {"finished": len(runs), "planned": len(runs) + 3}
+    results.write_finding(results.find(TOY, "gpu", runs), folder, runs, "redo")
+    assert "of its" not in (folder / "VERDICT.md").read_text()
+
+
 def test_verdicts_are_read_from_results_alone(runs: list[Run], tmp_path: Path) -> None:
     results.write_finding(results.find(TOY, "gpu", runs), tmp_path / "p33_toy", runs, "redo")
     for name in FILES:
