@@ -117,6 +117,16 @@ def test_run_ends_with_table_interval_and_figure(physlm: Call, tmp_path: Path) -
     assert not (tmp_path / "results" / "p33_toy").exists()
 
 
+def test_finished_only_trains_nothing_and_says_what_is_missing(physlm: Call, tmp_path: Path) -> None:
+    code, _, err = physlm("run", "p33_toy", "--tier", "gpu", "--finished-only")
+    assert code == 2 and "none of the 3 runs is finished" in err
+    physlm("run", "p33_toy", "--tier", "demo")
+    before = sorted(tmp_path.glob("runs/*/DONE"))
+    assert physlm("run", "p33_toy", "--tier", "gpu", "--finished-only")[0] == 0
+    assert sorted(tmp_path.glob("runs/*/DONE")) == before
+    assert "2 of its 3 runs" in (tmp_path / "results" / "p33_toy" / "VERDICT.md").read_text()
+
+
 def test_committed_tiers_go_to_results_unless_settings_were_altered(physlm: Call, tmp_path: Path) -> None:
     assert physlm("run", "p33_toy", "--tier", "gpu", "--set", "task.people=60")[0] == 0
     assert not (tmp_path / "results" / "p33_toy").exists()

@@ -1,23 +1,22 @@
 """What a tier will cost, before it is started: runs, populations, tokens, FLOPs, and a predicted time.
 
-    seconds = max(FLOPs / S, steps * t)     for each population, FLOPs over all members: 6 per weight and token, and
-                                            attention's (physlm.models.counting)
+    seconds = start + max(FLOPs / S, steps * t)    for each population, FLOPs over all members: 6 per weight and
+                                                   token, and attention's (physlm.models.counting)
 
-with S the speed that a model of width d sustains, and t the time that the smallest step takes.  Narrow models move more
-memory per FLOP and are slower:
+with S the speed that a model of width d sustains, t the time that the smallest step takes, and start what compiling and
+capturing the step cost.  Narrow models move more memory per FLOP and are slower:
 
-    H200    S = 550 TFLOP/s * d / (d + 500)       62 at d = 64, 333 at d = 768        t = 0.2 ms
-    other   the same, scaled by its bf16 peak over the H200's                         t = 0.2 ms
-    CPU     S = 40 GFLOP/s * d / (d + 64) a core                                      t = 2 ms
+    H200    S = 550 TFLOP/s * d / (d + 500)       62 at d = 64, 333 at d = 768        t = 0.5 ms    start = 15 s
+    other   the same, scaled by its bf16 peak over the H200's                         t = 0.5 ms    start = 15 s
+    CPU     S = 40 GFLOP/s * d / (d + 64) a core                                      t = 2 ms      start = 0
 
-ASSUMPTIONS, not promises: the first line is a fit, within 15 %, to a plain compiled GPT with CUDA graphs and a
-vocabulary of 4096 on an H200 (25.9, 13.2, 4.4 and 0.71 million tokens/s at 2 x 64, 4 x 128, 8 x 256 and 12 x 768);
-the CPU's and t are rules of thumb.  Measuring, and the fixed costs of starting, are left out.  Free of torch.
+ASSUMPTIONS, not promises, give or take a factor of two: populations of 3 on an H200 sustained 47, 60 and 69 TFLOP/s at
+widths 48, 64 and 96, start included, and a single 12 x 768 406; the rest are rules of thumb.  Measuring is left out.
+Free of torch.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,13 +25,11 @@ from physlm.lab.planner import MAX_MEMBERS, Population, group
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec
+from physlm.training.hardware import PEAK_TFLOPS, peak_tflops
 
 REFERENCE_GPU = "NVIDIA H200"
-GPU_STEP, CPU_STEP = 0.2e-3, 2e-3  # seconds
-# dense bf16 tensor-core peak in TFLOP/s, from the makers' data sheets, by the word in the driver's name
-PEAK_TFLOPS = {"B200": 2250.0, "H200": 989.0, "H100": 989.0, "H800": 989.0, "A100": 312.0, "A800": 312.0,
-               "L40S": 362.0, "A40": 150.0, "A10": 125.0, "L4": 121.0, "V100": 125.0, "T4": 65.0,
-               "4090": 165.0, "3090": 71.0}
+GPU_STEP, CPU_STEP = 0.5e-3, 2e-3  # seconds
+GPU_START = 15.0  # seconds a population
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,8 @@ def cost_of(specs: Sequence[RunSpec], members: int = MAX_MEMBERS) -> Cost:
     seconds = {f"{cores} CPU cores": sum(max(w.flops / cpu_speed(w.width, cores), w.steps * CPU_STEP) for w in work)}
     for name in dict.fromkeys(filter(None, (gpu_name(), REFERENCE_GPU))):
         if (peak := peak_tflops(name)) is not None:
-            seconds[f"one {name}"] = sum(max(w.flops / gpu_speed(w.width, peak), w.steps * GPU_STEP) for w in work)
+            busy = sum(max(w.flops / gpu_speed(w.width, peak), w.steps * GPU_STEP) for w in work)
+            seconds[f"one {name}"] = busy + GPU_START * len(work)
     sizes = [w.params for w in work]
     return Cost(len(specs), len(populations), sum(spec.tokens for spec in specs), sum(w.flops for w in work),
                 min(sizes), max(sizes), seconds)
@@ -95,11 +93,6 @@ def gpu_speed(width: int, peak: float) -> float:
 def cpu_speed(width: int, cores: int) -> float:
     """FLOP/s that a model of ``width`` sustains on ``cores`` CPU cores, in float32."""
     return 40e9 * cores * width / (width + 64)
-
-
-def peak_tflops(name: str) -> float | None:
-    """The bf16 peak of a GPU by name; None if it is not in the table."""
-    return next((PEAK_TFLOPS[word] for word in re.split(r"[\s-]+", name.upper()) if word in PEAK_TFLOPS), None)
 
 
 def describe(cost: Cost) -> list[str]:

@@ -4,7 +4,7 @@ Batches are sampled on the device some steps at a time, since one sampling of ma
 few.  On a GPU the elementwise work is compiled and everything after the sampling is captured once in a CUDA graph; a
 step is then one replay, and the host neither sends nor reads a number.  On the CPU the same code runs as it stands.
 
-Shape letters: M members, S steps sampled at once, B rows, T positions, d width.
+Shape letters: M members, U sources of data, S steps sampled at once, B rows, T positions, d width.
 """
 
 from __future__ import annotations
@@ -67,30 +67,33 @@ class Population:
         self._counter = torch.zeros((), dtype=torch.long, device=device)
         self._losses = torch.zeros(window, len(specs), device=device)
         rows, positions = self.spec.train.batch_rows, self.spec.task.row_tokens
-        self._ahead = max(1, min(AHEAD_STEPS, AHEAD_TOKENS[device.type] // (len(specs) * rows * positions)))
-        shape = (self._ahead, len(specs), rows, positions)
-        self._inputs_SMBT, self._targets_SMBT = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
-        self._scored_SM = torch.ones(self._ahead, len(specs), device=device)
+        self._ahead = max(1, min(AHEAD_STEPS, AHEAD_TOKENS[device.type] // (len(sources) * rows * positions)))
+        shape = (self._ahead, len(sources), rows, positions)
+        self._inputs_SUBT, self._targets_SUBT = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
+        self._scored_SU = torch.ones(self._ahead, len(sources), device=device)
         self._sampled_from: int | None = None
         self._graph: Any = None
 
     def sample(self, step: int, steps: int = 1) -> tuple[Tensor, Tensor]:
         """Inputs and targets of ``steps`` steps from ``step`` on for every member, (S, M, B, T) each; pure."""
+        return tuple(x[:, self._source_M] for x in self._sample_sources(step, steps))  # type: ignore[return-value]
+
+    def _sample_sources(self, step: int, steps: int) -> tuple[Tensor, Tensor]:
+        """The same for every source of data, (S, U, B, T) each."""
         rows = self.spec.train.batch_rows
         index = torch.arange(step * rows, (step + steps) * rows, device=self.device)
         drawn = [task.rows(index, "train", stream) for task, stream in self._sources]
-        inputs = torch.stack([d.inputs_RT for d in drawn]).unflatten(1, (steps, rows))
-        targets = torch.stack([d.targets_RT for d in drawn]).unflatten(1, (steps, rows))
-        return inputs[self._source_M].transpose(0, 1), targets[self._source_M].transpose(0, 1)
+        inputs = torch.stack([d.inputs_RT.unflatten(0, (steps, rows)) for d in drawn], 1)
+        return inputs, torch.stack([d.targets_RT.unflatten(0, (steps, rows)) for d in drawn], 1)
 
     def _sample_ahead(self) -> None:
         """Have the batch of this step in the buffers, whichever step training starts from."""
         first = self.step // self._ahead * self._ahead
         if self._sampled_from != first:
-            inputs, targets = self.sample(first, self._ahead)
-            self._inputs_SMBT.copy_(inputs)
-            self._targets_SMBT.copy_(targets)
-            self._scored_SM.copy_((targets != IGNORE).sum((2, 3)))
+            inputs, targets = self._sample_sources(first, self._ahead)
+            self._inputs_SUBT.copy_(inputs)
+            self._targets_SUBT.copy_(targets)
+            self._scored_SU.copy_((targets != IGNORE).sum((2, 3)))
             self._sampled_from = first
 
     def losses(self, inputs_MBT: Tensor, targets_MBT: Tensor, scored_M: Tensor) -> Tensor:
@@ -101,7 +104,8 @@ class Population:
     def _one_step(self) -> None:
         slot = (self._counter % self._ahead).view(1)
         inputs, targets, scored = (
-            x.index_select(0, slot)[0] for x in (self._inputs_SMBT, self._targets_SMBT, self._scored_SM)
+            x.index_select(0, slot)[0].index_select(0, self._source_M)
+            for x in (self._inputs_SUBT, self._targets_SUBT, self._scored_SU)
         )
         loss_M = self.losses(inputs, targets, scored)
         gradients = torch.autograd.grad(loss_M.sum(), self.optimiser.parameters)
