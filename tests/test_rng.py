@@ -75,5 +75,6 @@ def test_permutations_are_uniform_and_differ() -> None:
 
 
 def test_keys_of_different_parts_differ() -> None:
-    keys = {rng.key(*parts) for parts in [("a", 1), ("a", "1"), ("a1",), (1, "a"), ("a", 1, ""), ()]}
+    sequences: list[tuple[int | str, ...]] = [("a", 1), ("a", "1"), ("a1",), (1, "a"), ("a", 1, ""), ()]
+    keys = {rng.key(*parts) for parts in sequences}
     assert len(keys) == 6

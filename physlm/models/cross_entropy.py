@@ -312,6 +312,6 @@ class _Rows(torch.autograd.Function):
         return table_MVD.flatten(0, 1)[_flat_ids(ids_MN, ctx.rows)].unflatten(0, ids_MN.shape)
 
     @staticmethod
-    def backward(ctx: Any, grad_MND: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad_MND: Tensor) -> tuple[None, Tensor]:
         (ids_MN,) = ctx.saved_tensors
         return None, _embedding_gradient(ids_MN, grad_MND, ctx.rows)

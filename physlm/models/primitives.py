@@ -52,7 +52,7 @@ class _Product(torch.autograd.Function):
         return _batched(x_MNi, weight_Mio)
 
     @staticmethod
-    def backward(ctx: Any, grad_MNo: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad_MNo: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         return _batched(grad_MNo, weight.mT), _weight_gradient(x, grad_MNo)
 

@@ -1,4 +1,4 @@
-"""Peak arithmetic of known accelerators, for model-FLOP utilisation and predicted costs.  Importing it needs no torch."""
+"""Peak arithmetic of known accelerators, for model-FLOP utilisation and predicted costs.  Free of torch."""
 
 from __future__ import annotations
 
