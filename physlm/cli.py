@@ -56,7 +56,7 @@ def _bench() -> None:
 def bench_train(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes and few steps: a check, not a number.")] = False,
 ) -> None:
-    """Print training speed by model size, beside a plain compiled model where there is one."""
+    """Print training speed by model size and population, and the speed of data generation alone."""
     from physlm.lab.bench import bench_train as run_bench
 
     run_bench(quick=quick)

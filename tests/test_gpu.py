@@ -1,0 +1,72 @@
+"""What only a CUDA device can show: the same data, the whole step in a graph, the same bits on each run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.catalogue import build
+from physlm.tasks.config import TaskConfig
+from physlm.training.config import RunSpec, TrainConfig
+from physlm.training.loop import train_population
+from physlm.training.step import Population
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+TASKS: list[TaskConfig] = [
+    BioSConfig(people=5000),
+    BioSConfig(people=300, fresh=False, entries_per_row=1, row_tokens=60),
+    BioDConfig(people=100, attributes=2, chunks=3, diversity=8, chunk_tokens=2, alphabet=4, row_tokens=128),
+    BioDConfig(people=100, attributes=8),
+]
+
+
+def specs(precision: Literal["bf16", "float32"] = "bf16") -> list[RunSpec]:
+    task = BioSConfig(people=200, entries_per_row=1, row_tokens=60)
+    model = ModelConfig(layers=2, heads=2, width=32)
+    base = TrainConfig(exposures=8, batch_rows=16, precision=precision)
+    members = ((4e-3, 0), (8e-3, 0), (8e-3, 1))
+    return [RunSpec(task, model, dataclasses.replace(base, learning_rate=rate, seed=seed)) for rate, seed in members]
+
+
+@pytest.mark.parametrize("config", TASKS, ids=lambda c: f"{c.kind}-{c.people}")
+def test_both_devices_generate_identical_batches(config: TaskConfig) -> None:
+    task = build(config)
+    index = torch.arange(1000, 1064)
+    for here, there in zip(task.rows(index, "train", 3), task.to("cuda").rows(index.cuda(), "train", 3), strict=True):
+        assert here.equal(there.cpu())
+    person = torch.arange(config.people)
+    moved = task.to("cuda").entries(person.cuda(), person.cuda())
+    for here, there in zip(task.entries(person, person), moved, strict=True):
+        assert here.equal(there.cpu())
+
+
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+    states = []
+    for name, stop in (("whole", None), ("again", None), ("resumed", 40)):
+        checkpoint = tmp_path / f"{name}.safetensors"
+        if stop is not None:
+            def interrupt(record: dict[str, object], stop: int = stop) -> None:
+                if record["step"] == stop:
+                    raise KeyboardInterrupt
+            with pytest.raises(KeyboardInterrupt):
+                train_population(specs(), torch.device("cuda"), checkpoint=checkpoint, log=interrupt,
+                                 checkpoint_seconds=0.0, progress=False)  # fmt: skip
+        models = train_population(specs(), torch.device("cuda"), checkpoint=checkpoint, log=lambda record: None,
+                                  progress=False)  # fmt: skip
+        states.append([value for model in models for value in model.state_dict().values()])
+    for other in states[1:]:
+        assert all(a.equal(b) for a, b in zip(states[0], other, strict=True))
+
+
+def test_the_captured_step_does_what_the_cpu_does() -> None:
+    losses = {}
+    for device in ("cpu", "cuda"):
+        population = Population(specs("float32"), torch.device(device), window=20)
+        while population.step < 40:
+            population.advance()
+        losses[device] = population.recent_losses(20)
+    torch.testing.assert_close(losses["cpu"], losses["cuda"], rtol=2e-3, atol=2e-3)
