@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -94,8 +95,8 @@ def unknown_key(where: str, key: str, allowed: Iterable[str]) -> str:
     """The sentence for an unknown name: what was given, the nearest known one, all that are allowed."""
     names = sorted(allowed)
     near = difflib.get_close_matches(key, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{where}: unknown name {key!r}{hint} Allowed: {', '.join(names)}"
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{where}: unknown name {key!r}{hint} Allowed: {', '.join(names) or 'none, there are no names'}"
 
 
 def _join(where: str, key: str) -> str:
@@ -124,6 +125,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return from_dict(hint, value, where)  # type: ignore[arg-type]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: expected a finite number, got {value!r}")
     if type(value) is not hint:
         raise UserError(f"{where}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -186,6 +187,8 @@ def test_tier_paper_shows_its_cost_and_wants_a_yes(physlm: Call, tmp_path: Path)
     (["run", "p33_toy", "--set", "task.people=many"], ["task.people", "expected int", "'many'"]),
     (["run", "p33_toy", "--set", "model.width=10", "--set", "model.heads=4"], ["model.width", "10"]),
     (["run", "p33_toy", "--set", "task.diversity=1000"], ["task.diversity", "1000"]),
+    (["run", "p33_toy", "--set", "task.people=200000000"], ["task.people", "200,000,000", "160,000,000"]),
+    (["run", "p33_toy", "--set", "train.learning_rate=Infinity"], ["train.learning_rate", "finite"]),
     (["run", "p33_toy", "--device", "gpu"], ["device", "'gpu'", "cpu, cuda"]),
     (["verify", "p33_to"], ["did you mean 'p33_toy'"]),
     (["list", "--experiments", "nowhere"], ["nowhere", "no such folder"]),
@@ -200,6 +203,7 @@ def test_mistakes_are_one_line(physlm: Call, arguments: list[str], words: list[s
     code, _, err = physlm(*arguments)
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err
     assert all(word in err for word in words), err
+    assert not list(Path("runs").iterdir()), "a mistake in the command leaves nothing behind"
 
 
 @pytest.mark.parametrize("arguments", [
@@ -245,6 +249,15 @@ def test_interrupts_and_errors_of_a_sweep_are_one_line(
     assert got == code and err.startswith(text) and err.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full, which is always full")
+def test_a_full_disk_behind_standard_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "physlm", "sample", "biod", "--n", "1"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output: cannot write: No space left on device; expected free space there\n"
+
+
 def test_a_bug_keeps_its_traceback(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError
@@ -277,6 +290,7 @@ def test_export_writes_labelled_tokens(physlm: Call, tmp_path: Path, task: str) 
         assert len(line["ids"]) == len(line["labels"]) > 10 and "name" in line["labels"] and "pad" not in line["labels"]
     assert lines[0]["text"] != lines[10]["text"], "the same person in other words"
     assert physlm(*options, "-")[1] == text
+    assert physlm(*options[:-1])[1] == text, "standard output is the default"
 
 
 def test_splits_of_the_command_line_are_the_tasks() -> None:

@@ -77,6 +77,9 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
     ("model.norm=none", "expected one of 'layernorm', 'rmsnorm'"),
     ("train.batch_rows=0", "train.batch_rows: got 0, expected at least 1"),
     ("train.learning_rate=-1", "got -1.0, expected between 0.0 and inf"),
+    ("train.learning_rate=Infinity", "expected a finite number, got inf"),
+    ("model.rope_base=NaN", "expected a finite number, got nan"),
+    ("model.init_std=1e999", "expected a finite number, got inf"),
     ("task.people=2.5", "expected int, got 2.5"),
 ])  # fmt: skip
 def test_bad_overrides_name_the_cure(text: str, message: str) -> None:

@@ -45,7 +45,10 @@ def list_claims(experiments: ExperimentsOption = None, results: ResultsOption = 
 
     where, found = folder("experiments", experiments), folder("results", results)
     committed = committed_claims(found)
-    for name in experiment_names(where):
+    names = experiment_names(where)
+    if not names:
+        raise UserError(f"{where}: no experiment files here, expected at least one NAME.py; give --experiments DIR")
+    for name in names:
         experiment = load_experiment(name, where)
         verdict = headline(committed_verdicts(name, found)) if name in committed else "not run"
         counts = ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS)

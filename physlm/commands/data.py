@@ -51,8 +51,8 @@ def sample(
 @command
 def export(
     task: TaskArgument,
-    out: Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write; - is standard output.")],
     n: Annotated[int, typer.Option("--n", min=1, help="How many texts; people come in order, again and again.")] = 1000,
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write; - is standard output.")] = "-",
     file_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="jsonl is the only one.")] = "jsonl",
     settings: SetOption = None,
     seed: SeedOption = None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 P = ParamSpec("P")
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # what a disk has to say
 
 ExperimentsOption = Annotated[
     Path | None,
@@ -42,7 +45,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An experiment
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn a ``UserError`` into one line and exit code 2, and Ctrl-C into one line and exit code 130."""
+    """Turn a ``UserError`` or a full disk into one line and exit code 2, Ctrl-C into one line and exit code 130."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -51,6 +54,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             sys.stdout.flush()
         except UserError as error:
             fail(str(error))
+            raise typer.Exit(2) from None
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            # storage names its own files: what is left is the output of this process, sent to a file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try to write the rest when it ends
+            fail(f"{error.filename or 'standard output'}: cannot write: {error.strerror}; expected free space there")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             interrupted()

@@ -138,14 +138,20 @@ class Run:
         storage.save_tensors(self.model_path, state, {"run": self.hash})
 
     def measures(self) -> dict[str, list[Row]]:
-        """The rows taken so far, by the name of the measure.
+        """The rows taken so far, by the name of the measure; of an unfinished run none if the file is damaged.
 
         Raises:
-            UserError: measures.csv of a finished run is missing, or the file is damaged.
+            UserError: measures.csv of a finished run is missing or damaged.
         """
+        try:
+            return self._read_measures()
+        except UserError:
+            if (self.path / "DONE").exists():
+                raise
+            return {}  # without DONE nothing is promised: they are taken again
+
+    def _read_measures(self) -> dict[str, list[Row]]:
         path = self.path / "measures.csv"
-        if not path.exists() and not (self.path / "DONE").exists():
-            return {}
         text = storage.read_text(path, self.cure)
         reader = csv.DictReader(io.StringIO(text))
         if tuple(reader.fieldnames or ()) != _COLUMNS or not text.endswith("\n"):

@@ -13,7 +13,8 @@ p1 = ln N0 and p2 = ln S, and gets 0 for both without any clamping.  An untraine
 cannot occur there at all, so each part of the formula is negative, although no model can know less than nothing: the
 uniform code is always available instead.  Hence each of the three parts counts as max(0, part).  The maximum is taken
 once, of the mean over all people; taken person by person it would keep lucky guesses and drop unlucky ones, and give
-bits to a model that knows nothing.  ``bits_signed`` is the sum without it.
+bits to a model that knows nothing.  ``bits_signed`` is the sum without it.  The same holds for a model that has
+diverged and spends no finite number of nats: its parts are not numbers, and count 0.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def capacity_parts(terms: InformationTerms, name: Floats, value: Floats, first: 
         "bits_diversity": terms.chunks * (terms.chunk_bits - first / LN2),
     }
     signed = sum(parts.values(), start=np.zeros_like(name))
-    clamped = sum((np.maximum(part, 0.0) for part in parts.values()), start=np.zeros_like(name))
+    clamped = sum((np.fmax(part, 0.0) for part in parts.values()), start=np.zeros_like(name))
     return {**parts, "bits_signed": signed, "bits": clamped}
 
 
@@ -69,6 +70,7 @@ def capacity_rows(
         device: where the resampling is done.
     """
     nats = np.stack([losses.name_N.numpy(), losses.value_N.numpy(), losses.first_N.numpy() / attributes])
+    nats[~np.isfinite(nats)] = np.nan
     means = nats.mean(1)
     resampled = _resampled_means(nats, device)
     point = capacity_parts(terms, *means)

@@ -41,6 +41,8 @@ class ModelConfig:
                 f"model: got mlp_ratio {self.mlp_ratio}, vocab_size {self.vocab_size}, init_std {self.init_std}; "
                 "expected mlp_ratio >= 0, vocab_size >= 0, init_std > 0"
             )
+        if self.rope_base <= 0:
+            raise UserError(f"model.rope_base: got {self.rope_base}, expected a number above 0")
         if not 0.0 < self.rope_fraction <= 1.0 or self.rope_dims % 2 or self.rope_dims == 0:
             raise UserError(
                 f"model.rope_fraction: got {self.rope_fraction} of {self.head_width} dimensions a head, "
@@ -56,6 +58,17 @@ class ModelConfig:
     def rope_dims(self) -> int:
         """Dimensions of a head that rotary embeddings turn."""
         return int(self.head_width * self.rope_fraction)
+
+    def embedding_rows(self, vocabulary: int) -> int:
+        """Rows of the embedding for a task of ``vocabulary`` tokens.
+
+        Raises:
+            UserError: fewer rows than tokens.
+        """
+        rows = self.vocab_size or vocabulary
+        if rows < vocabulary:
+            raise UserError(f"model.vocab_size: got {rows}, expected at least {vocabulary}, the task's vocabulary")
+        return rows
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
     d, layers, ratio = config.width, config.layers, config.mlp_ratio
     norms = layers * (2 if ratio else 1) + 1
     body = layers * (4 + 2 * ratio) * d * d + norms * d
-    rows = config.vocab_size or vocabulary
+    rows = config.embedding_rows(vocabulary)
     return {
         "params_all": body + rows * d,
         "params_used": body + vocabulary * d,
@@ -30,6 +30,6 @@ def training_flops(config: ModelConfig, vocabulary: int, row_tokens: int) -> flo
     6 (l (4 + 2 r) d^2 + V d) + 6 l d T: causal attention reads T / 2 positions on average, 4 d FLOPs each forward.
     """
     d, layers = config.width, config.layers
-    rows = config.vocab_size or vocabulary
+    rows = config.embedding_rows(vocabulary)
     weights = layers * (4 + 2 * config.mlp_ratio) * d * d + rows * d
     return 6.0 * weights + 6.0 * layers * d * row_tokens

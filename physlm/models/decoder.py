@@ -48,11 +48,8 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ModelConfig, vocabulary: int, seeds: Sequence[int] = (0,)):
         super().__init__()
-        rows = config.vocab_size or vocabulary
-        if rows < vocabulary:
-            raise UserError(f"model.vocab_size: got {rows}, expected at least {vocabulary}, the task's vocabulary")
         self.config, self.vocabulary, self.members = config, vocabulary, len(seeds)
-        self.embedding = Embedding(self.members, rows, config.width)
+        self.embedding = Embedding(self.members, config.embedding_rows(vocabulary), config.width)
         self.blocks = nn.ModuleList(Block(config, self.members) for _ in range(config.layers))
         self.final_norm = Norm(self.members, config.width, config.norm)
         self._run: Callable[..., Tensor] = _call

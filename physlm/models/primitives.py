@@ -61,7 +61,12 @@ class _Product(torch.autograd.Function):
 def _weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """x^T grad for each member, (M, i, o); opaque to the compiler, which would write x out transposed first."""
     members, tokens, inputs = x.shape
-    splits = token_splits(members, inputs, grad.shape[-1], tokens) if x.is_cuda else 1
+    return split_product(x, grad, token_splits(members, inputs, grad.shape[-1], tokens) if x.is_cuda else 1)
+
+
+def split_product(x: Tensor, grad: Tensor, splits: int) -> Tensor:
+    """x^T grad for each member, (M, i, o), as the sum over ``splits`` equal parts of the tokens."""
+    members = len(x)
     x_parts = x.reshape(members * splits, -1, x.shape[-1])
     partial = _batched(x_parts.mT, grad.reshape(members * splits, -1, grad.shape[-1]))
     return partial.unflatten(0, (members, splits)).sum(1) if splits > 1 else partial

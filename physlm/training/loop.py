@@ -40,7 +40,7 @@ def train_population(
             after each ``checkpoint_seconds`` and at the end, never deleted here.
         log: called at each of about 100 log points, and at the end, once a member, with step, member, mean loss
             in nats a token since the last point, and tokens seen.
-        rewind: called once after resuming with the step that training continues from.
+        rewind: called once before the first step, with the step that training goes on from (0 without a checkpoint).
 
     Raises:
         UserError: the checkpoint belongs to other runs, or the loss of every member is no longer finite.

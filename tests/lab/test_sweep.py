@@ -266,7 +266,7 @@ def test_a_damaged_finished_run_is_named_and_nothing_is_lost(tmp_path: Path, fil
     assert {n: d for n, d in contents(tmp_path).items() if not n.startswith(runs[1].name)} == others
 
 
-@pytest.mark.parametrize("file", ["config.json", "env.json", "model.safetensors"])
+@pytest.mark.parametrize("file", ["config.json", "env.json", "measures.csv", "model.safetensors"])
 def test_a_half_written_run_is_continued(reference: Path, tmp_path: Path, file: str) -> None:
     for run in run_sweep(tmp_path):
         (run.path / "DONE").unlink()

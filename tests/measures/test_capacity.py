@@ -102,6 +102,18 @@ def test_who_knows_the_strings_but_nobody_has_only_the_diversity() -> None:
         assert rows["bits"].value == pytest.approx(max(0.0, strings), abs=1e-9)
 
 
+def test_a_diverged_model_knows_nothing(task: Task) -> None:
+    """One person's nats that are no number spoil every mean; the part counts 0 and the interval is a point."""
+    terms = task.information_terms
+    for bad in (math.nan, math.inf):
+        nats = torch.zeros(terms.people, dtype=torch.double)
+        nats[1] = bad
+        rows = rows_of(terms, nats, nats, nats)
+        for name in ("bits", "bits_per_param"):
+            assert (rows[name].value, rows[name].lo, rows[name].hi) == (0.0, 0.0, 0.0)
+        assert math.isnan(rows["bits_signed"].value) and math.isfinite(rows["bits_max"].value)
+
+
 def test_who_knows_all_has_all_the_information(task: Task) -> None:
     terms = task.information_terms
     rows = table(task, lookup_losses(task, torch.ones(terms.people, dtype=torch.bool)))

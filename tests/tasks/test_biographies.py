@@ -187,8 +187,6 @@ def test_information_is_the_published_formula() -> None:
 def test_names_are_distinct_up_to_the_last_one() -> None:
     names = distinct_names(120, (4, 5, 6), 0)
     assert len({tuple(n) for n in names.tolist()}) == 120
-    with pytest.raises(UserError, match="got 121, expected at most 120"):
-        distinct_names(121, (4, 5, 6), 0)
 
 
 @pytest.mark.parametrize(("data", "message"), [
@@ -196,10 +194,19 @@ def test_names_are_distinct_up_to_the_last_one() -> None:
     ({"diversity": 17, "alphabet": 4, "chunk_tokens": 2}, "D = 17"),
     ({"alphabet": 0}, "task.alphabet: got 0"),
     ({"name_pools": [500, 4, 4]}, "at most"),
+    ({"people": 121, "name_pools": [4, 5, 6]}, "got 121, expected at most 120"),
+    ({"people": 160_000_001}, "got 160,000,001, expected at most 160,000,000"),
 ])  # fmt: skip
 def test_bad_settings_are_named(data: dict[str, object], message: str) -> None:
+    """By the config itself: before a task is built or a run folder made."""
     with pytest.raises(UserError, match=message):
-        build(from_dict(BioDConfig, data))
+        from_dict(BioDConfig, data)
+
+
+def test_bios_has_no_more_people_than_names() -> None:
+    assert BioSConfig(people=160_000_000).people == 160_000_000
+    with pytest.raises(UserError, match="task.people: got 160,000,001, expected at most 160,000,000"):
+        BioSConfig(people=160_000_001)
 
 
 def test_every_word_of_the_vocabulary_can_be_written() -> None:

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from physlm import rng
-from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.config import NAME_POOLS, BioSConfig
 from physlm.tasks.biography.exposure import Exposure, chosen, exposures
 from physlm.tasks.biography.people import distinct_names, draw
 from physlm.tasks.biography.pools import ATTRIBUTES, Pools, load_pools, words
-from physlm.tasks.biography.words import NAME_POOLS, PRONOUNS, bios_vocabulary, date_words
+from physlm.tasks.biography.words import PRONOUNS, bios_vocabulary, date_words
 from physlm.tasks.information import InformationTerms
 from physlm.tasks.rows import Entries, Pieces, Pool, Rows, pack, render, single, training_rows
 from physlm.tasks.vocabulary import EOS, Vocabulary
@@ -63,8 +63,7 @@ class BioS:
         pools = load_pools()
         self.template_counts = tuple(len(pools.templates[a]) for a in ATTRIBUTES)
         self.tables = _tables(config, pools, self.vocabulary)
-        longest = [self.tables.before[:, 1] + self.tables.after[:, 1]]
-        parts = longest[0].split(self.template_counts)
+        parts = (self.tables.before[:, 1] + self.tables.after[:, 1]).split(self.template_counts)
         value_lengths = self.tables.values[:, 1][self.tables.value_NS]
         self.entry_width = (
             2 + 3 + (SENTENCES - 1) + sum(int(p.max()) for p in parts) + int(value_lengths.sum(-1).max())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from physlm.errors import UserError
+
+NAME_POOLS = (400, 400, 1000)  # first, middle and last names; a full name is one of each
 
 
 @dataclass(frozen=True)
@@ -13,7 +16,7 @@ class BioSConfig:
     """bioS(N): N people, six attributes, English sentences from templates (arXiv 2404.05405, section 2; 2309.14316).
 
     Attributes:
-        people: N, the number of people.
+        people: N, the number of people, each with a full name of their own.
         fresh: new templates and a new sentence order at every exposure (bioS); False keeps one text per person
             (bioS-simple).
         entries_per_row: biographies packed into one training row.
@@ -30,6 +33,7 @@ class BioSConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "people", "entries_per_row", "row_tokens")
+        _check_names(self.people, NAME_POOLS)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,9 @@ class BioDConfig:
         _positive(self, "entries_per_row", "row_tokens")
         if min(self.name_pools) < 1:
             raise UserError(f"task.name_pools: got {list(self.name_pools)}, expected three sizes of at least 1")
+        if any(size > largest for size, largest in zip(self.name_pools, NAME_POOLS, strict=True)):
+            raise UserError(f"task.name_pools: got {list(self.name_pools)}, expected at most {list(NAME_POOLS)}")
+        _check_names(self.people, self.name_pools)
         if self.diversity > self.alphabet**self.chunk_tokens:
             raise UserError(
                 f"task.diversity: got D = {self.diversity}, but only T^L = {self.alphabet}^{self.chunk_tokens} = "
@@ -79,3 +86,12 @@ def _positive(config: object, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 1:
             raise UserError(f"task.{name}: got {getattr(config, name)}, expected at least 1")
+
+
+def _check_names(people: int, pools: tuple[int, int, int]) -> None:
+    space = math.prod(pools)
+    if people > space:
+        raise UserError(
+            f"task.people: got {people:,}, expected at most {space:,}, the number of full names from "
+            f"{pools[0]} first, {pools[1]} middle and {pools[2]} last names"
+        )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from physlm.errors import UserError
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES, load_pools, words
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
 PRONOUNS = ("He", "She")
-NAME_POOLS = (400, 400, 1000)
 
 
 def date_words(year: int, month: str, day: int) -> tuple[str, ...]:
@@ -41,8 +39,6 @@ def biod_names(config: BioDConfig) -> tuple[tuple[str, ...], ...]:
     """The first ``name_pools`` names of each pool."""
     pools = load_pools()
     names = (pools.first_names, pools.middle_names, pools.last_names)
-    if any(size > len(pool) for size, pool in zip(config.name_pools, names, strict=True)):
-        raise UserError(f"task.name_pools: got {list(config.name_pools)}, expected at most {list(NAME_POOLS)}")
     return tuple(pool[:size] for size, pool in zip(config.name_pools, names, strict=True))
 
 
