@@ -43,7 +43,5 @@ class Task(Protocol):
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number."""
 
-    def entries(
-        self, person_E: Tensor, draw_E: Tensor, split: str = "evaluation", stream: int = 0, width: int | None = None
-    ) -> Entries:
+    def entries(self, person_E: Tensor, draw_E: Tensor, split: str = "evaluation", stream: int = 0) -> Entries:
         """Labelled texts of given people."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,7 +66,8 @@ def train_population(
                                 "finite; expected smaller learning rates")
             for i, loss in enumerate(losses.tolist()):
                 tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
-                log({"step": population.step, "member": i, "loss": loss, "tokens": tokens})
+                finite = loss if math.isfinite(loss) else None  # JSON has no NaN
+                log({"step": population.step, "member": i, "loss": finite, "tokens": tokens})
             if time.monotonic() - saved_at >= checkpoint_seconds or population.step == population.steps:
                 _save(population, checkpoint)
                 saved_at = time.monotonic()

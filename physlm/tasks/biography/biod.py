@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from physlm import rng
+from physlm.tasks.biography.biography import Biography
 from physlm.tasks.biography.config import BioDConfig
-from physlm.tasks.biography.exposure import Exposure, chosen, exposures
+from physlm.tasks.biography.exposure import Exposure
 from physlm.tasks.biography.people import distinct_names
 from physlm.tasks.biography.words import biod_names, biod_vocabulary
 from physlm.tasks.information import InformationTerms
-from physlm.tasks.rows import Entries, Pieces, Pool, Rows, pack, render, single, training_rows
+from physlm.tasks.rows import Pieces, Pool
 from physlm.tasks.vocabulary import EOS
 
 ROLES = ("pad", "text", "name", "value_first", "value")
@@ -43,7 +44,7 @@ class Tables(NamedTuple):
     words: Tensor  # (3,) places of "Her", "," and "."
 
 
-class BioD:
+class BioD(Biography[BioDConfig]):
     """The bioD task on one device; the interface is that of ``BioS``."""
 
     roles = ROLES
@@ -74,12 +75,6 @@ class BioD:
             punctuation,
         )  # fmt: skip
 
-    def to(self, device: torch.device | str) -> BioD:
-        """The same task with its tables on ``device``."""
-        moved = object.__new__(BioD)
-        moved.__dict__.update(self.__dict__, tables=Tables(*(t.to(device) for t in self.tables)))
-        return moved
-
     @property
     def information_terms(self) -> InformationTerms:
         """K C log2 D bits of values a person, and K D strings of L log2 T - log2 D bits."""
@@ -89,20 +84,6 @@ class BioD:
             c.people, math.prod(c.name_pools), c.attributes * c.chunks * log_d,
             c.attributes * c.diversity, c.chunk_tokens * math.log2(c.alphabet) - log_d,
         )  # fmt: skip
-
-    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows ``index``: row i packs entries k*i .. k*i + k-1; (R, T) inputs and targets."""
-        k = self.config.entries_per_row
-        entry_E = (index_R[:, None] * k + torch.arange(k, device=index_R.device)).flatten()
-        pieces = self._pieces(exposures(entry_E, self.config.people, stream, split), stream)
-        return training_rows(render(self.tables.pool, pack(pieces, k), self.config.row_tokens + 1))
-
-    def entries(
-        self, person_E: Tensor, draw_E: Tensor, split: str = "evaluation", stream: int = 0, width: int | None = None
-    ) -> Entries:
-        """The ``draw``-th text of each person, labelled, between two ``<eos>``; (E, width) positions."""
-        pieces = self._pieces(chosen(person_E, draw_E, self.config.people, split), stream)
-        return render(self.tables.pool, single(pieces), width or self.entry_width)
 
     def _orders(self, counter_E: Tensor, text_seed: int | str) -> Tensor:
         """A uniform order of the K sentences for each entry, (E, K)."""

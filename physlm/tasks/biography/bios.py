@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from physlm import rng
+from physlm.tasks.biography.biography import Biography
 from physlm.tasks.biography.config import NAME_POOLS, BioSConfig
-from physlm.tasks.biography.exposure import Exposure, chosen, exposures
+from physlm.tasks.biography.exposure import Exposure
 from physlm.tasks.biography.people import distinct_names, draw
 from physlm.tasks.biography.pools import ATTRIBUTES, Pools, load_pools, words
 from physlm.tasks.biography.words import PRONOUNS, bios_vocabulary, date_words
 from physlm.tasks.information import InformationTerms
-from physlm.tasks.rows import Entries, Pieces, Pool, Rows, pack, render, single, training_rows
+from physlm.tasks.rows import Pieces, Pool
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
 SENTENCES = len(ATTRIBUTES)
@@ -49,7 +50,7 @@ class Tables(NamedTuple):
     orders: Tensor  # (720, 6)
 
 
-class BioS:
+class BioS(Biography[BioSConfig]):
     """The bioS task on one device.  ``rows`` samples training rows, ``entries`` labelled texts for measurement."""
 
     roles = ROLES
@@ -69,12 +70,6 @@ class BioS:
             2 + 3 + (SENTENCES - 1) + sum(int(p.max()) for p in parts) + int(value_lengths.sum(-1).max())
         )
 
-    def to(self, device: torch.device | str) -> BioS:
-        """The same task with its tables on ``device``."""
-        moved = object.__new__(BioS)
-        moved.__dict__.update(self.__dict__, tables=Tables(*(t.to(device) for t in self.tables)))
-        return moved
-
     @property
     def information_terms(self) -> InformationTerms:
         """N names out of N0 and log2 S0 bits of values each, S0 = 2 * (12 * 28 * 200) * 200 * 300 * 100 * 263."""
@@ -82,20 +77,6 @@ class BioS:
         sizes = (len(PRONOUNS), len(pools.months), len(pools.days), len(pools.years), len(pools.cities),
                  len(pools.universities), len(pools.majors), len(pools.employers))
         return InformationTerms(self.config.people, math.prod(NAME_POOLS), math.log2(math.prod(sizes)))
-
-    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows ``index``: row i packs entries k*i .. k*i + k-1; (R, T) inputs and targets."""
-        k = self.config.entries_per_row
-        entry_E = (index_R[:, None] * k + torch.arange(k, device=index_R.device)).flatten()
-        pieces = self._pieces(exposures(entry_E, self.config.people, stream, split), stream)
-        return training_rows(render(self.tables.pool, pack(pieces, k), self.config.row_tokens + 1))
-
-    def entries(
-        self, person_E: Tensor, draw_E: Tensor, split: str = "evaluation", stream: int = 0, width: int | None = None
-    ) -> Entries:
-        """The ``draw``-th text of each person, labelled, between two ``<eos>``; (E, width) positions."""
-        pieces = self._pieces(chosen(person_E, draw_E, self.config.people, split), stream)
-        return render(self.tables.pool, single(pieces), width or self.entry_width)
 
     def _pieces(self, exposure: Exposure, stream: int) -> Pieces:
         """Four pieces a sentence (subject, words before the value, value, words after): (E, 24) each."""
