@@ -103,7 +103,7 @@ def test_overrides_are_applied_together() -> None:
 
 def test_member_fields_exist() -> None:
     for field in MEMBER_FIELDS:
-        override(SPEC, [f"{field}=0"])
+        assert content_hash(override(SPEC, [f"{field}=7"])) != content_hash(SPEC)
 
 
 def test_steps_cover_the_exposures() -> None:

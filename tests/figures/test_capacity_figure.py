@@ -135,7 +135,9 @@ def test_negative_knowledge_draws_too() -> None:
     flipped = knowing(table, -0.01, table["label"] == "2-1x16")
     low, high = flipped["lo"].copy(), flipped["hi"].copy()
     flipped["lo"], flipped["hi"] = np.minimum(low, high), np.maximum(low, high)
-    style.save(draw(flipped), io.BytesIO(), dpi=40)
+    figure = draw(flipped)
+    style.save(figure, io.BytesIO(), dpi=40)
+    assert any("runs below the axis" in t for t in texts(figure.axes[0]))
 
 
 def test_equal_tables_give_equal_pictures() -> None:
