@@ -165,6 +165,10 @@ EXPERIMENT = Experiment(
             "rates for each size, where the paper states one for each N; batches scaled with N, so that 1000 exposures "
             "are about 20,000 steps and 100 about 9,300."
         ),
+        (
+            "The width of heads, the rows and the range of learning rates were chosen in pilot runs on the same people "
+            "and seeds that the tiers gpu and demo report on, so their peaks lean upwards by that choice."
+        ),
         "Tiers smoke and demo: a very small bioD instead of bioS, in float32.",
         "Linear layers and norms have no biases (0.5 % of the parameters of GPT2-small).",
         "bfloat16 with float32 master weights, where the paper has mixed precision float16.",
