@@ -24,8 +24,8 @@ from physlm.training.config import RunSpec, TrainConfig
 # model is surely too small for its data, at 1.0 and below it has twice what it needs.
 GPU_SIZES = {
     5_000: ((2, 16), (2, 32), (2, 48), (2, 96)),  # 5.9, 2.6, 1.6, 0.62
-    10_000: ((2, 32), (2, 48), (2, 64), (2, 128)),  # 5.2, 3.1, 2.2, 0.78
-    20_000: ((2, 48), (2, 64), (2, 96), (2, 128)),  # 6.2, 4.2, 2.4, 1.5
+    10_000: ((2, 32), (2, 48), (2, 64), (2, 128)),  # 5.2, 3.1, 2.2, 0.80
+    20_000: ((2, 48), (2, 64), (2, 96), (2, 128)),  # 6.2, 4.2, 2.4, 1.6
 }
 GPU_RATES = (4e-3, 8e-3, 1.6e-2)
 GPU_HEAD = 16  # dimensions of a head: 64 would leave most of these models a single one

@@ -2,7 +2,8 @@
 
 ``linear_cross_entropy`` computes  nll_m = sum_n [lse_v(h_mn . E_mv) - h_mn . E_m,target(mn)]  in nats over scored
 tokens, for each member of a population, and in the same pass its gradient with respect to h; backward only scales it by
-the upstream gradient (one number a member).  ``embedding`` is the gather at the other end.
+the upstream gradient (one number a member).  ``embedding`` is the gather at the other end; its gradient on CUDA is
+torch's own sorting kernel.
 
 Each has the obvious implementation, in this file, which runs anywhere; on CUDA devices Triton kernels
 (``physlm.models.kernels``) compute the same in float16, bfloat16 and float32, without the whole (tokens x vocabulary)
@@ -20,9 +21,10 @@ import torch
 from torch import Tensor
 from torch.library import custom_op, register_autograd, register_fake
 
-# Widest model for which the fused kernels beat logits kept in cache; wider ones take the chunked path.
+# Widest model for which the fused kernels beat written-out logits on an H200; wider ones take the chunked path.
 NARROW_WIDTH = 256
-# Logits held at once by the obvious implementation: 1 MB in float32, within a processor core's cache.
+# Logits held at once by the obvious implementation: 1 MB in float32, within a processor core's cache; on CUDA, where
+# it serves evaluation in float32, 512 MB, so that launches do not count.
 CHUNK_LOGITS = 2**18
 CHUNK_LOGITS_CUDA = 2**27
 KERNEL_DTYPES = (torch.bfloat16, torch.float16, torch.float32)

@@ -31,7 +31,6 @@ class Blocks:
     Attributes:
         tokens, rows: the tile of the (tokens x table rows) matrix; ``tokens`` divides 128.
         warps, stages: warps of a program, depth of its load pipeline.
-        registers: bound a thread, so that more programs fit; None leaves it to the compiler.
         resident: programs one processor holds at once, by registers; decides how finely the tokens are split.
     """
 
@@ -39,13 +38,12 @@ class Blocks:
     rows: int
     warps: int
     stages: int
-    registers: int | None = None
     resident: int = 2
 
     @property
-    def launch(self) -> dict[str, int | None]:
+    def launch(self) -> dict[str, int]:
         """The launch options of triton."""
-        return {"num_warps": self.warps, "num_stages": self.stages, "maxnreg": self.registers}
+        return {"num_warps": self.warps, "num_stages": self.stages}
 
 
 # By padded width: the fastest of a few tiles on an H200, at 49,152 tokens and 4,096 rows (12,288 x 3 and 3,100 at 32).
