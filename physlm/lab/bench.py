@@ -43,9 +43,8 @@ def cases(on_gpu: bool, quick: bool) -> list[Case]:
     if not on_gpu:
         return [Case(*shape, rows=4, members=members) for shape in SHAPES[:2] for members in (1, 4)]
     table = [Case(*shape, rows=96, members=1) for shape in SHAPES]
-    if not quick:
-        table += [Case(*shape, rows=96, members=4) for shape in SHAPES[:2]]
-    return [*table, Case(4, 2, 128, rows=12, members=1), Case(4, 2, 128, rows=12, members=32)]
+    table += [Case(4, 2, 128, rows=12, members=1), Case(4, 2, 128, rows=12, members=32)]
+    return table if quick else [*table, *(Case(*shape, rows=96, members=4) for shape in SHAPES[:2])]
 
 
 def time_step(case: Case, device: torch.device, seconds: float) -> tuple[float, float]:
