@@ -35,13 +35,30 @@ def to_dict(config: Any) -> Any:
 
 
 def canonical_json(config: Any) -> str:
-    """One string per content: sorted keys, no blanks.  Equal configs give equal strings."""
-    return json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """One string per content: sorted keys, no blanks, settings at their default left out.
+
+    So a setting that a later version adds, with the old behaviour as its default, leaves every older hash as it was.
+    The price: a default never changes once runs exist; a test holds all of them.
+    """
+    return json.dumps(_essence(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def content_hash(config: Any) -> str:
     """The first 12 hexadecimal digits of the SHA-256 of ``canonical_json(config)``."""
     return hashlib.sha256(canonical_json(config).encode()).hexdigest()[:12]
+
+
+def _essence(config: Any) -> Any:
+    """``to_dict`` without the settings that are at their default."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
+                   if f.default is dataclasses.MISSING or getattr(config, f.name) != f.default}
+        kind = getattr(type(config), "kind", None)
+        plain = {name: _essence(value) for name, value in changed.items()}
+        return {"kind": kind, **plain} if kind is not None else plain
+    if isinstance(config, (tuple, list)):
+        return [_essence(item) for item in config]
+    return config
 
 
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:

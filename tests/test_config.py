@@ -15,6 +15,15 @@ from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.training.config import MEMBER_FIELDS, RunSpec, TrainConfig
 
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "BioSConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0),
+    "BioDConfig": dict(people=10_000, attributes=5, chunks=1, diversity=1000, chunk_tokens=2, alphabet=50,
+                       name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
+    "ModelConfig": dict(layers=2, heads=1, width=64, mlp_ratio=4, norm="layernorm", position="rope",
+                        rope_fraction=1.0, rope_base=10_000.0, vocab_size=0, init_std=0.02),
+    "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
+                        final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0),
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,21 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             changes += 1
     assert len(hashes) == changes + 1
     assert content_hash(SPEC) == content_hash(from_dict(RunSpec, to_dict(SPEC)))
+
+
+def test_a_setting_added_later_leaves_older_hashes_alone() -> None:
+    """With the old behaviour as its default; any other value is another run."""
+    Before = dataclasses.make_dataclass("Settings", [("a", int), ("b", float, 0.5)], frozen=True)
+    After = dataclasses.make_dataclass("Settings", [("a", int), ("b", float, 0.5), ("c", str, "old")], frozen=True)
+    assert content_hash(Before(1)) == content_hash(After(1)) != content_hash(After(1, c="new"))
+    assert content_hash(Before(1, 0.25)) == content_hash(After(1, 0.25)) != content_hash(After(1))
+
+
+def test_defaults_never_change() -> None:
+    """They are left out of the hash: another default would let a finished run pass for a different one."""
+    defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
+                for cls in (BioSConfig, BioDConfig, ModelConfig, TrainConfig)}
+    assert defaults == DEFAULTS
 
 
 @pytest.mark.parametrize(("text", "message"), [

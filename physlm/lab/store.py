@@ -184,7 +184,11 @@ class Run:
 
     def _check_training(self) -> None:
         config = self.path / "config.json"
-        if storage.read_json(config, self.cure) != to_dict(self.spec):
+        try:
+            stored = from_dict(RunSpec, storage.read_json(config, self.cure))
+        except UserError as error:
+            raise UserError(f"{config}: {error}; {self.cure}") from error
+        if stored != self.spec:
             raise UserError(f"{config}: not the config that the folder is named after; {self.cure}")
         self.environment()
         if storage.tensor_metadata(self.model_path, self.cure).get("run") != self.hash:
