@@ -1,4 +1,4 @@
-"""The command line: claims (list, show, run, figure, verify), data (sample, export), speed (bench).
+"""The command line: claims (list, show, run, figure, verify), data (sample, export), grammars (grammar), speed (bench).
 
 The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
 training answers at once.
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import claims, data
+from physlm.commands import claims, data, grammar
 from physlm.commands.options import command, interrupted
 
 app = typer.Typer(
@@ -22,6 +22,13 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")
+grammars = typer.Typer(help="Show, sample and check context-free grammars (Part 1).", no_args_is_help=True,
+                       rich_markup_mode=None)
+app.add_typer(grammars, name="grammar")
+grammars.command("show")(grammar.show)
+grammars.command("sample")(grammar.sample)
+grammars.command("check")(grammar.check)
+grammars.command("next")(grammar.next_token)
 app.command("list")(claims.list_claims)
 app.command("show")(claims.show)
 app.command("run")(claims.run)

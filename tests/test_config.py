@@ -12,17 +12,22 @@ from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
-from physlm.training.config import MEMBER_FIELDS, RunSpec, TrainConfig
+from physlm.tasks.grammar.config import GrammarConfig
+from physlm.training.config import RunSpec, TrainConfig
 
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
 DEFAULTS: dict[str, dict[str, Any]] = {
     "BioSConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0),
     "BioDConfig": dict(people=10_000, attributes=5, chunks=1, diversity=1000, chunk_tokens=2, alphabet=50,
                        name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
+    "GrammarConfig": dict(grammar="cfg3b", row_tokens=512, seed=0, bag_tokens=0, bags="disjoint", bag_weights="uniform",
+                          noise="none", noise_rate=0.15, noise_fraction=0.0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mlp_ratio=4, norm="layernorm", position="rope",
-                        rope_fraction=1.0, rope_base=10_000.0, vocab_size=0, init_std=0.02),
+                        rope_fraction=1.0, rope_base=10_000.0, vocab_size=0, init_std=0.02, causal=True,
+                        max_positions=512),
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
-                        final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0),
+                        final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
+                        steps=0, decay="cosine", mask_rate=0.15, snapshots=0),
 }
 
 
@@ -46,10 +51,10 @@ def test_round_trip(whole: Whole) -> None:
 
 
 def test_tasks_are_told_apart_by_kind() -> None:
-    for task in (BioDConfig(people=7), BioSConfig(people=7)):
-        spec = dataclasses.replace(SPEC, task=task)
+    for task in (BioDConfig(people=7), BioSConfig(people=7), GrammarConfig(noise="token", noise_fraction=0.5)):
+        spec = dataclasses.replace(SPEC, task=task, train=TrainConfig(steps=9))
         assert from_dict(RunSpec, to_dict(spec)) == spec
-    with pytest.raises(UserError, match="expected one of bioD, bioS"):
+    with pytest.raises(UserError, match="expected one of bioD, bioS, grammar"):
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
 
 
@@ -65,7 +70,7 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             if isinstance(value, bool):
                 other = not value
             elif isinstance(value, str):
-                other = {"layernorm": "rmsnorm", "rope": "none", "bf16": "float32"}[value]
+                other = {"layernorm": "rmsnorm", "rope": "none", "bf16": "float32", "cosine": "linear"}[value]
             elif isinstance(value, tuple):
                 other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
             else:
@@ -88,7 +93,7 @@ def test_a_setting_added_later_leaves_older_hashes_alone() -> None:
 def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
-                for cls in (BioSConfig, BioDConfig, ModelConfig, TrainConfig)}
+                for cls in (BioSConfig, BioDConfig, GrammarConfig, ModelConfig, TrainConfig)}
     assert defaults == DEFAULTS
 
 
@@ -126,7 +131,7 @@ def test_overrides_are_applied_together() -> None:
 
 
 def test_member_fields_exist() -> None:
-    for field in MEMBER_FIELDS:
+    for field in SPEC.member_fields:
         assert content_hash(override(SPEC, [f"{field}=7"])) != content_hash(SPEC)
 
 

@@ -35,6 +35,7 @@ def dataset_bits_per_param(spec: RunSpec) -> float:
         bits = task.people * (math.log2(1.6e8 / task.people) + 47.59)
         words = BIOS_WORDS
     else:
+        assert isinstance(task, BioDConfig)
         bits = task.people * (math.log2(math.prod(task.name_pools) / task.people)
                               + task.attributes * task.chunks * math.log2(task.diversity))
         words = 7 + task.attributes + task.alphabet + sum(task.name_pools)

@@ -8,15 +8,14 @@ import pytest
 import torch
 
 from physlm.models.config import ModelConfig
-from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
 from physlm.tasks.catalogue import build
-from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.loop import train_population
 from physlm.training.step import Population
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-TASKS: list[TaskConfig] = [
+TASKS: list[BiographyConfig] = [
     BioSConfig(people=5000),
     BioSConfig(people=300, fresh=False, entries_per_row=1, row_tokens=60),
     BioDConfig(people=100, attributes=2, chunks=3, diversity=8, chunk_tokens=2, alphabet=4, row_tokens=128),
@@ -33,7 +32,7 @@ def specs(precision: Literal["bf16", "float32"] = "bf16") -> list[RunSpec]:
 
 
 @pytest.mark.parametrize("config", TASKS, ids=lambda c: f"{c.kind}-{c.people}")
-def test_both_devices_generate_identical_batches(config: TaskConfig) -> None:
+def test_both_devices_generate_identical_batches(config: BiographyConfig) -> None:
     task = build(config)
     index = torch.arange(1000, 1064)
     for here, there in zip(task.rows(index, "train", 3), task.to("cuda").rows(index.cuda(), "train", 3), strict=True):

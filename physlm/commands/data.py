@@ -14,13 +14,12 @@ from physlm import storage
 from physlm.commands.options import SetOption, command
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
-from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
 
 if TYPE_CHECKING:
-    from physlm.tasks.config import TaskConfig
-    from physlm.tasks.task import Task
+    from physlm.tasks.task import BiographyTask
 
-TASKS: dict[str, type[BioSConfig | BioDConfig]] = {"bios": BioSConfig, "biod": BioDConfig}
+TASKS: dict[str, type[BiographyConfig]] = {"bios": BioSConfig, "biod": BioDConfig}
 SPLITS = ("train", "validation", "evaluation")
 BATCH = 1024
 
@@ -79,15 +78,15 @@ def export(
     print(f"{n} texts in {out}", file=sys.stderr)
 
 
-def _config(name: str, settings: list[str] | None, seed: int | None) -> TaskConfig:
+def _config(name: str, settings: list[str] | None, seed: int | None) -> BiographyConfig:
     kind = name.lower()
     if kind not in TASKS:
         raise UserError(unknown_key("task", name, TASKS))
-    config: TaskConfig = override(TASKS[kind](), settings or ())
+    config: BiographyConfig = override(TASKS[kind](), settings or ())
     return config if seed is None else override(config, [f"seed={seed}"])
 
 
-def _entries(config: TaskConfig, n: int, split: str) -> Iterator[dict[str, Any]]:
+def _entries(config: BiographyConfig, n: int, split: str) -> Iterator[dict[str, Any]]:
     """Texts 0 .. n-1: person i mod N, draw i // N; as many words, ids and labels as the text is long."""
     import torch
 
@@ -95,7 +94,7 @@ def _entries(config: TaskConfig, n: int, split: str) -> Iterator[dict[str, Any]]
 
     if split not in SPLITS:
         raise UserError(unknown_key("split", split, SPLITS))
-    task: Task = build(config)
+    task: BiographyTask = build(config)
     for start in range(0, n, BATCH):
         number = torch.arange(start, min(start + BATCH, n))
         person, draw = number % config.people, number // config.people

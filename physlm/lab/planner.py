@@ -1,7 +1,8 @@
 """Which runs train together.
 
-Runs that agree on everything but ``MEMBER_FIELDS`` (seeds, learning rate, weight decay) have one shape and train as
-members of one population.  An experiment remains a plain list of runs; nobody but the planner thinks in populations.
+Runs that agree on everything but their member fields (seeds, learning rate, weight decay, and what their task allows,
+such as the grammar) have one shape and train as members of one population.  An experiment remains a plain list of runs;
+nobody but the planner thinks in populations.
 
     runs      A lr 1e-3   A lr 2e-3   B lr 1e-3   A lr 4e-3   B lr 2e-3        (A, B: two shapes)
     plan      {A 1e-3, A 2e-3, A 4e-3}   {B 1e-3, B 2e-3}
@@ -13,12 +14,11 @@ it is summed.  So an interrupted population is resumed whole and unchanged; only
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from physlm.config import content_hash
 from physlm.errors import UserError
-from physlm.training.config import MEMBER_FIELDS, RunSpec
+from physlm.training.config import RunSpec, shape_key
 
 MAX_MEMBERS = 16
 
@@ -38,13 +38,6 @@ class Population:
     def name(self) -> str:
         """The hash of the sorted member hashes; names the checkpoint."""
         return content_hash(sorted(self.hashes))
-
-
-def shape_key(spec: RunSpec) -> str:
-    """Equal for two runs if and only if they differ in nothing but ``MEMBER_FIELDS``."""
-    for field in MEMBER_FIELDS:
-        spec = _blank(spec, field.split("."))
-    return content_hash(spec)
 
 
 def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS) -> list[Population]:
@@ -87,10 +80,3 @@ def plan(
             resumed.append(population)
             covered |= set(population.hashes)
     return resumed + group([spec for spec in todo if content_hash(spec) not in covered], limit)
-
-
-def _blank(config: Any, path: list[str]) -> Any:
-    """``config`` with one setting put to its type's zero, so that it no longer tells runs apart."""
-    value = getattr(config, path[0])
-    blanked = _blank(value, path[1:]) if len(path) > 1 else type(value)()
-    return replace(config, **{path[0]: blanked})

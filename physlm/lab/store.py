@@ -6,6 +6,7 @@
       <slug>-<hash>/                        one run; the hash is the content hash of its RunSpec
         config.json  env.json               what was asked for, and where it was run
         metrics.jsonl  timing.json          losses (the same for every repetition); speed (not the same)
+        snapshot-STEP.safetensors           weights along the way, where the run asks for them
         model.safetensors                   written once, after the last step
         measures.csv                        one row per number, keyed by the name of the measure
         DONE                                holds the hash; written last
@@ -68,6 +69,11 @@ class Run:
     def model_path(self) -> Path:
         """Where the trained model lies."""
         return self.path / "model.safetensors"
+
+    def weights_path(self, step: int) -> Path:
+        """Where the weights after ``step`` steps lie: one of ``spec.snapshot_steps``, or the last."""
+        assert step == self.spec.steps or step in self.spec.snapshot_steps, step
+        return self.model_path if step == self.spec.steps else self.path / f"snapshot-{step}.safetensors"
 
     @property
     def cure(self) -> str:
@@ -133,6 +139,10 @@ class Run:
                 kept.append(line)
         storage.write_text(path, "".join(kept))
 
+    def write_snapshot(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Write the weights after ``step`` steps."""
+        storage.save_tensors(self.weights_path(step), state, {"run": self.hash})
+
     def write_model(self, state: Mapping[str, Tensor]) -> None:
         """Write the trained weights; their presence says that training is over."""
         storage.save_tensors(self.model_path, state, {"run": self.hash})
@@ -191,8 +201,10 @@ class Run:
         if stored != self.spec:
             raise UserError(f"{config}: not the config that the folder is named after; {self.cure}")
         self.environment()
-        if storage.tensor_metadata(self.model_path, self.cure).get("run") != self.hash:
-            raise UserError(f"{self.model_path}: not the model of this run; {self.cure}")
+        for step in (*self.spec.snapshot_steps, self.spec.steps):
+            path = self.weights_path(step)
+            if storage.tensor_metadata(path, self.cure).get("run") != self.hash:
+                raise UserError(f"{path}: not the model of this run; {self.cure}")
 
 
 class MetricsLog:

@@ -29,6 +29,7 @@ from physlm.lab.env import environment
 from physlm.lab.planner import MAX_MEMBERS, Population
 from physlm.lab.store import MetricsLog, Run, Store
 from physlm.measures.rows import Row
+from physlm.measures.trained import Trained
 from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 Train = Callable[..., "Sequence[Any]"]
 Load = Callable[[RunSpec, Path, torch.device], Any]
-Measure = Callable[[str, RunSpec, Any, torch.device, bool], "list[Row]"]
+Measure = Callable[[str, Trained], "list[Row]"]
 
 
 def sweep(
@@ -99,8 +100,7 @@ def describe(population: Population) -> str:
     """One line about a population: its size, task, model, exposures and tokens."""
     spec = population.members[0]
     count = len(population.members)
-    return (f"{count} x {spec.task.kind} N={spec.task.people:,} {spec.model.label}, {spec.train.exposures} exposures, "
-            f"{spec.steps:,} steps, {amount(count * spec.tokens)} tokens")
+    return f"{count} x {spec.title}, {amount(count * spec.tokens)} tokens"
 
 
 def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
@@ -122,10 +122,10 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
     return model.to(device)
 
 
-def take_measure(name: str, spec: RunSpec, model: Any, device: torch.device, progress: bool) -> list[Row]:
+def take_measure(name: str, run: Trained) -> list[Row]:
     """Call the measure called ``name``."""
     module, function = _measure_path(name)
-    rows: list[Row] = getattr(import_module(module), function)(spec, model, device, progress)
+    rows: list[Row] = getattr(import_module(module), function)(run)
     return rows
 
 
@@ -160,10 +160,13 @@ class _Worker:
         taken = run.measures()
         missing = [name for name in self.measures if name not in taken]
         if missing:
-            model = self.load(run.spec, run.model_path, self.device)
+            trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress)
             for name in missing:
-                run.add_measure(name, self.measure(name, run.spec, model, self.device, self.progress))
+                run.add_measure(name, self.measure(name, trained))
         run.finish()
+
+    def _weights(self, run: Run, step: int) -> Any:
+        return self.load(run.spec, run.weights_path(step), self.device)
 
     def _train_models(self, population: Population, unfinished: dict[int, Run]) -> None:
         checkpoint = self.store.checkpoint(population)
@@ -172,10 +175,15 @@ class _Worker:
             metrics.rewind(-1)
         metrics.first_step = 0
         start = time.perf_counter()
+
+        def snapshot(step: int, models: Sequence[Any]) -> None:
+            for i, run in unfinished.items():
+                run.write_snapshot(step, models[i].state_dict())
+
         try:
             models = self.train(
                 population.members, self.device, checkpoint=checkpoint, log=metrics.log, rewind=metrics.rewind,
-                progress=self.progress,
+                snapshot=snapshot, progress=self.progress,
             )
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(f"the GPU has too little memory for {describe(population)}; expected fewer members, give "

@@ -1,7 +1,11 @@
 """What is measured on a trained model; each measure turns a run into rows of value, unit, n and interval.
 
 ``MEASURES`` is the table of measures: name -> "module:function", imported when it is used.  A measure is a function
-(spec, model, device, progress) -> list[Row].  May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
+of a ``Trained`` run that returns a list of ``Row``.
+May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
 """
 
-MEASURES = {"capacity": "physlm.measures.capacity:measure"}
+MEASURES = {
+    "capacity": "physlm.measures.capacity:measure",
+    "completion": "physlm.measures.completion:measure",
+}

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from physlm.measures.losses import PersonLosses, model_losses, person_losses
 from physlm.measures.rows import Row
+from physlm.measures.trained import Trained
 from physlm.models.counting import parameter_counts
-from physlm.models.decoder import Decoder
+from physlm.tasks.biography.config import BiographyConfig
 from physlm.tasks.catalogue import build
 from physlm.tasks.information import InformationTerms
-from physlm.training.config import RunSpec
 
 TEXTS = 2  # fresh texts read of each person
 RESAMPLES = 1000
@@ -88,16 +88,17 @@ def capacity_rows(
     return rows
 
 
-def measure(spec: RunSpec, model: Decoder, device: torch.device, progress: bool = False) -> list[Row]:
+def measure(run: Trained) -> list[Row]:
     """Capacity of one trained model, and of the same model before training as a control (``bits_untrained``)."""
+    spec, device = run.spec, run.device
+    assert isinstance(spec.task, BiographyConfig), spec.task
     task = build(spec.task).to(device)
     terms = task.information_terms
     params = parameter_counts(spec.model, len(task.vocabulary))["params_used"]
     attributes = getattr(spec.task, "attributes", 1)
-    losses = person_losses(task, model_losses(model.to(device)), device, texts=TEXTS, progress=progress)
+    losses = person_losses(task, model_losses(run.model), device, texts=TEXTS, progress=run.progress)
     rows = capacity_rows(terms, losses, attributes, params, device)
-    untrained = Decoder(spec.model, len(task.vocabulary), (spec.train.seed,)).to(device)
-    control = person_losses(task, model_losses(untrained), device)
+    control = person_losses(task, model_losses(run.untrained), device)
     bits = next(row for row in capacity_rows(terms, control, attributes, params, device) if row.quantity == "bits")
     return [*rows, Row("bits_untrained", bits.value, "bits", bits.n, bits.lo, bits.hi)]
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from physlm.models.cross_entropy import token_nll
 from physlm.models.decoder import Decoder
 from physlm.tasks.rows import IGNORE, Entries, training_rows
-from physlm.tasks.task import Task
+from physlm.tasks.task import BiographyTask
 
 # (people, their labelled texts) -> nats for predicting each token from those before it, (E, W - 1)
 TokenLosses = Callable[[Tensor, Entries], Tensor]
@@ -46,7 +46,7 @@ def model_losses(model: Decoder) -> TokenLosses:
     return losses
 
 
-def lookup_losses(task: Task, known_N: Tensor) -> TokenLosses:
+def lookup_losses(task: BiographyTask, known_N: Tensor) -> TokenLosses:
     """The oracle that knows the name and the values of some people by heart and only the distribution of the others.
 
     A known person costs ln N for the name and nothing for the values; an unknown one ln N0 and ln S.  The total is
@@ -70,7 +70,8 @@ def lookup_losses(task: Task, known_N: Tensor) -> TokenLosses:
 
 @torch.no_grad()
 def person_losses(
-    task: Task, losses: TokenLosses, device: torch.device, texts: int = 1, batch: int = 2048, progress: bool = False
+    task: BiographyTask, losses: TokenLosses, device: torch.device, texts: int = 1, batch: int = 2048,
+    progress: bool = False,
 ) -> PersonLosses:
     """Read ``texts`` fresh texts (split "evaluation") of every person and sum the nats by part."""
     people = task.config.people

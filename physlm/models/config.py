@@ -17,6 +17,14 @@ class ModelConfig:
     Attributes:
         vocab_size: rows of the tied embedding; 0 takes the task's vocabulary exactly, so that every row is used.
         mlp_ratio: hidden units of the MLP per dimension; 0 leaves the MLP out (GPT2_0).
+        position: how attention knows positions.  ``rope`` turns queries and keys (GPT_rot), ``none`` nothing,
+            ``absolute`` adds a learnt vector to each position's embedding (GPT), ``relative`` adds learnt terms of
+            content and distance to the scores (GPT_rel), ``position_only`` has scores that are a learnt function of
+            head and distance alone (GPT_pos), ``uniform`` averages over the last 2^h - 1 tokens in head h = 1, 2, ...
+            (GPT_uni).  The names in brackets are those of arXiv 2305.13673.
+        causal: false makes a bidirectional encoder; its embedding has one row more, the mask token.
+        max_positions: positions of the table of ``absolute``; distances of the tables of ``relative`` and
+            ``position_only``, where farther ones count as the farthest.
     """
 
     layers: int = 2
@@ -24,14 +32,16 @@ class ModelConfig:
     width: int = 64
     mlp_ratio: int = 4
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    position: Literal["rope", "none"] = "rope"
+    position: Literal["rope", "none", "absolute", "relative", "position_only", "uniform"] = "rope"
     rope_fraction: float = 1.0
     rope_base: float = 10_000.0
     vocab_size: int = 0
     init_std: float = 0.02
+    causal: bool = True
+    max_positions: int = 512
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "width"):
+        for name in ("layers", "heads", "width", "max_positions"):
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at least 1")
         if self.width % self.heads:
@@ -49,6 +59,10 @@ class ModelConfig:
                 "expected an even number of rotated dimensions, at least 2"
             )
 
+        if self.position == "uniform" and not self.causal:
+            raise UserError("model.causal: got false with model.position uniform, which averages over earlier tokens; "
+                            "expected true")
+
     @property
     def head_width(self) -> int:
         """Dimensions of one head, d / heads."""
@@ -59,19 +73,36 @@ class ModelConfig:
         """Dimensions of a head that rotary embeddings turn."""
         return int(self.head_width * self.rope_fraction)
 
+    @property
+    def distances(self) -> int:
+        """Rows of a table of distances i - j, of query position i and key position j: 0 .. max_positions - 1, and
+        -max_positions .. max_positions - 1 where the future is seen."""
+        return self.max_positions if self.causal else 2 * self.max_positions
+
+    def used_rows(self, vocabulary: int) -> int:
+        """Embedding rows that occur in the task: its tokens, and an encoder's mask token with id ``vocabulary``."""
+        return vocabulary if self.causal else vocabulary + 1
+
     def embedding_rows(self, vocabulary: int) -> int:
         """Rows of the embedding for a task of ``vocabulary`` tokens.
 
         Raises:
             UserError: fewer rows than tokens.
         """
-        rows = self.vocab_size or vocabulary
-        if rows < vocabulary:
-            raise UserError(f"model.vocab_size: got {rows}, expected at least {vocabulary}, the task's vocabulary")
+        used = self.used_rows(vocabulary)
+        rows = self.vocab_size or used
+        if rows < used:
+            mask = "" if self.causal else " and the mask token"
+            raise UserError(f"model.vocab_size: got {rows}, expected at least {used}, the task's vocabulary{mask}")
         return rows
 
     @property
     def label(self) -> str:
-        """``l-h`` for the paper's 64-wide heads, else ``l-h×w`` with w the head's width."""
-        plain = f"{self.layers}-{self.heads}"
-        return plain if self.head_width == 64 else f"{plain}x{self.head_width}"
+        """``l-h`` for the paper's 64-wide heads, else ``l-hxw`` with w the head's width; then what is not a rotary or
+        position-free decoder, as ``6-4-uniform`` or ``6-4-encoder``."""
+        parts = [f"{self.layers}-{self.heads}" + ("" if self.head_width == 64 else f"x{self.head_width}")]
+        if self.position not in ("rope", "none"):
+            parts.append(self.position)
+        if not self.causal:
+            parts.append("encoder")
+        return "-".join(parts)

@@ -6,12 +6,18 @@ Shape letters: M members, B rows, T positions, d width, V vocabulary rows.
     logits, taps = model(ids_MBT, taps=("block.1.out",))                                         # (3, B, T, 100)
     single = model.member(1)                                                                    # an ordinary model
 
+The same model generates with a memory of keys and values (``remember``, ``read``, ``step``), see
+``physlm.measures.generation``.  With ``config.causal`` false it is an encoder: the row ``vocabulary`` of its embedding
+is the mask token, and the logits at a position predict the token of that position.
+
 Deviation from GPT-2 (named here, as the papers use its shape): linear layers and norms have no biases, which is
-0.5 % of the parameters of GPT2-small, and rotary embeddings replace learnt positions (as in the papers).
+0.5 % of the parameters of GPT2-small, and rotary embeddings replace learnt positions (as in the papers) unless
+``config.position`` says otherwise.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -22,16 +28,37 @@ from torch import Tensor, nn
 from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
+from physlm.models.attention import Attention, Memory, PositionalAttention, Shared
 from physlm.models.block import Block
 from physlm.models.config import ModelConfig
+from physlm.models.position import Distances, Positions, size_for, windows
 from physlm.models.primitives import Embedding, Norm
 
 
 class Output(NamedTuple):
-    """Next-token logits (M, B, T, V) and the activations asked for by name, each (M, B, T, d)."""
+    """Next-token logits (M, B, T, V) and the activations asked for by name, each (M, B, T, d).
+
+    ``block.i.attention`` alone is (M, B, H, T, T): the weight of key j for query i, written out in float32.
+    """
 
     logits: Tensor
     taps: dict[str, Tensor]
+
+
+class Reading(NamedTuple):
+    """What a model remembers of the rows that it is reading, for up to L positions."""
+
+    shared: Shared
+    blocks: tuple[Memory, ...]
+
+    @property
+    def positions(self) -> int:
+        """L."""
+        return self.blocks[0].values.shape[3]
+
+    def upto(self, positions: int) -> Reading:
+        """The first positions, in the same storage: a step at an early one need not look at all."""
+        return Reading(self.shared, tuple(memory.upto(positions) for memory in self.blocks))
 
 
 class Decoder(nn.Module):
@@ -50,9 +77,14 @@ class Decoder(nn.Module):
         super().__init__()
         self.config, self.vocabulary, self.members = config, vocabulary, len(seeds)
         self.embedding = Embedding(self.members, config.embedding_rows(vocabulary), config.width)
+        tables = (self.members, config.max_positions, config.width)
+        self.positions = Positions(*tables) if config.position == "absolute" else None
+        relative = config.position == "relative"
+        self.distances = Distances(self.members, config.distances, config.width) if relative else None
         self.blocks = nn.ModuleList(Block(config, self.members) for _ in range(config.layers))
         self.final_norm = Norm(self.members, config.width, config.norm)
         self._run: Callable[..., Tensor] = _call
+        self._windows: dict[tuple[int, torch.device], Tensor] = {}
         self._initialise(seeds)
 
     @torch.no_grad()
@@ -70,7 +102,7 @@ class Decoder(nn.Module):
     @property
     def tap_names(self) -> tuple[str, ...]:
         """Activations that ``forward`` can return."""
-        blocks = (f"block.{i}.out" for i in range(self.config.layers))
+        blocks = (f"block.{i}.{part}" for i in range(self.config.layers) for part in ("attention", "out"))
         return ("embedding", *blocks, "final")
 
     def hidden(self, ids_MBT: Tensor, taps: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
@@ -80,13 +112,15 @@ class Decoder(nn.Module):
                 raise UserError(unknown_key("tap", name, self.tap_names))
         found = {}
         x = self._run(self.embedding, ids_MBT)
+        if self.positions is not None:
+            self.positions.check(ids_MBT.shape[-1])
+            x = self._run(self.positions, x)
         found["embedding"] = x
-        first = self.blocks[0]
-        assert isinstance(first, Block)
-        rotary = first.attention.rotary
-        angles = rotary.angles(ids_MBT.shape[-1]) if rotary is not None else None
-        for i, block in enumerate(self.blocks):
-            x = self._run(block, x, angles)
+        shared = self._shared(ids_MBT.shape[-1])
+        for i, block in enumerate(self._blocks()):
+            if f"block.{i}.attention" in taps:
+                found[f"block.{i}.attention"] = block.attention_weights(x, shared)
+            x = self._run(block, x, shared)
             found[f"block.{i}.out"] = x
         x = self._run(self.final_norm, x, self.embedding.weight.dtype)
         found["final"] = x
@@ -98,6 +132,68 @@ class Decoder(nn.Module):
         members, rows, positions, width = x_MBTd.shape
         logits = torch.bmm(x_MBTd.reshape(members, rows * positions, width), self.embedding.weight.transpose(1, 2))
         return Output(logits.view(members, rows, positions, -1), found)
+
+    def remember(self, rows: int, positions: int) -> Reading:
+        """Empty memory for B ``rows`` of up to ``positions`` tokens, in the weights' dtype.
+
+        Raises:
+            UserError: the model is an encoder, or has no vectors for so many positions.
+        """
+        if not self.config.causal:
+            raise UserError("model.causal: got false, expected true: an encoder sees the future and reads whole rows")
+        if self.positions is not None:
+            self.positions.check(positions)
+        positions = 16 * math.ceil(positions / 16)  # what attention kernels on GPUs want of a mask
+        table = self.embedding.weight
+        shape = (self.members, rows, self.config.heads, positions, self.config.head_width)
+        keyless = isinstance(self._blocks()[0].attention, PositionalAttention)
+        memories = (Memory(None if keyless else table.new_zeros(shape), table.new_zeros(shape)) for _ in self.blocks)
+        return Reading(self._shared(positions), tuple(memories))
+
+    @torch.no_grad()
+    def read(self, ids_MBT: Tensor, reading: Reading) -> Tensor:
+        """``hidden`` of the first T tokens of the rows, which are kept in ``reading``; no gradient."""
+        x = self.embedding(ids_MBT)
+        if self.positions is not None:
+            x = self.positions(x)
+        shared = self._shared(ids_MBT.shape[-1])
+        for block, memory in zip(self._blocks(), reading.blocks, strict=True):
+            x = block(x, shared, memory)
+        return self._finish(x)
+
+    @torch.no_grad()
+    def step(self, ids_MB1: Tensor, place_1: Tensor, reading: Reading) -> Tensor:
+        """``hidden`` of one token more, (M, B, 1, d), at position ``place``, which follows all tokens read so far.
+
+        The position is a tensor (1,) int64 on the device, so that the step can be captured in a CUDA graph.
+        """
+        x = self.embedding(ids_MB1)
+        if self.positions is not None:
+            x = self.positions.at(x, place_1)
+        for block, memory in zip(self._blocks(), reading.blocks, strict=True):
+            x = block.step(x, reading.shared, memory, place_1)
+        return self._finish(x)
+
+    def _blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    def _finish(self, x_MBTd: Tensor) -> Tensor:
+        normed: Tensor = self.final_norm(x_MBTd, self.embedding.weight.dtype)
+        return normed
+
+    def _shared(self, positions: int) -> Shared:
+        """What the position scheme computes once for all blocks."""
+        if self.distances is not None:
+            return (self.distances.weight,)
+        if self.config.position == "uniform":
+            at = (size_for(positions), self.embedding.weight.device)
+            if at not in self._windows:  # kept for good, since a CUDA graph may read them
+                self._windows[at] = windows(self.config.heads, *at)
+            return (self._windows[at][:, :positions, :positions],)
+        attention = self._blocks()[0].attention
+        if isinstance(attention, Attention) and attention.rotary is not None:
+            return attention.rotary.angles(positions)
+        return ()
 
     def compile_parts(self, wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
         """Compile part by part: one compiled block serves every layer, and every model of this width.
@@ -118,6 +214,15 @@ class Decoder(nn.Module):
         state = {name: value[index : index + 1].detach().float().cpu() for name, value in self.state_dict().items()}
         single.load_state_dict(state)
         return single
+
+    def in_bfloat16(self) -> Decoder:
+        """A copy that computes as bfloat16 training does: matrices and tables rounded, the gains of norms float32."""
+        rounded = copy.deepcopy(self)
+        rounded._run = _call
+        for name, parameter in rounded.named_parameters():
+            if not name.endswith("norm.weight"):
+                parameter.data = parameter.data.bfloat16()
+        return rounded
 
 
 def _call(part: nn.Module, *inputs: object) -> Tensor:

@@ -6,20 +6,31 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
 from physlm.tasks.biography.words import biod_vocabulary, bios_vocabulary
 from physlm.tasks.config import TaskConfig
+from physlm.tasks.grammar.config import GrammarConfig, grammar_vocabulary
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from physlm.tasks.task import Task
+    from physlm.tasks.grammar.task import GrammarTask
+    from physlm.tasks.task import BiographyTask, Task
 
 _MODULES = {
     "bioS": ("physlm.tasks.biography.bios", "BioS"),
     "bioD": ("physlm.tasks.biography.biod", "BioD"),
+    "grammar": ("physlm.tasks.grammar.task", "GrammarTask"),
 }
+
+
+@overload
+def build(config: BiographyConfig) -> BiographyTask: ...
+
+
+@overload
+def build(config: GrammarConfig) -> GrammarTask: ...
 
 
 def build(config: TaskConfig) -> Task:
@@ -33,5 +44,7 @@ def vocabulary_for(config: TaskConfig) -> Vocabulary:
     """The closed vocabulary of the task, without building its tables."""
     if isinstance(config, BioSConfig):
         return bios_vocabulary(config)
+    if isinstance(config, GrammarConfig):
+        return grammar_vocabulary(config)
     assert isinstance(config, BioDConfig)
     return biod_vocabulary(config)

@@ -1,5 +1,6 @@
 """Every task's settings in one union; the ``kind`` key in the JSON tells them apart.  Free of torch."""
 
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.grammar.config import GrammarConfig
 
-TaskConfig = BioSConfig | BioDConfig
+TaskConfig = BioSConfig | BioDConfig | GrammarConfig

@@ -1,4 +1,4 @@
-"""What every task offers to training and to measuring."""
+"""What every task offers to training, and what biographies offer to measuring besides."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from physlm.tasks.biography.config import BiographyConfig
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.information import InformationTerms
 from physlm.tasks.rows import Entries, Rows
@@ -14,7 +15,23 @@ from physlm.tasks.vocabulary import Vocabulary
 
 
 class Task(Protocol):
-    """A pure function from (config, split, stream, index) to tokens, on one device.
+    """A pure function from (config, split, stream, index) to training rows, on one device."""
+
+    vocabulary: Vocabulary
+
+    @property
+    def config(self) -> TaskConfig:
+        """The settings that define this task."""
+
+    def to(self, device: torch.device | str) -> Task:
+        """The same task on another device."""
+
+    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
+        """Training rows by number."""
+
+
+class BiographyTask(Task, Protocol):
+    """A task about N people, whose texts are labelled.
 
     Attributes:
         roles: name of each role code in ``Entries.roles_RW``; code 0 is padding, 1 plain text.
@@ -26,22 +43,18 @@ class Task(Protocol):
     name_role: int
     value_roles: tuple[int, ...]
     first_chunk_roles: tuple[int, ...]
-    vocabulary: Vocabulary
     entry_width: int
 
     @property
-    def config(self) -> TaskConfig:
+    def config(self) -> BiographyConfig:
         """The settings that define this task."""
 
     @property
     def information_terms(self) -> InformationTerms:
         """The dataset's size in the terms of the capacity formula."""
 
-    def to(self, device: torch.device | str) -> Task:
+    def to(self, device: torch.device | str) -> BiographyTask:
         """The same task on another device."""
-
-    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows by number."""
 
     def entries(self, person_E: Tensor, draw_E: Tensor, split: str = "evaluation", stream: int = 0) -> Entries:
         """Labelled texts of given people."""

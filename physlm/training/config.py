@@ -6,25 +6,32 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from physlm.config import content_hash, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
+from physlm.tasks.catalogue import vocabulary_for
 from physlm.tasks.config import TaskConfig
 
-# Members of one population share every setting but these.
-MEMBER_FIELDS = ("task.seed", "train.learning_rate", "train.weight_decay", "train.seed")
+# Members of one population share every setting of their training but these.
+_MEMBER_FIELDS = ("train.learning_rate", "train.weight_decay", "train.seed")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """AdamW with linear warm-up and cosine decay to ``final_fraction`` of the peak learning rate.
+    """AdamW with linear warm-up and a decay to ``final_fraction`` of the peak learning rate.
 
     Attributes:
-        exposures: how often each person (or sample) is seen; steps = exposures * N / entries per step, rounded up.
+        exposures: how often each person is seen; steps = exposures * N / entries per step, rounded up.
+        steps: optimiser steps; 0 takes them from the exposures, which only a task with a finite set of people has.
         batch_rows: rows of ``task.row_tokens`` tokens a step.
         warmup_steps: at most a tenth of all steps is used.
+        decay: ``cosine``, or ``linear`` (Part 1).
         betas, eps: AdamW's; (0.9, 0.98) and 1e-6 as in arXiv 2309.14316.
         precision: ``bf16`` computes in bfloat16 with float32 master weights; ``float32`` throughout.
         seed: initial weights and the order of the data.
+        mask_rate: an encoder predicts the tokens at this share of the places, most of them hidden
+            (arXiv 1810.04805); a causal model predicts each token from those before it.
+        snapshots: k keeps the weights after 1/2^k, .., 1/4 and 1/2 of the steps, for learning curves.
     """
 
     exposures: int = 100
@@ -37,17 +44,22 @@ class TrainConfig:
     eps: float = 1e-6
     precision: Literal["bf16", "float32"] = "bf16"
     seed: int = 0
+    steps: int = 0
+    decay: Literal["cosine", "linear"] = "cosine"
+    mask_rate: float = 0.15
+    snapshots: int = 0
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 1")
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
-                                ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf)):
+                                ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")
-        if self.warmup_steps < 0:
-            raise UserError(f"train.warmup_steps: got {self.warmup_steps}, expected at least 0")
+        for name in ("warmup_steps", "steps", "snapshots"):
+            if getattr(self, name) < 0:
+                raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 0")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise UserError(f"train.betas: got {list(self.betas)}, expected two numbers in [0, 1)")
 
@@ -60,10 +72,29 @@ class RunSpec:
     model: ModelConfig
     train: TrainConfig
 
+    def __post_init__(self) -> None:
+        if not self.train.steps and self.task.people is None:
+            raise UserError(f"train.steps: got 0 for {self.task.title}, which has no finite set to be exposed to; "
+                            "expected at least 1")
+
     @property
     def steps(self) -> int:
-        """Optimiser steps: ceil(exposures * N / (batch_rows * entries_per_row))."""
+        """Optimiser steps: those of the settings, or else ceil(exposures * N / (batch_rows * entries_per_row))."""
+        if self.train.steps:
+            return self.train.steps
+        assert self.task.people is not None
         return math.ceil(self.train.exposures * self.task.people / self.entries_per_step)
+
+    @property
+    def member_fields(self) -> tuple[str, ...]:
+        """Settings in which members of one population may differ, under their dotted names."""
+        return (*(f"task.{name}" for name in self.task.member_fields), *_MEMBER_FIELDS)
+
+    @property
+    def snapshot_steps(self) -> tuple[int, ...]:
+        """The steps after which weights are kept, rising; the end of training is not among them."""
+        steps = {self.steps >> k for k in range(1, self.train.snapshots + 1)}
+        return tuple(sorted(steps - {0, self.steps}))
 
     @property
     def entries_per_step(self) -> int:
@@ -77,8 +108,25 @@ class RunSpec:
 
     @property
     def slug(self) -> str:
-        """A readable name: task, N, model, exposures, learning rate."""
-        return (
-            f"{self.task.kind}-{self.task.people}-{self.model.label}-{self.train.exposures}x"
-            f"-lr{self.train.learning_rate:g}-s{self.train.seed}"
-        )
+        """A readable name: task, model, exposures or steps, learning rate, seed."""
+        length = f"{self.train.steps}steps" if self.train.steps else f"{self.train.exposures}x"
+        rate = f"{self.train.learning_rate:g}"
+        return f"{self.task.slug}-{self.model.label}-{length}-lr{rate}-s{self.train.seed}"
+
+    @property
+    def title(self) -> str:
+        """For readers: task, model, exposures or steps."""
+        length = "" if self.train.steps else f"{self.train.exposures} exposures, "
+        return f"{self.task.title} {self.model.label}, {length}{self.steps:,} steps"
+
+
+def shape_key(spec: RunSpec) -> str:
+    """Equal for two runs if and only if they may train as members of one population.
+
+    They differ in nothing but the member fields, and their vocabularies are equally large.
+    """
+    plain = to_dict(spec)
+    for field in spec.member_fields:
+        part, name = field.split(".")
+        del plain[part][name]
+    return content_hash([plain, len(vocabulary_for(spec.task))])

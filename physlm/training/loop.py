@@ -31,6 +31,7 @@ def train_population(
     checkpoint: Path,
     log: Callable[[dict[str, Any]], None],
     rewind: Callable[[int], None] = lambda step: None,
+    snapshot: Callable[[int, list[Decoder]], None] = lambda step, models: None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
 ) -> list[Decoder]:
@@ -41,6 +42,8 @@ def train_population(
             after each ``checkpoint_seconds`` and at the end, never deleted here.
         log: called at each of about 100 log points, and at the end, once a member, with step, member, mean loss
             in nats a token since the last point, and tokens seen.
+        snapshot: called with the step and each member as a model of its own after each of ``snapshot_steps``; after a
+            resumption perhaps once more, with the same weights.
         rewind: called once before the first step, with the step that training goes on from (0 without a checkpoint).
 
     Raises:
@@ -48,6 +51,7 @@ def train_population(
     """
     check_members(specs)
     every = max(1, specs[0].steps // LOGS)
+    kept = set(specs[0].snapshot_steps)
     population = Population(specs, device, window=every)
     if checkpoint.exists():
         _resume(population, checkpoint)
@@ -59,6 +63,8 @@ def train_population(
             count = target - population.step
             while population.step < target:
                 population.advance()
+                if population.step in kept:
+                    snapshot(population.step, _models(population))
             losses = population.recent_losses(count)
             bar.show(count, losses)
             if not losses.isfinite().any():
@@ -71,7 +77,11 @@ def train_population(
             if time.monotonic() - saved_at >= checkpoint_seconds or population.step == population.steps:
                 _save(population, checkpoint)
                 saved_at = time.monotonic()
-    return [population.model_of(i) for i in range(len(specs))]
+    return _models(population)
+
+
+def _models(population: Population) -> list[Decoder]:
+    return [population.model_of(i) for i in range(len(population.specs))]
 
 
 def _hashes(population: Population) -> str:
@@ -100,7 +110,7 @@ class _Bar:
         vocabulary = len(vocabulary_for(spec.task))
         self._flops = training_flops(spec.model, vocabulary, spec.task.row_tokens)
         self._peak = peak_flops(population.device, spec.train.precision)
-        name = f"{spec.task.kind} N={spec.task.people} {spec.model.label} x{self._members}"
+        name = f"{spec.task.title} {spec.model.label} x{self._members}"
         self._bar = tqdm(total=population.steps, initial=population.step, desc=name, unit="step", leave=False,
                          disable=not shown, dynamic_ncols=True)  # fmt: skip
         self._since = time.monotonic()

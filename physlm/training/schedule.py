@@ -1,4 +1,4 @@
-"""Learning rate over steps: linear warm-up, then a cosine to a fraction of the peak."""
+"""Learning rate over steps: linear warm-up, then a cosine or a line to a fraction of the peak."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def schedule(config: TrainConfig, steps: int) -> Tensor:
     """Learning rate as a fraction of its peak for each of ``steps`` steps, (steps,) float32.
 
     With w = min(warmup_steps, steps // 10), step t = 0, 1, ... has (t + 1) / w while t < w, and then
-    f + (1 - f) (1 + cos(pi (t - w) / (steps - w))) / 2 with f = ``final_fraction``.
+    f + (1 - f) (1 + cos(pi u)) / 2 or f + (1 - f) (1 - u), with u = (t - w) / (steps - w) and f = ``final_fraction``.
     """
     warmup = min(config.warmup_steps, steps // 10)
     t = torch.arange(steps, dtype=torch.float64)
     rising = (t + 1) / max(warmup, 1)
     progress = ((t - warmup) / max(steps - warmup, 1)).clamp(0, 1)
-    falling = config.final_fraction + (1 - config.final_fraction) * (1 + torch.cos(math.pi * progress)) / 2
-    return torch.where(t < warmup, rising, falling).float()
+    left = (1 + torch.cos(math.pi * progress)) / 2 if config.decay == "cosine" else 1 - progress
+    return torch.where(t < warmup, rising, config.final_fraction + (1 - config.final_fraction) * left).float()
 
 
 def adam_coefficients(config: TrainConfig, steps: int) -> Tensor:

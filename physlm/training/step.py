@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physlm.config import override, to_dict
+from physlm import rng
 from physlm.errors import UserError
 from physlm.models.cross_entropy import linear_cross_entropy
 from physlm.models.decoder import Decoder
 from physlm.tasks.catalogue import build
-from physlm.tasks.rows import IGNORE
-from physlm.training.config import MEMBER_FIELDS, RunSpec
+from physlm.tasks.rows import IGNORE, Rows
+from physlm.tasks.task import Task
+from physlm.training.config import RunSpec, shape_key
+from physlm.training.objective import masked_rows
 from physlm.training.optimiser import AdamW
 
 # Tokens sampled at once, at most: a GPU waits mostly for launches, a CPU wants its caches.
@@ -30,12 +32,12 @@ AHEAD_STEPS = 1024  # steps sampled at once, at most
 
 
 def check_members(specs: Sequence[RunSpec]) -> None:
-    """Members of a population may differ in ``MEMBER_FIELDS`` only."""
+    """Members of a population may differ in their ``member_fields`` only."""
     if not specs:
         raise UserError("a population needs at least one run")
-    same = {str(to_dict(override(spec, [f"{field}=0" for field in MEMBER_FIELDS]))) for spec in specs}
-    if len(same) > 1:
-        raise UserError(f"members of a population may differ in {', '.join(MEMBER_FIELDS)} only")
+    if len({shape_key(spec) for spec in specs}) > 1:
+        raise UserError(f"members of a population may differ in {', '.join(specs[0].member_fields)} only, and have "
+                        "equally many tokens")
 
 
 class Population:
@@ -53,10 +55,10 @@ class Population:
         self.spec, self.steps, self.window = specs[0], specs[0].steps, window
         self.step = 0
         # members with the same data share one sampling
-        sources = list(dict.fromkeys((spec.task.seed, spec.train.seed) for spec in specs))
-        tasks = {spec.task.seed: build(spec.task).to(device) for spec in specs}
-        self._sources = [(tasks[task_seed], stream) for task_seed, stream in sources]
-        self._source_M = torch.tensor([sources.index((s.task.seed, s.train.seed)) for s in specs], device=device)
+        sources = list(dict.fromkeys((spec.task, spec.train.seed) for spec in specs))
+        tasks = {config: build(config).to(device) for config in dict.fromkeys(spec.task for spec in specs)}
+        self._sources: list[tuple[Task, int]] = [(tasks[config], stream) for config, stream in sources]
+        self._source_M = torch.tensor([sources.index((s.task, s.train.seed)) for s in specs], device=device)
         vocabulary = len(self._sources[0][0].vocabulary)
         self.model = Decoder(self.spec.model, vocabulary, [spec.train.seed for spec in specs]).to(device)
         self._on_gpu = device.type == "cuda"
@@ -82,9 +84,14 @@ class Population:
         """The same for every source of data, (S, U, B, T) each."""
         rows = self.spec.train.batch_rows
         index = torch.arange(step * rows, (step + steps) * rows, device=self.device)
-        drawn = [task.rows(index, "train", stream) for task, stream in self._sources]
+        drawn = [self._objective(task.rows(index, "train", stream), index, stream) for task, stream in self._sources]
         inputs = torch.stack([d.inputs_RT.unflatten(0, (steps, rows)) for d in drawn], 1)
         return inputs, torch.stack([d.targets_RT.unflatten(0, (steps, rows)) for d in drawn], 1)
+
+    def _objective(self, rows: Rows, index: Tensor, stream: int) -> Rows:
+        if self.spec.model.causal:
+            return rows
+        return masked_rows(rows, index, self.spec.train.mask_rate, self.model.vocabulary, rng.key("mask", stream))
 
     def _sample_ahead(self) -> None:
         """Have the batch of this step in the buffers, whichever step training starts from."""

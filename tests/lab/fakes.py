@@ -15,6 +15,7 @@ import torch
 from physlm import storage
 from physlm.config import content_hash
 from physlm.measures.rows import Row
+from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -55,7 +56,8 @@ class FakeTrainer:
 
     def __call__(
         self, specs: Sequence[RunSpec], device: torch.device, *, checkpoint: Path,
-        log: Callable[[dict[str, Any]], None], rewind: Callable[[int], None], progress: bool,
+        log: Callable[[dict[str, Any]], None], rewind: Callable[[int], None],
+        snapshot: Callable[[int, list[FakeModel]], None], progress: bool,
     ) -> list[FakeModel]:
         self.calls.append(tuple(content_hash(spec) for spec in specs))
         rates = torch.tensor([spec.train.learning_rate for spec in specs], dtype=torch.float64)[:, None]
@@ -68,6 +70,8 @@ class FakeTrainer:
             self.interrupt(step)
             self.steps += 1
             weight = 3.7 * weight * (1.0 - weight) * (1.0 - rates) + 0.01 * weight.mean()
+            if step in specs[0].snapshot_steps:
+                snapshot(step, [FakeModel(row) for row in weight])
             if step % LOG_EVERY == 0:
                 for member in range(len(specs)):
                     log({"step": step, "member": member, "loss": weight[member].mean().item(), "tokens": 10 * step})
@@ -88,8 +92,9 @@ class FakeMeasure:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
 
-    def __call__(self, name: str, spec: RunSpec, model: FakeModel, device: torch.device, progress: bool) -> list[Row]:
-        self.calls.append((name, content_hash(spec)))
+    def __call__(self, name: str, run: Trained) -> list[Row]:
+        self.calls.append((name, content_hash(run.spec)))
+        model: Any = run.model
         value = model.weight.sum().item()
         return [Row(f"{name}_sum", value, "bits", 100, value - 0.1, value + 0.1),
                 Row(f"{name}_third", value / 3, "1", 100, value / 3, value / 3)]

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from physlm.config import content_hash, override
 from physlm.errors import UserError
-from physlm.lab.planner import Population, group, plan, shape_key
-from physlm.training.config import MEMBER_FIELDS, RunSpec
+from physlm.lab.planner import Population, group, plan
+from physlm.training.config import RunSpec, shape_key
 
 
 def hashes(populations: list[Population]) -> list[tuple[str, ...]]:
     return [population.hashes for population in populations]
 
 
-@pytest.mark.parametrize("field", MEMBER_FIELDS)
+@pytest.mark.parametrize("field", make_spec().member_fields)
 def test_member_fields_do_not_change_the_shape(field: str) -> None:
     changed = override(make_spec(), [f"{field}=3"])
     assert content_hash(changed) != content_hash(make_spec()) and shape_key(changed) == shape_key(make_spec())
@@ -43,7 +43,7 @@ def test_every_setting_is_either_of_the_shape_or_of_the_member() -> None:
                 name, bump = f"{part.name}.{field.name}", 1 if isinstance(value, int) else value / 2
                 parts: dict[str, Any] = {part.name: _set(child, field.name, value + bump)}
                 changed = dataclasses.replace(spec, **parts)
-                assert (shape_key(changed) == shape_key(spec)) == (name in MEMBER_FIELDS), name
+                assert (shape_key(changed) == shape_key(spec)) == (name in spec.member_fields), name
 
 
 def _set(config: object, name: str, value: object) -> object:

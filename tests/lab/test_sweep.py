@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from fakes import CPU, FakeMeasure, FakeTrainer, load, make_spec, make_specs
@@ -21,6 +22,8 @@ from physlm.errors import UserError
 from physlm.lab.planner import Population
 from physlm.lab.store import MetricsLog, Run, Store
 from physlm.lab.sweep import sweep
+from physlm.measures.trained import Trained
+from physlm.models.decoder import Decoder
 from physlm.training.config import RunSpec
 
 MEASURES = ("first", "second")
@@ -338,5 +341,5 @@ def test_rewinding_drops_later_lines_and_a_cut_one(tmp_path: Path) -> None:
 
 def test_values_survive_the_csv_exactly(tmp_path: Path) -> None:
     run = run_sweep(tmp_path, [make_spec()])[0]
-    model, measure = load(run.spec, run.model_path, CPU), FakeMeasure()
-    assert run.measures() == {name: measure(name, run.spec, model, CPU, False) for name in MEASURES}
+    trained = Trained(run.spec, CPU, lambda step: cast(Decoder, load(run.spec, run.weights_path(step), CPU)))
+    assert run.measures() == {name: FakeMeasure()(name, trained) for name in MEASURES}

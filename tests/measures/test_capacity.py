@@ -18,16 +18,16 @@ from physlm.config import override
 from physlm.measures.capacity import capacity_parts, capacity_rows, measure
 from physlm.measures.losses import PersonLosses, TokenLosses, lookup_losses, person_losses
 from physlm.measures.rows import Row
+from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
-from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
 from physlm.tasks.biography.pools import load_pools
 from physlm.tasks.catalogue import build, vocabulary_for
-from physlm.tasks.config import TaskConfig
 from physlm.tasks.information import InformationTerms
 from physlm.tasks.rows import Entries
-from physlm.tasks.task import Task
+from physlm.tasks.task import BiographyTask
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
 
@@ -41,7 +41,7 @@ PARAMS = 1000
 
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda config: config.kind)
-def task(request: pytest.FixtureRequest) -> Task:
+def task(request: pytest.FixtureRequest) -> BiographyTask:
     return build(request.param)
 
 
@@ -53,11 +53,11 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def attributes(task: Task) -> int:
+def attributes(task: BiographyTask) -> int:
     return getattr(task.config, "attributes", 1)
 
 
-def table(task: Task, losses: TokenLosses, known_strings: bool = True) -> dict[str, Row]:
+def table(task: BiographyTask, losses: TokenLosses, known_strings: bool = True) -> dict[str, Row]:
     """The measure's rows; ``known_strings`` puts p3 to 0, as for a model that has every first chunk by heart."""
     found = person_losses(task, losses, CPU, texts=2)
     if known_strings:
@@ -74,7 +74,7 @@ def rows_of(terms: InformationTerms, name: Any, value: Any, first: Any = 0.0) ->
 # ---- Planted knowledge: nothing, everything, half of the people, half of the facts
 
 
-def test_the_uniform_oracle_knows_nothing(task: Task) -> None:
+def test_the_uniform_oracle_knows_nothing(task: BiographyTask) -> None:
     """Exactly 0 bits, no part of it clamped."""
     terms = task.information_terms
     nobody = torch.zeros(terms.people, dtype=torch.bool)
@@ -102,7 +102,7 @@ def test_who_knows_the_strings_but_nobody_has_only_the_diversity() -> None:
         assert rows["bits"].value == pytest.approx(max(0.0, strings), abs=1e-9)
 
 
-def test_a_diverged_model_knows_nothing(task: Task) -> None:
+def test_a_diverged_model_knows_nothing(task: BiographyTask) -> None:
     """One person's nats that are no number spoil every mean; the part counts 0 and the interval is a point."""
     terms = task.information_terms
     for bad in (math.nan, math.inf):
@@ -114,7 +114,7 @@ def test_a_diverged_model_knows_nothing(task: Task) -> None:
         assert math.isnan(rows["bits_signed"].value) and math.isfinite(rows["bits_max"].value)
 
 
-def test_who_knows_all_has_all_the_information(task: Task) -> None:
+def test_who_knows_all_has_all_the_information(task: BiographyTask) -> None:
     terms = task.information_terms
     rows = table(task, lookup_losses(task, torch.ones(terms.people, dtype=torch.bool)))
     information = terms.information()
@@ -129,7 +129,7 @@ def test_who_knows_all_has_all_the_information(task: Task) -> None:
 
 
 @pytest.mark.parametrize("part", [2, 3, 4])
-def test_who_knows_a_part_of_the_people_has_that_part_of_the_bits(task: Task, part: int) -> None:
+def test_who_knows_a_part_of_the_people_has_that_part_of_the_bits(task: BiographyTask, part: int) -> None:
     terms = task.information_terms
     rows = table(task, lookup_losses(task, torch.arange(terms.people) % part == 0))
     information = terms.information()
@@ -193,16 +193,16 @@ def test_who_knows_half_of_the_attributes_has_half_of_the_value_bits() -> None:
 
 
 @pytest.mark.parametrize("config", TASKS, ids=lambda config: config.kind)
-def test_an_untrained_model_has_no_bits(config: TaskConfig) -> None:
+def test_an_untrained_model_has_no_bits(config: BiographyConfig) -> None:
     spec = RunSpec(config, ModelConfig(layers=1, heads=1, width=8), TrainConfig())
     model = Decoder(spec.model, len(vocabulary_for(config)), (7,))
-    rows = {row.quantity: row for row in measure(spec, model, CPU)}
+    rows = {row.quantity: row for row in measure(Trained(spec, CPU, lambda step: model))}
     assert rows["bits_signed"].value < 0 and rows["bits_signed"].hi < 0
     for name in ("bits", "bits_per_param", "bits_untrained"):
         assert (rows[name].value, rows[name].lo, rows[name].hi) == (0.0, 0.0, 0.0)
 
 
-def by_heart(task: Task, reads_for: Tensor) -> TokenLosses:
+def by_heart(task: BiographyTask, reads_for: Tensor) -> TokenLosses:
     """A model that knows the values of everybody, and is asked about ``reads_for[i]`` with the text of person i.
 
     It gives the values that it believes in all but a thousandth of the probability, and spreads that over all values.
@@ -230,7 +230,7 @@ def by_heart(task: Task, reads_for: Tensor) -> TokenLosses:
     return losses
 
 
-def test_the_bits_belong_to_the_people(task: Task) -> None:
+def test_the_bits_belong_to_the_people(task: BiographyTask) -> None:
     """The same model with its people exchanged: all the value bits are gone."""
     people = torch.arange(task.config.people)
     information = task.information_terms.information()["value"]
@@ -376,7 +376,7 @@ def test_training_puts_the_bits_there() -> None:
     while population.step < population.steps:
         population.advance()
     model = population.model_of(0)
-    rows = {row.quantity: row for row in measure(spec, model, CPU)}
+    rows = {row.quantity: row for row in measure(Trained(spec, CPU, lambda step: model))}
     information = build(task).information_terms.information()["total"]
     assert rows["bits_max"].value == information == pytest.approx(8 * (math.log2(512 / 8) + 2 * 4))
     assert 0.6 * information < rows["bits"].value <= information
@@ -384,6 +384,7 @@ def test_training_puts_the_bits_there() -> None:
     assert rows["bits_untrained"].value == 0.0
     params = parameter_counts(spec.model, len(vocabulary_for(task)))["params_used"]
     assert rows["bits_per_param"].value == pytest.approx(rows["bits"].value / params)
-    strangers = {row.quantity: row for row in measure(override(spec, ["task.seed=1"]), model, CPU)}
+    other = override(spec, ["task.seed=1"])
+    strangers = {row.quantity: row for row in measure(Trained(other, CPU, lambda step: model))}
     assert strangers["bits"].value < 0.05 * information
     assert strangers["bits_value"].hi < 0

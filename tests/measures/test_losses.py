@@ -14,14 +14,14 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.tasks.catalogue import build
 from physlm.tasks.rows import Entries
-from physlm.tasks.task import Task
+from physlm.tasks.task import BiographyTask
 
 CPU = torch.device("cpu")
 BIOS = BioSConfig(people=7)
 BIOD = BioDConfig(people=9, attributes=3, chunks=2, diversity=5, chunk_tokens=2, alphabet=4, name_pools=(3, 3, 3))
 
 
-def opinionated(task: Task) -> Decoder:
+def opinionated(task: BiographyTask) -> Decoder:
     """A model that is sure of many wrong things, so that every token's loss is its own."""
     model = Decoder(ModelConfig(layers=1, heads=1, width=8), len(task.vocabulary), (1,))
     with torch.no_grad():
@@ -36,12 +36,12 @@ def by_hand(model: Decoder, ids: list[int]) -> list[float]:
 
 
 @pytest.fixture(scope="module", params=[BIOS, BIOD], ids=lambda config: config.kind)
-def task(request: pytest.FixtureRequest) -> Task:
+def task(request: pytest.FixtureRequest) -> BiographyTask:
     return build(request.param)
 
 
 @torch.no_grad()
-def test_token_losses_are_cross_entropies(task: Task) -> None:
+def test_token_losses_are_cross_entropies(task: BiographyTask) -> None:
     model = opinionated(task)
     person = torch.tensor([0, 3, 5, 3])
     entries = task.entries(person, torch.tensor([0, 0, 1, 2]))
@@ -56,7 +56,7 @@ def test_token_losses_are_cross_entropies(task: Task) -> None:
 
 
 @torch.no_grad()
-def test_sums_by_part_equal_a_loop(task: Task) -> None:
+def test_sums_by_part_equal_a_loop(task: BiographyTask) -> None:
     """Two texts of each person, read token by token; which parts there are is spelt out here."""
     model = opinionated(task)
     parts = {
@@ -81,7 +81,7 @@ def test_sums_by_part_equal_a_loop(task: Task) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 4, 7, 9])
-def test_the_batch_size_does_not_matter(task: Task, batch: int) -> None:
+def test_the_batch_size_does_not_matter(task: BiographyTask, batch: int) -> None:
     model = opinionated(task)
     at_once = person_losses(task, model_losses(model), CPU, texts=2)
     for whole, pieces in zip(at_once, person_losses(task, model_losses(model), CPU, texts=2, batch=batch), strict=True):
@@ -93,7 +93,7 @@ def test_the_batch_size_does_not_matter(task: Task, batch: int) -> None:
             assert pieces.equal(whole)
 
 
-def counting(task: Task) -> TokenLosses:
+def counting(task: BiographyTask) -> TokenLosses:
     """One nat a token: the sums are then numbers of tokens."""
 
     def losses(person_E: Tensor, entries: Entries) -> Tensor:
@@ -114,7 +114,7 @@ def test_every_token_of_a_part_counts_once() -> None:
     assert min(bios.value_N.tolist()) >= 9
 
 
-def test_each_person_is_read_as_often_and_told_apart(task: Task) -> None:
+def test_each_person_is_read_as_often_and_told_apart(task: BiographyTask) -> None:
     """The function is given whose text it reads."""
     calls: list[tuple[int, tuple[int, ...]]] = []
 
@@ -130,20 +130,20 @@ def test_each_person_is_read_as_often_and_told_apart(task: Task) -> None:
     assert found.name_N.tolist() == [3.0 * person for person in people], "three tokens a name"
 
 
-def test_texts_are_not_those_of_training(task: Task) -> None:
+def test_texts_are_not_those_of_training(task: BiographyTask) -> None:
     drawn = torch.arange(task.config.people)
     read = task.entries(drawn, torch.zeros_like(drawn))
     trained = task.entries(drawn, torch.zeros_like(drawn), split="train")
     assert not read.ids_RW.equal(trained.ids_RW)
 
 
-def test_reading_leaves_no_gradient(task: Task) -> None:
+def test_reading_leaves_no_gradient(task: BiographyTask) -> None:
     model = opinionated(task)
     losses = person_losses(task, model_losses(model), CPU)
     assert not losses.name_N.requires_grad and all(p.grad is None for p in model.parameters())
 
 
-def test_the_oracle_pays_for_what_it_does_not_know(task: Task) -> None:
+def test_the_oracle_pays_for_what_it_does_not_know(task: BiographyTask) -> None:
     """ln N for the name of a known person; ln N0 and ln S for an unknown one, in float64."""
     known = torch.arange(task.config.people) % 3 == 0
     losses, terms = person_losses(task, lookup_losses(task, known), CPU, texts=2), task.information_terms

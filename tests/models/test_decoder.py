@@ -1,6 +1,7 @@
 """The decoder against an obvious single model, its counts against formulas, its members against each other."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -18,12 +19,24 @@ CONFIGS = [
     ModelConfig(layers=1, heads=1, width=12, norm="rmsnorm", rope_fraction=0.5),
     ModelConfig(layers=3, heads=4, width=32, mlp_ratio=2, position="none"),
     ModelConfig(layers=2, heads=1, width=8, mlp_ratio=0, vocab_size=40, rope_base=100.0),
+    ModelConfig(layers=2, heads=2, width=16, position="absolute", max_positions=9),
+    # distances 4 and more count as 3
+    ModelConfig(layers=2, heads=2, width=16, position="relative", max_positions=4),
+    ModelConfig(layers=2, heads=2, width=16, position="relative"),
+    ModelConfig(layers=2, heads=2, width=16, position="position_only", max_positions=4),
+    ModelConfig(layers=1, heads=4, width=16, position="position_only"),
+    ModelConfig(layers=2, heads=4, width=16, position="uniform"),
+    ModelConfig(layers=2, heads=2, width=16, causal=False),
+    ModelConfig(layers=1, heads=2, width=16, position="absolute", causal=False, vocab_size=40),
+    ModelConfig(layers=2, heads=2, width=16, position="relative", causal=False, max_positions=3),
+    ModelConfig(layers=1, heads=2, width=16, position="relative", causal=False),
+    ModelConfig(layers=2, heads=2, width=16, position="position_only", causal=False, max_positions=3),
 ]
 VOCABULARY = 31
 
 
-def obvious_logits(config: ModelConfig, weights: dict[str, Tensor], ids: list[int]) -> Tensor:
-    """One sequence, one position and one head at a time, in float64."""
+def obvious(config: ModelConfig, weights: dict[str, Tensor], ids: list[int]) -> tuple[Tensor, list[Tensor]]:
+    """One sequence, one position and one head at a time, in float64: logits, and attention (H, T, T) of each layer."""
     w = {name: value[0].double() for name, value in weights.items()}
 
     def norm(x: Tensor, gain: Tensor) -> Tensor:
@@ -32,7 +45,7 @@ def obvious_logits(config: ModelConfig, weights: dict[str, Tensor], ids: list[in
         return gain * x / torch.sqrt((x * x).mean() + 1e-5)
 
     def turn(x: Tensor, t: int) -> Tensor:
-        if config.position == "none":
+        if config.position != "rope":
             return x
         r = config.rope_dims
         y = x.clone()
@@ -43,31 +56,54 @@ def obvious_logits(config: ModelConfig, weights: dict[str, Tensor], ids: list[in
             y[j + r // 2] = a * math.sin(angle) + b * math.cos(angle)
         return y
 
+    def row(distance: int) -> int:
+        """Of a table of distances."""
+        far = config.max_positions
+        return min(distance, far - 1) if config.causal else min(max(distance, -far), far - 1) + far
+
+    def score(name: str, h: int, q: Tensor, key: Tensor, t: int, s: int) -> Tensor:
+        if config.position == "position_only":
+            return w[name + "logits"][row(t - s), h]
+        if config.position == "uniform":
+            return torch.tensor(0.0 if t - s < 2 ** (h + 1) - 1 else -math.inf).double()
+        if config.position == "relative":
+            both = (w["distances.weight"][row(t - s)] @ w[name + "distance.weight"]).view(2, config.heads, k)
+            return (q @ key + q @ both[0, h] + key @ both[1, h]) / math.sqrt(3 * k)
+        return turn(q, t) @ turn(key, s) / math.sqrt(k)
+
     k = config.head_width
     stream = [w["embedding.weight"][i] for i in ids]
+    if config.position == "absolute":
+        stream = [x + w["positions.weight"][t] for t, x in enumerate(stream)]
+    attention = []
     for layer in range(config.layers):
-        name = f"blocks.{layer}."
-        qkv = [norm(x, w[name + "attention_norm.weight"]) @ w[name + "attention.qkv.weight"] for x in stream]
+        name = f"blocks.{layer}.attention"
+        normed = [norm(x, w[name + "_norm.weight"]) for x in stream]
+        if name + ".qkv.weight" in w:
+            qkv = [(x @ w[name + ".qkv.weight"]).view(3, config.heads, k) for x in normed]
+        else:
+            qkv = [(x @ w[name + ".value.weight"]).view(1, config.heads, k).expand(3, -1, -1) for x in normed]
         outs = []
+        found = torch.zeros(config.heads, len(ids), len(ids), dtype=torch.double)
         for t in range(len(ids)):
             heads = []
+            seen = range(t + 1 if config.causal else len(ids))
             for h in range(config.heads):
-                q, key, v = (
-                    [x[part * config.width + h * k : part * config.width + (h + 1) * k] for x in qkv[: t + 1]]
-                    for part in range(3)
-                )
-                scores = torch.stack([turn(q[t], t) @ turn(key[s], s) / math.sqrt(k) for s in range(t + 1)])
-                heads.append(scores.softmax(0) @ torch.stack(v))
-            outs.append(torch.cat(heads) @ w[name + "attention.out.weight"])
+                scores = torch.stack([score(name + ".", h, qkv[t][0, h], qkv[s][1, h], t, s) for s in seen])
+                found[h, t, : len(seen)] = scores.softmax(0)
+                heads.append(scores.softmax(0) @ torch.stack([qkv[s][2, h] for s in seen]))
+            outs.append(torch.cat(heads) @ w[name + ".out.weight"])
+        attention.append(found)
         stream = [x + o for x, o in zip(stream, outs, strict=True)]
         if config.mlp_ratio:
-            hidden = [norm(x, w[name + "mlp_norm.weight"]) @ w[name + "mlp.up.weight"] for x in stream]
+            name = f"blocks.{layer}.mlp"
+            hidden = [norm(x, w[name + "_norm.weight"]) @ w[name + ".up.weight"] for x in stream]
             stream = [
-                x + F.gelu(u, approximate="tanh") @ w[name + "mlp.down.weight"]
+                x + F.gelu(u, approximate="tanh") @ w[name + ".down.weight"]
                 for x, u in zip(stream, hidden, strict=True)
             ]
     final = torch.stack([norm(x, w["final_norm.weight"]) for x in stream])
-    return final @ w["embedding.weight"].T
+    return final @ w["embedding.weight"].T, attention
 
 
 def randomised(config: ModelConfig, seeds: tuple[int, ...]) -> Decoder:
@@ -81,16 +117,16 @@ def randomised(config: ModelConfig, seeds: tuple[int, ...]) -> Decoder:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.label)
-def test_logits_equal_the_obvious_implementation(config: ModelConfig) -> None:
+def test_logits_and_attention_equal_the_obvious_implementation(config: ModelConfig) -> None:
     model = randomised(config, (0, 1))
     ids = torch.tensor([[[3, 0, 7, 7, 30, 2, 9]], [[1, 2, 3, 4, 5, 6, 30]]])
-    logits = model(ids).logits
-    assert logits.shape == (2, 1, 7, config.vocab_size or VOCABULARY)
+    logits, taps = model(ids, taps=[f"block.{i}.attention" for i in range(config.layers)])
+    assert logits.shape == (2, 1, 7, config.embedding_rows(VOCABULARY))
     for m in range(2):
-        weights = model.member(m).state_dict()
-        torch.testing.assert_close(
-            logits[m, 0].double(), obvious_logits(config, weights, ids[m, 0].tolist()), atol=2e-4, rtol=2e-4
-        )
+        expected, attention = obvious(config, model.member(m).state_dict(), ids[m, 0].tolist())
+        torch.testing.assert_close(logits[m, 0].double(), expected, atol=2e-4, rtol=2e-4)
+        for i, weights in enumerate(attention):
+            torch.testing.assert_close(taps[f"block.{i}.attention"][m, 0].double(), weights, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.label)
@@ -105,18 +141,20 @@ def test_a_member_cut_out_is_the_member(config: ModelConfig) -> None:
             torch.testing.assert_close(together.taps[name][m], alone.taps[name][0], atol=1e-5, rtol=1e-5)
 
 
-def test_the_future_is_not_seen() -> None:
-    model = randomised(CONFIGS[0], (0,))
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.label)
+def test_the_future_is_seen_by_encoders_only(config: ModelConfig) -> None:
+    model = randomised(config, (0,))
     ids = torch.arange(8).view(1, 1, 8)
     changed = ids.clone()
     changed[..., 5:] = 20
     before, after = model(ids).logits, model(changed).logits
-    assert before[..., :5, :].equal(after[..., :5, :])
+    assert before[..., :5, :].equal(after[..., :5, :]) == config.causal
     assert not before[..., 5:, :].allclose(after[..., 5:, :])
 
 
-def test_gradients_stay_inside_their_member() -> None:
-    model = randomised(CONFIGS[0], (0, 1))
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.label)
+def test_gradients_stay_inside_their_member(config: ModelConfig) -> None:
+    model = randomised(config, (0, 1))
     logits = model(torch.arange(16).view(2, 1, 8)).logits
     logits[0].square().sum().backward()
     for p in model.parameters():
@@ -141,7 +179,8 @@ def test_counts_equal_the_models(config: ModelConfig) -> None:
     sizes = {name: p[0].numel() for name, p in model.named_parameters()}
     assert counts["params_all"] == sum(sizes.values())
     assert counts["params_nonembedding"] == sum(sizes.values()) - sizes["embedding.weight"]
-    unused = (config.vocab_size or VOCABULARY) - VOCABULARY
+    used = VOCABULARY + (not config.causal)
+    unused = (config.vocab_size or used) - used
     assert counts["params_used"] == counts["params_all"] - unused * config.width
 
 
@@ -151,6 +190,26 @@ def test_counts_of_gpt2_small_are_the_papers() -> None:
     count = parameter_counts(config, 3275)["params_used"]
     assert count == pytest.approx(88e6, rel=0.01)
     assert count == pytest.approx(12 * 12 * 768**2 + 3275 * 768, rel=5e-3)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.label)
+def test_flops_are_six_for_each_weight_that_a_token_meets(config: ModelConfig) -> None:
+    """Not the gains, nor the tables of positions and distances."""
+    sizes = {name: p[0].numel() for name, p in Decoder(config, VOCABULARY).named_parameters()}
+    met = sum(size for name, size in sizes.items() if name == "embedding.weight"
+              or name.split(".")[-2] in ("qkv", "value", "out", "up", "down"))  # fmt: skip
+    assert training_flops(config, VOCABULARY, 0) == 6 * met
+
+
+@pytest.mark.parametrize(("position", "causal", "each"), [
+    ("rope", True, 2), ("none", True, 2), ("absolute", True, 2), ("rope", False, 4),
+    ("relative", True, 4), ("relative", False, 8), ("position_only", True, 1), ("uniform", True, 1),
+])  # fmt: skip
+def test_flops_of_attention(position: Literal["rope", "none"], causal: bool, each: int) -> None:
+    """Forward, a position: d T multiply-adds for each product of queries, keys or values, half of them if causal."""
+    config = ModelConfig(layers=2, heads=1, width=64, position=position, causal=causal)
+    attention = training_flops(config, 4096, 512) - training_flops(config, 4096, 0)
+    assert attention == 3 * 2 * (each / 2) * 64 * 512 * 2
 
 
 def test_flops_are_six_a_weight_and_attention() -> None:
@@ -165,6 +224,9 @@ def test_flops_are_six_a_weight_and_attention() -> None:
     ({"norm": "batchnorm"}, "expected one of 'layernorm', 'rmsnorm'"),
     ({"layer": 3}, "did you mean 'layers'"),
     ({"width": "64"}, "expected int, got '64'"),
+    ({"max_positions": 0}, "model.max_positions: got 0"),
+    ({"position": "relativ"}, "expected one of 'rope', 'none', 'absolute', 'relative', 'position_only', 'uniform'"),
+    ({"position": "uniform", "causal": False}, "model.causal: got false with model.position uniform"),
 ])  # fmt: skip
 def test_bad_settings_are_named(data: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -174,5 +236,9 @@ def test_bad_settings_are_named(data: dict[str, object], message: str) -> None:
 def test_bad_requests_are_named() -> None:
     with pytest.raises(UserError, match="got 10, expected at least 31"):
         Decoder(ModelConfig(vocab_size=10), VOCABULARY)
+    with pytest.raises(UserError, match="got 31, expected at least 32, the task's vocabulary and the mask token"):
+        Decoder(ModelConfig(vocab_size=31, causal=False), VOCABULARY)
+    with pytest.raises(UserError, match="model.max_positions: got 10 positions, expected at most 9"):
+        Decoder(CONFIGS[4], VOCABULARY)(torch.zeros(1, 1, 10, dtype=torch.long))
     with pytest.raises(UserError, match=r"block\.0\.out"):
         Decoder(CONFIGS[0], VOCABULARY)(torch.zeros(1, 1, 2, dtype=torch.long), taps=("blocks.0",))

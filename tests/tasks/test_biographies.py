@@ -15,7 +15,7 @@ from physlm.tasks.biography.exposure import SPLITS, chosen, exposures
 from physlm.tasks.biography.people import distinct_names
 from physlm.tasks.biography.pools import ATTRIBUTES, load_pools
 from physlm.tasks.catalogue import build
-from physlm.tasks.task import Task
+from physlm.tasks.task import BiographyTask
 
 SMALL = BioDConfig(people=40, attributes=3, chunks=2, diversity=5, chunk_tokens=2, alphabet=4, name_pools=(4, 5, 6),
                    entries_per_row=3, row_tokens=120)  # fmt: skip
@@ -23,7 +23,7 @@ MANY = BioDConfig(people=20, attributes=8, chunks=1, diversity=3, chunk_tokens=1
 TASKS = [BioSConfig(people=50), BioSConfig(people=50, fresh=False), SMALL, MANY]
 
 
-def texts(task: Task, draw: int = 0) -> list[list[tuple[str, str]]]:
+def texts(task: BiographyTask, draw: int = 0) -> list[list[tuple[str, str]]]:
     """(word, role) of every token of every person's text."""
     person = torch.arange(task.config.people)
     entries = task.entries(person, torch.full_like(person, draw))

@@ -19,7 +19,8 @@ from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.tasks.config import TaskConfig
-from physlm.training.config import MEMBER_FIELDS, RunSpec, TrainConfig
+from physlm.tasks.grammar.config import GrammarConfig
+from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population, check_members
 
 CPU = torch.device("cpu")
@@ -30,13 +31,20 @@ TRAIN = TrainConfig(exposures=10, batch_rows=3, learning_rate=1e-2, weight_decay
 BIOD = BioDConfig(people=12, attributes=2, chunks=2, diversity=5, chunk_tokens=2, alphabet=4, name_pools=(3, 3, 3),
                   entries_per_row=2, row_tokens=50)  # fmt: skip
 BIOS = BioSConfig(people=12, entries_per_row=2, row_tokens=100)
+# an encoder with learnt positions on an implicit grammar with noise, where the settings of all of these are live
+GRAMMAR = GrammarConfig("s -> a b | b a a\na -> '1' '2' | '2' '1'\nb -> '1' '1' '2' | '2'\n", row_tokens=24,
+                        bag_tokens=4, noise="token", noise_fraction=0.5)  # fmt: skip
+ENCODER = ModelConfig(layers=1, heads=1, width=8, position="absolute", causal=False, max_positions=30)
 BASES = {
     "bioD": RunSpec(BIOD, MODEL, TRAIN),
     "bioS": RunSpec(BIOS, MODEL, dataclasses.replace(TRAIN, exposures=2)),
+    "grammar": RunSpec(GRAMMAR, ENCODER, dataclasses.replace(TRAIN, steps=6)),
 }
+LIVE_IN_GRAMMAR = ("train.mask_rate", "model.max_positions")
 assert {base.task.kind for base in BASES.values()} == {kind.kind for kind in typing.get_args(TaskConfig)}
 # where the next value in line is not allowed: a width must be a multiple of 2 heads
-NEXT = {"model.width": 16}
+NEXT = {"model.width": 16, "train.steps": 7, "train.snapshots": 2, "task.noise": "nonterminal",
+        "task.grammar": "s -> a a\na -> '1' '2' | '2' '1' '1'\n"}
 # what a setting must change, and what it must leave as it is; others need only change something
 CHANGES = {
     "task.seed": "batches", "task.fresh": "batches", "task.entries_per_row": "batches", "task.row_tokens": "batches",
@@ -46,6 +54,10 @@ CHANGES = {
     "model.rope_base": "logits", "model.init_std": "logits", "task.name_pools": "params", "task.alphabet": "params",
     "train.exposures": "steps", "train.batch_rows": "batches", "train.seed": "batches",
     "train.learning_rate": "trained", "train.weight_decay": "trained", "train.warmup_steps": "trained",
+    "train.decay": "trained", "train.steps": "steps", "train.snapshots": "snapshots", "train.mask_rate": "batches",
+    "model.causal": "params", "model.max_positions": "params", "task.grammar": "batches", "task.bag_tokens": "params",
+    "task.bags": "batches", "task.bag_weights": "batches", "task.noise": "batches", "task.noise_rate": "batches",
+    "task.noise_fraction": "batches",
     "train.final_fraction": "trained", "train.betas": "trained", "train.eps": "trained", "train.precision": "trained",
 }  # fmt: skip
 
@@ -88,7 +100,8 @@ def changed(base: RunSpec, name: str) -> RunSpec:
 
 
 KNOBS = [(kind, name) for kind, base in BASES.items() for name, _, _ in fields(base)
-         if kind == "bioD" or name.startswith("task.")]  # fmt: skip
+         if name.startswith("task.")
+         or (kind != "bioS" and (kind == "grammar") == (name in LIVE_IN_GRAMMAR))]  # fmt: skip
 
 
 @functools.cache
@@ -97,8 +110,9 @@ def seen(spec: RunSpec) -> dict[str, Any]:
     population = Population([spec], CPU, window=spec.steps)
     inputs, targets = population.sample(0, steps=spec.steps)
     model = population.model_of(0)
-    ids = (torch.arange(24) % 7).view(1, 2, 12)
+    ids = (torch.arange(24) % min(7, population.model.vocabulary)).view(1, 2, 12)
     found = {
+        "snapshots": spec.snapshot_steps,
         "steps": population.steps,
         "batches": (tuple(inputs.shape), inputs.flatten().tolist(), targets.flatten().tolist()),
         "params": sum(p.numel() for p in model.parameters()),
@@ -137,7 +151,7 @@ def test_every_setting_changes_the_run(kind: str, name: str) -> None:
         assert CHANGES[name] in different
     if CHANGES.get(name) == "trained":
         assert different == {"trained"}, "how a model is trained does not touch its data or its first weights"
-    if name.startswith("model."):
+    if name.startswith("model.") and name != "model.causal":
         assert not different & {"batches", "steps"}, "the data does not depend on the model"
     if name == "task.seed":
         assert not different & {"params", "logits", "steps"}
@@ -160,7 +174,7 @@ def test_rows_that_no_token_uses_are_counted_apart() -> None:
 @pytest.mark.parametrize(("kind", "name"), KNOBS)
 def test_what_may_differ_within_a_population(kind: str, name: str) -> None:
     members = [BASES[kind], changed(BASES[kind], name)]
-    if name in MEMBER_FIELDS:
+    if name in members[0].member_fields:
         check_members(members)
     else:
         with pytest.raises(UserError, match="members of a population"):

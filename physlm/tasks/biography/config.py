@@ -11,8 +11,26 @@ from physlm.errors import UserError
 NAME_POOLS = (400, 400, 1000)  # first, middle and last names; a full name is one of each
 
 
+class _People:
+    """How a task about N people is named, and in what its runs may differ and still train together."""
+
+    kind: ClassVar[str]
+    member_fields: ClassVar[tuple[str, ...]] = ("seed",)
+    people: int
+
+    @property
+    def title(self) -> str:
+        """For readers: ``bioS N=10,000``."""
+        return f"{self.kind} N={self.people:,}"
+
+    @property
+    def slug(self) -> str:
+        """For names of files: ``bioS-10000``."""
+        return f"{self.kind}-{self.people}"
+
+
 @dataclass(frozen=True)
-class BioSConfig:
+class BioSConfig(_People):
     """bioS(N): N people, six attributes, English sentences from templates (arXiv 2404.05405, section 2; 2309.14316).
 
     Attributes:
@@ -37,7 +55,7 @@ class BioSConfig:
 
 
 @dataclass(frozen=True)
-class BioDConfig:
+class BioDConfig(_People):
     """bioD(N, K, C, D, L, T): N names, K attributes, each a list of C chunks from D strings of L tokens out of T.
 
     The text of one person is, sentences in random order, ``X 's ID 3 is v1 , ... , vC . Her ID 1 is ... .``
@@ -80,6 +98,9 @@ class BioDConfig:
                 f"task.diversity: got D = {self.diversity}, but only T^L = {self.alphabet}^{self.chunk_tokens} = "
                 f"{self.alphabet**self.chunk_tokens} different chunks exist"
             )
+
+
+BiographyConfig = BioSConfig | BioDConfig
 
 
 def _positive(config: object, *names: str) -> None:

@@ -40,8 +40,8 @@ class Grammar:
     """A layered grammar.
 
     Attributes:
-        levels: names of the symbols of each level, the root's first, the terminals' last.  Code counts levels from 0
-            (the root's) to ``depth`` (the terminals'); the papers count the same levels from 1 to L = depth + 1.
+        levels: names of the symbols of each level, all different, the root's first, the terminals' last.  Code counts
+            levels from 0 (the root's) to ``depth`` (the terminals'); the papers count them from 1 to L = depth + 1.
         rules: for each level but the last its rules, sorted by parent; a parent's equal rules are one.
 
     Raises:
@@ -60,6 +60,10 @@ class Grammar:
             raise UserError(f"grammar: got {len(self.levels[0])} root symbols, expected one")
         for level, rules in enumerate(self.rules):
             self._check_level(level, rules)
+        names = [name for level in self.levels for name in level]
+        if len(set(names)) < len(names):
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise UserError(f"grammar: got two symbols {twice} on different levels, expected different names")
 
     def _check_level(self, level: int, rules: Sequence[Rule]) -> None:
         names, below = self.levels[level], self.levels[level + 1]

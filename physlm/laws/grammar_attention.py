@@ -1,0 +1,144 @@
+"""Where attention goes: to ends of subtrees, most to the adjacent one (arXiv 2305.13673, results 6 to 9).
+
+All weights are residuals: attention minus its mean at the same distance, pooled over layers and heads.  What the tree
+explains is the difference from a control with the trees of other sentences, which every headline number subtracts:
+
+    peak_at_zero      residual at an end of a subtree, minus the mean of the positions around it, mean over levels
+    end_to_end        residual from an end to an end, mean over pairs of levels
+    adjacent_decay    residual to the adjacent end (r = 1) minus the mean of the farther ones (r >= 2), mean over pairs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from physlm.laws import cells
+from physlm.laws.cells import Estimate, Key, combine
+from physlm.laws.grammar_settings import decoders, measured_runs, named, with_settings
+from physlm.laws.law import Law, Quantity
+
+# Base of the rows -> the parts of their names that say where; "" is the trained model on the true trees.
+KEYS = {"to_end": ("level", "shift"), "nearest_end": ("level", "shift"), "end_to_end": ("from", "to"),
+        "adjacent": ("from", "to", "r")}
+KINDS = ("", "_shuffled", "_untrained")
+PEAKS = {"any": "to_end", "nearest": "nearest_end"}
+NOTES = (
+    *cells.NOTES,
+    (
+        "Attention weights, residual: minus the mean weight at the same distance; mean over all layers and heads, "
+        "most of which attend elsewhere, so that the numbers are small beside 1."
+    ),
+    (
+        "peak_at_zero@any, @nearest: at the end of a subtree (of all ends before the token, or of the nearest of its "
+        "level) minus the mean of the positions around it, averaged over levels. end_to_end: from ends to ends. "
+        "adjacent_decay: to the adjacent end minus the mean of the ends 2 or more subtrees away. Each minus the same "
+        "number with the trees of other sentences; ..._raw and ..._untrained: without the control, and of an "
+        "untrained model (without it too)."
+    ),
+    (
+        "levels_peaking_at_zero@..., pairs_most_to_adjacent: share of levels (of pairs of levels) whose largest value "
+        "is at the end itself (the adjacent end); the interval runs from those that are so beyond their intervals to "
+        "those that are not excluded."
+    ),
+    cells.CONTRAST_NOTE,
+)
+Cells = dict[Key, Estimate]
+
+
+def attention_law(table: pd.DataFrame) -> Law:
+    """Quantities, where the table allows them: ``peak_at_zero@any``, ``peak_at_zero@nearest``, ``end_to_end``,
+    ``adjacent_decay``, each minus its control, and with ``_raw`` and ``_untrained`` behind the base;
+    ``levels_peaking_at_zero@any``, ``..@nearest``, ``pairs_most_to_adjacent``.  With several grammars or variants:
+    ``peak_at_zero@cfg3f/any``, ``adjacent_decay@cfg3f``.
+
+    Raises:
+        UserError: columns are missing.
+    """
+    table = with_settings(decoders(table))
+    quantities: list[Quantity] = []
+    statistics: list[tuple[str, str, str, Callable[[Cells], Estimate | None]]] = [
+        *(("peak_at_zero", kind, base, _peak) for kind, base in PEAKS.items()),
+        ("end_to_end", "", "end_to_end", _mean), ("adjacent_decay", "", "adjacent", _decay),
+    ]
+    for name, part, base, statistic in statistics:
+        kinds = {kind: _by_run(table, base + kind, KEYS[base], statistic) for kind in KINDS}
+        controlled = {key: cells.difference(found, kinds["_shuffled"][key], independent=False)
+                      for key, found in kinds[""].items() if key in kinds["_shuffled"]}
+        for suffix, found in (("", controlled), ("_raw", kinds[""]), ("_untrained", kinds["_untrained"])):
+            quantities += [one.quantity(named(name + suffix, setting, part)) for setting, one in _over_runs(found)]
+    for setting in sorted(table["setting"].unique()):
+        own = table[table["setting"] == setting]
+        for kind, base in PEAKS.items():
+            levels = grouped(attention_cells(own, base), last=0)
+            quantities += cells.quantity(named("levels_peaking_at_zero", setting, kind), _share_largest(levels))
+        pairs = grouped(attention_cells(own, "adjacent"), last=1)
+        quantities += cells.quantity(named("pairs_most_to_adjacent", setting), _share_largest(pairs))
+    details: dict[str, Any] = {"runs": measured_runs(table, ["setting"], quantities), "notes": list(NOTES)}
+    return Law(tuple(quantities), details)
+
+
+def attention_cells(table: pd.DataFrame, base: str, kind: str = "") -> Cells:
+    """The mean over runs of one statistic, by its ``KEYS``; ``kind`` is one of ``KINDS``."""
+    return combine(cells.cells(table, base + kind, KEYS[base]), KEYS[base])
+
+
+def grouped(found: Cells, last: int) -> list[tuple[Estimate, list[Estimate]]]:
+    """Cells that differ in their last key alone: the one at ``last``, and the others.
+
+    Groups without the one or without any other are left out: the whole sentence has no adjacent one.
+    """
+    groups: dict[Key, Cells] = {}
+    for key, one in found.items():
+        groups.setdefault(key[:-1], {})[key] = one
+    result = []
+    for start, group in groups.items():
+        others = [one for key, one in group.items() if key[-1] != last]
+        if (*start, last) in group and others:
+            result.append((group[*start, last], others))
+    return result
+
+
+def _peak(found: Cells) -> Estimate | None:
+    parts = [cells.difference(one, cells.mean_of(others), independent=False) for one, others in grouped(found, 0)]
+    return cells.mean_of(parts) if parts else None
+
+
+def _decay(found: Cells) -> Estimate | None:
+    parts = [cells.difference(one, cells.mean_of(others), independent=False) for one, others in grouped(found, 1)]
+    return cells.mean_of(parts) if parts else None
+
+
+def _mean(found: Cells) -> Estimate | None:
+    return cells.mean_of(list(found.values())) if found else None
+
+
+def _by_run(table: pd.DataFrame, base: str, keys: tuple[str, ...], statistic: Callable[[Cells], Estimate | None]
+            ) -> dict[tuple[str, str], Estimate]:
+    """The statistic of every run, by (setting, run)."""
+    rows = cells.cells(table, base, keys)
+    result = {}
+    for (setting, run), group in rows.groupby(["setting", "run"], sort=True):
+        found = statistic(combine(group, keys))
+        if found is not None:
+            result[str(setting), str(run)] = found
+    return result
+
+
+def _over_runs(found: dict[tuple[str, str], Estimate]) -> list[tuple[str, Estimate]]:
+    settings = dict.fromkeys(setting for setting, _ in found)
+    return [(s, cells.mean_of_runs([one for (own, _), one in found.items() if own == s])) for s in settings]
+
+
+def _share_largest(groups: list[tuple[Estimate, list[Estimate]]]) -> Estimate | None:
+    """The share of groups in which the one is the largest; see ``NOTES`` for the interval."""
+    if not groups:
+        return None
+    largest = sum(one.value > max(other.value for other in others) for one, others in groups)
+    surely = sum(one.lo > max(other.hi for other in others) for one, others in groups)
+    perhaps = sum(one.hi >= max(other.lo for other in others) for one, others in groups)
+    k = len(groups)
+    return Estimate(largest / k, surely / k, perhaps / k, min(one.n for one, _ in groups),
+                    min(one.runs for one, _ in groups))

@@ -1,0 +1,89 @@
+"""How well models write: completion accuracy, KL, entropy and diversity by grammar (arXiv 2305.13673, result 1).
+
+    accuracy       share of completions, sampled at temperature 1, that parse as a whole; from the start (cut 0) or
+                   from the first tokens of a true string
+    KL             KL(truth || model) of the next token, mean over the positions of true strings
+    entropy gap    bits a string: the model's strings, minus the truth's
+    distinct       different yields under each level, the model's over the truth's among as many subtrees
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from physlm.laws import cells
+from physlm.laws.cells import Estimate, Key, combine
+from physlm.laws.grammar_settings import decoders, measured_runs, named, with_settings
+from physlm.laws.law import Law, Quantity
+
+NOTES = (
+    *cells.NOTES,
+    (
+        "accuracy@grammar/cut=c: share of sampled completions (temperature 1) of which the whole string parses; cut "
+        "is the number of tokens of a true string that are given."
+    ),
+    (
+        "entropy_gap@grammar: bits/string of the model's strings minus those of true strings, errors in quadrature; "
+        "below 0 the model's strings are less diverse than true ones."
+    ),
+    (
+        "least_distinct_ratio@grammar: different yields among equally many subtrees, generated over true, the "
+        "smallest over all levels."
+    ),
+)
+
+
+def named_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of decoders, named by grammar, and by variant where there are several."""
+    table = with_settings(decoders(table))
+    if table["variant"].nunique() <= 1:
+        table["setting"] = table["grammar"]
+    return table
+
+
+def generation_law(table: pd.DataFrame) -> Law:
+    """Quantities, where the table allows them, for each setting g (grammar, and variant if there are several):
+    ``accuracy@g/cut=c`` and ``accuracy_untrained@g/cut=c`` for every cut; ``kl@g``, ``kl_untrained@g`` (nats/token);
+    ``entropy_gap@g``, ``entropy_model@g``, ``entropy_truth@g`` (bits/string); ``least_distinct_ratio@g``.
+
+    Raises:
+        UserError: columns are missing.
+    """
+    table = named_settings(table)
+    quantities: list[Quantity] = []
+    for base in ("accuracy", "accuracy_untrained"):
+        for (setting, cut), found in combine(cells.cells(table, base, ["cut"]), ["setting", "cut"], share=True).items():
+            quantities.append(found.quantity(named(base, str(setting), f"cut={cut}")))
+    for base in ("kl", "kl_untrained"):
+        for (setting,), found in combine(cells.cells(table, base), ["setting"]).items():
+            quantities.append(found.quantity(named(base, str(setting)), "nats/token"))
+    entropies = {base: combine(cells.cells(table, base), ["setting"]) for base in ("entropy_model", "entropy_truth")}
+    for key, model in entropies["entropy_model"].items():
+        if key in entropies["entropy_truth"]:
+            gap = cells.difference(model, entropies["entropy_truth"][key], independent=True)
+            quantities.append(gap.quantity(named("entropy_gap", str(key[0])), "bits/string"))
+    for base, byname in entropies.items():
+        quantities += [found.quantity(named(base, str(key[0])), "bits/string") for key, found in byname.items()]
+    ratios = distinct_ratios(table)
+    for setting in dict.fromkeys(key[0] for key in ratios):
+        part = cells.least([found for key, found in ratios.items() if key[0] == setting])
+        quantities.append(part.quantity(named("least_distinct_ratio", str(setting))))
+    details: dict[str, Any] = {
+        "runs": measured_runs(table, ["setting"], quantities), "notes": [*NOTES, cells.LEAST_NOTE],
+        "distinct_ratio": {f"{s}/level={level}": found.value for (s, level), found in ratios.items()},
+    }
+    return Law(tuple(quantities), details)
+
+
+def distinct_ratios(table: pd.DataFrame) -> dict[Key, Estimate]:
+    """Generated over true different yields, by (setting, level); the interval divides opposite ends."""
+    made, true = (combine(cells.cells(table, base, ["level"]), ["setting", "level"])
+                  for base in ("distinct", "distinct_truth"))
+    result: dict[Key, Estimate] = {}
+    for key, a in made.items():
+        b = true.get(key)
+        if b is not None and b.lo > 0:
+            result[key] = Estimate(a.value / b.value, a.lo / b.hi, a.hi / b.lo, min(a.n, b.n), min(a.runs, b.runs))
+    return result

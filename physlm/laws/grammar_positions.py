@@ -1,0 +1,68 @@
+"""Which attention learns the grammar: five ways of knowing positions, at equal tokens (arXiv 2305.13673, result 1).
+
+Differences of two variants are taken run by run where both have a run of the same seed, and then averaged.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from physlm.laws import cells
+from physlm.laws.cells import Estimate, combine
+from physlm.laws.grammar_settings import VARIANTS, decoders, measured_runs, named, with_settings
+from physlm.laws.law import Law, Quantity
+
+DIFFERENCES = {"rot_minus_rel": ("GPT_rot", "GPT_rel"), "rel_minus_abs": ("GPT_rel", "GPT"),
+               "rot_minus_abs": ("GPT_rot", "GPT"), "pos_minus_abs": ("GPT_pos", "GPT"),
+               "uni_minus_abs": ("GPT_uni", "GPT")}
+ORDER = tuple(VARIANTS.values())
+NOTES = (
+    *cells.NOTES,
+    "accuracy@variant: completion accuracy from the larger cut; accuracy_start@variant: from the empty prefix.",
+    (
+        "a_minus_b: difference of accuracies from the larger cut. Where both variants have runs of the same seeds, "
+        "only those count, and the interval is over their differences; with one seed it holds the chance of the "
+        "sampled strings alone, not that of training."
+    ),
+)
+
+
+def positions_law(table: pd.DataFrame) -> Law:
+    """Quantities, where the table allows them: ``accuracy@v`` (larger cut), ``accuracy_start@v`` (cut 0) and ``kl@v``
+    (nats/token) for v = GPT, GPT_rel, GPT_rot, GPT_pos, GPT_uni; ``rot_minus_rel``, ``rel_minus_abs``,
+    ``rot_minus_abs``, ``pos_minus_abs``, ``uni_minus_abs``.  With several grammars: ``accuracy@cfg3f/v`` and
+    ``rot_minus_rel@cfg3f``.
+
+    Raises:
+        UserError: columns are missing.
+    """
+    table = with_settings(decoders(table))
+    several = table["grammar"].nunique() > 1
+    accuracy = cells.cells(table, "accuracy", ["cut"])
+    quantities: list[Quantity] = []
+    cuts = {}
+    for grammar, rows in accuracy.groupby("grammar", sort=True):
+        at, cuts[str(grammar)] = (str(grammar) if several else ""), int(rows["cut"].max())
+        last, start = rows[rows["cut"] == rows["cut"].max()], rows[rows["cut"] == 0]
+        for base, part in (("accuracy", last), ("accuracy_start", start)):
+            found = combine(part, ["variant"], share=True)
+            quantities += [found[v,].quantity(named(base, at, v)) for v in ORDER if (v,) in found]
+        for name, (a, b) in DIFFERENCES.items():
+            quantities += cells.quantity(named(name, at), _difference(last, a, b))
+    for (grammar, variant), kl in combine(cells.cells(table, "kl"), ["grammar", "variant"]).items():
+        quantities.append(kl.quantity(named("kl", str(grammar) if several else "", str(variant)), "nats/token"))
+    return Law(tuple(quantities), {"runs": measured_runs(table, ["grammar", "variant"], quantities),
+                                   "larger_cut": cuts, "notes": list(NOTES)})
+
+
+def _difference(rows: pd.DataFrame, a: str, b: str) -> Estimate | None:
+    """Accuracy of variant a minus that of b; by seed where they share seeds."""
+    cells.require(rows, ["train.seed"])
+    first, second = (combine(rows[rows["variant"] == v], ["train.seed"], share=True) for v in (a, b))
+    if not first or not second:
+        return None
+    shared = [seed for seed in first if seed in second]
+    if shared:
+        return cells.mean_of_runs([cells.difference(first[s], second[s], independent=True) for s in shared])
+    return cells.difference(cells.mean_of_runs(list(first.values()), share=True),
+                            cells.mean_of_runs(list(second.values()), share=True), independent=True)

@@ -1,0 +1,210 @@
+"""How well a model knows its grammar, judged by what it writes (arXiv 2305.13673, section 3).
+
+    accuracy        a string counts if all of it parses: begun from <eos> alone (cut 0), or from the first 50 tokens of
+                    a fresh string (cut 50), drawn at temperature 1
+    kl              KL(truth || model) of the next token, nats, mean over all positions of fresh strings, exact
+    entropy         bits a string: of the model itself, of what it wrote under the grammar, of the grammar
+    distinct        different yields among the subtrees of a level, written and true: no diversity is lost
+    accuracy_untrained, kl_untrained    the controls: the same model before its first step
+
+A string that does not end within the training window counts as invalid.  Shape letters: B strings, W positions.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from physlm import rng
+from physlm.measures.generation import generate
+from physlm.measures.intervals import Ratio, Z, share
+from physlm.measures.rows import Row
+from physlm.measures.trained import Trained
+from physlm.models.decoder import Decoder
+from physlm.tasks.catalogue import build
+from physlm.tasks.grammar.chart import Span
+from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.grammar.likelihood import Likelihood, kl
+from physlm.tasks.grammar.parser import Parser
+from physlm.tasks.grammar.statistics import derivation_entropy
+from physlm.tasks.grammar.task import GrammarTask
+
+LONG_CUT = 50
+# strings written for each cell, along the way and at the end; fresh strings read for KL
+STRINGS = {"cuda": (500, 2000), "cpu": (200, 500)}
+READ = {"cuda": 200, "cpu": 100}
+LN2 = math.log(2.0)
+Ints = NDArray[np.int64]
+
+
+class Written(NamedTuple):
+    """Strings as terminal numbers, and which of them the grammar generates; an unended one is not valid."""
+
+    strings: list[Ints]
+    valid_B: NDArray[np.bool_]
+
+
+def measure(run: Trained) -> list[Row]:
+    """Accuracy, KL, entropies and diversity of one run, along its training and at its end."""
+    judge = Judge(run)
+    few, many = STRINGS[run.device.type]
+    rows: list[Row] = []
+    for step in run.spec.snapshot_steps:
+        model = judge.ready(run.load(step))
+        for cut in judge.cuts:
+            rows.append(judge.accuracy(f"accuracy/cut={cut}/step={step}", judge.write(model, few, cut)))
+        rows.append(judge.kl(f"kl/step={step}", model))
+    model, untrained = judge.ready(run.model), judge.ready(run.untrained)
+    written = {cut: judge.write(model, many, cut) for cut in judge.cuts}
+    rows += [judge.accuracy(f"accuracy/cut={cut}", written[cut]) for cut in judge.cuts]
+    rows.append(judge.accuracy("accuracy_untrained/cut=0", judge.write(untrained, few, 0)))
+    rows += [judge.kl("kl", model), judge.kl("kl_untrained", untrained)]
+    return [*rows, *judge.entropies(model, written[0]), *judge.diversity(written[0])]
+
+
+class Judge:
+    """Writes with models of one run and judges what they write.
+
+    Attributes:
+        cuts: tokens of a fresh string that are given: 0, and 50 or, where strings may be shorter, half of the shortest.
+        task: the run's task on its device, without noise: only split "train" has any.
+    """
+
+    def __init__(self, run: Trained):
+        assert isinstance(run.spec.task, GrammarConfig), run.spec.task
+        self._run = run
+        self.task: GrammarTask = build(run.spec.task).to(run.device)
+        self.grammar = self.task.observed
+        self.parser, self.likelihood = Parser(self.grammar), Likelihood(self.grammar)
+        shortest, longest = self.parser.length_range
+        self.cuts = (0, min(LONG_CUT, shortest // 2))
+        self._room = min(longest + 1, run.spec.task.row_tokens - 1)
+        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # vocabulary id -> terminal number of the observed grammar, whose words may be fewer; -1 for <eos>
+        number = {name: i for i, name in enumerate(self.grammar.terminals)}
+        self._terminal_V = np.array([number.get(word, -1) for word in self.task.vocabulary.words])
+        self._id_T = np.array([self.task.vocabulary.id(name) for name in self.grammar.terminals])
+
+    def ready(self, model: Decoder) -> Decoder:
+        """The model in the precision it was trained in."""
+        return model.in_bfloat16() if self._run.spec.train.precision == "bf16" else model
+
+    def prompts(self, count: int, cut: int, first: int = 0) -> Tensor:
+        """``<eos>`` and the first ``cut`` tokens of fresh strings, (B, 1 + cut)."""
+        index_B = torch.arange(first, first + count, device=self._run.device)
+        return self.task.sentences(index_B, labels=False).ids_BW[:, : 1 + cut]
+
+    def write(
+        self, model: Decoder, count: int, cut: int, temperature: float = 1.0, prompts_BP: Tensor | None = None
+    ) -> Written:
+        """``count`` strings continued after their first ``cut`` tokens, the prompt included."""
+        prompts = self.prompts(count, cut) if prompts_BP is None else prompts_BP
+        made = generate(model, prompts, self._room - cut, temperature=temperature, key=rng.key("completion", cut),
+                        progress=self._run.progress)
+        ids_BW, lengths_B = made.ids.cpu().numpy(), made.lengths.cpu().numpy()
+        strings = [self._terminal_V[ids[1:length]] for ids, length in zip(ids_BW, lengths_B, strict=True)]
+        return Written(strings, self.parser.valid(strings, threads=self._threads) & made.ended.cpu().numpy())
+
+    def accuracy(self, name: str, written: Written) -> Row:
+        """The share of valid strings, with Wilson's interval."""
+        found = share(written.valid_B.astype(float), np.ones(len(written.valid_B)))
+        return Row(name, float(found.value), "1", len(written.valid_B), float(found.lo), float(found.hi))
+
+    @torch.no_grad()
+    def kl(self, name: str, model: Decoder) -> Row:
+        """KL(truth || model), nats a token, with the position after the last token; clustered by string."""
+        ratio = Ratio()
+        for ids_BW, terminals_BW, lengths_B in self._fresh(READ[self._run.device.type]):
+            truth = self.likelihood.next_tokens(terminals_BW, lengths_B, threads=self._threads)
+            logits = model(ids_BW[None, :, : truth.shape[1]]).logits[0].float()
+            q_BWV = logits[..., : len(self._terminal_V)].log_softmax(-1).double().exp().cpu().numpy()
+            # columns of the truth: the end, then the observed terminals
+            nats_BW = kl(truth, q_BWV[..., [0, *self._id_T]])
+            here = ~np.isnan(nats_BW)
+            ratio.add(np.where(here, nats_BW, 0.0).sum(1), here.sum(1).astype(float))
+        found = ratio.estimate()
+        return Row(name, float(found.value), "nats/token", ratio.sentences, float(found.lo), float(found.hi))
+
+    def _fresh(self, count: int, batch: int = 50) -> Iterator[tuple[Tensor, Ints, Ints]]:
+        """Ids, observed terminals and lengths (without <eos>) of fresh strings."""
+        for start in range(0, count, batch):
+            index_B = torch.arange(start, min(start + batch, count), device=self._run.device)
+            sentences = self.task.sentences(index_B, labels=False)
+            ids_BW, lengths_B = sentences.ids_BW, (sentences.lengths_B - 2).cpu().numpy()
+            yield ids_BW, self._terminal_V[ids_BW.cpu().numpy()][:, 1:-1], lengths_B
+
+    def entropies(self, model: Decoder, written: Written) -> list[Row]:
+        """Bits a string: the model's own, of its valid strings under the grammar, of fresh strings under it.
+
+        Each is a mean of -log2 probabilities, exact for every string, over all strings (or the valid ones).
+        """
+        fresh = [terminals[:length] for _, batch, lengths in self._fresh(len(written.strings))
+                 for terminals, length in zip(batch, lengths, strict=True)]
+        valid = [string for string, is_valid in zip(written.strings, written.valid_B, strict=True) if is_valid]
+        bound = derivation_entropy(self.grammar)
+        rows = [Row("entropy_derivation", bound, "bits/string", 1, bound, bound),
+                _mean("entropy_truth", [-self.likelihood.log_probability(s) / LN2 for s in fresh], "bits/string"),
+                _mean("entropy_model", self._own_bits(model, written.strings), "bits/string"),
+                _mean("length_truth", [len(s) for s in fresh], "tokens"),
+                _mean("length_generated", [len(s) for s in written.strings], "tokens")]
+        if valid:
+            bits = [-self.likelihood.log_probability(s) / LN2 for s in valid]
+            rows.append(_mean("entropy_generated", bits, "bits/string"))
+        return rows
+
+    @torch.no_grad()
+    def _own_bits(self, model: Decoder, strings: list[Ints], batch: int = 100) -> list[float]:
+        """-log2 of the model's own probability of each string and its end."""
+        bits: list[float] = []
+        for start in range(0, len(strings), batch):
+            part = strings[start : start + batch]
+            width = max(map(len, part)) + 2
+            ids = np.zeros((len(part), width), np.int64)
+            for row, string in zip(ids, part, strict=True):
+                row[1 : 1 + len(string)] = self._id_T[string]
+            ids_BW = torch.from_numpy(ids).to(self._run.device)
+            logits = model(ids_BW[None, :, :-1]).logits[0, ..., : len(self._terminal_V)].float()
+            nats = -logits.log_softmax(-1).gather(-1, ids_BW[:, 1:, None])[..., 0].double()
+            lengths_B = torch.tensor([len(s) + 1 for s in part], device=nats.device)
+            scored = torch.arange(width - 1, device=nats.device) < lengths_B[:, None]
+            bits += ((nats * scored).sum(1) / LN2).tolist()
+        return bits
+
+    def diversity(self, written: Written) -> list[Row]:
+        """Different yields among equally many subtrees of each level, in valid strings written and in fresh ones."""
+        valid = [string for string, is_valid in zip(written.strings, written.valid_B, strict=True) if is_valid]
+        fresh = [terminals[:length] for _, batch, lengths in self._fresh(len(valid))
+                 for terminals, length in zip(batch, lengths, strict=True)]
+        ours, true = (self._yields(strings) for strings in (valid, fresh))
+        rows = []
+        for level in range(1, self.grammar.depth):
+            count = min(len(ours[level]), len(true[level]))
+            for name, found in (("distinct", ours), ("distinct_truth", true)):
+                if count:
+                    number = len(set(found[level][:count]))
+                    rows.append(Row(f"{name}/level={level + 1}", number, "yields", count, number, number))
+        return rows
+
+    def _yields(self, strings: list[Ints]) -> list[list[bytes]]:
+        """Symbol and terminals of every subtree of one parse of each string, by level."""
+        found: list[list[bytes]] = [[] for _ in range(self.grammar.depth)]
+        for string in strings:
+            chart, spans = self.parser.chart(string), [Span(0, 0, len(string))]
+            for level, yields in enumerate(found):
+                yields += [bytes([span.symbol]) + string[span.start : span.end].tobytes() for span in spans]
+                spans = [part for span in spans for part in chart.first_parse(self.grammar, level, *span)]
+        return found
+
+
+def _mean(name: str, values: list[float] | list[int], unit: str) -> Row:
+    """A mean over independent strings, with its normal interval."""
+    x = np.array(values, float)
+    half = Z * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else 0.0
+    return Row(name, float(x.mean()), unit, len(x), float(x.mean() - half), float(x.mean() + half))

@@ -1,0 +1,44 @@
+"""What a measure is given: one trained run, its weights read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from physlm.training.config import RunSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from physlm.models.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run and its models, each of one member, on ``device``.
+
+    Attributes:
+        load: reads the weights after a number of steps: one of ``spec.snapshot_steps``, or the last.
+        progress: whether to show bars.
+    """
+
+    spec: RunSpec
+    device: torch.device
+    load: Callable[[int], Decoder]
+    progress: bool = False
+
+    @cached_property
+    def model(self) -> Decoder:
+        """The model at the end of its training."""
+        return self.load(self.spec.steps)
+
+    @cached_property
+    def untrained(self) -> Decoder:
+        """The same model before its first step, the control of every measure."""
+        from physlm.models.decoder import Decoder
+        from physlm.tasks.catalogue import vocabulary_for
+
+        vocabulary = len(vocabulary_for(self.spec.task))
+        return Decoder(self.spec.model, vocabulary, (self.spec.train.seed,)).to(self.device)

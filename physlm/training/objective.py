@@ -1,0 +1,35 @@
+"""What a row is trained on: the next token, or tokens that were hidden.
+
+Shape letters: R rows, T positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from physlm import rng
+from physlm.tasks.rows import IGNORE, Rows
+
+
+def masked_rows(rows: Rows, index_R: Tensor, rate: float, vocabulary: int, key: int) -> Rows:
+    """Predict the tokens at a random ``rate`` of the places from all others (arXiv 1810.04805, section 3.1).
+
+    Of the chosen tokens 80 % are shown as the mask token, whose id is ``vocabulary``, 10 % as a random token and 10 %
+    as they are.  Padding is never chosen.
+
+    Args:
+        rows: next-token rows, of which the inputs are read.
+        index_R: the rows' numbers; with ``key`` they decide all draws.
+
+    Returns:
+        Inputs, and targets that are ``IGNORE`` wherever nothing is to be predicted.
+    """
+    tokens = rows.inputs_RT
+    counter = index_R[:, None] * tokens.shape[1] + torch.arange(tokens.shape[1], device=tokens.device)
+    draw = rng.uniform(key, 2 * counter)
+    chosen = (draw < rate) & (rows.targets_RT != IGNORE)
+    shown = torch.where(draw < 0.8 * rate, vocabulary, tokens)
+    other = rng.below(vocabulary, key, 2 * counter + 1)
+    shown = torch.where((draw >= 0.8 * rate) & (draw < 0.9 * rate), other, shown)
+    return Rows(torch.where(chosen, shown, tokens), torch.where(chosen, tokens, IGNORE))
