@@ -69,6 +69,17 @@ def bench_train(
     run_bench(quick=quick)
 
 
+@bench.command("grammar")
+@command
+def bench_grammar(
+    quick: Annotated[bool, typer.Option("--quick", help="Few strings: a check, not a number.")] = False,
+) -> None:
+    """Print the speed of parsing, of exact next-token distributions, and of sampling with labels."""
+    from physlm.lab.bench_grammar import bench_grammar as run_bench
+
+    run_bench(quick=quick)
+
+
 def main() -> None:
     """The console script.  Exit codes: 0 done, 2 bad input, 130 interrupted."""
     try:

@@ -31,7 +31,7 @@ TORCH_FREE = sorted(
     for path in FILES
     if path.name == "config.py"
     or path.parent.name in ("laws", "figures", "commands")
-    or (path.parent.name == "lab" and path.stem not in ("sweep", "bench"))
+    or (path.parent.name == "lab" and path.stem not in ("sweep", "bench", "bench_grammar"))
     or path.relative_to(PACKAGE).as_posix() in (
         "cli.py", "errors.py", "storage.py", "tasks/vocabulary.py", "tasks/catalogue.py", "tasks/biography/pools.py",
         "tasks/biography/words.py", "models/counting.py", "measures/__init__.py", "measures/rows.py",

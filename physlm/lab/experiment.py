@@ -11,10 +11,11 @@ Free of torch, so that experiments can be listed and shown at once.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +91,19 @@ def experiment_names(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
+@contextlib.contextmanager
+def _helpers_of(folder: Path) -> Iterator[None]:
+    """Let the experiments of a folder import its ``_helper.py`` files by name, and forget these names afterwards."""
+    names = {path.stem for path in folder.glob("_*.py")}
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in names:
+            sys.modules.pop(name, None)
+
+
 def load_experiment(name: str, folder: Path) -> Experiment:
     """The ``EXPERIMENT`` of ``folder/name.py``.
 
@@ -106,7 +120,8 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their own module up
     try:
-        spec.loader.exec_module(module)
+        with _helpers_of(folder):
+            spec.loader.exec_module(module)
     except (SyntaxError, ImportError) as error:
         raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
     experiment = getattr(module, "EXPERIMENT", None)

@@ -175,13 +175,13 @@ def mean_of(parts: Sequence[Estimate]) -> Estimate:
     return contrast([(1.0 / len(parts), part) for part in parts], independent=False)
 
 
-def least(parts: Sequence[Estimate]) -> Estimate:
-    """The smallest of k numbers, see the top of this page."""
+def least(parts: Sequence[Estimate], share: bool = False) -> Estimate:
+    """The smallest of k numbers, see the top of this page; shares end at 1."""
     normal = NormalDist()
     wider = normal.inv_cdf(1.0 - (1.0 - LEVEL) / (2 * len(parts))) / normal.inv_cdf(0.5 + LEVEL / 2.0)
-    return Estimate(min(part.value for part in parts), min(part.lo for part in parts),
-                    min(part.value + wider * part.up for part in parts), min(part.n for part in parts),
-                    min(part.runs for part in parts))
+    value, hi = min(part.value for part in parts), min(part.value + wider * part.up for part in parts)
+    return Estimate(value, min(part.lo for part in parts), min(hi, max(1.0, value)) if share else hi,
+                    min(part.n for part in parts), min(part.runs for part in parts))
 
 
 def quantity(name: str, part: Estimate | None, unit: str = "1") -> list[Quantity]:

@@ -36,7 +36,7 @@ def boundaries_law(table: pd.DataFrame) -> Law:
         levels, gaps = last_layer(table, "ancestor", mask), gaps_to_control(table, "ancestor", mask, "untrained")
         for name, found in (("least_ancestor", levels), ("gap_untrained", gaps)):
             for setting in dict.fromkeys(key[0] for key in found):
-                part = cells.least([one for key, one in found.items() if key[0] == setting])
+                part = cells.least([one for key, one in found.items() if key[0] == setting], share=True)
                 quantities.append(part.quantity(named(name, str(setting), mask)))
         quantities += [one.quantity(named("ancestor", str(s), mask, f"level={level}"))
                        for (s, level), one in levels.items()]

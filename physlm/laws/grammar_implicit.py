@@ -46,19 +46,22 @@ def named_bags(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def implicit_law(table: pd.DataFrame) -> Law:
-    """Quantities, where the table allows them, for every setting s: ``gap@s``, ``gap_permuted@s``, ``p_value@s``,
-    ``neighbours@s``, ``clusters@s``, ``neighbours_permuted@s``, ``clusters_permuted@s``; over all settings
-    ``least_gap``, ``least_neighbours``, ``least_clusters`` and ``largest_p_value``.
+    """Quantities, where the table allows them, for every setting s: ``gap@s``, ``gap_permuted@s``,
+    ``gap_untrained@s``, ``p_value@s``, ``neighbours@s``, ``clusters@s``, ``neighbours_permuted@s``,
+    ``clusters_permuted@s``; over all settings ``least_gap``, ``least_neighbours``, ``least_clusters`` and
+    ``largest_p_value``.
 
     Raises:
         UserError: columns are missing.
     """
     table = named_bags(table)
     quantities: list[Quantity] = []
+    for (setting,), before in combine(cells.cells(table, "gap_untrained"), ["setting"]).items():
+        quantities.append(before.quantity(named("gap_untrained", str(setting))))
     for base in ("gap", *SHARES):
         found = combine(cells.cells(table, base), ["setting"], share=base in SHARES)
         if found:
-            quantities.append(cells.least(list(found.values())).quantity(f"least_{base}"))
+            quantities.append(cells.least(list(found.values()), share=base in SHARES).quantity(f"least_{base}"))
         for name, parts in ((base, found), (f"{base}_permuted", combine(cells.cells(table, f"{base}_permuted"),
                                                                          ["setting"], share=base in SHARES))):
             quantities += [one.quantity(named(name, str(s))) for (s,), one in parts.items()]

@@ -104,7 +104,7 @@ def with_control(base: str, control: str) -> str:
 
 def _least(name: str, by_level: dict[Key, Estimate]) -> list[Quantity]:
     """One quantity a setting: the least over its levels."""
-    return [cells.least([found for key, found in by_level.items() if key[0] == setting]).quantity(
+    return [cells.least([found for key, found in by_level.items() if key[0] == setting], share=True).quantity(
                 named(name, str(setting)))
             for setting in dict.fromkeys(key[0] for key in by_level)]
 

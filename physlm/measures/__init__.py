@@ -8,4 +8,8 @@ May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
 MEASURES = {
     "capacity": "physlm.measures.capacity:measure",
     "completion": "physlm.measures.completion:measure",
+    "trees": "physlm.measures.trees:measure",
+    "attention": "physlm.measures.tree_attention:measure",
+    "bags": "physlm.measures.bags:measure",
+    "robustness": "physlm.measures.robustness:measure",
 }

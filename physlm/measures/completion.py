@@ -57,11 +57,11 @@ def measure(run: Trained) -> list[Row]:
     few, many = STRINGS[run.device.type]
     rows: list[Row] = []
     for step in run.spec.snapshot_steps:
-        model = judge.ready(run.load(step))
+        model = run.ready(run.load(step))
         for cut in judge.cuts:
             rows.append(judge.accuracy(f"accuracy/cut={cut}/step={step}", judge.write(model, few, cut)))
         rows.append(judge.kl(f"kl/step={step}", model))
-    model, untrained = judge.ready(run.model), judge.ready(run.untrained)
+    model, untrained = run.ready(run.model), run.ready(run.untrained)
     written = {cut: judge.write(model, many, cut) for cut in judge.cuts}
     rows += [judge.accuracy(f"accuracy/cut={cut}", written[cut]) for cut in judge.cuts]
     rows.append(judge.accuracy("accuracy_untrained/cut=0", judge.write(untrained, few, 0)))
@@ -92,24 +92,28 @@ class Judge:
         self._terminal_V = np.array([number.get(word, -1) for word in self.task.vocabulary.words])
         self._id_T = np.array([self.task.vocabulary.id(name) for name in self.grammar.terminals])
 
-    def ready(self, model: Decoder) -> Decoder:
-        """The model in the precision it was trained in."""
-        return model.in_bfloat16() if self._run.spec.train.precision == "bf16" else model
-
     def prompts(self, count: int, cut: int, first: int = 0) -> Tensor:
         """``<eos>`` and the first ``cut`` tokens of fresh strings, (B, 1 + cut)."""
         index_B = torch.arange(first, first + count, device=self._run.device)
         return self.task.sentences(index_B, labels=False).ids_BW[:, : 1 + cut]
 
     def write(
-        self, model: Decoder, count: int, cut: int, temperature: float = 1.0, prompts_BP: Tensor | None = None
+        self, model: Decoder, count: int, cut: int, temperature: float = 1.0, prompts_BP: Tensor | None = None,
+        judged: Tensor | None = None,
     ) -> Written:
-        """``count`` strings continued after their first ``cut`` tokens, the prompt included."""
+        """``count`` strings continued after their first ``cut`` tokens, the prompt included.
+
+        Args:
+            prompts_BP: what the model is given, by default ``prompts(count, cut)``.
+            judged: the prompts to put in front of what it wrote when it is judged, if they are others.
+        """
         prompts = self.prompts(count, cut) if prompts_BP is None else prompts_BP
         made = generate(model, prompts, self._room - cut, temperature=temperature, key=rng.key("completion", cut),
                         progress=self._run.progress)
-        ids_BW, lengths_B = made.ids.cpu().numpy(), made.lengths.cpu().numpy()
-        strings = [self._terminal_V[ids[1:length]] for ids, length in zip(ids_BW, lengths_B, strict=True)]
+        ids_BW, lengths_B = made.ids.clone(), made.lengths.cpu().numpy()
+        if judged is not None:
+            ids_BW[:, : judged.shape[1]] = judged
+        strings = [self._terminal_V[ids[1:length]] for ids, length in zip(ids_BW.cpu().numpy(), lengths_B, strict=True)]
         return Written(strings, self.parser.valid(strings, threads=self._threads) & made.ended.cpu().numpy())
 
     def accuracy(self, name: str, written: Written) -> Row:

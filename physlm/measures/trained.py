@@ -42,3 +42,7 @@ class Trained:
 
         vocabulary = len(vocabulary_for(self.spec.task))
         return Decoder(self.spec.model, vocabulary, (self.spec.train.seed,)).to(self.device)
+
+    def ready(self, model: Decoder) -> Decoder:
+        """The model in the precision that the run was trained in."""
+        return model.in_bfloat16() if self.spec.train.precision == "bf16" else model

@@ -35,7 +35,10 @@ class GrammarConfig:
     """
 
     kind: ClassVar[str] = "grammar"
-    member_fields: ClassVar[tuple[str, ...]] = ("seed", "grammar", "noise", "noise_rate", "noise_fraction")
+    # runs train together as long as they have equally many tokens and rows of one length
+    member_fields: ClassVar[tuple[str, ...]] = (
+        "seed", "grammar", "bag_tokens", "bags", "bag_weights", "noise", "noise_rate", "noise_fraction",
+    )  # fmt: skip
     grammar: str = "cfg3b"
     row_tokens: int = 512
     seed: int = 0

@@ -1,0 +1,45 @@
+"""Part 1: attention goes from subtree end to subtree end, most to the adjacent one, as dynamic programming would.
+
+    physlm run p1_attention --tier demo
+"""
+
+from __future__ import annotations
+
+from _part1 import DEVIATIONS, run_of
+from physlm.figures.grammar_attention import attention_figure
+from physlm.lab.experiment import Experiment
+from physlm.laws.grammar_attention import attention_law
+from physlm.laws.verdict import Expectation
+from physlm.training.config import RunSpec
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """The base model."""
+    return [run_of(tier)]
+
+
+EXPERIMENT = Experiment(
+    name="p1_attention",
+    claim=(
+        "Beyond what distance explains, a GPT attends to the ends of subtrees, from ends to ends, and most to the "
+        "adjacent one."
+    ),
+    source="arXiv:2305.13673, Results 6 to 9",
+    runs=runs,
+    measures=("attention",),
+    law=attention_law,
+    figure=attention_figure,
+    expect=(
+        Expectation("peak_at_zero@any", 0.0, "at least", 0.0, "1", "Result 7"),
+        Expectation("end_to_end", 0.0, "at least", 0.0, "1", "Result 8"),
+        Expectation("adjacent_decay", 0.0, "at least", 0.0, "1", "Result 9"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "Every headline number is a difference from the same statistic on the trees of other strings, since "
+            "residuals of causal attention are not 0 even for an untrained model."
+        ),
+    ),
+    columns=("to_end/level=2/shift=0", "to_end/level=6/shift=0"),
+)

@@ -1,0 +1,39 @@
+"""Part 1: what the tree's inner symbols are is stored at the ends of their subtrees.
+
+    physlm run p1_boundaries --tier demo
+"""
+
+from __future__ import annotations
+
+from _part1 import DEVIATIONS, run_of
+from physlm.figures.grammar_boundaries import boundaries_figure
+from physlm.lab.experiment import Experiment
+from physlm.laws.grammar_boundaries import boundaries_law
+from physlm.laws.verdict import Expectation
+from physlm.training.config import RunSpec
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """The base model."""
+    return [run_of(tier)]
+
+
+EXPERIMENT = Experiment(
+    name="p1_boundaries",
+    claim=(
+        "The symbol at the root of a subtree can be read, linearly, from the hidden state of the subtree's last token "
+        "alone, or from that token and its neighbours."
+    ),
+    source="arXiv:2305.13673, Result 5",
+    runs=runs,
+    measures=("trees",),
+    law=boundaries_law,
+    figure=boundaries_figure,
+    expect=(
+        Expectation("least_ancestor@diagonal", 0.95, "at least", 0.0, "1", "Result 5; 95 % is our reading"),
+        Expectation("least_ancestor@tridiagonal", 0.95, "at least", 0.0, "1", "Result 5; 95 % is our reading"),
+        Expectation("gap_untrained@diagonal", 0.0, "at least", 0.0, "1", "Result 5: far above an untrained model"),
+    ),
+    deviations=DEVIATIONS,
+    columns=("ancestor/level=2/mask=diagonal/layer=6", "ancestor/level=2/mask=tridiagonal/layer=6"),
+)

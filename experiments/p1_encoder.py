@@ -1,0 +1,44 @@
+"""Part 1: a bidirectional encoder, trained by masking, does not learn the levels near the root.
+
+    physlm run p1_encoder --tier demo
+"""
+
+from __future__ import annotations
+
+from _part1 import DEVIATIONS, run_of
+from physlm.figures.grammar_encoder import encoder_figure
+from physlm.lab.experiment import Experiment
+from physlm.laws.grammar_encoder import encoder_law
+from physlm.laws.verdict import Expectation
+from physlm.training.config import RunSpec
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """The base model, and the same with attention in both directions at equal tokens."""
+    return [run_of(tier), run_of(tier, causal=False)]
+
+
+EXPERIMENT = Experiment(
+    name="p1_encoder",
+    claim=(
+        "A bidirectional encoder trained to fill in masked tokens knows less of the derivation tree near its root than "
+        "a GPT of the same size after equally many tokens."
+    ),
+    source="arXiv:2305.13673, Result 5 (BERT and DeBERTa)",
+    runs=runs,
+    measures=("trees",),
+    law=encoder_law,
+    figure=encoder_figure,
+    expect=(
+        Expectation("deep_gap@ancestor", 0.0, "at least", 0.0, "1", "Result 5"),
+        Expectation("deep_gap@boundary", 0.0, "at least", 0.0, "1", "Result 5"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "The encoder has rotary positions, so that it differs from the GPT in direction and objective alone; the "
+            "paper has BERT and DeBERTa."
+        ),
+    ),
+    columns=("ancestor/level=2/mask=full/layer=6", "boundary/level=2/mask=full/layer=6"),
+)

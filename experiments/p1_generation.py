@@ -1,0 +1,45 @@
+"""Part 1: GPTs learn to write long strings of deep context-free grammars.
+
+    physlm run p1_generation --tier demo
+"""
+
+from __future__ import annotations
+
+from _part1 import BASE, DEVIATIONS, FIVE, grammar_of, run_of
+from physlm.figures.grammar_generation import generation_figure
+from physlm.lab.experiment import Experiment
+from physlm.laws.grammar_generation import generation_law
+from physlm.laws.verdict import Expectation
+from physlm.training.config import RunSpec
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """The five published grammars, which train together; the small tiers have one of their own."""
+    names = FIVE if tier in ("gpu", "paper") else (BASE,)
+    return [run_of(tier, grammar_of(tier, name)) for name in names]
+
+
+FIGURE_4 = "Figure 4; the table's cells are recalled, not checked"
+EXPERIMENT = Experiment(
+    name="p1_generation",
+    claim=(
+        "A rotary GPT trained on strings of a deep context-free grammar writes new strings that parse as a whole, from "
+        "nothing and from a true beginning, with the grammar's own probabilities and diversity."
+    ),
+    source="arXiv:2305.13673, Result 1, Figure 4",
+    runs=runs,
+    measures=("completion",),
+    law=generation_law,
+    figure=generation_figure,
+    expect=(
+        *(Expectation(f"accuracy@cfg3b/cut={cut}", 0.99, "at least", 0.01, "1", FIGURE_4) for cut in (0, 50)),
+        *(Expectation(f"accuracy@{name}/cut={cut}", 0.95, "at least", 0.0, "1", FIGURE_4 + "; 95 % is our reading")
+          for name in ("cfg3i", "cfg3h") for cut in (0, 50)),
+        *(Expectation(f"accuracy@{name}/cut={cut}", 0.8, "at least", 0.0, "1", FIGURE_4 + "; 80 % is our reading")
+          for name in ("cfg3g", "cfg3f") for cut in (0, 50)),
+        Expectation("kl@cfg3b", 0.0, "about", 0.005, "nats/token", "Figure 4; the bound is ours"),
+        Expectation("entropy_gap@cfg3b", 0.0, "about", 2.0, "bits/string", "Figure 4, 169 bits both; the bound is ours"),
+    ),
+    deviations=DEVIATIONS,
+    columns=("accuracy/cut=0", "accuracy/cut=50", "kl", "entropy_model", "entropy_truth"),
+)

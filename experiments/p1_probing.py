@@ -1,0 +1,39 @@
+"""Part 1: the hidden states of a trained GPT hold the whole derivation tree, linearly.
+
+    physlm run p1_probing --tier demo
+"""
+
+from __future__ import annotations
+
+from _part1 import DEVIATIONS, run_of
+from physlm.figures.grammar_probing import probing_figure
+from physlm.lab.experiment import Experiment
+from physlm.laws.grammar_probing import probing_law
+from physlm.laws.verdict import Expectation
+from physlm.training.config import RunSpec
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """The base model."""
+    return [run_of(tier)]
+
+
+EXPERIMENT = Experiment(
+    name="p1_probing",
+    claim=(
+        "After training on strings alone, a GPT's hidden states hold every token's ancestors and every subtree's end, "
+        "at every level of the derivation tree, linearly and almost perfectly."
+    ),
+    source="arXiv:2305.13673, Result 4",
+    runs=runs,
+    measures=("trees",),
+    law=probing_law,
+    figure=probing_figure,
+    expect=(
+        Expectation("least_ancestor", 0.97, "at least", 0.0, "1", "Result 4; 97 % at every level is our reading"),
+        Expectation("least_boundary", 0.97, "at least", 0.0, "1", "Result 4; 97 % at every level is our reading"),
+        Expectation("gap_untrained", 0.0, "at least", 0.0, "1", "Result 4: far above an untrained model"),
+    ),
+    deviations=(*DEVIATIONS, "Probes: 16 heads of 64 position dimensions, our reading of H = 16 and d' = 1024."),
+    columns=("ancestor/level=2/mask=full/layer=6", "boundary/level=2/mask=full/layer=6"),
+)
