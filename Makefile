@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TIER ?= $$($(PY) -c 'import torch; print("gpu" if torch.cuda.is_available() else "demo")')
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep capacity-figure verify bench list sample clean clean-runs
+.PHONY: help install test lint types capacity-sweep grammar capacity-figure verify bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 test: lint types  ## lint, types and tests (ARGS="-k name" passes on to pytest)
-	$(PY) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto $(ARGS)
 
 lint: $(STAMP)  ## ruff
 	$(PY) -m ruff check .
@@ -44,14 +44,19 @@ types: $(STAMP)  ## mypy
 capacity-sweep: $(STAMP)  ## bits of knowledge per parameter: train, measure, fit, draw (TIER=smoke|demo|gpu|paper; by itself gpu or demo)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p33_capacity --tier "$$tier"
 
+grammar: $(STAMP)  ## Part 1: train on a grammar, let the model write, probe it, look at its attention (TIER as above)
+	@tier=$(TIER) && set -x && for claim in p1_generation p1_probing p1_attention; do \
+	    $(PHYSLM) run $$claim --tier "$$tier" || exit; done
+
 capacity-figure: $(STAMP)  ## draw the capacity figure again from its saved table
 	$(PHYSLM) figure p33_capacity
 
 verify: $(STAMP)  ## every claim: published, ours, interval, verdict
 	$(PHYSLM) verify
 
-bench: $(STAMP)  ## training speed on this machine
+bench: $(STAMP)  ## speed on this machine: training, sampling, parsing
 	$(PHYSLM) bench train
+	$(PHYSLM) bench grammar
 
 list: $(STAMP)  ## the experiments
 	$(PHYSLM) list

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
@@ -22,6 +22,7 @@ from physlm.figures.grammar_parts import (
     heading,
     heat,
     level_colours,
+    minus,
     nothing,
     points,
     series_handle,
@@ -61,8 +62,8 @@ def attention_figure(table: pd.DataFrame, law: Law) -> Figure:
         sheet.legend(handles, top=end, columns=len(handles))
         sheet.caption("Residual: attention minus its mean at the same distance, mean over layers and heads, in "
                       "thousandths. Levels count from 1, the root; in the last panel the level of the end that is "
-                      "looked at.\nBars: 95 % over sentences. What the tree explains is the difference from the "
-                      "trees of other sentences.")
+                      "looked at.\nBars: 95 % over sentences. Beyond the controls: minus the larger of the two, the "
+                      "same with the trees of other sentences and of an untrained model.")
         return sheet.figure
 
 
@@ -102,7 +103,7 @@ def _root_ticks(most: float) -> list[float]:
 def _by_shift(axes: Axes, table: pd.DataFrame, law: Law, setting: str, colours: dict[int, Any]) -> None:
     """Residual around the ends of subtrees, one curve a level of the end."""
     peak = law.get(named("peak_at_zero", setting, "any"))
-    heading(axes, "To the ends of subtrees", _found("peak beyond the control", peak))
+    heading(axes, "To the ends of subtrees", _found("peak beyond the controls", peak))
     parts = {kind: attention_cells(table, "to_end", kind) for kind in KINDS}
     if not parts[""]:
         return nothing(axes)
@@ -118,7 +119,7 @@ def _by_shift(axes: Axes, table: pd.DataFrame, law: Law, setting: str, colours: 
 def _by_adjacency(axes: Axes, table: pd.DataFrame, law: Law, setting: str, colours: dict[int, Any]) -> None:
     """Residual by r, one curve a level of the end that is looked at (mean over levels of the end that looks)."""
     decay = law.get(named("adjacent_decay", setting))
-    heading(axes, "From end to end, by adjacency", _found("adjacent minus farther, beyond the control", decay))
+    heading(axes, "From end to end, by adjacency", _found("adjacent minus farther, beyond the controls", decay))
     parts = {kind: attention_cells(table, "adjacent", kind) for kind in KINDS}
     if not parts[""]:
         return nothing(axes)
@@ -131,42 +132,45 @@ def _by_adjacency(axes: Axes, table: pd.DataFrame, law: Law, setting: str, colou
 
 
 def _end_to_end(sheet: Sheet, top: float, table: pd.DataFrame, law: Law, setting: str) -> None:
-    """Residual by top of the key and top of the query; beside it the control in the same colours."""
-    parts = {kind: attention_cells(table, "end_to_end", kind) for kind in ("", "_shuffled")}
+    """Residual by top of the key and top of the query; beside it the controls in the same colours."""
+    parts = {kind: attention_cells(table, "end_to_end", kind) for kind in KINDS}
     levels = sorted({int(str(part)) for found in parts.values() for key in found for part in key})
+    names = [str(level) for level in levels]
     most = max((abs(one.value) for found in parts.values() for one in found.values()), default=0.0) * PER_MILLE
-    titles = (("", "From end to end", _found("beyond the control", law.get(named("end_to_end", setting)))),
-              ("_shuffled", "Control", "other trees"))
-    for left, width, (kind, title, found) in zip((0.85, 3.75), (2.55, 1.75), titles, strict=True):
-        axes = sheet.axes(left, top, width, HIGH if not kind else HIGH * width / 2.55)
-        heading(axes, title, found)
-        if not parts[kind]:
+    half = (HIGH - 0.62) / 2.0  # height of a control
+    boxes = ((0.85, top, 2.75, HIGH), (4.05, top, 1.5, half), (4.05, top + HIGH - half, 1.5, half))
+    for box, (kind, found) in zip(boxes, parts.items(), strict=True):
+        axes = sheet.axes(*box)
+        if kind:
+            axes.set_title(CONTROLS[kind][0], loc="left", fontsize=8.6, pad=4)
+        else:
+            judged = law.get(named("end_to_end", setting))
+            heading(axes, "From end to end", _found("beyond the controls", judged))
+        if not found:
             nothing(axes)
             continue
-        values = np.array([[one.value * PER_MILLE if (one := parts[kind].get((v, u))) else np.nan for u in levels]
+        values = np.array([[one.value * PER_MILLE if (one := found.get((v, u))) else np.nan for u in levels]
                            for v in levels])
-        norm = Normalize(-max(most, 1e-9), max(most, 1e-9))
-        names = [str(level) for level in levels]
-        heat(axes, values, names, names, norm.vmin or 0.0, norm.vmax or 1.0, SIGNED,
-             write=lambda value: _thousandths(value, most), size=7.6 if not kind else 6.0)
-        axes.set_xlabel("level of the key's end")
+        heat(axes, values, names, names, -max(most, 1e-9), max(most, 1e-9), SIGNED,
+             write=lambda value: _thousandths(value, most), size=5.6 if kind else 7.6)
+        axes.tick_params(labelsize=7.0 if kind else 8.5)
         if not kind:
-            axes.set_ylabel("level of the query's end")
+            axes.set(xlabel="level of the key's end", ylabel="level of the query's end")
 
 
 def _found(text: str, one: Any) -> str:
     """What the law says, in thousandths."""
     if one is None:
         return ""
-    value, lo, hi = (_thousandths(PER_MILLE * part, PER_MILLE * abs(one.value) / 10.0)
-                     for part in (one.value, one.lo, one.hi))
+    most = PER_MILLE * max(abs(one.value), one.hi - one.lo) / 10.0
+    value, lo, hi = (_thousandths(PER_MILLE * part, most) for part in (one.value, one.lo, one.hi))
     return f"{text}: {value} [{lo}, {hi}]"
 
 
 def _thousandths(value: float, most: float) -> str:
     """As many decimals as show two digits of ``most``, at most four."""
     digits = min(max(1 - math.floor(math.log10(most)), 0), 4) if most > 0 else 1
-    return f"{value:.{digits}f}".replace("-", "−")
+    return minus(f"{round(value, digits) + 0.0:.{digits}f}")  # + 0.0: no minus before a zero
 
 
 def _scaled(one: Estimate) -> Estimate:

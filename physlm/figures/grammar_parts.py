@@ -23,8 +23,8 @@ from physlm.laws.cells import Estimate
 
 Floats = NDArray[np.float64]
 EMPTY = "#eceef0"  # a cell without a number
-# White to the house's blue and on to nearly black: reads in grey too.
-SHARE = LinearSegmentedColormap.from_list("share", ["#ffffff", "#cfe3f1", "#6aaad4", "#0072B2", "#003a5c"])
+# Pale to the house's blue and on to nearly black: reads in grey too.
+SHARE = LinearSegmentedColormap.from_list("share", ["#f1f6fa", "#cfe3f1", "#6aaad4", "#0072B2", "#003a5c"])
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8a3c00", "#D55E00", "#ffffff", "#0072B2", "#003a5c"])
 MAJOR: Any = {"fontweight": "bold", "loc": "left"}
 
@@ -71,12 +71,18 @@ def percent(value: float) -> str:
 
 def interval(found: Estimate | Any, scale: float = 100.0, digits: int = 1) -> str:
     """``99.5 [99.1, 99.8]``, times ``scale``."""
-    return f"{scale * found.value:.{digits}f} [{scale * found.lo:.{digits}f}, {scale * found.hi:.{digits}f}]"
+    value, lo, hi = (minus(f"{scale * part:.{digits}f}") for part in (found.value, found.lo, found.hi))
+    return f"{value} [{lo}, {hi}]"
 
 
 def signed(value: float, digits: int = 1) -> str:
     """``+1.5`` or ``−1.5``."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return minus(f"{value:+.{digits}f}")
+
+
+def minus(number: str) -> str:
+    """With a minus sign for its hyphen, as on the axes."""
+    return number.replace("-", "−")
 
 
 def faded(colour: str, share: float) -> tuple[float, float, float]:
@@ -111,7 +117,8 @@ def group_columns(axes: Axes, groups: Sequence[tuple[str, int]]) -> None:
     """Names above neighbouring columns of ``heat`` and a gap between them; (name, number of columns)."""
     at = 0
     for place, (name, count) in enumerate(groups):
-        axes.text(at + count / 2.0, -0.2, name, ha="center", va="bottom", fontsize=8.5)
+        axes.annotate(name, (at + count / 2.0, 1), xytext=(0, 5), xycoords=axes.get_xaxis_transform(),
+                      textcoords="offset points", ha="center", va="bottom", fontsize=8.5)
         at += count
         if place < len(groups) - 1:
             axes.axvline(at, color="white", linewidth=5.0)
@@ -136,7 +143,9 @@ def points(axes: Axes, x: Sequence[float], found: Sequence[Estimate], colour: An
 def bars(axes: Axes, groups: Sequence[str], found: Sequence[Sequence[Estimate | None]], colours: Sequence[str],
          alphas: Sequence[float], size: float = 7.2) -> None:
     """Bars of shares with 95 % intervals and their number in per cent: ``found[group][bar in the group]``."""
-    most = max((len(parts) for parts in found), default=1)
+    most = max((len(parts) for parts in found), default=0)
+    if not most:
+        return nothing(axes)
     width = 0.8 / most
     for g, parts in enumerate(found):
         for b, one in enumerate(parts):

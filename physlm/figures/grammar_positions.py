@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
 from physlm.figures.grammar_curves import accuracy_curves, kl_curves
-from physlm.figures.grammar_parts import Sheet, bars, heading, nothing, series_handle, signed
+from physlm.figures.grammar_parts import Sheet, bars, heading, minus, nothing, series_handle, signed
 from physlm.laws.cells import Estimate, cells, combine
 from physlm.laws.grammar_positions import DIFFERENCES, ORDER
 from physlm.laws.grammar_settings import decoders, named, with_settings
@@ -74,6 +74,6 @@ def _differences(axes: Axes, law: Law, grammar: str) -> None:
     axes.margins(x=0.15)
     axes.yaxis.set_major_locator(FixedLocator(list(range(len(known)))))
     axes.set_yticklabels([" – ".join(DIFFERENCES[name]) for name, _ in known])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
+    axes.xaxis.set_major_formatter(lambda value, _: minus(f"{100 * value:g}"))
     axes.grid(True, axis="x", color=style.LIGHT, linewidth=0.5)
     heading(axes, "Differences", "from the larger cut, paired by seed where seeds agree")

@@ -1,7 +1,8 @@
 """Where attention goes: to ends of subtrees, most to the adjacent one (arXiv 2305.13673, results 6 to 9).
 
-All weights are residuals: attention minus its mean at the same distance, pooled over layers and heads.  What the tree
-explains is the difference from a control with the trees of other sentences, which every headline number subtracts:
+All weights are residuals: attention minus its mean at the same distance, pooled over layers and heads.  They need not
+be 0 without any knowledge of trees, since ends have their places in a sentence.  So every headline number is what goes
+beyond both controls, the same model with the trees of other sentences and an untrained model with the true ones:
 
     peak_at_zero      residual at an end of a subtree, minus the mean of the positions around it, mean over levels
     end_to_end        residual from an end to an end, mean over pairs of levels
@@ -34,9 +35,10 @@ NOTES = (
     (
         "peak_at_zero@any, @nearest: at the end of a subtree (of all ends before the token, or of the nearest of its "
         "level) minus the mean of the positions around it, averaged over levels. end_to_end: from ends to ends. "
-        "adjacent_decay: to the adjacent end minus the mean of the ends 2 or more subtrees away. Each minus the same "
-        "number with the trees of other sentences; ..._raw and ..._untrained: without the control, and of an "
-        "untrained model (without it too)."
+        "adjacent_decay: to the adjacent end minus the mean of the ends 2 or more subtrees away. Each is what goes "
+        "beyond both controls, the trees of other sentences and an untrained model: the smaller of the two "
+        "differences, with an interval that knows it is a minimum; .._raw, .._shuffled, .._untrained: the numbers "
+        "themselves."
     ),
     (
         "levels_peaking_at_zero@..., pairs_most_to_adjacent: share of levels (of pairs of levels) whose largest value "
@@ -50,7 +52,7 @@ Cells = dict[Key, Estimate]
 
 def attention_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them: ``peak_at_zero@any``, ``peak_at_zero@nearest``, ``end_to_end``,
-    ``adjacent_decay``, each minus its control, and with ``_raw`` and ``_untrained`` behind the base;
+    ``adjacent_decay``, each beyond its controls, and with ``_raw``, ``_shuffled`` and ``_untrained`` behind the base;
     ``levels_peaking_at_zero@any``, ``..@nearest``, ``pairs_most_to_adjacent``.  With several grammars or variants:
     ``peak_at_zero@cfg3f/any``, ``adjacent_decay@cfg3f``.
 
@@ -65,9 +67,9 @@ def attention_law(table: pd.DataFrame) -> Law:
     ]
     for name, part, base, statistic in statistics:
         kinds = {kind: _by_run(table, base + kind, KEYS[base], statistic) for kind in KINDS}
-        controlled = {key: cells.difference(found, kinds["_shuffled"][key], independent=False)
-                      for key, found in kinds[""].items() if key in kinds["_shuffled"]}
-        for suffix, found in (("", controlled), ("_raw", kinds[""]), ("_untrained", kinds["_untrained"])):
+        controlled = {key: cells.least(beyond) for key, found in kinds[""].items() if (beyond := [
+            cells.difference(found, kinds[kind][key], independent=False) for kind in KINDS[1:] if key in kinds[kind]])}
+        for suffix, found in (("", controlled), ("_raw", kinds[""]), *((kind, kinds[kind]) for kind in KINDS[1:])):
             quantities += [one.quantity(named(name + suffix, setting, part)) for setting, one in _over_runs(found)]
     for setting in sorted(table["setting"].unique()):
         own = table[table["setting"] == setting]

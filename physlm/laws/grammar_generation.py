@@ -45,7 +45,7 @@ def named_settings(table: pd.DataFrame) -> pd.DataFrame:
 
 def generation_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them, for each setting g (grammar, and variant if there are several):
-    ``accuracy@g/cut=c`` and ``accuracy_untrained@g/cut=c`` for every cut; ``kl@g``, ``kl_untrained@g`` (nats/token);
+    ``accuracy@g/cut=c`` and ``accuracy_untrained@g/cut=c`` for every cut, ``least_accuracy`` over all of them; ``kl@g``, ``kl_untrained@g`` (nats/token);
     ``entropy_gap@g``, ``entropy_model@g``, ``entropy_truth@g`` (bits/string); ``least_distinct_ratio@g``.
 
     Raises:
@@ -56,6 +56,9 @@ def generation_law(table: pd.DataFrame) -> Law:
     for base in ("accuracy", "accuracy_untrained"):
         for (setting, cut), found in combine(cells.cells(table, base, ["cut"]), ["setting", "cut"], share=True).items():
             quantities.append(found.quantity(named(base, str(setting), f"cut={cut}")))
+    accuracies = combine(cells.cells(table, "accuracy", ["cut"]), ["setting", "cut"], share=True)
+    if accuracies:
+        quantities.append(cells.least(list(accuracies.values()), share=True).quantity("least_accuracy"))
     for base in ("kl", "kl_untrained"):
         for (setting,), found in combine(cells.cells(table, base), ["setting"]).items():
             quantities.append(found.quantity(named(base, str(setting)), "nats/token"))

@@ -77,7 +77,8 @@ def test_settings_are_named_by_what_differs() -> None:
     assert grammar_name("cfg3b") == "cfg3b"
     assert grammar_name(TEXT).startswith("grammar") and grammar_name(TEXT) != grammar_name(TEXT + "b -> '1'\n")
     one, two, three = planted.run(), planted.run("cfg3f"), planted.run("cfg3f", position="absolute", causal=False)
-    for runs, names in (([one], [""]), ([one, two], ["cfg3b", "cfg3f"]), ([two, three], ["GPT_rot", "encoder-absolute"]),
+    for runs, names in (([one], [""]), ([one, two], ["cfg3b", "cfg3f"]),
+                        ([two, three], ["GPT_rot", "encoder-absolute"]),
                         ([one, three], ["cfg3b/GPT_rot", "cfg3f/encoder-absolute"])):
         assert with_settings(pd.DataFrame(runs))["setting"].tolist() == names
     text = pd.DataFrame([one]).astype({"model.causal": str})
@@ -106,8 +107,10 @@ def test_more_strings_narrow_the_interval() -> None:
 def test_positions_are_compared_seed_by_seed() -> None:
     """Good and bad seeds shift both variants alike: paired, the difference is sharp though the means are not."""
     shift = {0: -0.1, 1: 0.0, 2: 0.09}
-    table = planted.table(row for seed, up in shift.items() for position, p in (("rope", 0.9), ("absolute", 0.6))
-                          for row in planted.completion_rows(planted.run(position=position, seed=seed), p + up, n=10**5))
+    base = {"rope": 0.9, "absolute": 0.6}
+    runs = {(position, seed): p + up for seed, up in shift.items() for position, p in base.items()}
+    table = planted.table(row for (position, seed), p in runs.items()
+                          for row in planted.completion_rows(planted.run(position=position, seed=seed), p, n=10**5))
     law = positions_law(table)
     assert get(law, "rot_minus_abs").value == pytest.approx(0.3)
     assert width(get(law, "rot_minus_abs")) < 0.02 < 0.3 < width(get(law, "accuracy@GPT"))
@@ -150,7 +153,8 @@ def test_each_mask_has_its_own_least_level() -> None:
 
 
 def test_the_deep_gap_is_to_the_best_encoder_at_the_level_nearest_to_the_root() -> None:
-    rows = [*planted.tree_rows(ONE, lambda kind, level: 0.99), *planted.tree_rows(planted.run(position="absolute"), trees),
+    rows = [*planted.tree_rows(ONE, lambda kind, level: 0.99),
+            *planted.tree_rows(planted.run(position="absolute"), trees),
             *planted.tree_rows(planted.run(causal=False), lambda kind, level: 0.1 * level + 0.3),
             *planted.tree_rows(planted.run(causal=False, position="relative"), lambda kind, level: 0.6)]
     law = encoder_law(planted.table(rows))
@@ -172,6 +176,18 @@ def test_attention_subtracts_its_control() -> None:
     assert get(law, "adjacent_decay").value == pytest.approx(0.9 * 0.003)
     assert get(law, "end_to_end").value == pytest.approx(0.9 * 0.004)
     assert get(law, "pairs_most_to_adjacent").value == 1.0
+
+
+def test_attention_must_go_beyond_the_untrained_model_too() -> None:
+    """Attention that the untrained model shows alike is no finding, whatever the trees of other sentences say."""
+    table = ATTENTION[~ATTENTION["quantity"].str.contains("_untrained")]
+    alike = table[~table["quantity"].str.contains("_shuffled|distance")]
+    untrained = alike.assign(quantity=[f"{name.split('/')[0]}_untrained/{name.partition('/')[2]}"
+                                       for name in alike["quantity"]])
+    law = attention_law(pd.concat([table, untrained]))
+    for name in ("peak_at_zero@any", "peak_at_zero@nearest", "end_to_end", "adjacent_decay"):
+        assert get(law, name).value == pytest.approx(0.0) and get(law, name).lo < 0
+    assert get(attention_law(table), "end_to_end").value == pytest.approx(0.9 * 0.004)
 
 
 def test_attention_without_structure_finds_none() -> None:

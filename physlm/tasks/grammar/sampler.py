@@ -193,7 +193,7 @@ class Sampler:
         first = 1 + self._lanes.ancestor_words
         inside_PK = self._pieces.counts_CK.index_select(0, option_P)[:, first:]
         begun_PK, ancestors_PK = begun_PK[:, first:], begun_PK[:, :first]
-        before_PK = (begun_PK + inside_PK).cumsum(0) - inside_PK
+        before_PK = _running_sums(begun_PK + inside_PK) - inside_PK
         pieces_B = tree.tail_B.diff(prepend=tree.tail_B.new_full((1,), -1))
         string_P = torch.repeat_interleave(pieces_B, output_size=len(option_P))
         begin_B = tree.tail_B + 1 - pieces_B
@@ -231,6 +231,11 @@ class Sampler:
             begin = end
         labels = (label_BWL.permute(2, 0, 1) for label_BWL in (ancestors_BWL, subtrees_BWL, boundaries_BWL))
         return Sample(tokens_BW, laid.lengths_B, *labels)
+
+
+def _running_sums(x_PK: Tensor) -> Tensor:
+    """The running sum of every column; column by column, since GPUs add up a few long columns of a table one by one."""
+    return torch.stack([column_P.contiguous().cumsum(0) for column_P in x_PK.unbind(1)], 1)
 
 
 def _places(start_P: Tensor, length_P: Tensor, size: int) -> tuple[Tensor, Tensor]:

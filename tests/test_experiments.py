@@ -1,0 +1,99 @@
+"""Every claim: its tiers are well formed, it is listed without torch, and tier smoke runs from data to figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from physlm.config import content_hash, from_dict, to_dict
+from physlm.lab.experiment import TIERS, experiment_names, load_experiment
+from physlm.lab.results import find, read_finding, write_finding
+from physlm.lab.store import Store
+from physlm.lab.sweep import sweep
+from physlm.measures import MEASURES, completion, robustness, tree_attention, trees
+from physlm.training.config import RunSpec
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+NAMES = experiment_names(FOLDER)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Measures on few strings: what is tested here is the way from data to figure, not the numbers."""
+    for module in (completion, robustness):
+        monkeypatch.setattr(module, "STRINGS", {"cpu": (8, 40)})
+    monkeypatch.setattr(completion, "READ", {"cpu": 10})
+    monkeypatch.setattr(trees, "STRINGS", {"cpu": 16})
+    monkeypatch.setattr(tree_attention, "BATCHES", {"cpu": (2, 16)})
+    quick = dataclasses.replace(trees.PROBES["cpu"], steps=10, heads=2, position_dims=4, evaluation_batches=2)
+    monkeypatch.setattr(trees, "PROBES", {"cpu": quick})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_there_are_claims() -> None:
+    assert {"p33_capacity", "p1_generation", "p1_probing"} <= set(NAMES)
+    assert not any(name.startswith("_") for name in NAMES)
+
+
+def test_all_claims_load_without_torch_and_leave_no_helpers_behind() -> None:
+    code = (
+        "import sys; from pathlib import Path; from physlm.lab.experiment import *; "
+        f"folder = Path({str(FOLDER)!r}); "
+        "[load_experiment(name, folder).specs(tier) for name in experiment_names(folder) for tier in TIERS]; "
+        "print([m for m in sys.modules if m in ('torch', 'numba', 'matplotlib.pyplot') or m.startswith('_part')],"
+        " str(folder) in sys.path)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] False"
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tier_is_a_list_of_different_runs_that_survive_json(name: str, tier: str) -> None:
+    experiment = load_experiment(name, FOLDER)
+    specs = list(experiment.runs(tier))
+    assert len({content_hash(spec) for spec in specs}) == len(specs) > 0
+    assert all(from_dict(RunSpec, to_dict(spec)) == spec for spec in specs)
+    assert set(experiment.measures) <= set(MEASURES)
+    assert experiment.expect and experiment.claim.endswith(".") and "arXiv" in experiment.source
+
+
+def test_claims_of_part_1_share_their_base_model() -> None:
+    base = content_hash(load_experiment("p1_probing", FOLDER).runs("gpu")[0])
+    for name in ("p1_generation", "p1_boundaries", "p1_attention", "p1_encoder"):
+        assert base in map(content_hash, load_experiment(name, FOLDER).runs("gpu")), name
+
+
+def test_part_1_runs_from_data_to_figure(tmp_path: Path) -> None:
+    """All claims in one store, so that shared runs are trained once."""
+    store = Store(tmp_path / "runs")
+    trained: set[str] = set()
+    for name in NAMES:
+        experiment = load_experiment(name, FOLDER)
+        if experiment.part != "1":
+            continue  # Part 3.3 has a test of its own, through the command line
+        specs = experiment.specs("smoke")
+        before = {run.name: (run.path / "timing.json").read_bytes() for run in map(store.run, specs) if run.finished()}
+        assert set(before) <= trained
+        runs = sweep(specs, experiment.measures, store, CPU, progress=False)
+        assert all((run.path / "timing.json").read_bytes() == before[run.name] for run in runs if run.name in before)
+        trained |= {run.name for run in runs}
+        finding = find(experiment, "smoke", runs)
+        # quantities that name a grammar of the large tiers are the only ones that tier smoke may lack
+        missing = [row["quantity"] for row in finding.verdicts if row["ours"] is None]
+        assert not [quantity for quantity in missing if "cfg3" not in quantity], (name, missing)
+        folder = tmp_path / "results" / name
+        assert write_finding(finding, folder, runs, f"physlm run {name} --tier smoke").read_bytes()[:4] == b"\x89PNG"
+        again = read_finding(experiment, folder)
+        assert again.law == finding.law and again.verdicts == finding.verdicts
+    assert len(trained) < sum(len(load_experiment(name, FOLDER).runs("smoke")) for name in NAMES if name[:3] == "p1_")
