@@ -41,8 +41,8 @@ EXPERIMENT = Experiment(
     deviations=(
         *DEVIATIONS,
         (
-            "All five are compared on cfg3b alone, after 5,000 steps (0.25 billion tokens), three seeds each, with 8 heads "
-            "of 32 dimensions; the paper gives GPT_pos and GPT_uni more width."
+            "All five are compared on cfg3b alone, after 5,000 steps (0.25 billion tokens), three seeds each, with 8 "
+            "heads of 32 dimensions; the paper gives GPT_pos and GPT_uni more width."
         ),
     ),
     columns=("accuracy/cut=0", "accuracy/cut=50", "kl"),

@@ -45,8 +45,9 @@ def named_settings(table: pd.DataFrame) -> pd.DataFrame:
 
 def generation_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them, for each setting g (grammar, and variant if there are several):
-    ``accuracy@g/cut=c`` and ``accuracy_untrained@g/cut=c`` for every cut, ``least_accuracy`` over all of them; ``kl@g``, ``kl_untrained@g`` (nats/token);
-    ``entropy_gap@g``, ``entropy_model@g``, ``entropy_truth@g`` (bits/string); ``least_distinct_ratio@g``.
+    ``accuracy@g/cut=c`` and ``accuracy_untrained@g/cut=c`` for every cut, and ``least_accuracy`` over all of them;
+    ``kl@g``, ``kl_untrained@g`` (nats/token); ``entropy_gap@g``, ``entropy_model@g``, ``entropy_truth@g``
+    (bits/string); ``least_distinct_ratio@g``.
 
     Raises:
         UserError: columns are missing.

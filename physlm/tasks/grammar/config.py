@@ -35,9 +35,9 @@ class GrammarConfig:
     """
 
     kind: ClassVar[str] = "grammar"
-    # runs train together as long as they have equally many tokens and rows of one length
+    # as long as they have equally many tokens
     member_fields: ClassVar[tuple[str, ...]] = (
-        "seed", "grammar", "bag_tokens", "bags", "bag_weights", "noise", "noise_rate", "noise_fraction",
+        "seed", "grammar", "bags", "bag_weights", "noise", "noise_rate", "noise_fraction",
     )  # fmt: skip
     grammar: str = "cfg3b"
     row_tokens: int = 512
