@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GRAMMARS = ("cfg3b", "cfg3f", "cfg3k")
 BATCH = 1000
-_SAMPLED = {"cpu": 2_000, "cuda": 65_536}  # strings at once
+_SAMPLED = {"cpu": 1_000, "cuda": 65_536}  # strings at once
 
 
 def half_corrupted(grammar: Grammar, count: int, key: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
