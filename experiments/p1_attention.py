@@ -21,8 +21,8 @@ def runs(tier: str) -> list[RunSpec]:
 EXPERIMENT = Experiment(
     name="p1_attention",
     claim=(
-        "Beyond what distance explains, a GPT attends to the ends of subtrees, from ends to ends, and most to the "
-        "adjacent one."
+        "Beyond what distance explains, and on average over levels, a GPT attends to the ends of subtrees more than to "
+        "their neighbours, from ends to ends, and to the adjacent end more than to farther ones."
     ),
     source="arXiv:2305.13673, Results 6 to 9",
     runs=runs,
@@ -36,6 +36,10 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         *DEVIATIONS,
+        (
+            "The verdicts are on means over levels and pairs of levels; levels_peaking_at_zero and "
+            "pairs_most_to_adjacent say for how many of them the statement holds one by one."
+        ),
         (
             "Every headline number is a difference from the same statistic on the trees of other strings, since "
             "residuals of causal attention are not 0 even for an untrained model."

@@ -13,7 +13,7 @@ import torch
 
 from physlm.config import content_hash, from_dict, to_dict
 from physlm.lab.experiment import TIERS, experiment_names, load_experiment
-from physlm.lab.results import find, read_finding, write_finding
+from physlm.lab.results import committed_claims, committed_verdicts, find, read_finding, write_finding
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.measures import MEASURES, completion, robustness, tree_attention, trees
@@ -66,6 +66,14 @@ def test_a_tier_is_a_list_of_different_runs_that_survive_json(name: str, tier: s
     assert all(from_dict(RunSpec, to_dict(spec)) == spec for spec in specs)
     assert set(experiment.measures) <= set(MEASURES)
     assert experiment.expect and experiment.claim.endswith(".") and "arXiv" in experiment.source
+
+
+@pytest.mark.parametrize("name", committed_claims(FOLDER.parent / "results"))
+def test_committed_verdicts_are_on_what_the_claim_expects(name: str) -> None:
+    """A result that is older than its claim's expectations has to be written again."""
+    wanted = [(e.quantity, e.published, e.unit) for e in load_experiment(name, FOLDER).expect]
+    rows = committed_verdicts(name, FOLDER.parent / "results")
+    assert [(row["quantity"], row["published"], row["unit"]) for row in rows] == wanted
 
 
 def test_claims_of_part_1_share_their_base_model() -> None:

@@ -15,7 +15,7 @@ import typer
 from physlm.commands.options import command, text_table
 from physlm.errors import UserError
 from physlm.tasks.grammar.published import PUBLISHED, find_grammar
-from physlm.tasks.grammar.statistics import derivation_entropy, derivations, length_statistics
+from physlm.tasks.grammar.statistics import derivation_entropy, length_statistics, log10_derivations
 
 if TYPE_CHECKING:
     from physlm.tasks.grammar.grammar import Grammar
@@ -43,7 +43,8 @@ def show(source: SourceArgument) -> None:
         rows.append([level + 1, len(names), rules, counts.mean, counts.min, counts.max, _short(names)])
     print(text_table(["level", "symbols", "rules", "mean in a string", "min", "max", "names"], rows))
     print(f"\n{sum(map(len, grammar.rules))} rules, {'equal' if grammar.uniform else 'unequal'} probabilities")
-    print(f"derivation entropy {derivation_entropy(grammar):.1f} bits, {_power(derivations(grammar))} derivations")
+    count = _power(log10_derivations(grammar))
+    print(f"derivation entropy {derivation_entropy(grammar):.1f} bits, {count} derivations")
     print(f"length {lengths.min} to {lengths.max} tokens, mean {lengths.mean:.1f}, "
           f"standard deviation {lengths.variance ** 0.5:.1f}")
 
@@ -88,7 +89,7 @@ def check(
     \b
     With --json a list of objects: valid; parses, the number of parse trees; edits, the least number of tokens to
     replace until it is valid, null where no replacing helps (no string has this length).  An empty line is the empty
-    string.
+    string.  Where a number would take too long to find it is null, and "error" says why.
       physlm grammar sample cfg3b | physlm grammar check --grammar cfg3b --strings -
     """
     from physlm.tasks.grammar.parser import Parser
@@ -96,8 +97,8 @@ def check(
     parser = Parser(find_grammar(grammar))
     with _opened(strings) as file:
         # verdicts wait until every line is read, so that a token outside the alphabet is all that is said
-        verdicts = [verdict for batch in _batches(parser.grammar, strings, file)
-                    for verdict in _verdicts(parser, batch, as_json)]
+        verdicts = [verdict for first, batch in _batches(parser.grammar, strings, file)
+                    for verdict in _verdicts(parser, batch, as_json, strings, first)]
     if as_json:
         print(json.dumps(verdicts, indent=1))
         return
@@ -147,14 +148,11 @@ def _short(names: tuple[str, ...], limit: int = 12) -> str:
     return " ".join(names) if len(names) <= limit else f"{' '.join(names[:limit])} .."
 
 
-def _power(count: int) -> str:
-    """A possibly huge integer, readable."""
-    if count < 10**6:
-        return f"{count:,}"
-    exponent = int((count.bit_length() - 1) * 0.30102999566398120)
-    while 10 ** (exponent + 1) <= count:
-        exponent += 1
-    return f"{count // 10 ** (exponent - 2) / 100:.2f}e{exponent}"
+def _power(log10: float) -> str:
+    """A possibly huge integer, readable, from its logarithm."""
+    if log10 < 6:
+        return f"{round(10**log10):,}"
+    return f"{10 ** (log10 % 1):.2f}e{int(log10)}"
 
 
 def _brackets(grammar: Grammar, drawn: Sample, row: int, words: list[str]) -> str:
@@ -176,16 +174,16 @@ def _opened(name: str) -> Iterator[TextIO]:
         yield sys.stdin
         return
     try:
-        with Path(name).open(encoding="utf-8") as file:
+        with Path(name).open(encoding="utf-8-sig") as file:
             yield file
     except OSError as error:
         raise UserError(f"{name}: cannot read: {error.strerror}; expected a file with one string a line") from None
 
 
-def _batches(grammar: Grammar, name: str, file: TextIO) -> Iterator[list[list[int]]]:
-    """The strings of a file, some at a time; lines end where Python says so."""
+def _batches(grammar: Grammar, name: str, file: TextIO) -> Iterator[tuple[int, list[list[int]]]]:
+    """The strings of a file, some at a time, with the number of the first line; lines end where Python says so."""
     lines = enumerate(file, start=1)
-    where = "standard input" if name == "-" else name
+    first = 1
     while True:
         batch: list[list[int]] = []
         try:
@@ -193,18 +191,39 @@ def _batches(grammar: Grammar, name: str, file: TextIO) -> Iterator[list[list[in
                 try:
                     batch.append(grammar.encode(line.split()))
                 except UserError as error:
-                    raise UserError(f"{where} line {number}: {error}") from None
+                    raise UserError(f"{_place(name)} line {number}: {error}") from None
         except UnicodeDecodeError:
-            raise UserError(f"{where}: got bytes that are no UTF-8 text, expected one string a line") from None
+            raise UserError(f"{_place(name)}: got bytes that are no UTF-8 text, expected one string a line") from None
         if not batch:
             return
-        yield batch
+        yield first, batch
+        first += len(batch)
 
 
-def _verdicts(parser: Parser, batch: list[list[int]], details: bool) -> Iterator[dict[str, Any]]:
-    for string, valid in zip(batch, parser.valid(batch).tolist(), strict=True):
-        if details:
+def _place(name: str) -> str:
+    return "standard input" if name == "-" else name
+
+
+def _verdicts(parser: Parser, batch: list[list[int]], details: bool, name: str, first: int) -> Iterator[dict[str, Any]]:
+    """The verdicts of a batch whose first line is number ``first``.
+
+    Where counting parses or edits would take too long the two are null, and ``error`` says why.
+    """
+    valid_B: list[bool] = []
+    try:
+        valid_B = parser.valid(batch).tolist()
+    except UserError:
+        for number, string in enumerate(batch, start=first):  # find the one that is too hard
+            try:
+                valid_B += parser.valid([string]).tolist()
+            except UserError as error:
+                raise UserError(f"{_place(name)} line {number}: {error}") from None
+    for string, valid in zip(batch, valid_B, strict=True):
+        if not details:
+            yield {"valid": valid}
+            continue
+        try:
             yield {"valid": valid, "parses": parser.count(string) if valid else 0,
                    "edits": 0 if valid else parser.edits(string)}
-        else:
-            yield {"valid": valid}
+        except UserError as error:
+            yield {"valid": valid, "parses": None if valid else 0, "edits": 0 if valid else None, "error": str(error)}

@@ -142,5 +142,5 @@ def _share_largest(groups: list[tuple[Estimate, list[Estimate]]]) -> Estimate | 
     surely = sum(one.lo > max(other.hi for other in others) for one, others in groups)
     perhaps = sum(one.hi >= max(other.lo for other in others) for one, others in groups)
     k = len(groups)
-    return Estimate(largest / k, surely / k, perhaps / k, min(one.n for one, _ in groups),
+    return Estimate(largest / k, surely / k, perhaps / k, k,
                     min(one.runs for one, _ in groups))

@@ -138,10 +138,12 @@ def verdict_markdown(
     rows = verdict_rows(name, law, expect, tier)
     lines = [f"# {name}: {headline(rows)}", "", f"**Claim.** {claim}", "", f"**Source.** {source}", "",
              f"**Tier.** {tier}", "",
-             "| quantity | published | ours | 95 % interval | n | verdict |", "|---|---|---|---|---|---|"]
+             "| quantity | published, or our reading of it | ours | 95 % interval | n | verdict | source |",
+             "|---|---|---|---|---|---|---|"]
     for row, expectation in zip(rows, expect, strict=True):
         found = law.get(row["quantity"]) if law is not None else None
-        lines.append(f"| {row['quantity']} | {expectation.wanted} | {_measured(found)} | {row['verdict']} |")
+        lines.append(f"| {row['quantity']} | {expectation.wanted} | {_measured(found)} | {row['verdict']} "
+                     f"| {expectation.source} |")
     judged = {expectation.quantity for expectation in expect}
     others = [quantity for quantity in (law.quantities if law is not None else ()) if quantity.name not in judged]
     if others:

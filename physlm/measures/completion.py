@@ -13,7 +13,6 @@ A string that does not end within the training window counts as invalid.  Shape 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -30,7 +29,9 @@ from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
 from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.chart import Span
+from physlm.tasks.grammar.compiled import cores
 from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.likelihood import Likelihood, kl
 from physlm.tasks.grammar.parser import Parser
 from physlm.tasks.grammar.statistics import derivation_entropy
@@ -45,9 +46,10 @@ Ints = NDArray[np.int64]
 
 
 class Written(NamedTuple):
-    """Strings as terminal numbers, and which of them the grammar generates; an unended one is not valid."""
+    """Strings as terminal numbers; which of them ended, and which are valid (an unended one is not)."""
 
     strings: list[Ints]
+    ended_B: NDArray[np.bool_]
     valid_B: NDArray[np.bool_]
 
 
@@ -86,7 +88,7 @@ class Judge:
         shortest, longest = self.parser.length_range
         self.cuts = (0, min(LONG_CUT, shortest // 2))
         self._room = min(longest + 1, run.spec.task.row_tokens - 1)
-        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = cores()
         # vocabulary id -> terminal number of the observed grammar, whose words may be fewer; -1 for <eos>
         number = {name: i for i, name in enumerate(self.grammar.terminals)}
         self._terminal_V = np.array([number.get(word, -1) for word in self.task.vocabulary.words])
@@ -114,7 +116,8 @@ class Judge:
         if judged is not None:
             ids_BW[:, : judged.shape[1]] = judged
         strings = [self._terminal_V[ids[1:length]] for ids, length in zip(ids_BW.cpu().numpy(), lengths_B, strict=True)]
-        return Written(strings, self.parser.valid(strings, threads=self._threads) & made.ended.cpu().numpy())
+        ended_B = made.ended.cpu().numpy()
+        return Written(strings, ended_B, self.parser.valid(strings, threads=self._threads) & ended_B)
 
     def accuracy(self, name: str, written: Written) -> Row:
         """The share of valid strings, with Wilson's interval."""
@@ -142,33 +145,58 @@ class Judge:
             index_B = torch.arange(start, min(start + batch, count), device=self._run.device)
             sentences = self.task.sentences(index_B, labels=False)
             ids_BW, lengths_B = sentences.ids_BW, (sentences.lengths_B - 2).cpu().numpy()
+            # what does not fit into a training window is cut off
+            lengths_B = lengths_B.clip(max=self._run.spec.task.row_tokens - 1)
+            ids_BW = ids_BW[:, : 2 + int(lengths_B.max())]
             yield ids_BW, self._terminal_V[ids_BW.cpu().numpy()][:, 1:-1], lengths_B
 
     def entropies(self, model: Decoder, written: Written) -> list[Row]:
-        """Bits a string: the model's own, of its valid strings under the grammar, of fresh strings under it.
+        """Bits a string: the model's own, of its valid strings under the grammar, and the grammar's.
 
-        Each is a mean of -log2 probabilities, exact for every string, over all strings (or the valid ones).
+        The model's are means of -log2 probabilities over all it wrote, exact for each string.  The grammar's entropy is
+        that of a derivation, which is known, minus what a string leaves open of its derivation:
+
+            H(string) = H(derivation) - E[log2 P(string) - log2 P(derivation)],
+
+        a mean over fresh strings that varies far less than log2 P(string) itself.
         """
-        fresh = [terminals[:length] for _, batch, lengths in self._fresh(len(written.strings))
-                 for terminals, length in zip(batch, lengths, strict=True)]
         valid = [string for string, is_valid in zip(written.strings, written.valid_B, strict=True) if is_valid]
         bound = derivation_entropy(self.grammar)
-        rows = [Row("entropy_derivation", bound, "bits/string", 1, bound, bound),
-                _mean("entropy_truth", [-self.likelihood.log_probability(s) / LN2 for s in fresh], "bits/string"),
-                _mean("entropy_model", self._own_bits(model, written.strings), "bits/string"),
-                _mean("length_truth", [len(s) for s in fresh], "tokens"),
+        lengths, open_bits = self._fresh_trees(len(written.strings))
+        truth = _mean("entropy_truth", [bound - bits for bits in open_bits], "bits/string")
+        rows = [Row("entropy_derivation", bound, "bits/string", 1, bound, bound), truth,
+                _mean("entropy_model", self._own_bits(model, written), "bits/string"),
+                _mean("length_truth", lengths, "tokens"),
                 _mean("length_generated", [len(s) for s in written.strings], "tokens")]
         if valid:
             bits = [-self.likelihood.log_probability(s) / LN2 for s in valid]
             rows.append(_mean("entropy_generated", bits, "bits/string"))
         return rows
 
+    def _fresh_trees(self, count: int, batch: int = 250) -> tuple[list[int], list[float]]:
+        """Of fresh strings the lengths, and log2 P(string) - log2 P(its derivation)."""
+        task, lengths, open_bits = self.task, [], []
+        emission = None if task.bags is None else np.log2(np.maximum(task.bags.emission_SV.cpu().numpy(), 1e-300))
+        for start in range(0, count, batch):
+            found = task.sentences(torch.arange(start, min(start + batch, count), device=self._run.device))
+            ids_BW = found.ids_BW.cpu().numpy()
+            ancestors, ends = (x.cpu().numpy() for x in (found.ancestors_LBW, found.boundaries_LBW))
+            for b, length in enumerate((found.lengths_B - 2).tolist()):
+                inside = slice(1, 1 + length)
+                bits = derivation_log2(task.grammar, ancestors[:, b, inside], ends[:, b, inside])
+                if emission is not None:
+                    bits += float(emission[ancestors[-1, b, inside].astype(int), ids_BW[b, inside] - 1].sum())
+                lengths.append(length)
+                string = self._terminal_V[ids_BW[b, inside]]
+                open_bits.append(self.likelihood.log_probability(string) / LN2 - bits)
+        return lengths, open_bits
+
     @torch.no_grad()
-    def _own_bits(self, model: Decoder, strings: list[Ints], batch: int = 100) -> list[float]:
-        """-log2 of the model's own probability of each string and its end."""
+    def _own_bits(self, model: Decoder, written: Written, batch: int = 100) -> list[float]:
+        """-log2 of the model's own probability of what it wrote: each string and, where it came, its end."""
         bits: list[float] = []
-        for start in range(0, len(strings), batch):
-            part = strings[start : start + batch]
+        for start in range(0, len(written.strings), batch):
+            part, ended = written.strings[start : start + batch], written.ended_B[start : start + batch]
             width = max(map(len, part)) + 2
             ids = np.zeros((len(part), width), np.int64)
             for row, string in zip(ids, part, strict=True):
@@ -176,9 +204,9 @@ class Judge:
             ids_BW = torch.from_numpy(ids).to(self._run.device)
             logits = model(ids_BW[None, :, :-1]).logits[0, ..., : len(self._terminal_V)].float()
             nats = -logits.log_softmax(-1).gather(-1, ids_BW[:, 1:, None])[..., 0].double()
-            lengths_B = torch.tensor([len(s) + 1 for s in part], device=nats.device)
-            scored = torch.arange(width - 1, device=nats.device) < lengths_B[:, None]
-            bits += ((nats * scored).sum(1) / LN2).tolist()
+            drawn_B = torch.tensor([len(s) + int(e) for s, e in zip(part, ended, strict=True)], device=nats.device)
+            scored = torch.arange(width - 1, device=nats.device) < drawn_B[:, None]
+            bits += (torch.where(scored, nats, 0.0).sum(1) / LN2).tolist()
         return bits
 
     def diversity(self, written: Written) -> list[Row]:
@@ -205,6 +233,20 @@ class Judge:
                 yields += [bytes([span.symbol]) + string[span.start : span.end].tobytes() for span in spans]
                 spans = [part for span in spans for part in chart.first_parse(self.grammar, level, *span)]
         return found
+
+
+def derivation_log2(grammar: Grammar, ancestors_LW: Ints, boundaries_LW: NDArray[np.bool_]) -> float:
+    """log2 of the probability of one derivation, from the labels of its tokens at all levels, the root's first."""
+    total = 0.0
+    for level, rules in enumerate(grammar.rules):
+        log2_p = {(rule.parent, rule.children): math.log2(rule.probability) for rule in rules}
+        children: list[int] = []
+        for place in np.flatnonzero(boundaries_LW[level + 1]):
+            children.append(int(ancestors_LW[level + 1, place]))
+            if boundaries_LW[level, place]:
+                total += log2_p[int(ancestors_LW[level, place]), tuple(children)]
+                children = []
+    return total
 
 
 def _mean(name: str, values: list[float] | list[int], unit: str) -> Row:

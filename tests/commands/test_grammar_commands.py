@@ -117,3 +117,16 @@ def test_each_mistake_is_one_line(physlm, tmp_path, arguments, message):
 def test_showing_a_grammar_needs_no_torch(physlm, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert physlm("show", "cfg3b")[0] == 0
+
+
+def test_a_string_too_hard_to_count_costs_no_other_verdict(physlm, tmp_path, monkeypatch):
+    from physlm.tasks.grammar import counting
+
+    monkeypatch.setattr(counting, "MAX_STEPS", 100.0)
+    (tmp_path / "g").write_text("s -> a a a | a a | a\na -> b b b | b b | b\nb -> '1' '1' | '1'\n")
+    (tmp_path / "s").write_text("1\n" + "1 " * 18 + "\n1 1\n" + "1 " * 30)
+    code, output, _ = physlm("check", "--grammar", tmp_path / "g", "--strings", tmp_path / "s", "--json")
+    rows = json.loads(output)
+    assert code == 0 and [row["valid"] for row in rows] == [True, True, True, False]
+    assert rows[1]["parses"] is None and "expected" in rows[1]["error"] and rows[0]["parses"] == 1
+    assert all(row["parses"] is not None for row in (rows[0], rows[2], rows[3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any, cast
 
@@ -92,11 +93,10 @@ def test_kl_is_zero_for_the_oracle_and_known_for_a_mixture(task: GrammarConfig) 
 def test_entropies_agree_for_the_oracle_and_tell_a_model_that_knows_nothing() -> None:
     judge = Judge(trained(PLAIN))
     strings = fresh(judge, 300)
-    written = Written(cast(Any, strings), np.ones(len(strings), bool))
+    written = Written(cast(Any, strings), np.ones(len(strings), bool), np.ones(len(strings), bool))
     rows = {row.quantity: row for row in judge.entropies(cast(Decoder, Oracle(judge, wrong=1e-12)), written)}
-    assert rows["entropy_model"].value == pytest.approx(rows["entropy_truth"].value, rel=1e-6)
-    assert rows["entropy_generated"].value == pytest.approx(rows["entropy_truth"].value, rel=1e-9)
-    assert rows["entropy_truth"].lo < rows["entropy_derivation"].value + 1e-9
+    assert rows["entropy_model"].value == pytest.approx(rows["entropy_generated"].value, rel=1e-6)
+    assert rows["entropy_model"].lo < rows["entropy_truth"].value < rows["entropy_model"].hi
     assert rows["length_generated"].value == rows["length_truth"].value
     blind = {row.quantity: row for row in judge.entropies(cast(Decoder, Oracle(judge, wrong=1.0)), written)}
     # four equally likely outcomes, two bits for each token and the end
@@ -104,17 +104,41 @@ def test_entropies_agree_for_the_oracle_and_tell_a_model_that_knows_nothing() ->
     assert blind["entropy_truth"] == rows["entropy_truth"]
 
 
+AMBIGUOUS = "s -> a b | b a | a a\na -> '1' | '1' '2'\nb -> '2' '1' | '1'\n"
+
+
+@pytest.mark.parametrize("task", [PLAIN, GrammarConfig(AMBIGUOUS, row_tokens=24),
+                                  GrammarConfig(AMBIGUOUS, row_tokens=24, bag_tokens=5, bags="overlap")],
+                         ids=["plain", "ambiguous", "overlap"])  # fmt: skip
+def test_the_entropy_of_strings_is_that_of_all_strings_one_by_one(task: GrammarConfig) -> None:
+    judge = Judge(trained(task))
+    exact, mass = 0.0, 0.0
+    for length in range(1, judge.parser.length_range[1] + 1):
+        for string in itertools.product(range(len(judge.grammar.terminals)), repeat=length):
+            p = math.exp(judge.likelihood.log_probability(string))
+            if p > 0:
+                exact, mass = exact - p * math.log2(p), mass + p
+    assert mass == pytest.approx(1.0)
+    strings = fresh(judge, 400)
+    row = next(row for row in judge.entropies(cast(Decoder, Oracle(judge, wrong=0.5)),
+                                              Written(cast(Any, strings), *(np.ones(len(strings), bool),) * 2))
+               if row.quantity == "entropy_truth")  # fmt: skip
+    assert row.lo - 1e-9 <= exact <= row.hi + 1e-9
+    if task is PLAIN:  # no string has two derivations, so that nothing is left to chance
+        assert row.hi - row.lo < 1e-9
+
+
 def test_diversity_tells_a_model_that_repeats_itself() -> None:
     judge = Judge(trained(PLAIN))
     strings = fresh(judge, 100)
     valid = np.ones(len(strings), bool)
-    honest = {row.quantity: row for row in judge.diversity(Written(cast(Any, strings), valid))}
+    honest = {row.quantity: row for row in judge.diversity(Written(cast(Any, strings), valid, valid))}
     assert set(honest) == {"distinct/level=2", "distinct_truth/level=2"}  # the levels between root and terminals
     # a and b have two yields each
     assert honest["distinct/level=2"].value == honest["distinct_truth/level=2"].value == 4
-    one = judge.diversity(Written([strings[0]] * 100, valid))
+    one = judge.diversity(Written([strings[0]] * 100, valid, valid))
     assert next(row.value for row in one if row.quantity == "distinct/level=2") < 4
-    assert judge.diversity(Written(cast(Any, strings), ~valid)) == []
+    assert judge.diversity(Written(cast(Any, strings), valid, ~valid)) == []
 
 
 def test_writing_judges_what_was_written_after_the_prompt_that_is_meant() -> None:

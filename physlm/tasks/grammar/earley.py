@@ -25,6 +25,7 @@ from physlm.tasks.grammar.compiled import compiled
 from physlm.tasks.grammar.membership import grown
 
 MAX_ITEMS = 1 << 25  # of one string: 800 MB
+MAX_STEPS = 1 << 30  # items looked at for one string: about ten seconds
 
 
 @compiled
@@ -79,7 +80,7 @@ def extend(tables: Any, level: int, i: int, below: Any, items: Any, fresh: Any, 
     """Read the spans below ``level`` that end at i as next symbols of the items that end where they start.
 
     ``below`` = (symbol, start, log, slot): the spans; ``fresh`` = (node, start, log, slot): the new items, all that
-    end at i.  ``counts`` holds the numbers of stored items, spans and new items.  Returns ``fresh``.
+    end at i.  ``counts`` holds the numbers of stored items, spans, new items, and items looked at.  Returns ``fresh``.
     """
     symbol, start, log, _ = below
     item_node, item_start, item_log, begin, stop_at = items
@@ -87,6 +88,7 @@ def extend(tables: Any, level: int, i: int, below: Any, items: Any, fresh: Any, 
     root, made, width = tables.first_node[level], 0, weight.shape[0]
     for s in range(counts[1]):
         place = start[s]
+        counts[3] += stop_at[place, level] - begin[place, level] + 1
         for k in range(begin[place, level] - 1, stop_at[place, level]):
             # one step before the slice: the empty item, which starts and ends at the place
             node, origin, value = root, place, 0.0
@@ -167,7 +169,7 @@ def scan(tables: Any, tokens: Any, joint: Any) -> bool:
     """``joint[i, 0]`` = log P(x_1 .. x_i is the whole string), ``joint[i, 1 + t]`` = log P(it begins x_1 .. x_i t).
 
     ``joint`` comes filled with -inf, and the rows of impossible prefixes stay so.  False if the items would
-    fill the memory.
+    fill the memory, or take too long to look at.
     """
     depth, width = tables.first_node.size - 1, tokens.size + 1
     offsets, most_nodes, most_symbols = np.zeros(depth + 2, np.int64), 0, 0
@@ -181,7 +183,7 @@ def scan(tables: Any, tokens: Any, joint: Any) -> bool:
     items = (np.empty(8 * width, np.int64), np.empty(8 * width, np.int64), np.empty(8 * width), begin, stop_at)
     fresh = triple(16, most_nodes * width)
     low, high = triple(16, most_symbols * width), triple(16, most_symbols * width)
-    counts = np.zeros(3, np.int64)
+    counts = np.zeros(4, np.int64)
     for i in range(width):
         if i > 0:
             token = tokens[i - 1]
@@ -191,7 +193,7 @@ def scan(tables: Any, tokens: Any, joint: Any) -> bool:
             for level in range(depth - 1, -1, -1):
                 fresh = extend(tables, level, i, low, items, fresh, counts, weight)
                 items = keep_items(tables, level, i, fresh, counts, items)
-                if counts[0] < 0:
+                if counts[0] < 0 or counts[3] > MAX_STEPS:
                     return False
                 high = complete(tables, level, offsets[level], wish, fresh, counts, high)
                 low, high = high, low

@@ -19,8 +19,8 @@ from physlm.tasks.grammar.tables import Ints, Tables
 MAX_BYTES = 2 << 30
 
 
-def least_edits(tables: Tables, lengths: list[tuple[Ints, Ints]], tokens: Ints) -> int:
-    """Replaced tokens until ``tokens`` (of a possible length) are valid.
+def least_edits(tables: Tables, lengths: list[tuple[Ints, Ints]], tokens: Ints) -> int | None:
+    """Replaced tokens until ``tokens`` (1 or more) are valid; None where no valid string has this length.
 
     Args:
         tables: of the grammar.
@@ -49,8 +49,7 @@ def least_edits(tables: Tables, lengths: list[tuple[Ints, Ints]], tokens: Ints) 
         above = np.full((len(least), longest - shortest + 1, starts), np.inf, np.float32)
         raise_costs(tables, level, n, below, low, above, shortest)
         below, low = above, shortest
-    assert below[0, 0, 0] <= n
-    return int(below[0, 0, 0])
+    return int(below[0, 0, 0]) if np.isfinite(below[0, 0, 0]) else None
 
 
 @compiled

@@ -17,13 +17,16 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import NamedTuple
 
 from physlm.errors import UserError
 
 MAX_CHILDREN = 3
+MAX_LEVELS = 32  # the longest string of so many levels is still a number of 64 bits
 _SUM_TOLERANCE = 1e-6
+_COMMENT = re.compile(r"""('[^']*'|"[^"]*")|#.*""")  # quoted text is kept as it is
 _PIECE = re.compile(r"""\s*(?:(->)|(\|)|\[([^\]]*)\]|'([^']*)'|"([^"]*)"|([\w/](?:[\w/^<>]|-(?!>))*))""")
 
 
@@ -56,6 +59,8 @@ class Grammar:
         if len(self.levels) < 2 or len(self.rules) != len(self.levels) - 1:
             raise UserError(f"grammar: got {len(self.levels)} levels and {len(self.rules)} sets of rules, "
                             "expected at least 2 levels and rules from each to the next")
+        if len(self.levels) > MAX_LEVELS:
+            raise UserError(f"grammar: got {len(self.levels)} levels, expected at most {MAX_LEVELS}")
         if len(self.levels[0]) != 1:
             raise UserError(f"grammar: got {len(self.levels[0])} root symbols, expected one")
         for level, rules in enumerate(self.rules):
@@ -134,12 +139,12 @@ class Grammar:
         """
         lines = []
         for level, names in enumerate(self.levels[:-1]):
-            quote = "'" if level == self.depth - 1 else ""
-            below = [f"{quote}{name}{quote}" for name in self.levels[level + 1]]
+            quoted = level == self.depth - 1
+            below = [_quoted(name) if quoted else name for name in self.levels[level + 1]]
             for symbol, name in enumerate(names):
                 sides = []
                 for rule in self.rules_of(level, symbol):
-                    weight = "" if self.uniform else f" [{rule.probability!r}]"
+                    weight = "" if self.uniform else f" [{Decimal(repr(rule.probability)):f}]"
                     sides.append(" ".join(below[child] for child in rule.children) + weight)
                 lines.append(f"{name} -> {' | '.join(sides)}\n")
         return "".join(lines)
@@ -183,6 +188,10 @@ def parse_grammar(text: str) -> Grammar:
     return Grammar(tuple(map(tuple, names)), tuple(map(tuple, rules_by_level)))
 
 
+def _quoted(name: str) -> str:
+    return f'"{name}"' if "'" in name else f"'{name}'"
+
+
 def _natural(name: str) -> tuple[int, str]:
     """Sorts 2 before 10, and numbers before words."""
     return (int(name), name) if name.isdecimal() else (1 << 62, name)
@@ -192,7 +201,7 @@ def _read_lines(text: str) -> tuple[list[_Line], set[str]]:
     lines: list[_Line] = []
     terminals: set[str] = set()
     for number, whole in enumerate(text.splitlines(), start=1):
-        content = whole.split("#")[0].strip()
+        content = _COMMENT.sub(lambda match: match[1] or "", whole).strip()
         if content:
             lines += _read_line(content, f"grammar line {number}", terminals)
     weighted = [line for line in lines if line.probability is not None]
@@ -212,11 +221,12 @@ def _read_line(content: str, where: str, terminals: set[str]) -> list[_Line]:
     while place < len(content):
         match = _PIECE.match(content, place)
         if match is None:
-            raise UserError(f"{where}: cannot read {content[place:].strip()!r}, expected  symbol -> symbols | symbols")
+            rest = content[place:].strip()[:60]
+            raise UserError(f"{where}: cannot read {rest!r}, expected  symbol -> symbols | symbols")
         pieces.append(match)
         place = match.end()
     if len(pieces) < 2 or pieces[0][6] is None or pieces[1][1] is None:
-        raise UserError(f"{where}: got {content!r}, expected  symbol -> symbols | symbols")
+        raise UserError(f"{where}: got {content[:60]!r}, expected  symbol -> symbols | symbols")
     parent, lines = pieces[0][6], []
     children: list[str] = []
     probability: float | None = None

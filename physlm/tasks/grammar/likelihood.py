@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from physlm.errors import UserError
 from physlm.tasks.grammar.compiled import over_slices
-from physlm.tasks.grammar.earley import MAX_ITEMS, scan
+from physlm.tasks.grammar.earley import MAX_ITEMS, MAX_STEPS, scan
 from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.tables import Floats, Ints, length_range, tables
 
@@ -75,8 +75,9 @@ class Likelihood:
         joint = np.full((tokens.size + 1, 1 + len(self.grammar.terminals)), -np.inf)
         possible = min(tokens.size, self._longest + 1)  # longer prefixes have no probability and need no memory
         if not scan(self._tables, tokens[:possible], joint[: possible + 1]):
-            raise UserError(f"likelihood: a string of {tokens.size} tokens has more than {MAX_ITEMS} partial parses, "
-                            "expected a shorter string or a less ambiguous grammar")
+            raise UserError(f"likelihood: a string of {tokens.size} tokens has more than {MAX_ITEMS:,} partial parses, "
+                            f"or takes more than {MAX_STEPS:,} steps, expected a shorter string or a less ambiguous "
+                            "grammar")
         return joint
 
     def _prefixes(self, string: Sequence[int] | Ints, joint: Floats) -> Floats:

@@ -30,7 +30,6 @@ from torch import Tensor
 
 from physlm.errors import UserError
 from physlm.tasks.grammar.grammar import MAX_CHILDREN, Grammar
-from physlm.tasks.grammar.statistics import length_statistics
 
 # Tokens of all pieces together, at most: the pool should stay in a processor's near caches.  Where the pieces begin
 # decides which draw chooses what, so another limit gives other strings (of the same distribution) for the same key.
@@ -100,13 +99,12 @@ class Pieces(NamedTuple):
     pool_NK: Tensor  # records
 
 
-def lanes_of(grammar: Grammar) -> Lanes:
-    """Lanes wide enough for every symbol number and every subtree number.
+def lanes_of(grammar: Grammar, longest: int) -> Lanes:
+    """Lanes wide enough for every symbol number and every subtree number of strings of up to ``longest`` tokens.
 
     Raises:
         UserError: strings too long or levels too large for the sampler.
     """
-    longest = length_statistics(grammar).max
     if longest > LONGEST:
         raise UserError(f"grammar: its longest string has {longest:,} tokens, expected at most {LONGEST:,} to sample")
     widest = max(map(len, grammar.levels))
@@ -153,8 +151,8 @@ class _Token(NamedTuple):
 _Piece = tuple[float, tuple[_Token, ...]]
 
 
-def pieces(grammar: Grammar, cut: int, lanes: Lanes) -> Pieces:
-    """List every expansion of the symbols of level ``cut`` and pack their labels."""
+def pieces(grammar: Grammar, cut: int, lanes: Lanes, longest: int) -> Pieces:
+    """List every expansion of the symbols of level ``cut`` and pack their labels; ``longest`` tokens of tail."""
     listed = _expansions(grammar, cut)
     flat = [piece for group in listed for _, piece in group]
     tokens = [token for piece in flat for token in piece]
@@ -162,8 +160,7 @@ def pieces(grammar: Grammar, cut: int, lanes: Lanes) -> Pieces:
     starts = lengths.cumsum() - lengths
     paths = np.array([token.path for token in tokens], dtype=np.int64)  # (N, depth + 1 - cut)
     begins = np.array([token.begins for token in tokens])
-    pads = length_statistics(grammar).max
-    records = np.zeros((len(tokens) + pads, lanes.words), dtype=np.int64)
+    records = np.zeros((len(tokens) + longest, lanes.words), dtype=np.int64)  # pads for the tail's piece
     counts = np.zeros((len(flat) + 1, lanes.words), dtype=np.int64)
     records[: len(tokens), 0] = paths[:, -1]
     for level in range(cut + 1, grammar.depth + 1):

@@ -82,12 +82,12 @@ def find_grammar(source: str) -> Grammar:
     if "->" in source:
         return parse_grammar(source)
     path = Path(source)
-    if not path.exists():
+    if not source or not path.exists():
         raise UserError(f"{unknown_key('grammar', source, PUBLISHED)}, or a file, and there is none of this name")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{source}: cannot read: {error.strerror}; expected a grammar's text form") from None
     except UnicodeDecodeError:

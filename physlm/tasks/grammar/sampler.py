@@ -80,11 +80,11 @@ class Sampler:
 
     def __init__(self, grammar: Grammar, device: torch.device | str = "cpu", noise: Noise | None = None):
         self.grammar, self.device, self.noise = grammar, torch.device(device), noise
-        self.longest = length_statistics(grammar).max
-        self._lanes = lanes_of(grammar)
+        self.longest = _longest(grammar, noise)
+        self._lanes = lanes_of(grammar, self.longest)
         self._cut = choose_cut(grammar) if noise is None else grammar.depth - 1
         self._layers: list[Layer] = [move(layer(grammar, level), device) for level in range(self._cut)]
-        self._pieces: Pieces = move(pieces(grammar, self._cut, self._lanes), device)
+        self._pieces: Pieces = move(pieces(grammar, self._cut, self._lanes, self.longest), device)
 
     def to(self, device: torch.device | str) -> Sampler:
         """The same sampler on another device."""
@@ -231,6 +231,13 @@ class Sampler:
             begin = end
         labels = (label_BWL.permute(2, 0, 1) for label_BWL in (ancestors_BWL, subtrees_BWL, boundaries_BWL))
         return Sample(tokens_BW, laid.lengths_B, *labels)
+
+
+def _longest(grammar: Grammar, noise: Noise | None) -> int:
+    """Tokens of the longest possible string; noise may put the symbol with the longest rule everywhere."""
+    if noise is None:
+        return length_statistics(grammar).max
+    return length_statistics(grammar, grammar.depth - 1).max * max(len(rule.children) for rule in grammar.rules[-1])
 
 
 def _running_sums(x_PK: Tensor) -> Tensor:

@@ -67,6 +67,17 @@ def derivations(grammar: Grammar) -> int:
     return below[0]
 
 
+def log10_derivations(grammar: Grammar) -> float:
+    """log10 of the number of derivations, also where that number would fill the memory."""
+    below = [0.0] * len(grammar.terminals)
+    for level in reversed(range(grammar.depth)):
+        sides: list[list[float]] = [[] for _ in grammar.levels[level]]
+        for parent, children, _ in grammar.rules[level]:
+            sides[parent].append(sum(below[child] for child in children))
+        below = [max(own) + math.log10(sum(10.0 ** (side - max(own)) for side in own)) for own in sides]
+    return below[0]
+
+
 def _lengths(grammar: Grammar, level: int, symbol: int, below: list[Lengths]) -> Lengths:
     """Of one symbol, from those of the next level."""
     sides = [(rule.probability, [below[child] for child in rule.children]) for rule in grammar.rules_of(level, symbol)]

@@ -63,7 +63,7 @@ class GrammarTask:
         grammar: the layered grammar; its terminals are hidden where there are bags.
         vocabulary: ``<eos>`` is id 0, then terminals, or words of the bags.
         bags: membership and emission probabilities of an implicit grammar, else None.
-        entry_width: the longest possible sentence, with both separators.
+        entry_width: the longest possible sentence without noise, with both separators.
     """
 
     roles = ROLES

@@ -131,3 +131,26 @@ def test_an_unknown_name_and_a_folder(tmp_path):
         find_grammar(str(tmp_path))
     with pytest.raises(UserError, match="unknown name 'cfg8'"):
         published("cfg8")
+
+
+def test_quotes_comments_and_small_probabilities_survive():
+    text = """s -> "it's" [0.9999999999] | '#' '1' [1e-10]   # '#' is a terminal, this is a comment\n"""
+    grammar = parse_grammar(text)
+    assert grammar.terminals == ("1", "#", "it's") and parse_grammar(grammar.text()) == grammar
+    assert [p.prob() for p in nltk.PCFG.fromstring(grammar.text()).productions()] == [0.9999999999, 1e-10]
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "g.txt").write_bytes(b"\xef\xbb\xbfs -> '1'\n")
+    assert find_grammar(str(tmp_path / "g.txt")) == parse_grammar("s -> '1'")
+    with pytest.raises(UserError, match="grammar: unknown name ''"):
+        find_grammar("")
+
+
+def test_towers_are_refused():
+    def tower(levels):
+        return "".join(f"a{i} -> a{i + 1} a{i + 1}\n" for i in range(levels - 2)) + f"a{levels - 2} -> 'x'\n"
+
+    assert parse_grammar(tower(32)).depth == 31
+    with pytest.raises(UserError, match="got 33 levels, expected at most 32"):
+        parse_grammar(tower(33))

@@ -212,6 +212,15 @@ def test_noise_only_touches_training(kind):
         assert same == (split != "train")
 
 
+@pytest.mark.parametrize("kind", ["nonterminal", "permute"])
+def test_noise_may_make_strings_longer_than_any_clean_one(kind):
+    text = "s -> a b\na -> '1'\nb -> '2' '2' '2' | '2'\n"
+    task = build(GrammarConfig(text, row_tokens=16, noise=kind, noise_rate=0.5, noise_fraction=1.0))
+    found = task.sentences(torch.arange(200), "train")
+    assert int(found.lengths_B.max()) - 2 > length_statistics(task.grammar).max
+    assert found.token_BW.sum(1).equal(found.lengths_B - 2)
+
+
 def test_corrupt_draws_words_anew():
     task = GrammarTask(dataclasses.replace(BASE, bag_tokens=9))
     s = task.sentences(torch.arange(1000))

@@ -225,3 +225,15 @@ def test_edits_that_would_fill_the_memory_are_refused(monkeypatch):
     monkeypatch.setattr(edits, "MAX_BYTES", 1000)
     with pytest.raises(UserError, match="GiB"):
         Parser(published("cfg3b")).edits(string)
+
+
+@pytest.mark.parametrize("text", ["s -> '1' | '1' '1' '1'\n", "s -> a | a a a\na -> '1' '2'\n"])
+def test_lengths_that_the_grammar_skips_have_no_edits(text):
+    """Between the shortest and the longest string, and still no string has this length."""
+    parser = Parser(parse_grammar(text))
+    lengths = {len(string) for string in all_strings(parser.grammar)}
+    shortest, longest = parser.length_range
+    skipped = set(range(shortest, longest + 1)) - lengths
+    assert skipped
+    for length in range(1, longest + 2):
+        assert (parser.edits([0] * length) is None) == (length not in lengths)

@@ -202,7 +202,7 @@ def test_no_strings():
 @pytest.mark.parametrize(("below", "bits"), [(126, 8), (128, 16)])
 def test_lanes_are_as_wide_as_symbols_need(below, bits):
     grammar = random_grammar((1, 30, 60, below), 0, rules=(15, 15), lengths=(3, 3))
-    assert pieces.lanes_of(grammar).ancestor_bits == bits
+    assert pieces.lanes_of(grammar, 9).ancestor_bits == bits
     sample = Sampler(grammar).draw(torch.arange(400), 1)
     assert int(sample.tokens_BW.max()) > below - 4
     assert torch.equal(sample.ancestors_LBW[-1].long(), sample.tokens_BW)
