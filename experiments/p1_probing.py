@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
     expect=(
         Expectation("least_ancestor", 0.97, "at least", 0.0, "1", "Result 4; 97 % at every level is our reading"),
         Expectation("least_boundary", 0.97, "at least", 0.0, "1", "Result 4; 97 % at every level is our reading"),
-        # near the root nearly no token ends a subtree, and "no" is right 99 % of the time: the mean over both answers is not
+        # near the root nearly no token ends a subtree, and always "no" is right 99 % of the time; balanced it is half
         Expectation("least_boundary_balanced", 0.95, "at least", 0.0, "1", "Result 4; balanced and 95 % are ours"),
         Expectation("gap_untrained", 0.0, "at least", 0.0, "1", "Result 4: far above an untrained model"),
         Expectation("gap_untrained_boundary", 0.0, "at least", 0.0, "1", "Result 4: far above an untrained model"),

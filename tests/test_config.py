@@ -12,12 +12,20 @@ from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.kinds import RETRIEVAL
+from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "BioSConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0),
+    "BioSConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0, texts=0, permute=0,
+                       fullname=False, couples=False, reverse=0, celebrities=0, questions=False),
+    "MixedConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0, texts=0, permute=0,
+                        fullname=False, couples=False, reverse=0, celebrities=0, share=0.8, questions_per_row=40,
+                        ask=Ask()),
+    "QuestionsConfig": dict(people=10_000, celebrities=0, seed=0, entries_per_row=40, row_tokens=512, ask=Ask()),
+    "Ask": dict(kinds=RETRIEVAL, half="train", group="all", most=0, hints=0.0, forms=1, held_out=False, loss="answer"),
     "BioDConfig": dict(people=10_000, attributes=5, chunks=1, diversity=1000, chunk_tokens=2, alphabet=50,
                        name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
     "GrammarConfig": dict(grammar="cfg3b", row_tokens=512, seed=0, bag_tokens=0, bags="disjoint", bag_weights="uniform",
@@ -27,7 +35,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                         max_positions=512),
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
-                        steps=0, decay="cosine", mask_rate=0.15, snapshots=0),
+                        steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
+                        lora_alpha=4.0),
 }
 
 
@@ -51,16 +60,18 @@ def test_round_trip(whole: Whole) -> None:
 
 
 def test_tasks_are_told_apart_by_kind() -> None:
-    for task in (BioDConfig(people=7), BioSConfig(people=7), GrammarConfig(noise="token", noise_fraction=0.5)):
+    for task in (BioDConfig(people=7), BioSConfig(people=7), GrammarConfig(noise="token", noise_fraction=0.5),
+                 QuestionsConfig(ask=Ask(kinds=("major",), forms=3)), MixedConfig(share=0.5, ask=Ask(loss="all"))):
         spec = dataclasses.replace(SPEC, task=task, train=TrainConfig(steps=9))
         assert from_dict(RunSpec, to_dict(spec)) == spec
-    with pytest.raises(UserError, match="expected one of bioD, bioS, grammar"):
+    with pytest.raises(UserError, match="expected one of bioD, bioMixed, bioQA, bioS, grammar"):
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
 
 
 def test_every_setting_of_a_run_changes_its_hash() -> None:
     """A run is named by all of its content."""
-    hashes = {content_hash(SPEC)}
+    tuned = dataclasses.replace(SPEC, start=SPEC)  # low ranks need one
+    hashes = {content_hash(SPEC), content_hash(tuned)}
     changes = 0
     for part in ("task", "model", "train"):
         config = getattr(SPEC, part)
@@ -75,10 +86,11 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
                 other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
             else:
                 other = value / 2 if isinstance(value, float) else value + (value or 2)
-            new = dataclasses.replace(SPEC, **{part: dataclasses.replace(config, **{field.name: other})})
+            base = tuned if field.name.startswith("lora_") else SPEC
+            new = dataclasses.replace(base, **{part: dataclasses.replace(config, **{field.name: other})})
             hashes.add(content_hash(new))
             changes += 1
-    assert len(hashes) == changes + 1
+    assert len(hashes) == changes + 2
     assert content_hash(SPEC) == content_hash(from_dict(RunSpec, to_dict(SPEC)))
 
 
@@ -93,7 +105,8 @@ def test_a_setting_added_later_leaves_older_hashes_alone() -> None:
 def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
-                for cls in (BioSConfig, BioDConfig, GrammarConfig, ModelConfig, TrainConfig)}
+                for cls in (BioSConfig, BioDConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig, ModelConfig,
+                            TrainConfig)}
     assert defaults == DEFAULTS
 
 
@@ -102,7 +115,7 @@ def test_defaults_never_change() -> None:
     ("train.learning_rate=fast", "expected float, got 'fast'"),
     ("train.learning_rate", "expected key=value"),
     ("model.layers.x=1", "there are no settings in 'model.layers'"),
-    ("modle.layers=1", "settings are in model, task, train"),
+    ("modle.layers=1", "settings are in model, start, task, train"),
     ("model.norm=none", "expected one of 'layernorm', 'rmsnorm'"),
     ("train.batch_rows=0", "train.batch_rows: got 0, expected at least 1"),
     ("train.learning_rate=-1", "got -1.0, expected between 0.0 and inf"),

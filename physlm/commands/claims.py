@@ -77,7 +77,7 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     for tier in TIERS:
         specs = experiment.specs(tier)
         finished = sum(store.run(spec).finished() for spec in specs)
-        lines = cost.describe(cost.cost_of(specs, members))
+        lines = cost.describe(cost.cost_of(specs, members, lambda spec: store.run(spec).trained()))
         print("\n" + "\n".join(f"{tier if i == 0 else '':7s} {line}" for i, line in enumerate(lines)))
         if finished:
             print(f"        {finished} of the {len(specs)} runs are finished in {store.root}")
@@ -196,7 +196,7 @@ def _announce(experiment: Experiment, tier: str, specs: list[RunSpec], store: An
         print(f"{len(specs) - len(todo)} of {len(specs)} runs are finished in {store.root}")
     if not todo:
         return
-    print("\n".join(cost.describe(cost.cost_of(todo, members))), flush=True)
+    print("\n".join(cost.describe(cost.cost_of(todo, members, lambda spec: store.run(spec).trained()))), flush=True)
     if tier != "paper" or yes:
         return
     if not sys.stdin.isatty():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +15,16 @@ from physlm.commands.options import SetOption, command
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
 from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
+from physlm.tasks.biography.question_config import QuestionsConfig
 
 if TYPE_CHECKING:
-    from physlm.tasks.task import BiographyTask
+    from torch import Tensor
 
-TASKS: dict[str, type[BiographyConfig]] = {"bios": BioSConfig, "biod": BioDConfig}
+    from physlm.tasks.rows import Entries
+    from physlm.tasks.vocabulary import Vocabulary
+
+Config = BiographyConfig | QuestionsConfig
+TASKS: dict[str, type[Config]] = {"bios": BioSConfig, "biod": BioDConfig, "bioqa": QuestionsConfig}
 SPLITS = ("train", "validation", "evaluation")
 BATCH = 1024
 
@@ -42,6 +47,9 @@ def sample(
     Examples:
       physlm sample bios --n 3
       physlm sample biod --set people=100 --set diversity=10
+      physlm sample bios --set texts=5 --set permute=1 --set fullname=true
+      physlm sample bioqa --n 6 --set ask.half=test
+      physlm sample bioqa --set 'ask.kinds=["month_mod2", "luck_minus"]' --set ask.hints=0.5
     """
     for entry in _entries(_config(task, settings, seed), n, split):
         print(f"person {entry['person']}: {entry['text']}\n")
@@ -78,29 +86,56 @@ def export(
     print(f"{n} texts in {out}", file=sys.stderr)
 
 
-def _config(name: str, settings: list[str] | None, seed: int | None) -> BiographyConfig:
+def _config(name: str, settings: list[str] | None, seed: int | None) -> Config:
     kind = name.lower()
     if kind not in TASKS:
         raise UserError(unknown_key("task", name, TASKS))
-    config: BiographyConfig = override(TASKS[kind](), settings or ())
+    config: Config = override(TASKS[kind](), settings or ())
     return config if seed is None else override(config, [f"seed={seed}"])
 
 
-def _entries(config: BiographyConfig, n: int, split: str) -> Iterator[dict[str, Any]]:
-    """Texts 0 .. n-1: person i mod N, draw i // N; as many words, ids and labels as the text is long."""
+def _entries(config: Config, n: int, split: str) -> Iterator[dict[str, Any]]:
+    """Texts 0 .. n-1: person (or question) i mod N, draw i // N; as many words, ids and labels as the text is long."""
     import torch
-
-    from physlm.tasks.catalogue import build
 
     if split not in SPLITS:
         raise UserError(unknown_key("split", split, SPLITS))
-    task: BiographyTask = build(config)
+    task = _Texts(config)
     for start in range(0, n, BATCH):
         number = torch.arange(start, min(start + BATCH, n))
-        person, draw = number % config.people, number // config.people
-        entries = task.entries(person, draw, split=split)
-        rows = zip(person.tolist(), draw.tolist(), entries.ids_RW.tolist(), entries.roles_RW.tolist(),
+        item, draw = number % task.count, number // task.count
+        entries = task.entries(item, draw, split)
+        rows = zip(task.people(item), item.tolist(), draw.tolist(), entries.ids_RW.tolist(), entries.roles_RW.tolist(),
                    entries.lengths_R.tolist(), strict=True)
-        for who, which, ids, roles, length in rows:
-            yield {"person": who, "draw": which, "text": task.vocabulary.decode(ids[:length]),
+        for who, what, which, ids, roles, length in rows:
+            kind = {"kind": task.kinds[what % len(task.kinds)]} if task.kinds else {}
+            yield {"person": who, "draw": which, **kind, "text": task.vocabulary.decode(ids[:length]),
                    "ids": ids[:length], "labels": [task.roles[role] for role in roles[:length]]}
+
+
+class _Texts:
+    """What biographies and questions have in common here: ``count`` things to write a text about."""
+
+    def __init__(self, config: Config):
+        from physlm.tasks.catalogue import build
+
+        self.kinds: tuple[str, ...] = ()
+        if isinstance(config, QuestionsConfig):
+            questions = build(config)
+            self.count, self.kinds, self._asked = questions.count, config.ask.kinds, questions.tables.asked_A
+            self.vocabulary: Vocabulary = questions.vocabulary
+            self.roles: tuple[str, ...] = questions.roles
+            self._write: Callable[[Tensor, Tensor, str], Entries] = questions.entries
+        else:
+            task = build(config)
+            self.count, self.vocabulary, self.roles = config.people, task.vocabulary, task.roles
+            self._write = task.entries
+
+    def entries(self, item: Tensor, draw: Tensor, split: str) -> Entries:
+        """The ``draw``-th text of each."""
+        return self._write(item, draw, split)
+
+    def people(self, item: Tensor) -> list[int]:
+        """Who the texts are about."""
+        people: list[int] = (self._asked[item // len(self.kinds)] if self.kinds else item).tolist()
+        return people

@@ -17,11 +17,12 @@ Free of torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from physlm.config import content_hash
 from physlm.lab.env import cpu_cores, gpu_name
-from physlm.lab.planner import MAX_MEMBERS, Population, group
+from physlm.lab.planner import MAX_MEMBERS, Population, group, with_starts
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec
@@ -38,6 +39,7 @@ class Cost:
 
     Attributes:
         runs, populations: how many, and into how many populations they are grouped.
+        starts: how many of the runs are trained only because others begin with them.
         tokens: trained on, over all runs.
         flops: of training, forward and backward.
         smallest, largest: parameters (used embedding rows only) of the smallest and the largest model.
@@ -46,6 +48,7 @@ class Cost:
 
     runs: int
     populations: int
+    starts: int
     tokens: int
     flops: float
     smallest: int
@@ -53,9 +56,17 @@ class Cost:
     seconds: dict[str, float]
 
 
-def cost_of(specs: Sequence[RunSpec], members: int = MAX_MEMBERS) -> Cost:
-    """Predict what ``specs`` will cost on this machine and on the reference GPU."""
-    populations = group(specs, members)
+def cost_of(
+    specs: Sequence[RunSpec], members: int = MAX_MEMBERS, trained: Callable[[RunSpec], bool] = lambda spec: False
+) -> Cost:
+    """Predict what ``specs``, and the runs that they begin with, will cost on this machine and on the reference GPU.
+
+    Args:
+        members: most runs that train together.
+        trained: whether the weights of a run are there, so that runs may begin with it at no cost.
+    """
+    runs = with_starts(specs, trained)
+    populations = group(runs, members)
     work = [_Work.of(population) for population in populations]
     cores = cpu_cores()
     seconds = {f"{cores} CPU cores": sum(max(w.flops / cpu_speed(w.width, cores), w.steps * CPU_STEP) for w in work)}
@@ -64,7 +75,8 @@ def cost_of(specs: Sequence[RunSpec], members: int = MAX_MEMBERS) -> Cost:
             busy = sum(max(w.flops / gpu_speed(w.width, peak), w.steps * GPU_STEP) for w in work)
             seconds[f"one {name}"] = busy + GPU_START * len(work)
     sizes = [w.params for w in work]
-    return Cost(len(specs), len(populations), sum(spec.tokens for spec in specs), sum(w.flops for w in work),
+    starts = len(runs) - len({content_hash(spec) for spec in specs})
+    return Cost(len(runs), len(populations), starts, sum(spec.tokens for spec in runs), sum(w.flops for w in work),
                 min(sizes), max(sizes), seconds)
 
 
@@ -98,8 +110,9 @@ def cpu_speed(width: int, cores: int) -> float:
 def describe(cost: Cost) -> list[str]:
     """The cost in lines for people."""
     times = ", ".join(f"{duration(seconds)} on {device}" for device, seconds in cost.seconds.items())
+    starts = f" ({cost.starts} for others to begin with)" if cost.starts else ""
     return [
-        f"{cost.runs} runs in {cost.populations} populations, {cost.smallest:,} to {cost.largest:,} parameters",
+        f"{cost.runs} runs{starts} in {cost.populations} populations, {cost.smallest:,} to {cost.largest:,} parameters",
         f"{amount(cost.tokens)} tokens, {cost.flops:.2g} FLOPs",
         f"training time predicted, give or take a factor of two: {times}",
     ]

@@ -1,8 +1,9 @@
 """Which runs train together.
 
 Runs that agree on everything but their member fields (seeds, learning rate, weight decay, and what their task allows,
-such as the grammar) have one shape and train as members of one population.  An experiment remains a plain list of runs;
-nobody but the planner thinks in populations.
+such as the grammar) and the runs that they begin with have one shape and train as members of one population.  A run
+that begins with another waits for it: runs without a start come first, then those that begin with one of these, and so
+on.  An experiment remains a plain list of runs; nobody but the planner thinks in populations.
 
     runs      A lr 1e-3   A lr 2e-3   B lr 1e-3   A lr 4e-3   B lr 2e-3        (A, B: two shapes)
     plan      {A 1e-3, A 2e-3, A 4e-3}   {B 1e-3, B 2e-3}
@@ -13,7 +14,7 @@ it is summed.  So an interrupted population is resumed whole and unchanged; only
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from physlm.config import content_hash
@@ -43,13 +44,14 @@ class Population:
 def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS) -> list[Population]:
     """Group runs by shape, in order of first appearance, into populations of at most ``limit`` nearly equal sizes.
 
+    Runs that wait for others come after them: sorted by the number of runs before them, and grouped with such only.
     Leaving out the first populations of a plan does not change how the rest is grouped.
     """
     if limit < 1:
         raise UserError(f"members: got {limit}, expected at least 1")
-    shapes: dict[str, dict[str, RunSpec]] = {}
-    for spec in specs:
-        shapes.setdefault(shape_key(spec), {})[content_hash(spec)] = spec
+    shapes: dict[tuple[int, str], dict[str, RunSpec]] = {}
+    for spec in sorted(specs, key=_depth):
+        shapes.setdefault((_depth(spec), shape_key(spec)), {})[content_hash(spec)] = spec
     populations = []
     for members in (list(shape.values()) for shape in shapes.values()):
         parts = -(-len(members) // limit)
@@ -67,6 +69,8 @@ def plan(
 ) -> list[Population]:
     """The populations to train: first every interrupted one that holds a run of ``todo``, then the rest afresh.
 
+    Among all, those whose runs wait for fewer others come first.
+
     Args:
         todo: runs that still have to be trained.
         interrupted: populations that were started earlier and have not finished.
@@ -79,4 +83,30 @@ def plan(
         if (wanted - covered) & set(population.hashes):
             resumed.append(population)
             covered |= set(population.hashes)
-    return resumed + group([spec for spec in todo if content_hash(spec) not in covered], limit)
+    fresh = group([spec for spec in todo if content_hash(spec) not in covered], limit)
+    return sorted(resumed + fresh, key=lambda population: _depth(population.members[0]))
+
+
+def with_starts(
+    specs: Iterable[RunSpec], trained: Callable[[RunSpec], bool] = lambda spec: False
+) -> list[RunSpec]:
+    """``specs``, each once, and before each the runs that it begins with, as far as training it takes them.
+
+    Args:
+        trained: whether the weights of a run are there; what only such a run began with is not needed any more.
+    """
+    found: dict[str, RunSpec] = {}
+
+    def add(spec: RunSpec) -> None:
+        if spec.start is not None and not trained(spec) and not trained(spec.start):
+            add(spec.start)
+        found.setdefault(content_hash(spec), spec)
+
+    for spec in specs:
+        add(spec)
+    return list(found.values())
+
+
+def _depth(spec: RunSpec) -> int:
+    """How many runs come before this one."""
+    return len(spec.starts)

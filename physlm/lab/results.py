@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from physlm.lab.store import Run
+    from physlm.training.config import RunSpec
 
 VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
 
@@ -78,14 +80,20 @@ def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
     """The long table of finished runs, one row per (run, quantity).
 
     Columns: run (folder name), every setting under its dotted name, label, steps, tokens, params_all, params_used,
-    params_nonembedding, training_flops (of the whole training), quantity, value, unit, n, lo, hi.
+    params_nonembedding, training_flops (of the whole training), quantity, value, unit, n, lo, hi.  Where some runs
+    begin with others, also the settings of these under ``start.task``, ``start.train``, ``start.start.task``, ...;
+    runs without have empty texts and NaN there.
     """
     rows = []
     for run in runs:
         taken = run.measures()
         columns = {"run": run.name, **run_columns(run)}
         rows += [{**columns, **asdict(row)} for name in measures for row in taken[name]]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    for name in table.columns[table.isna().any()]:
+        if any(isinstance(value, str) for value in table[name]):
+            table[name] = table[name].fillna("")  # as it will be read from a file
+    return table
 
 
 def run_columns(run: Run) -> dict[str, Any]:
@@ -93,8 +101,15 @@ def run_columns(run: Run) -> dict[str, Any]:
     spec = run.spec
     vocabulary = len(vocabulary_for(spec.task))
     flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens
-    return {**_flat(to_dict(spec)), "label": spec.model.label, "steps": spec.steps, "tokens": spec.tokens,
+    return {**_settings(spec), "label": spec.model.label, "steps": spec.steps, "tokens": spec.tokens,
             **parameter_counts(spec.model, vocabulary), "training_flops": flops}
+
+
+def _settings(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
+    """Every setting under its dotted name; the model of a start is that of its run."""
+    parts = ("task", "train") if prefix else ("task", "model", "train")
+    flat = _flat({part: to_dict(getattr(spec, part)) for part in parts}, prefix)
+    return flat if spec.start is None else {**flat, **_settings(spec.start, f"{prefix}start.")}
 
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
@@ -193,9 +208,9 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _parse(texts: list[str]) -> list[Any]:
-    """A column of texts as whole numbers, numbers (empty cells are NaN), truth values, or else as it is."""
-    if set(texts) <= {"True", "False"}:
-        return [text == "True" for text in texts]
+    """A column of texts as whole numbers, numbers or truth values (empty cells are NaN), or else as it is."""
+    if {"True", "False"} & set(texts) and set(texts) <= {"True", "False", ""}:
+        return [text == "True" if text else math.nan for text in texts]
     with contextlib.suppress(ValueError):
         return [int(text) for text in texts]
     with contextlib.suppress(ValueError):

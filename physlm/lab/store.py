@@ -8,7 +8,8 @@
         metrics.jsonl  timing.json          losses (the same for every repetition); speed (not the same)
         snapshot-STEP.safetensors           weights along the way, where the run asks for them
         model.safetensors                   written once, after the last step
-        measures.csv                        one row per number, keyed by the name of the measure
+        measures.csv                        one row per number, keyed by the name of the measure; none for a run that
+                                            only others begin with
         DONE                                holds the hash; written last
 
 Every file appears whole or not at all (``physlm.storage``), and each one is written only after those that it builds
@@ -179,7 +180,9 @@ class Run:
     def add_measure(self, name: str, rows: Sequence[Row]) -> None:
         """Add the rows of one measure; rows of others are kept."""
         assert rows, f"measure {name} returned no rows"
-        taken = {**self.measures(), name: list(rows)}
+        self._write_measures({**self.measures(), name: list(rows)})
+
+    def _write_measures(self, taken: Mapping[str, Sequence[Row]]) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -190,6 +193,8 @@ class Run:
     def finish(self) -> None:
         """Write DONE, the last file."""
         if not (self.path / "DONE").exists():
+            if not self.measures():
+                self._write_measures({})
             storage.write_text(self.path / "DONE", self.hash + "\n")
 
     def _check_training(self) -> None:

@@ -3,6 +3,9 @@
     for each population of the plan:  note its members -> train -> write all models -> close it
                                       for each member: measure -> DONE
 
+Runs that others begin with (``RunSpec.start``) are trained first, once, whoever begins with them; they are measured
+only where they are asked for themselves.
+
 It may be killed at any moment and called again: finished runs are left alone, trained ones are only measured, and an
 interrupted population goes on from its checkpoint and ends with the same bits as if nothing had happened.
 ``physlm.lab.store`` says which file proves what.
@@ -55,7 +58,7 @@ def sweep(
     """Train and measure what is not finished yet; return all runs, in the order of ``specs``.
 
     Args:
-        specs: the runs; two equal ones are one run.
+        specs: the runs; two equal ones are one run.  Those that they begin with are trained too, and not returned.
         measures: names in ``physlm.measures.MEASURES``; a finished run that lacks one is measured, not trained.
         store: where the run folders are.
         device: to train and measure on.
@@ -69,7 +72,7 @@ def sweep(
     """
     runs = list({content_hash(spec): store.run(spec) for spec in specs}.values())
     worker = _Worker(
-        tuple(measures), store, device, progress,
+        tuple(measures), frozenset(run.hash for run in runs), store, device, progress,
         train or _train_population, load or load_model, measure or take_measure,
     )
     if measure is None:
@@ -78,13 +81,17 @@ def sweep(
     complete = [run.has(measures) for run in runs]  # looks at all, so that damage is reported before any work
     if all(complete) and not store.finished_populations():
         return runs
+    _unfinished(runs, store)
     with store.lock():
         store.remove_leftovers()
         for run in runs:
             if run.trained() and not run.has(measures):
                 worker.measure_run(run)
-        todo = [run.spec for run in runs if not run.finished()]
-        populations = planner.plan(todo, _interrupted(store, members), members)
+        todo = _unfinished(runs, store)
+        for run in map(store.run, todo):
+            if run.trained():  # a start whose sweep was killed before it wrote DONE
+                worker.measure_run(run)
+        populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members)
         bar = tqdm(populations, desc="populations", unit="population", disable=None if progress else True)
         for number, population in enumerate(bar, start=1):
             title = f"population {number}/{len(populations)}"
@@ -134,6 +141,7 @@ class _Worker:
     """What all populations of one sweep share."""
 
     measures: tuple[str, ...]
+    asked: frozenset[str]  # hashes of the runs to measure
     store: Store
     device: torch.device
     progress: bool
@@ -156,9 +164,12 @@ class _Worker:
         self.store.close_population(population)
 
     def measure_run(self, run: Run) -> None:
-        """Take the measures that a trained run lacks, then declare it finished."""
+        """Take the measures that a trained run lacks, then declare it finished.
+
+        A run that others begin with, or that only trained along, has none to take.
+        """
         taken = run.measures()
-        missing = [name for name in self.measures if name not in taken]
+        missing = [name for name in self.measures if name not in taken] if run.hash in self.asked else []
         if missing:
             trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress)
             for name in missing:
@@ -167,6 +178,15 @@ class _Worker:
 
     def _weights(self, run: Run, step: int) -> Any:
         return self.load(run.spec, run.weights_path(step), self.device)
+
+    def _initial(self, population: Population) -> list[Any]:
+        """The weights that each member begins with, on the CPU; None where they are random."""
+        starts = {content_hash(spec.start): spec.start for spec in population.members if spec.start is not None}
+        states = {
+            name: self.load(start, self.store.run(start).model_path, torch.device("cpu")).state_dict()
+            for name, start in starts.items()
+        }
+        return [None if spec.start is None else states[content_hash(spec.start)] for spec in population.members]
 
     def _train_models(self, population: Population, unfinished: dict[int, Run]) -> None:
         checkpoint = self.store.checkpoint(population)
@@ -183,7 +203,7 @@ class _Worker:
         try:
             models = self.train(
                 population.members, self.device, checkpoint=checkpoint, log=metrics.log, rewind=metrics.rewind,
-                snapshot=snapshot, progress=self.progress,
+                snapshot=snapshot, initial=self._initial(population), progress=self.progress,
             )
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(f"the GPU has too little memory for {describe(population)}; expected fewer members, give "
@@ -194,6 +214,25 @@ class _Worker:
         for i, run in unfinished.items():
             storage.write_json(run.path / "timing.json", timing)
             run.write_model(models[i].state_dict())
+
+
+def _unfinished(runs: Sequence[Run], store: Store) -> list[RunSpec]:
+    """What is not finished of the runs and of those that they begin with.  Raises what ``Run.finished`` raises."""
+    todo = [run.spec for run in runs if not run.finished()]
+    return planner.with_starts(todo, lambda spec: store.run(spec).finished())
+
+
+def _plan(todo: Sequence[RunSpec], store: Store, members: int) -> list[Population]:
+    """The populations to train, with those that give the weights that a resumed population begins with."""
+    interrupted = _interrupted(store, members)
+    while True:
+        populations = planner.plan(todo, interrupted, members)
+        planned = [spec for population in populations for spec in population.members]
+        missing = planner.with_starts(planned, lambda spec: store.run(spec).finished())
+        missing = [spec for spec in missing if spec not in planned]
+        if not missing:
+            return populations
+        todo = [*todo, *missing]
 
 
 def _interrupted(store: Store, members: int) -> list[Population]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -214,6 +214,23 @@ class Decoder(nn.Module):
         state = {name: value[index : index + 1].detach().float().cpu() for name, value in self.state_dict().items()}
         single.load_state_dict(state)
         return single
+
+    @torch.no_grad()
+    def load_member(self, index: int, state: Mapping[str, Tensor]) -> None:
+        """Give member ``index`` the weights of a model of one member, its ``state_dict``.
+
+        Raises:
+            UserError: weights of another model.
+        """
+        ours = self.state_dict()
+        expected = {name: (1, *value.shape[1:]) for name, value in ours.items()}
+        given = {name: tuple(value.shape) for name, value in state.items()}
+        if given != expected:
+            name = min(name for name in {*given, *expected} if given.get(name) != expected.get(name))
+            raise UserError(f"weights of member {index}: {name}: got the shape {given.get(name, 'none')}, expected "
+                            f"{expected.get(name, 'none')}")
+        for name, value in ours.items():
+            value[index : index + 1].copy_(state[name])
 
     def in_bfloat16(self) -> Decoder:
         """A copy that computes as bfloat16 training does: matrices and tables rounded, the gains of norms float32."""

@@ -52,9 +52,11 @@ class _Product(torch.autograd.Function):
         return _batched(x_MNi, weight_Mio)
 
     @staticmethod
-    def backward(ctx: Any, grad_MNo: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad_MNo: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        return _batched(grad_MNo, weight.mT), _weight_gradient(x, grad_MNo)
+        for_x, for_weight = ctx.needs_input_grad  # a frozen weight needs none
+        return (_batched(grad_MNo, weight.mT) if for_x else None,
+                _weight_gradient(x, grad_MNo) if for_weight else None)
 
 
 @torch.library.custom_op("physlm::weight_gradient", mutates_args=(), schema="(Tensor x, Tensor grad) -> Tensor")

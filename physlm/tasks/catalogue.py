@@ -9,24 +9,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, overload
 
 from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
+from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
 from physlm.tasks.biography.words import biod_vocabulary, bios_vocabulary
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.grammar.config import GrammarConfig, grammar_vocabulary
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from physlm.tasks.biography.mixed import Mixed
+    from physlm.tasks.biography.questions import Questions
     from physlm.tasks.grammar.task import GrammarTask
     from physlm.tasks.task import BiographyTask, Task
 
 _MODULES = {
     "bioS": ("physlm.tasks.biography.bios", "BioS"),
     "bioD": ("physlm.tasks.biography.biod", "BioD"),
+    "bioQA": ("physlm.tasks.biography.questions", "Questions"),
+    "bioMixed": ("physlm.tasks.biography.mixed", "Mixed"),
     "grammar": ("physlm.tasks.grammar.task", "GrammarTask"),
 }
 
 
 @overload
 def build(config: BiographyConfig) -> BiographyTask: ...
+
+
+@overload
+def build(config: QuestionsConfig) -> Questions: ...
+
+
+@overload
+def build(config: MixedConfig) -> Mixed: ...
 
 
 @overload
@@ -43,7 +56,9 @@ def build(config: TaskConfig) -> Task:
 def vocabulary_for(config: TaskConfig) -> Vocabulary:
     """The closed vocabulary of the task, without building its tables."""
     if isinstance(config, BioSConfig):
-        return bios_vocabulary(config)
+        return bios_vocabulary(config.questions)
+    if isinstance(config, (QuestionsConfig, MixedConfig)):
+        return bios_vocabulary(questions=True)
     if isinstance(config, GrammarConfig):
         return grammar_vocabulary(config)
     assert isinstance(config, BioDConfig)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import zip_longest
 from typing import Literal
 
 from physlm.config import content_hash, to_dict
@@ -32,6 +33,9 @@ class TrainConfig:
         mask_rate: an encoder predicts the tokens at this share of the places, most of them hidden
             (arXiv 1810.04805); a causal model predicts each token from those before it.
         snapshots: k keeps the weights after 1/2^k, .., 1/4 and 1/2 of the steps, for learning curves.
+        lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
+            and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
+        lora_alpha: the updates are scaled by alpha / rank.
     """
 
     exposures: int = 100
@@ -48,34 +52,62 @@ class TrainConfig:
     decay: Literal["cosine", "linear"] = "cosine"
     mask_rate: float = 0.15
     snapshots: int = 0
+    lora_rank: int = 0
+    lora_embedding_rank: int = 0
+    lora_alpha: float = 4.0
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 1")
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
-                                ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0)):
+                                ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0),
+                                ("lora_alpha", 0.0, math.inf)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")
-        for name in ("warmup_steps", "steps", "snapshots"):
+        for name in ("warmup_steps", "steps", "snapshots", "lora_rank", "lora_embedding_rank"):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 0")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise UserError(f"train.betas: got {list(self.betas)}, expected two numbers in [0, 1)")
 
+    @property
+    def low_rank(self) -> bool:
+        """Whether low-rank updates are trained, and all else is frozen."""
+        return bool(self.lora_rank or self.lora_embedding_rank)
+
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: one task, one model, one training.  Its content hash names its folder."""
+    """One run: one task, one model, one training.  Its content hash names its folder.
+
+    Attributes:
+        start: the run whose final weights this one begins with, as finetuning does; it may begin with another in turn.
+            None begins with random weights.  Both have the same model and the same vocabulary.
+    """
 
     task: TaskConfig
     model: ModelConfig
     train: TrainConfig
+    start: RunSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.train.steps and self.task.people is None:
             raise UserError(f"train.steps: got 0 for {self.task.title}, which has no finite set to be exposed to; "
                             "expected at least 1")
+        if self.start is not None:
+            _check_start(self.start, self)
+        elif self.train.low_rank:
+            raise UserError(f"train.lora_rank, train.lora_embedding_rank: got {self.train.lora_rank} and "
+                            f"{self.train.lora_embedding_rank} without a start; expected a start, or 0 and 0")
+        if self.train.lora_rank and self.model.position in ("position_only", "uniform"):
+            raise UserError(f"train.lora_rank: got {self.train.lora_rank} with model.position {self.model.position}, "
+                            "whose attention has no queries; expected 0")
+
+    @property
+    def starts(self) -> tuple[RunSpec, ...]:
+        """The runs that must be trained before this one, in the order of training."""
+        return () if self.start is None else (*self.start.starts, self.start)
 
     @property
     def steps(self) -> int:
@@ -108,24 +140,45 @@ class RunSpec:
 
     @property
     def slug(self) -> str:
-        """A readable name: task, model, exposures or steps, learning rate, seed."""
+        """A readable name: task, model, exposures or steps, learning rate, seed; ``-ft`` if it begins with a run."""
         length = f"{self.train.steps}steps" if self.train.steps else f"{self.train.exposures}x"
         rate = f"{self.train.learning_rate:g}"
-        return f"{self.task.slug}-{self.model.label}-{length}-lr{rate}-s{self.train.seed}"
+        name = f"{self.task.slug}-{self.model.label}-{length}-lr{rate}-s{self.train.seed}"
+        return name if self.start is None else f"{name}-ft"
 
     @property
     def title(self) -> str:
         """For readers: task, model, exposures or steps."""
         length = "" if self.train.steps else f"{self.train.exposures} exposures, "
-        return f"{self.task.title} {self.model.label}, {length}{self.steps:,} steps"
+        start = "" if self.start is None else f", from {self.start.task.title}"
+        return f"{self.task.title} {self.model.label}, {length}{self.steps:,} steps{start}"
+
+
+def _check_start(start: RunSpec, spec: RunSpec) -> None:
+    """The weights of ``start`` must fit the model of ``spec`` and mean the same words there."""
+    for field in fields(ModelConfig):
+        theirs, ours = getattr(start.model, field.name), getattr(spec.model, field.name)
+        if theirs != ours:
+            raise UserError(f"start.model.{field.name}: got {theirs!r} where the run itself has {ours!r}; expected the "
+                            "same model")
+    if start.task == spec.task:
+        return
+    first, second = vocabulary_for(start.task).words, vocabulary_for(spec.task).words
+    if first != second:
+        place, pair = next((i, pair) for i, pair in enumerate(zip_longest(first, second)) if pair[0] != pair[1])
+        words = ["missing" if word is None else repr(word) for word in pair]
+        raise UserError(f"start.task: {start.task.title} has {len(first)} words, {spec.task.title} has {len(second)}; "
+                        f"word {place} is {words[0]} in the one and {words[1]} in the other; expected the same words "
+                        "in the same order")
 
 
 def shape_key(spec: RunSpec) -> str:
     """Equal for two runs if and only if they may train as members of one population.
 
-    They differ in nothing but the member fields, and their vocabularies are equally large.
+    They differ in nothing but the member fields and the runs that they begin with, and their vocabularies are equally
+    large.
     """
-    plain = to_dict(spec)
+    plain = {name: to_dict(getattr(spec, name)) for name in ("task", "model", "train")}
     for field in spec.member_fields:
         part, name = field.split(".")
         del plain[part][name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def train_population(
     log: Callable[[dict[str, Any]], None],
     rewind: Callable[[int], None] = lambda step: None,
     snapshot: Callable[[int, list[Decoder]], None] = lambda step, models: None,
+    initial: Sequence[Mapping[str, torch.Tensor] | None] | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
 ) -> list[Decoder]:
@@ -44,15 +45,18 @@ def train_population(
             in nats a token since the last point, and tokens seen.
         snapshot: called with the step and each member as a model of its own after each of ``snapshot_steps``; after a
             resumption perhaps once more, with the same weights.
+        initial: for each member the ``state_dict`` of the model of one member that it begins with, or None for random
+            weights; needed where ``spec.start`` is set, also when training is resumed.
         rewind: called once before the first step, with the step that training goes on from (0 without a checkpoint).
 
     Raises:
-        UserError: the checkpoint belongs to other runs, or the loss of every member is no longer finite.
+        UserError: the checkpoint belongs to other runs, the loss of every member is no longer finite, or the weights to
+            begin with are missing or of another shape.
     """
     check_members(specs)
     every = max(1, specs[0].steps // LOGS)
     kept = set(specs[0].snapshot_steps)
-    population = Population(specs, device, window=every)
+    population = Population(specs, device, window=every, initial=initial)
     if checkpoint.exists():
         _resume(population, checkpoint)
     rewind(population.step)

@@ -7,19 +7,25 @@ or of its bfloat16 copy, so that the whole update is a single elementwise kernel
     w = w - lr (decay w + m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps))
 
 Weight decay acts on matrices and embeddings, not on the gains of norms.  Source: arXiv 1711.05101.
+
+``optimiser_for`` chooses whether the model itself is trained so, or low-rank factors of some of its weights alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from physlm.models.decoder import Decoder
+from physlm.models.lora import LowRank
 from physlm.training.config import TrainConfig
 from physlm.training.schedule import adam_coefficients
+
+Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _ALIGN = 16  # elements; every tensor starts at a multiple of 32 bytes, also in bfloat16
 
@@ -28,17 +34,20 @@ class AdamW:
     """The optimiser of one population.  Takes over the storage of ``model``'s parameters.
 
     Args:
+        model: its parameters have a leading axis of members.
         configs: one a member; they agree on everything but the learning rate and the weight decay.
         steps: length of the schedule.
         wrap: applied to the elementwise update, for example ``torch.compile``.
+        half: let the model compute with a bfloat16 copy; by default where the precision is ``bf16``.
     """
 
     def __init__(
         self,
-        model: Decoder,
+        model: nn.Module,
         configs: Sequence[TrainConfig],
         steps: int,
-        wrap: Callable[[Callable[..., None]], Callable[..., None]] = lambda update: update,
+        wrap: Wrap = lambda update: update,
+        half: bool | None = None,
     ):
         self.config = configs[0]
         self.parameters = list(model.parameters())
@@ -46,7 +55,7 @@ class AdamW:
         sizes = [math.ceil(p.numel() / _ALIGN) * _ALIGN for p in self.parameters]
         self.master = torch.zeros(sum(sizes), device=device)
         self.first, self.second = torch.zeros_like(self.master), torch.zeros_like(self.master)
-        half = self.config.precision == "bf16"
+        half = self.config.precision == "bf16" if half is None else half
         self.working = torch.zeros_like(self.master, dtype=torch.bfloat16) if half else None
         # in the dtype that the gradients come in: then all are copied by one kernel
         self.gradient = torch.zeros_like(self.master if self.working is None else self.working)
@@ -102,6 +111,46 @@ class AdamW:
         for name, tensor in self.tensors().items():
             tensor.copy_(tensors[name])
         self.refresh()
+
+
+class LowRankAdamW:
+    """AdamW on low-rank factors of a model's weights, with the interface of ``AdamW``; only they have a state.
+
+    ``parameters`` are the weights of the model that the factors move: their gradients are asked for.
+    """
+
+    def __init__(self, model: Decoder, configs: Sequence[TrainConfig], steps: int, wrap: Wrap = lambda update: update):
+        config = configs[0]
+        self.factors = LowRank(
+            model, config.lora_rank, config.lora_embedding_rank, config.lora_alpha, [c.seed for c in configs],
+            half=config.precision == "bf16",
+        )  # fmt: skip
+        self.parameters = list(self.factors.weights)
+        self._adamw = AdamW(self.factors, configs, steps, wrap, half=False)
+
+    @property
+    def master_views(self) -> dict[str, Tensor]:
+        """All weights of the model in float32, merged."""
+        return self.factors.merged()
+
+    def step(self, gradients: Sequence[Tensor], step: Tensor) -> None:
+        """One update of the factors and of the model; see ``AdamW.step``."""
+        self._adamw.step(self.factors.gradients(gradients), step)
+        self.factors.merge()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state of the optimiser and of the factors.  The frozen weights are not in it."""
+        return self._adamw.tensors()
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from a saved state."""
+        self._adamw.load(tensors)
+        self.factors.merge()
+
+
+def optimiser_for(model: Decoder, configs: Sequence[TrainConfig], steps: int, wrap: Wrap) -> AdamW | LowRankAdamW:
+    """``LowRankAdamW`` where the settings ask for low-rank updates, else ``AdamW``."""
+    return (LowRankAdamW if configs[0].low_rank else AdamW)(model, configs, steps, wrap)
 
 
 def _update(

@@ -9,7 +9,7 @@ Shape letters: M members, U sources of data, S steps sampled at once, B rows, T 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from physlm.tasks.rows import IGNORE, Rows
 from physlm.tasks.task import Task
 from physlm.training.config import RunSpec, shape_key
 from physlm.training.objective import masked_rows
-from physlm.training.optimiser import AdamW
+from physlm.training.optimiser import optimiser_for
 
 # Tokens sampled at once, at most: a GPU waits mostly for launches, a CPU wants its caches.
 AHEAD_TOKENS = {"cuda": 1 << 23, "cpu": 1 << 19}
@@ -32,16 +32,19 @@ AHEAD_STEPS = 1024  # steps sampled at once, at most
 
 
 def check_members(specs: Sequence[RunSpec]) -> None:
-    """Members of a population may differ in their ``member_fields`` only."""
+    """Members of a population may differ in their ``member_fields`` and in the runs that they begin with only."""
     if not specs:
         raise UserError("a population needs at least one run")
     if len({shape_key(spec) for spec in specs}) > 1:
-        raise UserError(f"members of a population may differ in {', '.join(specs[0].member_fields)} only, and have "
-                        "equally many tokens")
+        raise UserError(f"members of a population may differ in {', '.join(specs[0].member_fields)} and start only, "
+                        "and have equally many tokens")
 
 
 class Population:
     """M runs of one shape in training.
+
+    Args:
+        initial: for each member the weights of the model of one member that it begins with; None: random weights.
 
     Attributes:
         step: updates done so far, on the host.
@@ -49,7 +52,13 @@ class Population:
         window: steps whose losses are kept on the device between two readings.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], device: torch.device, window: int = 1):
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        device: torch.device,
+        window: int = 1,
+        initial: Sequence[Mapping[str, Tensor] | None] | None = None,
+    ):
         check_members(specs)
         self.specs, self.device = list(specs), device
         self.spec, self.steps, self.window = specs[0], specs[0].steps, window
@@ -60,10 +69,14 @@ class Population:
         self._sources: list[tuple[Task, int]] = [(tasks[config], stream) for config, stream in sources]
         self._source_M = torch.tensor([sources.index((s.task, s.train.seed)) for s in specs], device=device)
         vocabulary = len(self._sources[0][0].vocabulary)
-        self.model = Decoder(self.spec.model, vocabulary, [spec.train.seed for spec in specs]).to(device)
+        self.model = Decoder(self.spec.model, vocabulary, [spec.train.seed for spec in specs])
+        for m, state in enumerate(_states(specs, initial)):
+            if state is not None:
+                self.model.load_member(m, state)
+        self.model = self.model.to(device)
         self._on_gpu = device.type == "cuda"
         wrap = _compiled if self._on_gpu else _same
-        self.optimiser = AdamW(self.model, [spec.train for spec in specs], self.steps, wrap)
+        self.optimiser = optimiser_for(self.model, [spec.train for spec in specs], self.steps, wrap)
         if self._on_gpu:
             self.model.compile_parts(wrap)
         self._counter = torch.zeros((), dtype=torch.long, device=device)
@@ -169,6 +182,19 @@ class Population:
         self.optimiser.load(tensors)
         self._counter.copy_(tensors["step"])
         self.step = int(tensors["step"])
+
+
+def _states(
+    specs: Sequence[RunSpec], initial: Sequence[Mapping[str, Tensor] | None] | None
+) -> Sequence[Mapping[str, Tensor] | None]:
+    """``initial``, with something for every member that begins with a run."""
+    states = [None] * len(specs) if initial is None else initial
+    if len(states) != len(specs):
+        raise UserError(f"initial: got weights for {len(states)} members, expected {len(specs)}")
+    for spec, state in zip(specs, states, strict=True):
+        if spec.start is not None and state is None:
+            raise UserError(f"initial: got no weights for {spec.title}; expected those of its start")
+    return states
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,8 @@ so a sweep that regroups an interrupted population cannot end with the same bits
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def make_specs() -> list[RunSpec]:
     return [make_spec(rate, layers) for rate, layers in ((1e-3, 1), (2e-3, 2), (2e-3, 1), (4e-3, 1), (1e-3, 2))]
 
 
+def make_family() -> list[RunSpec]:
+    """Runs that begin with others: two with one start, one with another, one with one of these; and the first start."""
+    first, second = make_spec(1e-3, seed=1), make_spec(2e-3, seed=2)
+    tuned = [dataclasses.replace(make_spec(rate, exposures=4), start=start)
+             for rate, start in ((1e-3, first), (2e-3, first), (1e-3, second))]
+    return [*tuned, dataclasses.replace(make_spec(5e-3, exposures=3), start=tuned[2]), first]
+
+
 class FakeModel:
     """Weights and nothing else."""
 
@@ -47,7 +56,10 @@ class FakeModel:
 
 
 class FakeTrainer:
-    """Trains by a chaotic map; remembers which populations it was given, and how many steps it took."""
+    """Trains by a chaotic map; remembers which populations it was given, and how many steps it took.
+
+    A run that begins with another needs its weights, and another sum is seen in everything that follows.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, ...]] = []
@@ -57,11 +69,16 @@ class FakeTrainer:
     def __call__(
         self, specs: Sequence[RunSpec], device: torch.device, *, checkpoint: Path,
         log: Callable[[dict[str, Any]], None], rewind: Callable[[int], None],
-        snapshot: Callable[[int, list[FakeModel]], None], progress: bool,
+        snapshot: Callable[[int, list[FakeModel]], None], initial: Sequence[Mapping[str, torch.Tensor] | None],
+        progress: bool,
     ) -> list[FakeModel]:
         self.calls.append(tuple(content_hash(spec) for spec in specs))
         rates = torch.tensor([spec.train.learning_rate for spec in specs], dtype=torch.float64)[:, None]
         weight, done = torch.linspace(0.1, 0.9, 4, dtype=torch.float64).expand(len(specs), 4) + rates, 0
+        for member, (spec, state) in enumerate(zip(specs, initial, strict=True)):
+            assert (state is None) == (spec.start is None)
+            if state is not None:
+                weight[member] = state["weight"].clone()
         if checkpoint.exists():
             tensors, metadata = storage.load_tensors(checkpoint)
             weight, done = tensors["weight"], int(metadata["step"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fakes import make_spec, make_specs
+from fakes import make_family, make_spec, make_specs
 
 from physlm.lab import cost
 from physlm.models.config import ModelConfig
@@ -21,6 +21,18 @@ def test_costs_add_up() -> None:
         assert 0 < seconds <= sum(part.seconds[device] for part in parts) * (1 + 1e-9), "training together is no slower"
     sizes = [parameter_counts(spec.model, len(vocabulary_for(spec.task)))["params_used"] for spec in specs]
     assert (whole.smallest, whole.largest) == (min(sizes), max(sizes))
+
+
+def test_runs_that_others_begin_with_are_counted_once() -> None:
+    family = make_family()
+    whole = cost.cost_of(family)
+    first, second = family[0].start, family[2].start
+    assert first is not None and second is not None and first in family and second not in family
+    assert (whole.runs, whole.starts, whole.populations) == (6, 1, 3) and "(1 for others" in cost.describe(whole)[0]
+    assert whole.tokens == sum(spec.tokens for spec in (*family, second))
+    trained = cost.cost_of(family, trained=lambda spec: spec == second)
+    assert (trained.runs, trained.starts) == (5, 0) and trained.tokens == whole.tokens - second.tokens
+    assert "begin with" not in cost.describe(trained)[0]
 
 
 def test_an_h200_is_always_predicted_and_every_line_is_printed() -> None:

@@ -6,13 +6,13 @@ import dataclasses
 from typing import Any
 
 import pytest
-from fakes import make_spec, make_specs
+from fakes import make_family, make_spec, make_specs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from physlm.config import content_hash, override
 from physlm.errors import UserError
-from physlm.lab.planner import Population, group, plan
+from physlm.lab.planner import Population, group, plan, with_starts
 from physlm.training.config import RunSpec, shape_key
 
 
@@ -35,14 +35,17 @@ def test_any_other_setting_does(setting: str) -> None:
 def test_every_setting_is_either_of_the_shape_or_of_the_member() -> None:
     """The shape key must not forget a field that somebody adds later."""
     spec = make_spec()
-    for part in dataclasses.fields(RunSpec):
+    assert [field.name for field in dataclasses.fields(RunSpec)] == ["task", "model", "train", "start"]
+    for part in dataclasses.fields(RunSpec)[:3]:
         child = getattr(spec, part.name)
         for field in dataclasses.fields(child):
             value = getattr(child, field.name)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 name, bump = f"{part.name}.{field.name}", 1 if isinstance(value, int) else value / 2
                 parts: dict[str, Any] = {part.name: _set(child, field.name, value + bump)}
-                changed = dataclasses.replace(spec, **parts)
+                # low ranks need a run to begin with, which the shape does not show
+                base = dataclasses.replace(spec, start=spec) if field.name.startswith("lora_") else spec
+                changed = dataclasses.replace(base, **parts)
                 assert (shape_key(changed) == shape_key(spec)) == (name in spec.member_fields), name
 
 
@@ -70,6 +73,41 @@ def test_what_is_left_is_grouped_as_before(count: int, limit: int, data: st.Data
     finished = {name for population in before[:done] for name in population.hashes}
     after = group([spec for spec in specs if content_hash(spec) not in finished], limit)
     assert hashes(after) == hashes(before[done:])
+
+
+def test_the_run_that_another_begins_with_does_not_change_its_shape() -> None:
+    base, tuned = make_spec(), [dataclasses.replace(make_spec(), start=make_spec(seed=seed)) for seed in (1, 2)]
+    assert len({content_hash(spec) for spec in (base, *tuned)}) == 3
+    assert len({shape_key(spec) for spec in (base, *tuned)}) == 1
+    assert hashes(group(tuned)) == [tuple(map(content_hash, tuned))]
+
+
+def test_runs_come_after_those_that_they_begin_with() -> None:
+    family = make_family()
+    everything = with_starts(family)
+    assert len(everything) == 6 and family[-1] == everything[0], "each run once, also a start that is asked for itself"
+    for limit in (1, 2, 16):
+        seen: set[str] = set()
+        for population in [*group(everything, limit), *plan(everything[::-1], [], limit)]:
+            assert len({len(member.starts) for member in population.members}) == 1
+            seen.update(population.hashes)
+            assert all({content_hash(start) for start in member.starts} <= seen for member in population.members)
+    assert [len(p.members) for p in group(everything)] == [2, 3, 1]
+
+
+def test_an_interrupted_population_waits_for_the_runs_that_it_begins_with() -> None:
+    family = make_family()
+    interrupted = Population(tuple(family[:3]))
+    populations = plan(with_starts(family), [interrupted])
+    assert [len(p.members) for p in populations] == [2, 3, 1] and populations[1] is interrupted
+
+
+def test_starts_that_are_trained_are_not_trained_again() -> None:
+    family = make_family()
+    done = {content_hash(family[2])}
+    found = with_starts(family[3:4], lambda spec: content_hash(spec) in done)
+    assert found == [family[3]], "nor those that they began with"
+    assert with_starts(family[2:3], lambda spec: content_hash(spec) in done) == [family[2]]
 
 
 def test_an_interrupted_population_comes_first_and_unchanged() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes import CPU, FakeMeasure, FakeTrainer, load, make_specs
+from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_specs
 from matplotlib.figure import Figure
 
 from physlm.errors import UserError
@@ -59,6 +60,28 @@ def test_the_table_has_one_row_for_each_run_and_quantity(runs: list[Run]) -> Non
         assert row["params_used"] == parameter_counts(run.spec.model, words)["params_used"]
         assert row["training_flops"] == training_flops(run.spec.model, words, 64) * row["tokens"]
         assert [row["value"], row["lo"]] == [run.measures()["size"][0].value, run.measures()["size"][0].lo]
+
+
+def test_the_table_tells_what_a_run_began_with(tmp_path: Path) -> None:
+    family = sweep(make_family(), ("size",), Store(tmp_path), CPU, progress=False, train=FakeTrainer(), load=load,
+                   measure=FakeMeasure())
+    table = results.results_table(family, ("size",))
+    for run, (_, rows) in zip(family, table.groupby("run", sort=False), strict=True):
+        row, start = rows.iloc[0], run.spec.start
+        if start is None:
+            assert row["start.task.kind"] == "" and math.isnan(row["start.train.seed"])
+        else:
+            assert row["start.task.kind"] == "bioD" and row["start.train.seed"] == start.train.seed
+            assert row["start.train.exposures"] == start.train.exposures
+        assert (row["start.start.task.kind"] == "bioD") == (len(run.spec.starts) == 2)
+    results.write_finding(results.find(TOY, "gpu", family), tmp_path / "p33_toy", family, "redo")
+    again = results.read_finding(TOY, tmp_path / "p33_toy")
+    pd.testing.assert_frame_equal(again.table, table, check_exact=True)
+
+
+def test_no_run_begins_with_another_and_no_column_says_so(runs: list[Run]) -> None:
+    """So that tables without starts are as they were."""
+    assert not [name for name in results.results_table(runs, ("size",)).columns if name.startswith("start")]
 
 
 def test_five_files_are_written_and_read_back_exactly(runs: list[Run], tmp_path: Path) -> None:

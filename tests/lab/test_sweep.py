@@ -219,6 +219,10 @@ def test_an_interrupted_population_is_resumed_whole_by_a_plan_that_wants_one_of_
     store = Store(tmp_path / "runs")
     assert trainer.calls[0] == Population(tuple(pair)).hashes and len(trainer.calls) == 2
     assert trainer.steps == 8 - 3 + 8, "it went on from its checkpoint"
+    along = store.run(pair[0])
+    assert along.finished() and not along.measures(), "nobody asked for the measures of this one"
+    run_sweep(tmp_path / "runs", pair, trainer=trainer)
+    assert len(trainer.calls) == 2, "they are taken without training"
     for spec in pair:
         one, other = store.run(spec), Store(tmp_path / "whole").run(spec)
         assert {p.name: p.read_bytes() for p in one.path.iterdir() if p.name not in VARYING} == {

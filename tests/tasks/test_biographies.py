@@ -105,7 +105,7 @@ def test_rows_are_the_entries_of_their_exposures(config: BioSConfig | BioDConfig
     one_by_one = [task.rows(torch.tensor([i]), "train", 4) for i in range(rows)]
     assert batch.inputs_RT.equal(torch.cat([r.inputs_RT for r in one_by_one]))
     assert batch.targets_RT.equal(torch.cat([r.targets_RT for r in one_by_one]))
-    people, _ = exposures(torch.arange(2 * config.people), config.people, 4, "train")
+    people = exposures(torch.arange(2 * config.people), config.people, 4, "train").person_E
     assert Counter(people[: config.people].tolist()) == Counter(range(config.people))
     assert Counter(people[config.people :].tolist()) == Counter(range(config.people))
     names = {tuple(spans(t)["name"]): i for i, t in enumerate(texts(task))}

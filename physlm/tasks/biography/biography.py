@@ -37,13 +37,17 @@ class Biography(Generic[Config]):
         """Training rows ``index``: row i packs entries k*i .. k*i + k-1; (R, T) inputs and targets."""
         k = self.config.entries_per_row
         entry_E = (index_R[:, None] * k + torch.arange(k, device=index_R.device)).flatten()
-        pieces = self._pieces(exposures(entry_E, self.config.people, stream, split), stream)
+        pieces = self._pieces(self._exposures(entry_E, stream, split), stream)
         return training_rows(render(self.tables.pool, pack(pieces, k), self.config.row_tokens + 1))
 
     def entries(self, person_E: Tensor, draw_E: Tensor, split: str = "evaluation", stream: int = 0) -> Entries:
         """The ``draw``-th text of each person, labelled, between two ``<eos>``; (E, entry_width) positions."""
         pieces = self._pieces(chosen(person_E, draw_E, self.config.people, split), stream)
         return render(self.tables.pool, single(pieces), self.entry_width)
+
+    def _exposures(self, entry_E: Tensor, stream: int, split: str) -> Exposure:
+        """Who is read in the given entries of a split: everybody once an epoch."""
+        return exposures(entry_E, self.config.people, stream, split)
 
     def _pieces(self, exposure: Exposure, stream: int) -> Pieces:
         """The text of each exposure, without separators."""

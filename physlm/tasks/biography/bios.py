@@ -4,7 +4,7 @@
           ----------------- name       ---------------     --- gender     ---- employer
 
 The full name opens the first sentence, a pronoun the others; the first pronoun carries the gender.  bioS(N) draws new
-templates and a new order at every exposure; with ``fresh=False`` (bioS-simple) each person has one text.
+templates and a new order at every exposure; the augmented datasets of Part 3.1 have fixed texts, see ``BioSConfig``.
 Source: arXiv 2309.14316 appendix A, 2404.05405 section 2.  Deviations: the word-level vocabulary and our own templates.
 
 Shape letters: N people, E entries, S sentences (6), P pieces, W positions, R rows.
@@ -21,20 +21,23 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.tasks.biography.biography import Biography
-from physlm.tasks.biography.config import NAME_POOLS, BioSConfig
-from physlm.tasks.biography.exposure import Exposure
-from physlm.tasks.biography.people import distinct_names, draw
+from physlm.tasks.biography.config import NAME_POOLS, SENTENCES, BioSConfig
+from physlm.tasks.biography.exposure import Exposure, exposures
+from physlm.tasks.biography.people import attribute_numbers, date_ids, distinct_names, draw
 from physlm.tasks.biography.pools import ATTRIBUTES, Pools, load_pools, words
-from physlm.tasks.biography.words import PRONOUNS, bios_vocabulary, date_words
+from physlm.tasks.biography.words import PRONOUNS, bios_vocabulary
 from physlm.tasks.information import InformationTerms
 from physlm.tasks.rows import Pieces, Pool
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
-SENTENCES = len(ATTRIBUTES)
 ROLES = ("pad", "text", "name", "gender", *ATTRIBUTES)
 TEXT, NAME, GENDER, FIRST_VALUE = 1, 2, 3, 4
 # The employer's city follows from the employer, so it carries no information of its own.
-SCORED_VALUES = (GENDER, *(FIRST_VALUE + a for a, name in enumerate(ATTRIBUTES) if name != "employer_city"))
+SCORED_VALUES = tuple(FIRST_VALUE + a for a, name in enumerate(ATTRIBUTES) if name != "employer_city")
+CELEBRITY_TEXTS = 5
+COUPLES = ((0, 1), (2, 3), (4, 5))  # sentences that stay together
+# where the number of a text and of its order stand in a counter; the person stands below
+TEXT_STEP, ORDER_STEP = 1 << 32, 1 << 47
 
 
 class Tables(NamedTuple):
@@ -47,7 +50,8 @@ class Tables(NamedTuple):
     values: Tensor  # (all values, 2)
     before: Tensor  # (all templates, 2) words between subject and value
     after: Tensor  # (all templates, 2) words after the value
-    orders: Tensor  # (720, 6)
+    orders: Tensor  # (720, 6), or (6, 6) of couples; the published order first
+    closing_2: Tensor  # (2,) places of "was" and "." in a closing sentence
 
 
 class BioS(Biography[BioSConfig]):
@@ -55,40 +59,90 @@ class BioS(Biography[BioSConfig]):
 
     roles = ROLES
     name_role = NAME
-    value_roles = SCORED_VALUES
     first_chunk_roles: tuple[int, ...] = ()
 
     def __init__(self, config: BioSConfig):
         self.config = config
-        self.vocabulary = bios_vocabulary(config)
+        self.vocabulary = bios_vocabulary(config.questions)
         pools = load_pools()
         self.template_counts = tuple(len(pools.templates[a]) for a in ATTRIBUTES)
         self.tables = _tables(config, pools, self.vocabulary)
         parts = (self.tables.before[:, 1] + self.tables.after[:, 1]).split(self.template_counts)
         value_lengths = self.tables.values[:, 1][self.tables.value_NS]
+        subjects = 3 * SENTENCES if config.fullname else 3 + SENTENCES - 1
+        closing = 3 if config.reverse == SENTENCES else 0  # a pronoun more, "was" and "."
         self.entry_width = (
-            2 + 3 + (SENTENCES - 1) + sum(int(p.max()) for p in parts) + int(value_lengths.sum(-1).max())
+            2 + subjects + closing + sum(int(p.max()) for p in parts) + int(value_lengths.sum(-1).max())
         )
 
     @property
+    def value_roles(self) -> tuple[int, ...]:
+        """The roles that hold a person's values, each told once; the gender where a pronoun tells it."""
+        return SCORED_VALUES if self.config.fullname else (GENDER, *SCORED_VALUES)
+
+    @property
     def information_terms(self) -> InformationTerms:
-        """N names out of N0 and log2 S0 bits of values each, S0 = 2 * (12 * 28 * 200) * 200 * 300 * 100 * 263."""
+        """N names out of N0 and log2 S0 bits of values each, S0 = 2 * (12 * 28 * 200) * 200 * 300 * 100 * 263.
+
+        Where full names stand for all pronouns the factor 2 is left out.
+        """
         pools = load_pools()
-        sizes = (len(PRONOUNS), len(pools.months), len(pools.days), len(pools.years), len(pools.cities),
+        genders = 1 if self.config.fullname else len(PRONOUNS)
+        sizes = (genders, len(pools.months), len(pools.days), len(pools.years), len(pools.cities),
                  len(pools.universities), len(pools.majors), len(pools.employers))
         return InformationTerms(self.config.people, math.prod(NAME_POOLS), math.log2(math.prod(sizes)))
 
-    def _pieces(self, exposure: Exposure, stream: int) -> Pieces:
-        """Four pieces a sentence (subject, words before the value, value, words after): (E, 24) each."""
-        tables, person_E = self.tables, exposure.person_E
-        counter_E = exposure.counter_E if self.config.fresh else person_E
-        text_seed = stream if self.config.fresh else "fixed"
+    def text_count(self, person: int) -> int | None:
+        """How many different texts a person has; None where each one is fresh."""
+        if person < self.config.celebrities:
+            return CELEBRITY_TEXTS
+        texts, orders = self._fixed
+        return texts * max(1, orders) or None
+
+    @property
+    def _fixed(self) -> tuple[int, int]:
+        """Fixed texts a person, 0 for fresh ones, and random orders of each, 0 for the published order."""
+        return (self.config.texts, self.config.permute) if self.config.fresh else (1, 1)
+
+    def _exposures(self, entry_E: Tensor, stream: int, split: str) -> Exposure:
+        """Celebrities have ``CELEBRITY_TEXTS`` places in an epoch, the others one."""
+        more = (CELEBRITY_TEXTS - 1) * self.config.celebrities
+        exposure = exposures(entry_E, self.config.people + more, stream, split)
+        if not more:
+            return exposure
+        place_E, famous = exposure.person_E, self.config.celebrities
+        return Exposure(torch.where(place_E < famous + more, place_E % famous, place_E - more), exposure.counter_E)
+
+    def _wording(self, exposure: Exposure, stream: int) -> tuple[Tensor, Tensor]:
+        """The template of each sentence and the order of the sentences, (E, 6) each."""
+        texts, orders = self._fixed
+        shuffled_E: Tensor | bool = True
+        if not texts:
+            seed: int | str = stream
+            template_counter_E = order_counter_E = exposure.counter_E
+        else:
+            seed, person_E = "fixed", exposure.person_E
+            famous_E = person_E < self.config.celebrities
+            count_E = torch.where(famous_E, CELEBRITY_TEXTS, texts * max(1, orders))
+            drawn_E = exposure.draw_E
+            if drawn_E is None:
+                drawn_E = rng.below(1 << 32, rng.key("text", stream), exposure.counter_E)
+            number_E, orders_E = drawn_E % count_E, torch.where(famous_E, 1, max(1, orders))
+            template_counter_E = person_E + number_E // orders_E * TEXT_STEP
+            order_counter_E = template_counter_E + number_E % orders_E * ORDER_STEP
+            shuffled_E = famous_E | bool(orders)
         offset, templates = 0, []
         for a, count in enumerate(self.template_counts):
-            templates.append(offset + rng.below(count, rng.key("template", text_seed, a), counter_E))
+            templates.append(offset + rng.below(count, rng.key("template", seed, a), template_counter_E))
             offset += count
-        order_ES = tables.orders[rng.below(len(tables.orders), rng.key("order", text_seed), counter_E)]
-        template_ES = torch.stack(templates, -1).gather(-1, order_ES)
+        which_E = rng.below(len(self.tables.orders), rng.key("order", seed), order_counter_E) * shuffled_E
+        return torch.stack(templates, -1), self.tables.orders[which_E]
+
+    def _pieces(self, exposure: Exposure, stream: int) -> Pieces:
+        """Four pieces a sentence (subject, words before the value, value, words after): (E, 24), or more, each."""
+        tables, person_E, reverse = self.tables, exposure.person_E, self.config.reverse
+        template_ES, order_ES = self._wording(exposure, stream)
+        template_ES = template_ES.gather(-1, order_ES)
         value_ES = tables.value_NS.index_select(0, person_E).gather(-1, order_ES)
         before, value, after = (
             table.index_select(0, which.flatten()).view(*which.shape, 2)
@@ -96,21 +150,28 @@ class BioS(Biography[BioSConfig]):
         )
         name_E1 = tables.names.index_select(0, person_E)[:, None]
         pronoun_E1 = 1 + tables.gender.index_select(0, person_E)[:, None]
-        subject_ES = torch.cat((name_E1, pronoun_E1.expand(-1, SENTENCES - 1)), -1)
         sentence_S = torch.arange(SENTENCES, device=person_E.device)
-        subject_length_ES = torch.where(sentence_S == 0, 3, 1).expand_as(order_ES)
-        subject_role_S = torch.where(sentence_S == 0, NAME, torch.where(sentence_S == 1, GENDER, TEXT))
-        subject_role_ES = subject_role_S.expand_as(order_ES)
+        named_S = (sentence_S == reverse) | self.config.fullname
+        # the first name and the first pronoun tell who it is, later ones repeat it
+        role_S = torch.where(sentence_S == (0 if reverse else 1), GENDER, TEXT)
+        role_S = torch.where(named_S, torch.where(sentence_S == reverse, NAME, TEXT), role_S)
         text_ES = torch.full_like(sentence_S, TEXT).expand_as(order_ES)
 
         def row(*pieces_ES: Tensor) -> Tensor:
             return torch.stack(pieces_ES, -1).flatten(1)
 
-        return Pieces(
-            row(subject_ES, before[..., 0], value[..., 0], after[..., 0]),
-            row(subject_length_ES, before[..., 1], value[..., 1], after[..., 1]),
-            row(subject_role_ES, text_ES, order_ES + FIRST_VALUE, text_ES),
+        pieces = Pieces(
+            row(torch.where(named_S, name_E1, pronoun_E1), before[..., 0], value[..., 0], after[..., 0]),
+            row(torch.where(named_S, 3, 1).expand_as(order_ES), before[..., 1], value[..., 1], after[..., 1]),
+            row(role_S.expand_as(order_ES), text_ES, order_ES + FIRST_VALUE, text_ES),
         )
+        if reverse < SENTENCES:
+            return pieces
+        was_E1, stop_E1 = (place.expand_as(name_E1) for place in tables.closing_2)
+        start_E4 = torch.cat((pronoun_E1, was_E1, name_E1, stop_E1), -1)
+        length_4, role_4 = (torch.tensor(x, device=person_E.device) for x in ((1, 1, 3, 1), (TEXT, TEXT, NAME, TEXT)))
+        closing = (start_E4, length_4.expand_as(start_E4), role_4.expand_as(start_E4))
+        return Pieces(*(torch.cat(both, -1) for both in zip(pieces, closing, strict=True)))
 
 
 def _tables(config: BioSConfig, pools: Pools, vocabulary: Vocabulary) -> Tables:
@@ -123,28 +184,25 @@ def _tables(config: BioSConfig, pools: Pools, vocabulary: Vocabulary) -> Tables:
     slots = [t.index("{value}") for t in templates]
     before = pool.add([encode(t[1:slot]) for t, slot in zip(templates, slots, strict=True)])
     after = pool.add([encode(t[slot + 1 :]) for t, slot in zip(templates, slots, strict=True)])
-    dates = [date_words(y, m, d) for y, m, d in itertools.product(pools.years, pools.months, pools.days)]
-    lists = {
-        "birth_date": dates,
-        "birth_city": [words(v) for v in pools.cities],
-        "university": [words(v) for v in pools.universities],
-        "major": [words(v) for v in pools.majors],
-        "employer": [words(v) for v in pools.employers],
-    }
-    value_columns, value_rows, offset = {}, [], 0
-    for attribute, options in lists.items():
-        value_columns[attribute] = offset + draw(len(options), config.people, config.seed, attribute)
-        value_rows.append(pool.add([encode(option) for option in options]))
-        offset += len(options)
-    # the employer decides its city: row of the city in the birth cities' list
-    employers = value_columns["employer"] - (offset - len(lists["employer"]))
-    cities = torch.tensor(pools.employer_cities)[employers]
-    value_columns["employer_city"] = cities + len(dates)
+    dates = date_ids(vocabulary)
+    first_date = pool.add_table(dates)
+    lists = (pools.cities, pools.universities, pools.majors, pools.employers)
+    value_rows = [torch.tensor((first_date, 4)) + torch.tensor((4, 0)) * torch.arange(len(dates))[:, None]]
+    value_rows += [pool.add([encode(words(value)) for value in values]) for values in lists]
+    first_row = [sum(map(len, value_rows[:i])) for i in range(len(value_rows))]
+    first_row.append(first_row[1])  # a city of an employer is one of the birth cities
     words_by_part = [torch.tensor(encode(part)) for part in (pools.first_names, pools.middle_names, pools.last_names)]
     names = torch.stack([part[names_N3[:, i]] for i, part in enumerate(words_by_part)], -1)
     names_start = pool.add_table(names) + 3 * torch.arange(config.people)
+    closing = pool.add([encode(["was", "."])])[0, 0] + torch.arange(2)
     return Tables(
         pool.tokens(), names_start, draw(len(PRONOUNS), config.people, config.seed, "gender"),
-        torch.stack([value_columns[a] for a in ATTRIBUTES], -1), torch.cat(value_rows), before, after,
-        torch.tensor(list(itertools.permutations(range(SENTENCES)))),
+        attribute_numbers(config.people, config.seed) + torch.tensor(first_row), torch.cat(value_rows), before, after,
+        _orders(config.couples), closing,
     )  # fmt: skip
+
+
+def _orders(couples: bool) -> Tensor:
+    """All orders of the six sentences, or of the three couples; the published order first."""
+    blocks = COUPLES if couples else tuple((s,) for s in range(SENTENCES))
+    return torch.tensor([[s for block in order for s in block] for order in itertools.permutations(blocks)])

@@ -9,6 +9,8 @@ from typing import ClassVar
 from physlm.errors import UserError
 
 NAME_POOLS = (400, 400, 1000)  # first, middle and last names; a full name is one of each
+SENTENCES = 6  # of a bioS text, one an attribute
+MOST_TEXTS = 1 << 14  # of one person, and orders of one text
 
 
 class _People:
@@ -30,28 +32,117 @@ class _People:
 
 
 @dataclass(frozen=True)
-class BioSConfig(_People):
-    """bioS(N): N people, six attributes, English sentences from templates (arXiv 2404.05405, section 2; 2309.14316).
+class BioSText(_People):
+    """How biographies are written: the settings that bioS shares with the mixed task.
+
+    The 16 augmented datasets of 2309.14316 are combinations of ``texts``, ``permute`` and ``fullname``; the function
+    ``physlm.tasks.biography.augmentation.augmentation`` reads their published names.
 
     Attributes:
         people: N, the number of people, each with a full name of their own.
         fresh: new templates and a new sentence order at every exposure (bioS); False keeps one text per person
-            (bioS-simple).
+            (bioS-simple), the same as texts=1, permute=1.
         entries_per_row: biographies packed into one training row.
         row_tokens: length T of a training row, in tokens; the last entry is cut where the row ends.
         seed: which people, which attributes; another seed is another dataset.
+        texts: M fixed texts a person, in the published order of sentences: birth date, birth city, university, major,
+            employer, employer city (1: single, 5: multi5); 0 is as ``fresh`` says.
+        permute: P random orders of the sentences of each of the M texts, M P texts in all; 0 keeps the published order.
+        fullname: the full name opens every sentence, not only the first; no pronoun is written.
+        couples: birth date and city, university and major, employer and its city follow each other; orders permute
+            these three pairs.
+        reverse: sentences before the full name first appears, a pronoun opens them; after all 6 the text closes with
+            the sentence ``She was Anya Briar Forger .`` (reverse6 of 2309.14402).
+        celebrities: people 0 .. celebrities-1 have 5 texts with a random order each (multi5+permute), and are read 5
+            times as often as the others, for whom the settings above hold.
     """
 
-    kind: ClassVar[str] = "bioS"
+    # everything that changes what is written but not how many tokens there are
+    member_fields: ClassVar[tuple[str, ...]] = (
+        "seed", "texts", "permute", "fullname", "couples", "reverse", "celebrities",
+    )  # fmt: skip
     people: int = 10_000
     fresh: bool = True
     entries_per_row: int = 9
     row_tokens: int = 512
     seed: int = 0
+    texts: int = 0
+    permute: int = 0
+    fullname: bool = False
+    couples: bool = False
+    reverse: int = 0
+    celebrities: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "people", "entries_per_row", "row_tokens")
+        check_positive(self, "people", "entries_per_row", "row_tokens")
         _check_names(self.people, NAME_POOLS)
+        _between(self, "texts", 0, MOST_TEXTS)
+        _between(self, "permute", 0, MOST_TEXTS)
+        _between(self, "reverse", 0, SENTENCES)
+        _between(self, "celebrities", 0, self.people - 1)
+        if self.texts and not self.fresh:
+            raise UserError(f"task.fresh: got false with task.texts={self.texts}, which already fixes the texts; "
+                            "expected one of the two")
+        if self.permute and not self.texts:
+            raise UserError(f"task.permute: got {self.permute} with task.texts=0, whose texts have a random order "
+                            "already; expected 0, or task.texts of at least 1")
+        if self.couples and self.texts and not self.permute:
+            raise UserError("task.couples: got true with task.permute=0, where the order is the published one; "
+                            "expected task.permute of at least 1")
+        if self.fullname and self.reverse:
+            raise UserError(f"task.reverse: got {self.reverse} with task.fullname=true; expected one of the two: a "
+                            "full name in every sentence does not come last")
+        if self.celebrities and not self.texts:
+            raise UserError(f"task.celebrities: got {self.celebrities} with task.texts=0; expected task.texts of at "
+                            "least 1, the texts of the other people")
+
+    @property
+    def augmentation(self) -> str:
+        """The published name of the dataset's augmentation, such as ``multi5+permute``; empty for fresh texts."""
+        parts = []
+        if self.texts or not self.fresh:
+            parts.append("single" if self.texts <= 1 else f"multi{self.texts}")
+        permute = self.permute if self.fresh else 1
+        if permute:
+            word = "couple" if self.couples else "permute"
+            parts.append(word if self.texts > 1 and permute == 1 else f"{word}{permute}")
+        elif self.couples:
+            parts.append("couple")
+        if self.fullname:
+            parts.append("fullname")
+        if self.reverse:
+            parts.append(f"reverse{self.reverse}")
+        return "+".join(parts)
+
+    @property
+    def title(self) -> str:
+        """For readers: ``bioS N=10,000``, ``bioS multi5+permute N=10,000``."""
+        return " ".join(filter(None, (self.kind, *self._extras(), f"N={self.people:,}")))
+
+    @property
+    def slug(self) -> str:
+        """For names of files: ``bioS-10000``, ``bioS-10000-multi5+permute``."""
+        return "-".join((f"{self.kind}-{self.people}", *(extra.replace(" ", "") for extra in self._extras())))
+
+    def _extras(self) -> list[str]:
+        if self.fresh:
+            name = self.augmentation
+        else:  # its runs were named before there were augmentations
+            name = self.augmentation.removeprefix("single+permute1").removeprefix("+")
+        return [*filter(None, [name]), *([f"celebrities {self.celebrities}"] if self.celebrities else [])]
+
+
+@dataclass(frozen=True)
+class BioSConfig(BioSText):
+    """bioS(N): N people, six attributes, English sentences from templates (arXiv 2404.05405, section 2; 2309.14316).
+
+    Attributes:
+        questions: the vocabulary has the words of all questions about these people too, so that a model of these
+            biographies can go on to learn them.
+    """
+
+    kind: ClassVar[str] = "bioS"
+    questions: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,8 +177,8 @@ class BioDConfig(_People):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "people", "attributes", "chunks", "diversity", "chunk_tokens", "alphabet")
-        _positive(self, "entries_per_row", "row_tokens")
+        check_positive(self, "people", "attributes", "chunks", "diversity", "chunk_tokens", "alphabet")
+        check_positive(self, "entries_per_row", "row_tokens")
         if min(self.name_pools) < 1:
             raise UserError(f"task.name_pools: got {list(self.name_pools)}, expected three sizes of at least 1")
         if any(size > largest for size, largest in zip(self.name_pools, NAME_POOLS, strict=True)):
@@ -103,10 +194,16 @@ class BioDConfig(_People):
 BiographyConfig = BioSConfig | BioDConfig
 
 
-def _positive(config: object, *names: str) -> None:
+def check_positive(config: object, *names: str) -> None:
+    """``UserError`` for a setting below 1."""
     for name in names:
         if getattr(config, name) < 1:
             raise UserError(f"task.{name}: got {getattr(config, name)}, expected at least 1")
+
+
+def _between(config: object, name: str, least: int, most: int) -> None:
+    if not least <= getattr(config, name) <= most:
+        raise UserError(f"task.{name}: got {getattr(config, name)}, expected between {least} and {most:,}")
 
 
 def _check_names(people: int, pools: tuple[int, int, int]) -> None:

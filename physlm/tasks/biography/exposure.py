@@ -18,10 +18,14 @@ SPLIT_SIZE = 1 << 48
 
 
 class Exposure(NamedTuple):
-    """``person`` (E,) and ``counter`` (E,), unique to this exposure: every choice in its text is drawn from it."""
+    """``person`` (E,) and ``counter`` (E,), unique to this exposure: every choice in its text is drawn from it.
+
+    ``draw`` is which of the person's texts was asked for; training asks for none.
+    """
 
     person_E: Tensor
     counter_E: Tensor
+    draw_E: Tensor | None = None
 
 
 def exposures(entry_E: Tensor, people: int, stream: int, split: str) -> Exposure:
@@ -33,4 +37,4 @@ def exposures(entry_E: Tensor, people: int, stream: int, split: str) -> Exposure
 
 def chosen(person_E: Tensor, draw_E: Tensor, people: int, split: str) -> Exposure:
     """The ``draw``-th text of a given person, for measurements over everybody."""
-    return Exposure(person_E, draw_E * people + person_E + SPLITS[split] * SPLIT_SIZE)
+    return Exposure(person_E, draw_E * people + person_E + SPLITS[split] * SPLIT_SIZE, draw_E)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
-from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig
+from physlm.tasks.biography.kinds import question_words
 from physlm.tasks.biography.pools import ATTRIBUTES, load_pools, words
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
 PRONOUNS = ("He", "She")
 
 
-def date_words(year: int, month: str, day: int) -> tuple[str, ...]:
-    """A birth date as words: ``October 2 , 1996``."""
-    return (month, str(day), ",", str(year))
+@functools.cache
+def bios_vocabulary(questions: bool = False) -> Vocabulary:
+    """Every word that bioS can write: pronouns, template words, value words, names; then those of its questions.
 
-
-def bios_vocabulary(config: BioSConfig) -> Vocabulary:
-    """Every word that bioS can write: pronouns, template words, value words, names."""
+    Biographies with ``questions=True``, question tasks and mixed ones share one vocabulary.
+    """
     pools = load_pools()
 
     def all_words() -> Iterator[str]:
@@ -31,6 +32,8 @@ def bios_vocabulary(config: BioSConfig) -> Vocabulary:
         for value in (*pools.cities, *pools.universities, *pools.majors, *pools.employers):
             yield from words(value)
         yield from (*pools.first_names, *pools.middle_names, *pools.last_names)
+        if questions:
+            yield from question_words()
 
     return Vocabulary(all_words())
 

@@ -1,0 +1,183 @@
+"""Settings of the question tasks; free of torch, so that experiments can be listed without it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.tasks.biography.config import BioSConfig, BioSText, check_positive
+from physlm.tasks.biography.kinds import KINDS, RETRIEVAL
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked, about whom, and how.
+
+    Attributes:
+        kinds: names of ``physlm.tasks.biography.kinds.KINDS``; each person is asked each of them.
+        half: a random half of the people is ``train``, the other ``test``, whatever else is set; ``all`` is both.
+        group: only ``celebrities``, only the ``others``, or ``all``; the halves are halves of the group.
+        most: ask about so many people of the half at most; 0 is all of them.  Fewer are a part of more.
+        hints: share of questions that ask for a hint (``Hint :`` in place of ``Answer :``), which the answer then
+            follows; kinds without a hint are always asked for their answer.
+        forms: wordings of each kind, the published one first; at most those that its kind has for training.
+        held_out: the wordings that training never uses, in place of those.
+        loss: what is scored in training: the ``answer`` (with its hint and the <eos> after it), or ``all`` tokens.
+    """
+
+    kinds: tuple[str, ...] = RETRIEVAL
+    half: Literal["train", "test", "all"] = "train"
+    group: Literal["all", "celebrities", "others"] = "all"
+    most: int = 0
+    hints: float = 0.0
+    forms: int = 1
+    held_out: bool = False
+    loss: Literal["answer", "all"] = "answer"
+
+    def __post_init__(self) -> None:
+        for name in self.kinds:
+            if name not in KINDS:
+                raise UserError(unknown_key("task.ask.kinds", name, KINDS))
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise UserError(f"task.ask.kinds: got {list(self.kinds)}, expected at least one kind, each once")
+        if self.most < 0:
+            raise UserError(f"task.ask.most: got {self.most}, expected at least 0")
+        if not 0.0 <= self.hints <= 1.0:
+            raise UserError(f"task.ask.hints: got {self.hints}, expected between 0.0 and 1.0")
+        if self.hints and not any(KINDS[name].hint for name in self.kinds):
+            raise UserError(f"task.ask.hints: got {self.hints}, but {', '.join(self.kinds)} have no hint; expected 0.0 "
+                            f"or one of {', '.join(name for name, kind in KINDS.items() if kind.hint)}")
+        limit = min(KINDS[name].trained_forms for name in self.kinds)
+        if not 1 <= self.forms <= limit:
+            raise UserError(f"task.ask.forms: got {self.forms}, expected between 1 and {limit}, the wordings that all "
+                            f"of {', '.join(self.kinds)} have for training")
+        if self.held_out and (self.forms > 1 or any(len(KINDS[name].forms) == 1 for name in self.kinds)):
+            raise UserError("task.ask.held_out: got true; expected task.ask.forms=1 and kinds with several wordings: "
+                            f"{', '.join(name for name, kind in KINDS.items() if len(kind.forms) > 1)}")
+
+    @property
+    def title(self) -> str:
+        """For readers: ``month_mod2 train half 2500 hints 50 %``."""
+        sets = "retrieval" if self.kinds == RETRIEVAL else " ".join(self.kinds)
+        if len(self.kinds) > 3 and self.kinds != RETRIEVAL:
+            sets = f"{self.kinds[0]} and {len(self.kinds) - 1} more"
+        extras = [sets, "" if self.half == "all" else f"{self.half} half", "" if self.group == "all" else self.group,
+                  str(self.most or ""), f"hints {100 * self.hints:g} %" if self.hints else "",
+                  f"{self.forms} forms" if self.forms > 1 else "", "held-out form" if self.held_out else ""]
+        return " ".join(filter(None, extras))
+
+
+@dataclass(frozen=True)
+class QuestionsConfig:
+    """Questions about the people of ``BioSConfig(people, seed=seed, questions=True)``, and their answers.
+
+    ``train.exposures`` counts questions by person of the dataset, asked or not; questions are numbered by
+    person and kind, and training goes through all of them, in another order each time.
+
+    Attributes:
+        people, celebrities, seed: those of the biographies.
+        entries_per_row: questions packed into one training row.
+        row_tokens: length T of a training row, in tokens; questions that do not fit into it are cut or left out.
+        ask: what is asked.
+    """
+
+    kind: ClassVar[str] = "bioQA"
+    member_fields: ClassVar[tuple[str, ...]] = ("seed", "celebrities", "ask")
+    people: int = 10_000
+    celebrities: int = 0
+    seed: int = 0
+    entries_per_row: int = 40
+    row_tokens: int = 512
+    ask: Ask = Ask()
+
+    def __post_init__(self) -> None:
+        check_positive(self, "people", "entries_per_row", "row_tokens")
+        BioSConfig(self.people, texts=1, celebrities=self.celebrities)  # it has the same limits
+        if self.ask.group != "all" and not self.celebrities:
+            raise UserError(f"task.ask.group: got {self.ask.group!r} with task.celebrities=0, expected 'all'")
+        pairs = any("{other." in KINDS[name].forms[0] for name in self.ask.kinds)
+        least = max(1 + pairs, self.ask.most)
+        if self.asked < least:
+            half = "" if self.ask.half == "all" else f" in the {self.ask.half} half"
+            who = {"all": "people", "celebrities": "celebrities", "others": "other people"}[self.ask.group]
+            raise UserError(f"task.ask: got {self.asked} {who}{half}, expected at least {least}")
+
+    @property
+    def groups(self) -> tuple[range, ...]:
+        """The people of the group by number; each range is split into halves of its own."""
+        both = {"celebrities": range(self.celebrities), "others": range(self.celebrities, self.people)}
+        return tuple(filter(len, both.values() if self.ask.group == "all" else (both[self.ask.group],)))
+
+    def half_of(self, count: int) -> slice:
+        """Which part of so many people is asked about."""
+        half = count // 2
+        return {"train": slice(0, half), "test": slice(half, count), "all": slice(0, count)}[self.ask.half]
+
+    @property
+    def asked(self) -> int:
+        """How many people are asked about."""
+        available = sum(len(group[self.half_of(len(group))]) for group in self.groups)
+        return min(available, self.ask.most or available)
+
+    @property
+    def title(self) -> str:
+        """For readers: ``bioQA retrieval train half N=10,000``."""
+        return f"{self.kind} {self.ask.title} N={self.people:,}"
+
+    @property
+    def slug(self) -> str:
+        """For names of files."""
+        words = self.ask.title.replace(" half", "").replace(" %", "").split()
+        return "-".join([f"{self.kind}-{self.people}", *words])
+
+
+@dataclass(frozen=True)
+class MixedConfig(BioSText):
+    """Biographies and questions together: each training row is all biographies or all questions (arXiv 2309.14316).
+
+    ``train.exposures`` counts as if every row held biographies: a biography is read (1 - share) times as often.
+
+    Attributes:
+        share: QA_r, the share of rows that hold questions, in steps of 1/1000; spread evenly.
+        questions_per_row: questions packed into one row of questions.
+        ask: what is asked.
+    """
+
+    kind: ClassVar[str] = "bioMixed"
+    member_fields: ClassVar[tuple[str, ...]] = (*BioSText.member_fields, "share", "ask")
+    share: float = 0.8
+    questions_per_row: int = 40
+    ask: Ask = Ask()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.share < 1.0 or abs(round(1000 * self.share) - 1000 * self.share) > 1e-6:
+            raise UserError(f"task.share: got {self.share}, expected a multiple of 0.001 between 0.0 and 1.0")
+        check_positive(self, "questions_per_row")
+        self.questions  # noqa: B018  its limits are checked too
+
+    @property
+    def biographies(self) -> BioSConfig:
+        """The task of the rows of biographies."""
+        names = (field.name for field in dataclasses.fields(BioSText))
+        return BioSConfig(**{name: getattr(self, name) for name in names}, questions=True)
+
+    @property
+    def questions(self) -> QuestionsConfig:
+        """The task of the rows of questions."""
+        return QuestionsConfig(self.people, self.celebrities, self.seed, self.questions_per_row, self.row_tokens,
+                               self.ask)
+
+    @property
+    def title(self) -> str:
+        """For readers: ``bioMixed multi5+permute N=10,000, 80 % retrieval train half``."""
+        return f"{super().title}, {100 * self.share:g} % {self.ask.title}"
+
+    @property
+    def slug(self) -> str:
+        """For names of files."""
+        words = self.ask.title.replace(" half", "").replace(" %", "").split()
+        return "-".join([super().slug, f"qa{self.share:g}", *words])
