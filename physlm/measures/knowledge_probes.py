@@ -1,0 +1,384 @@
+"""P- and Q-probes: where in a text, and whether in the name, a model's knowledge of a person is linearly readable.
+
+    x = E[ids] + A[ids] B;   logits_p = W_p norm(hidden(x) at place p) + c_p
+
+The model is frozen.  Trained are, for every target, an update of its input embedding of low rank (A of V x r, B of
+r x d, B = 0 at first), which adapts the model to the new question without room for knowledge, and for every target
+and place a normalisation with gain and shift and a linear map of the last hidden state.  The embedding of the output
+plays no part.  Source: arXiv 2309.14316, section 5.
+
+    P-probe: reads a biography at the token before each attribute; rank 2, layer norm, 50 texts a step.
+    Q-probe: reads <eos> full name <eos> at its last token; rank 16, batch norm, 200 names a step.
+
+    model = beside(trained, untrained)                                # two members, the second is the control
+    scores = knowledge_probe(model, source, targets, P_PROBE)         # texts: ``physlm.measures.knowledge_texts``
+    scores.accuracy.value[member, target, place]
+
+All members x targets train in one loop: the frozen model reads each batch once a target, in one pass of M members with
+Y x B rows each.  The places of one target share its embedding update (our reading; an update for each place would be
+six times the work).  The dropout of the published probes is left out, since our models have none.
+
+Cost.  A frozen weight costs 2 FLOPs a token forward and 2 for the gradient of its input, 4 in all where training pays 6
+(``probe_flops``).  A model of 12 x 768 has 85 M weights and needs 0.34 GFLOP a token; 11 targets x 50 biographies x 62
+tokens (bioS up to its last attribute) are 11.7 TFLOP a step.  At 375 TFLOP/s, assumed from what training reaches on an
+H200, that is 31 ms: 3 minutes hold 5,700 steps, 57 passes over 5,000 people, and the published 30,000 take 16 minutes.
+An untrained member beside doubles it.  Judging 5,000 biographies is 0.6 PFLOP, 2 seconds.  A step of a Q-probe is 11 x
+200 x 5 tokens, 3.7 TFLOP, 10 ms.
+
+Shape letters: M members, Y targets, N = M Y probes, B texts, T positions, P places, d width, r rank, C classes,
+S people.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from physlm import rng
+from physlm.errors import UserError
+from physlm.measures.intervals import Estimate, share
+from physlm.measures.knowledge_texts import ABSENT, Source, Texts
+from physlm.measures.probes import IGNORE, Target
+from physlm.measures.rows import Row
+from physlm.models.config import ModelConfig
+from physlm.models.counting import parameter_counts
+from physlm.models.decoder import Decoder
+
+MOMENTUM = 0.1  # of the running mean and variance of a batch norm
+EPSILON = 1e-5  # of both norms
+
+
+@dataclass(frozen=True)
+class KnowledgeConfig:
+    """How the probes are built and trained; the defaults are the published P-probe.
+
+    Attributes:
+        rank: r of the embedding update; 0 leaves it out.
+        norm: over the dimensions of each activation, or of each dimension over the batch.
+        steps: batches; the rate falls linearly to 0.
+        weight_decay: of the maps and the update, not of the norms and biases.
+        epsilon: of AdamW.
+    """
+
+    rank: int = 2
+    norm: Literal["layer", "batch"] = "layer"
+    steps: int = 30_000
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.3
+    epsilon: float = 1e-6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("rank", 0), ("steps", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"knowledge probe: {name}: got {getattr(self, name)}, expected at least {least}")
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.epsilon <= 0:
+            raise UserError(f"knowledge probe: got learning_rate {self.learning_rate}, weight_decay "
+                            f"{self.weight_decay}, epsilon {self.epsilon}; expected > 0, >= 0, > 0")
+        if self.norm not in ("layer", "batch"):
+            raise UserError(f"knowledge probe: norm: got {self.norm!r}, expected 'layer' or 'batch'")
+
+
+P_PROBE = KnowledgeConfig()
+Q_PROBE = KnowledgeConfig(rank=16, norm="batch")
+
+
+@dataclass(frozen=True)
+class KnowledgeScores:
+    """How often the probes are right about people whom they did not learn from.
+
+    Attributes:
+        targets, places: the names of the axes Y and P.
+        accuracy: (M, Y, P); intervals clustered by person.
+        majority: the accuracy of the best constant answer, (Y, P).
+        people: how many people were asked about, (Y, P).
+    """
+
+    targets: tuple[Target, ...]
+    places: tuple[str, ...]
+    accuracy: Estimate
+    majority: NDArray[np.float64]
+    people: NDArray[np.int64]
+
+    def rows(self, base: str, member: int = 0) -> list[Row]:
+        """One row ``<base>/target=<name>/place=<name>`` for each target and place; blanks become ``_``."""
+        value, lo, hi = (x[member] for x in self.accuracy)
+        return [
+            Row(f"{base}/target={target.name.replace(' ', '_')}/place={place.replace(' ', '_')}", float(value[y, p]),
+                "1", int(self.people[y, p]), float(lo[y, p]), float(hi[y, p]))
+            for y, target in enumerate(self.targets) for p, place in enumerate(self.places) if self.people[y, p]
+        ]  # fmt: skip
+
+
+def knowledge_probe(
+    model: Decoder, source: Source, targets: Sequence[Target], config: KnowledgeConfig = P_PROBE,
+    progress: bool = False,
+) -> KnowledgeScores:  # fmt: skip
+    """Train the probes of all members, targets and places, and judge them on other people."""
+    probes = KnowledgeProbes(model, source, targets, config)
+    probes.train(progress)
+    return probes.evaluate(progress)
+
+
+class KnowledgeProbes:
+    """Trained (or still untrained) probes.
+
+    Args:
+        model: any number of members; it computes in the dtype of its weights (``Trained.ready``) and is not changed.
+        source: texts on the model's device.
+        targets: ``name`` and ``classes`` count.  The maps are padded to the largest number of classes, so targets with
+            ten thousand classes are better asked in a call of their own.
+
+    Raises:
+        UserError: no targets, labels outside of the classes, places outside of the text, tokens outside of the model's
+            vocabulary, all seen in the first batches of both kinds.
+    """
+
+    def __init__(self, model: Decoder, source: Source, targets: Sequence[Target], config: KnowledgeConfig = P_PROBE):
+        self.source, self.targets, self.config = source, tuple(targets), config
+        for texts in (source.train(0), source.evaluation(0)):
+            _check(texts, source, self.targets, model)
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        device, width = model.embedding.weight.device, model.config.width
+        if device.type == "cuda":
+            self.model.compile_parts(_compiled)
+        probes, rows = model.members * len(self.targets), model.embedding.weight.shape[1]
+        self.update = EmbeddingUpdate(probes, rows, width, config.rank, config.seed).to(device)
+        classes = tuple(target.classes for target in self.targets) * model.members
+        self.heads = PlaceHeads(classes, len(source.places), width, config.norm).to(device)
+        self._learnt_from: list[Tensor] = []
+
+    def logits(self, texts: Texts) -> Tensor:
+        """(M, Y, P, B, C) float32, -inf beyond the classes of a target; of no meaning at a place that is absent."""
+        members, targets = self.model.members, len(self.targets)
+        causal = self.model.config.causal
+        ids_BT = texts.ids_BT[:, : self.source.reach] if causal and self.source.reach else texts.ids_BT
+        plain_MBTd = self.model.embedding(ids_BT.expand(members, -1, -1))
+        x_MYBTd = plain_MBTd[:, None] + self.update(ids_BT).unflatten(0, (members, targets))
+        places = texts.places_BP.clamp_min(0).repeat(targets, 1).expand(members, -1, -1)
+        hidden = hidden_from(self.model, x_MYBTd.flatten(1, 2), places).float()  # (M, Y B, P, d)
+        logits: Tensor = self.heads(hidden.unflatten(1, (targets, -1)).flatten(0, 1).transpose(1, 2))
+        return logits.unflatten(0, (members, targets))
+
+    def loss(self, texts: Texts) -> Tensor:
+        """Mean nats an answer, summed over members, targets and places, which share no parameter across targets."""
+        logits = self.logits(texts)
+        labels = _labels(texts).expand(logits.shape[:-1])
+        nll = F.cross_entropy(logits.flatten(0, 3), labels.reshape(-1), reduction="none", ignore_index=IGNORE)
+        asked = (labels != IGNORE).sum(-1).clamp_min(1)
+        return (nll.view(labels.shape).sum(-1) / asked).sum()
+
+    def train(self, progress: bool = False) -> None:
+        """All steps."""
+        config = self.config
+        decayed = [*self.update.parameters(), self.heads.maps]
+        plain = [self.heads.gain, self.heads.shift, self.heads.bias]
+        optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.learning_rate, eps=config.epsilon, fused=True,
+        )  # fmt: skip
+        self.heads.train()
+        for step in tqdm(range(config.steps), desc="training probes", leave=False, disable=not progress):
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * (1 - step / config.steps)
+            texts = self.source.train(step)
+            self._learnt_from.append(texts.people_B)
+            optimiser.zero_grad()
+            self.loss(texts).backward()
+            optimiser.step()
+
+    @torch.no_grad()
+    def evaluate(self, progress: bool = False) -> KnowledgeScores:
+        """Accuracy on the people of split "evaluation".
+
+        Raises:
+            UserError: a person was learnt from.
+        """
+        self.heads.eval()
+        hits, labels, people = [], [], []
+        numbers = range(self.source.evaluation_batches)
+        for number in tqdm(numbers, desc="judging probes", leave=False, disable=not progress):
+            texts = self.source.evaluation(number)
+            _check(texts, self.source, self.targets, self.model)
+            label = _labels(texts)
+            hits.append((self.logits(texts).argmax(-1) == label).cpu())  # IGNORE is never an answer
+            labels.append(label.cpu())
+            people.append(texts.people_B.cpu())
+        self._check_people(torch.cat(people))
+        return self._scores(torch.cat(hits, -1), torch.cat(labels, -1), torch.cat(people))
+
+    def _check_people(self, judged: Tensor) -> None:
+        if not self._learnt_from:
+            return
+        both = judged[torch.isin(judged, torch.cat(self._learnt_from).unique().cpu())].unique()
+        if len(both):
+            raise UserError(f"knowledge probe: {len(both)} of {len(judged.unique())} people to judge by were learnt "
+                            f"from, for example person {int(both[0])}; expected disjoint people")
+
+    def _scores(self, hits_MYPN: Tensor, labels_YPN: Tensor, people_N: Tensor) -> KnowledgeScores:
+        found, person_N = people_N.unique(return_inverse=True)
+        asked_YPN = (labels_YPN != IGNORE).double()
+        zeros = torch.zeros(*hits_MYPN.shape[:-1], len(found), dtype=torch.float64)
+        asked = zeros[0].clone().index_add_(-1, person_N, asked_YPN)
+        hits = zeros.index_add_(-1, person_N, hits_MYPN.double())
+        majority = np.full(asked.shape[:2], np.nan)
+        for y, p in np.ndindex(*majority.shape):
+            answers = labels_YPN[y, p][labels_YPN[y, p] != IGNORE]
+            if len(answers):
+                majority[y, p] = int(answers.bincount().max()) / len(answers)
+        accuracy = share(hits.numpy(), asked.numpy()[None])
+        return KnowledgeScores(self.targets, self.source.places, accuracy, majority, (asked > 0).sum(-1).numpy())
+
+
+class EmbeddingUpdate(nn.Module):
+    """A[ids] B for each of N probes; a probe's first A does not depend on the others."""
+
+    def __init__(self, probes: int, rows: int, width: int, rank: int, seed: int):
+        super().__init__()
+        self.rows, self.width, self.rank = rows, width, rank
+        first = rng.normal(rng.key("embedding update", seed), rows * rank).view(rows, rank).float()
+        self.coefficients = nn.Parameter(first.repeat(probes, 1, 1))
+        self.directions = nn.Parameter(torch.zeros(probes, rank, width))
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """(N, B, T, d) float32."""
+        probes = len(self.directions)
+        if not self.rank:
+            return self.directions.new_zeros(probes, *ids_BT.shape, self.width)
+        offset = self.rows * torch.arange(probes, device=ids_BT.device)
+        ids = ids_BT.flatten() + offset[:, None]
+        return (F.embedding(ids, self.coefficients.flatten(0, 1)) @ self.directions).unflatten(1, ids_BT.shape)
+
+
+class PlaceHeads(nn.Module):
+    """A normalisation and a linear map for each of N probes at each of P places.
+
+    ``batch`` uses the mean and variance of the batch while it trains and their running means afterwards.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, classes: tuple[int, ...], places: int, width: int, norm: str):
+        super().__init__()
+        probes, most = len(classes), max(classes)
+        self.norm = norm
+        self.gain = nn.Parameter(torch.ones(probes, places, width))
+        self.shift = nn.Parameter(torch.zeros(probes, places, width))
+        self.maps = nn.Parameter(torch.zeros(probes, places, width, most))
+        self.bias = nn.Parameter(torch.zeros(probes, places, most))
+        self.register_buffer("mean", torch.zeros(probes, places, width), persistent=False)
+        self.register_buffer("variance", torch.ones(probes, places, width), persistent=False)
+        self.register_buffer("closed", torch.arange(most) >= torch.tensor(classes)[:, None], persistent=False)
+        self.closed: Tensor
+
+    def forward(self, x_NPBd: Tensor) -> Tensor:
+        """Logits (N, P, B, C)."""
+        x = self._normed(x_NPBd) * self.gain[:, :, None] + self.shift[:, :, None]
+        logits = x @ self.maps + self.bias[:, :, None]
+        return logits.masked_fill(self.closed[:, None, None], -torch.inf)
+
+    def _normed(self, x_NPBd: Tensor) -> Tensor:
+        if self.norm == "layer":
+            return F.layer_norm(x_NPBd, x_NPBd.shape[-1:], eps=EPSILON)
+        mean, variance = self.mean, self.variance
+        if self.training:
+            variance, mean = torch.var_mean(x_NPBd, 2, correction=0)
+            with torch.no_grad():
+                rows = x_NPBd.shape[2]
+                self.mean.lerp_(mean, MOMENTUM)
+                self.variance.lerp_(variance * (rows / max(rows - 1, 1)), MOMENTUM)
+        return (x_NPBd - mean[:, :, None]) * (variance[:, :, None] + EPSILON).rsqrt()
+
+
+def hidden_from(model: Decoder, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:
+    """``Decoder.hidden`` of given embeddings, before the vectors of positions; only at some positions, if given."""
+    x = x_MBTd
+    if model.positions is not None:
+        model.positions.check(x.shape[2])
+        x = model._run(model.positions, x)
+    shared = model._shared(x.shape[2])
+    for block in model._blocks():
+        x = model._run(block, x, shared)
+    if places_MBP is not None:
+        x = x.gather(2, places_MBP[..., None].expand(-1, -1, -1, x.shape[-1]))
+    return model._run(model.final_norm, x, model.embedding.weight.dtype)
+
+
+def beside(*models: Decoder) -> Decoder:
+    """Models of one shape as the members of one, in this order; for example trained and untrained.
+
+    Raises:
+        UserError: no models, or models of several shapes or vocabularies.
+    """
+    shapes = [(model.config, model.vocabulary) for model in models]
+    if not shapes:
+        raise UserError("beside: got no models, expected at least one")
+    for config, vocabulary in shapes:
+        if config != shapes[0][0]:
+            raise UserError(f"beside: got models of shapes {shapes[0][0]} and {config}, expected one shape")
+        if vocabulary != shapes[0][1]:
+            raise UserError(f"beside: got vocabularies of {shapes[0][1]} and {vocabulary} tokens, expected one")
+    joined = copy.deepcopy(models[0])
+    others = [dict(model.named_parameters()) for model in models]
+    for name, parameter in joined.named_parameters():
+        parameter.data = torch.cat([other[name].detach().to(parameter) for other in others])
+    joined.members = sum(model.members for model in models)
+    return joined
+
+
+def probe_flops(model: ModelConfig, source_shape: tuple[int, int], targets: int, steps: int) -> float:
+    """FLOPs of training: 4 a weight and token, and attention's 6 l d T a token, which is causal; heads left out.
+
+    Args:
+        source_shape: texts of a step, and positions that are read of each.
+        targets: members x targets.
+    """
+    rows, positions = source_shape
+    weights = parameter_counts(model, 1)["params_nonembedding"]
+    a_token = 4.0 * weights + 6.0 * model.layers * model.width * positions
+    return a_token * rows * positions * targets * steps
+
+
+def _labels(texts: Texts) -> Tensor:
+    """Labels at each place, (Y, P, B)."""
+    return texts.labels_BY.T[:, None].where(texts.places_BP.T != ABSENT, IGNORE)
+
+
+def _check(texts: Texts, source: Source, targets: Sequence[Target], model: Decoder) -> None:
+    if not targets:
+        raise UserError("knowledge probe: got no targets, expected at least one")
+    if texts.places_BP.shape[1] != len(source.places) or texts.labels_BY.shape[1] != len(targets):
+        raise UserError(f"knowledge probe: got {texts.places_BP.shape[1]} places and {texts.labels_BY.shape[1]} labels "
+                        f"a text, expected {len(source.places)} places and {len(targets)} targets")
+    for target, label in zip(targets, texts.labels_BY.unbind(-1), strict=True):
+        low, high = int(label.min()), int(label.max())
+        if low < IGNORE or high >= target.classes:
+            raise UserError(f"knowledge probe: {target.name}: got labels from {low} to {high}, expected 0 to "
+                            f"{target.classes - 1}, or {IGNORE} where nothing is asked")
+    length = texts.ids_BT.shape[1]
+    reach = min(length, source.reach or length)
+    low, high = int(texts.places_BP.min()), int(texts.places_BP.max())
+    if low < ABSENT or high >= reach:
+        raise UserError(f"knowledge probe: got places from {low} to {high}, expected 0 to {reach - 1}, or {ABSENT} "
+                        "where there is none")
+    low, high = int(texts.ids_BT.min()), int(texts.ids_BT.max())
+    if low < 0 or high >= model.vocabulary:
+        raise UserError(f"knowledge probe: got tokens {low} to {high}, but the model has a vocabulary of "
+                        f"{model.vocabulary}; expected the vocabulary that it was trained with")
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One graph for each part, shape and mode, none given up."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
+    compiled: Callable[..., Any] = torch.compile(function, fullgraph=True)
+    return compiled
