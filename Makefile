@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 test: lint types  ## lint, types and tests (ARGS="-k name" passes on to pytest)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto $(ARGS)
+	$(PY) -m pytest -n auto $(ARGS)
 
 lint: $(STAMP)  ## ruff
 	$(PY) -m ruff check .

@@ -1,4 +1,8 @@
-"""For all tests: property tests have no deadline, since machines differ and tests are run side by side."""
+"""For all tests: one thread, since tests run side by side; no deadlines, since machines differ."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the processes that tests start inherit it
 
 from hypothesis import settings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measures on few strings: what is tested here is the way from data to figure, not the numbers."""
     for module in (completion, robustness):
         monkeypatch.setattr(module, "STRINGS", {"cpu": (8, 40)})
@@ -34,10 +33,6 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(tree_attention, "BATCHES", {"cpu": (2, 16)})
     quick = dataclasses.replace(trees.PROBES["cpu"], steps=10, heads=2, position_dims=4, evaluation_batches=2)
     monkeypatch.setattr(trees, "PROBES", {"cpu": quick})
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_there_are_claims() -> None:

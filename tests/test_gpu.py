@@ -9,6 +9,7 @@ import torch
 
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
+from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.catalogue import build
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.loop import train_population
@@ -20,6 +21,12 @@ TASKS: list[BiographyConfig] = [
     BioSConfig(people=300, fresh=False, entries_per_row=1, row_tokens=60),
     BioDConfig(people=100, attributes=2, chunks=3, diversity=8, chunk_tokens=2, alphabet=4, row_tokens=128),
     BioDConfig(people=100, attributes=8),
+    BioSConfig(people=300, texts=5, permute=2, celebrities=50, entries_per_row=4, row_tokens=300),
+]
+QUESTIONS: list[QuestionsConfig | MixedConfig] = [
+    QuestionsConfig(people=300),
+    QuestionsConfig(people=300, ask=Ask(kinds=("month_mod6", "luck_later", "bdate_to_first"), hints=0.5)),
+    MixedConfig(people=300, texts=5),
 ]
 
 
@@ -40,6 +47,13 @@ def test_both_devices_generate_identical_batches(config: BiographyConfig) -> Non
     person = torch.arange(config.people)
     moved = task.to("cuda").entries(person.cuda(), person.cuda())
     for here, there in zip(task.entries(person, person), moved, strict=True):
+        assert here.equal(there.cpu())
+
+
+@pytest.mark.parametrize("config", QUESTIONS, ids=lambda c: c.kind)
+def test_both_devices_ask_identical_questions(config: QuestionsConfig | MixedConfig) -> None:
+    task, index = build(config), torch.arange(1000, 1064)
+    for here, there in zip(task.rows(index, "train", 3), task.to("cuda").rows(index.cuda(), "train", 3), strict=True):
         assert here.equal(there.cpu())
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,14 +82,6 @@ def experiments(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def contents(root: Path) -> dict[str, bytes]:
     """Every file of the run folders that a repetition must repeat, bit for bit."""
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*"))
@@ -136,7 +128,6 @@ class Command:
         return output
 
 
-@pytest.mark.usefixtures("_one_thread")
 def test_killed_and_started_again(experiments: Path, tmp_path: Path) -> None:
     root, reference = tmp_path / "runs", tmp_path / "reference"
     populations = root / "populations"

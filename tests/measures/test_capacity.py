@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -43,14 +42,6 @@ PARAMS = 1000
 @pytest.fixture(scope="module", params=TASKS, ids=lambda config: config.kind)
 def task(request: pytest.FixtureRequest) -> BiographyTask:
     return build(request.param)
-
-
-@pytest.fixture
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def attributes(task: BiographyTask) -> int:
@@ -365,7 +356,6 @@ def test_mixtures_of_a_lookup_table_and_the_uniform_code(people: int, weight: fl
 # ---- A model that is really trained
 
 
-@pytest.mark.usefixtures("_one_thread")
 def test_training_puts_the_bits_there() -> None:
     """Eight people by heart; the same model knows nothing of other people of the same kind."""
     task = BioDConfig(people=8, attributes=2, diversity=16, chunk_tokens=1, alphabet=16, name_pools=(8, 8, 8),

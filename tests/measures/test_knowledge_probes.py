@@ -6,7 +6,6 @@ Texts here are random digits; what a frozen random model can know of them is kno
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -37,15 +36,6 @@ DIGITS, LENGTH, PEOPLE, WIDTH = 5, 6, 400, 32
 PLACES = ("early", "late")
 SMALL = ModelConfig(layers=2, heads=2, width=WIDTH)
 QUICK = KnowledgeConfig(steps=150, learning_rate=0.03, weight_decay=0.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The matrices here are too small to share between threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def digits(people: int = PEOPLE, length: int = LENGTH) -> Tensor:

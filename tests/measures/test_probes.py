@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -46,15 +45,6 @@ CLASSES, WIDTH, LONGEST, ROWS = 3, 12, 18, 32
 QUICK = ProbeConfig(heads=4, position_dims=16, max_positions=32, steps=120, learning_rate=0.03, position_rate=0.03,
                     evaluation_batches=8)  # fmt: skip
 DIGIT = [Target("digit", CLASSES)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The matrices here are too small to share between threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def digits(split: str, number: int) -> Labelled:

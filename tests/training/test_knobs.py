@@ -162,14 +162,6 @@ def seen(spec: RunSpec) -> dict[str, Any]:
     return {**found, "trained": {name: value.flatten().tolist() for name, value in trained.items()}}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("kind", BASES)
 def test_an_unchanged_run_is_seen_to_be_the_same(kind: str) -> None:
     """The control: no difference comes from anything but the settings."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,6 @@ LOW = dataclasses.replace(BASE, train=dataclasses.replace(TRAIN, lora_rank=2, lo
 # two learning rates, and another seed that begins with another run
 MEMBERS = [LOW, override(LOW, ["train.learning_rate=3e-2"]), override(LOW, ["train.seed=1", "start.train.seed=7"])]
 State = Mapping[str, Tensor]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def states(specs: Sequence[RunSpec]) -> list[dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,6 @@ BASE = RunSpec(TASK, ModelConfig(layers=1, heads=1, width=8), TRAIN)  # 6 steps
 STARTS = [override(BASE, [f"train.seed={seed}"]) for seed in (5, 6)]
 TUNED = [dataclasses.replace(BASE, start=start) for start in STARTS]
 State = Mapping[str, Tensor]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def ignore(line: dict[str, Any]) -> None:
