@@ -32,9 +32,9 @@ S people.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -52,6 +52,7 @@ from physlm.measures.rows import Row
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
+from physlm.training.step import compiled
 
 MOMENTUM = 0.1  # of the running mean and variance of a batch norm
 EPSILON = 1e-5  # of both norms
@@ -150,7 +151,7 @@ class KnowledgeProbes:
         self.model = copy.deepcopy(model).requires_grad_(False)
         device, width = model.embedding.weight.device, model.config.width
         if device.type == "cuda":
-            self.model.compile_parts(_compiled)
+            self.model.compile_parts(compiled)
         probes, rows = model.members * len(self.targets), model.embedding.weight.shape[1]
         self.update = EmbeddingUpdate(probes, rows, width, config.rank, config.seed).to(device)
         classes = tuple(target.classes for target in self.targets) * model.members
@@ -375,10 +376,3 @@ def _check(texts: Texts, source: Source, targets: Sequence[Target], model: Decod
     if low < 0 or high >= model.vocabulary:
         raise UserError(f"knowledge probe: got tokens {low} to {high}, but the model has a vocabulary of "
                         f"{model.vocabulary}; expected the vocabulary that it was trained with")
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One graph for each part, shape and mode, none given up."""
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
-    compiled: Callable[..., Any] = torch.compile(function, fullgraph=True)
-    return compiled

@@ -75,7 +75,7 @@ class Population:
                 self.model.load_member(m, state)
         self.model = self.model.to(device)
         self._on_gpu = device.type == "cuda"
-        wrap = _compiled if self._on_gpu else _same
+        wrap = compiled if self._on_gpu else _same
         self.optimiser = optimiser_for(self.model, [spec.train for spec in specs], self.steps, wrap)
         if self._on_gpu:
             self.model.compile_parts(wrap)
@@ -197,12 +197,12 @@ def _states(
     return states
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """``torch.compile`` for parts that are shared by many shapes of model: one graph for each, none given up."""
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 256)
     torch._dynamo.config.automatic_dynamic_shapes = False
-    compiled: Callable[..., Any] = torch.compile(function, fullgraph=True)
-    return compiled
+    result: Callable[..., Any] = torch.compile(function, fullgraph=True)
+    return result
 
 
 def _same(function: Callable[..., Any]) -> Callable[..., Any]:
