@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from physlm.machine import cpu_cores
 from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.published import published
 
@@ -86,17 +87,15 @@ def bench_grammar(quick: bool = False) -> None:
     """Print the table, line by line as it is measured."""
     import torch
 
-    from physlm.tasks.grammar.compiled import cores
-
     seconds = 0.5 if quick else 3.0
     gpu = torch.cuda.is_available()
     device = f", {torch.cuda.get_device_name()}" if gpu else ""
-    print(f"{cores()} CPU cores{device}; torch {torch.__version__}")
-    columns = ("grammar", "strings/s", f"on {cores()} cores", "next-token ms", "M tokens/s", "on the GPU")
+    print(f"{cpu_cores()} CPU cores{device}; torch {torch.__version__}")
+    columns = ("grammar", "strings/s", f"on {cpu_cores()} cores", "next-token ms", "M tokens/s", "on the GPU")
     print("{:>8} {:>12} {:>14} {:>14} {:>12} {:>12}".format(*columns))
     for name in GRAMMARS:
         grammar = published(name)
-        one, every = (time_membership(grammar, threads, seconds) for threads in (1, cores()))
+        one, every = (time_membership(grammar, threads, seconds) for threads in (1, cpu_cores()))
         milliseconds = time_next_token(grammar, seconds) * 1e3
         drawn = time_sampling(grammar, torch.device("cpu"), seconds) / 1e6
         on_gpu = f"{time_sampling(grammar, torch.device('cuda'), seconds) / 1e6:.1f}" if gpu else "n/a"

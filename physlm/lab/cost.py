@@ -21,8 +21,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from physlm.config import content_hash
-from physlm.lab.env import cpu_cores, gpu_name
+from physlm.lab.env import gpu_name
 from physlm.lab.planner import MAX_MEMBERS, Population, group, with_starts
+from physlm.machine import cpu_cores
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import physlm
+from physlm.machine import cpu_cores
 
 
 def environment(device: str, precision: str) -> dict[str, Any]:
@@ -49,11 +50,6 @@ def gpu_name() -> str | None:
     """The first GPU's name as the driver tells it, without importing torch; None without one."""
     text = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return text.splitlines()[0].strip() if text else None
-
-
-def cpu_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

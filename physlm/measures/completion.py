@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physlm import rng
+from physlm.machine import cpu_cores
 from physlm.measures.generation import generate
 from physlm.measures.intervals import Ratio, Z, share
 from physlm.measures.rows import Row
@@ -29,7 +30,6 @@ from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
 from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.chart import Span
-from physlm.tasks.grammar.compiled import cores
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.likelihood import Likelihood, kl
@@ -88,7 +88,7 @@ class Judge:
         shortest, longest = self.parser.length_range
         self.cuts = (0, min(LONG_CUT, shortest // 2))
         self._room = min(longest + 1, run.spec.task.row_tokens - 1)
-        self._threads = cores()
+        self._threads = cpu_cores()
         # vocabulary id -> terminal number of the observed grammar, whose words may be fewer; -1 for <eos>
         number = {name: i for i, name in enumerate(self.grammar.terminals)}
         self._terminal_V = np.array([number.get(word, -1) for word in self.task.vocabulary.words])
@@ -121,8 +121,7 @@ class Judge:
 
     def accuracy(self, name: str, written: Written) -> Row:
         """The share of valid strings, with Wilson's interval."""
-        found = share(written.valid_B.astype(float), np.ones(len(written.valid_B)))
-        return Row(name, float(found.value), "1", len(written.valid_B), float(found.lo), float(found.hi))
+        return share(written.valid_B.astype(float), np.ones(len(written.valid_B))).row(name, len(written.valid_B))
 
     @torch.no_grad()
     def kl(self, name: str, model: Decoder) -> Row:
@@ -136,8 +135,7 @@ class Judge:
             nats_BW = kl(truth, q_BWV[..., [0, *self._id_T]])
             here = ~np.isnan(nats_BW)
             ratio.add(np.where(here, nats_BW, 0.0).sum(1), here.sum(1).astype(float))
-        found = ratio.estimate()
-        return Row(name, float(found.value), "nats/token", ratio.sentences, float(found.lo), float(found.hi))
+        return ratio.estimate().row(name, ratio.sentences, unit="nats/token")
 
     def _fresh(self, count: int, batch: int = 50) -> Iterator[tuple[Tensor, Ints, Ints]]:
         """Ids, observed terminals and lengths (without <eos>) of fresh strings."""

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from physlm.measures.rows import Row
+
 Floats = NDArray[np.float64]
 Z = 1.959963984540054
 
@@ -27,6 +29,11 @@ class Estimate(NamedTuple):
     value: Floats
     lo: Floats
     hi: Floats
+
+    def row(self, name: str, n: int, place: tuple[int, ...] = (), unit: str = "1") -> Row:
+        """The estimate at one place of the arrays as a row of measures.csv."""
+        value, lo, hi = (float(array[place]) for array in self)
+        return Row(name, value, unit, n, lo, hi)
 
 
 def share(hits: Floats, counts: Floats) -> Estimate:

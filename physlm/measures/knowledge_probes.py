@@ -112,10 +112,9 @@ class KnowledgeScores:
 
     def rows(self, base: str, member: int = 0) -> list[Row]:
         """One row ``<base>/target=<name>/place=<name>`` for each target and place; blanks become ``_``."""
-        value, lo, hi = (x[member] for x in self.accuracy)
         return [
-            Row(f"{base}/target={target.name.replace(' ', '_')}/place={place.replace(' ', '_')}", float(value[y, p]),
-                "1", int(self.people[y, p]), float(lo[y, p]), float(hi[y, p]))
+            self.accuracy.row(f"{base}/target={target.name.replace(' ', '_')}/place={place.replace(' ', '_')}",
+                              int(self.people[y, p]), (member, y, p))
             for y, target in enumerate(self.targets) for p, place in enumerate(self.places) if self.people[y, p]
         ]  # fmt: skip
 

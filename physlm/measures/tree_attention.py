@@ -24,6 +24,7 @@ from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
 from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.grammar.task import GrammarTask
 
 BATCHES = {"cuda": (32, 32), "cpu": (8, 32)}  # how many, strings in each
 DISTANCES = 64  # of by_distance that are kept
@@ -32,21 +33,21 @@ DISTANCES = 64  # of by_distance that are kept
 def measure(run: Trained) -> list[Row]:
     """All statistics of one run's model, of the shuffled trees, and of the untrained model."""
     trained, untrained = run.ready(run.model), run.ready(run.untrained)
-    found = attention_statistics(lambda: _attended(run, trained), progress=run.progress)
+    assert isinstance(run.spec.task, GrammarConfig), run.spec.task
+    task = build(run.spec.task).to(run.device)
+    found = attention_statistics(lambda: _attended(task, trained), progress=run.progress)
     rows = [*_by_distance(found), *_residuals(found, "")]
-    shuffled = attention_statistics(lambda: _attended(run, trained), shuffled=True, progress=run.progress)
-    before = attention_statistics(lambda: _attended(run, untrained), progress=run.progress)
+    shuffled = attention_statistics(lambda: _attended(task, trained), shuffled=True, progress=run.progress)
+    before = attention_statistics(lambda: _attended(task, untrained), progress=run.progress)
     return [*rows, *_residuals(shuffled, "_shuffled"), *_residuals(before, "_untrained")]
 
 
-def _attended(run: Trained, model: Decoder) -> Iterable[Attended]:
+def _attended(task: GrammarTask, model: Decoder) -> Iterable[Attended]:
     """The same fresh strings at every call."""
-    assert isinstance(run.spec.task, GrammarConfig), run.spec.task
-    task = build(run.spec.task).to(run.device)
-    width, depth = min(task.entry_width, run.spec.task.row_tokens), task.grammar.depth
-    batches, size = BATCHES[run.device.type]
+    width, depth = min(task.entry_width, task.config.row_tokens), task.grammar.depth
+    batches, size = BATCHES[task.device.type]
     for number in range(batches):
-        index = torch.arange(number * size, (number + 1) * size, device=run.device)
+        index = torch.arange(number * size, (number + 1) * size, device=task.device)
         found = task.sentences(index, stream=2, width=task.entry_width)
         yield Attended(
             decoder_attention(model, found.ids_BW[:, :width]), found.token_BW[:, :width],
@@ -77,6 +78,5 @@ def _residuals(found: AttentionStatistics, control: str) -> Iterator[Row]:
 
 def _row(name: str, estimate: Estimate, place: tuple[int, ...], sentences: int) -> Iterator[Row]:
     """Nothing where no pair counted."""
-    value, lo, hi = (float(array[place]) for array in estimate)
-    if not np.isnan(value):
-        yield Row(name, value, "1", sentences, lo, hi)
+    if not np.isnan(estimate.value[place]):
+        yield estimate.row(name, sentences, place)

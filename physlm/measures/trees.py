@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from physlm.measures.intervals import Estimate
 from physlm.measures.probe_heads import MASKS, Mask
 from physlm.measures.probes import (
     Batches,
@@ -121,7 +120,7 @@ class _Asked:
                     where = f"/level={level + 1}" + ("" if tail.startswith("/step") else f"/mask={mask}") + tail
                     sentences = int(scores.sentences[0, tap, y])
                     for estimate, ending in ((scores.accuracy, ""), (scores.balanced, "/balanced")):
-                        yield _row(f"{kind}{control}{where}{ending}", estimate, (0, tap, y), sentences)
+                        yield estimate.row(f"{kind}{control}{where}{ending}", sentences, (0, tap, y))
 
     def majority(self, scores: Scores, masks: Sequence[Mask]) -> Iterator[Row]:
         """What the best constant answer gets on the same strings."""
@@ -131,8 +130,3 @@ class _Asked:
             assert mask in masks
             yield Row(f"{kind}_majority/level={name[1:]}/mask={mask}", share, "1", int(scores.sentences[0, 0, y]),
                       share, share)
-
-
-def _row(name: str, estimate: Estimate, place: tuple[int, int, int], sentences: int) -> Row:
-    value, lo, hi = (float(array[place]) for array in estimate)
-    return Row(name, value, "1", sentences, lo, hi)

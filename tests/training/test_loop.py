@@ -305,3 +305,27 @@ def test_losses_that_are_not_finite_stop_the_training(tmp_path: Path) -> None:
     train([wild, sane], tmp_path / "one", log)
     assert all(math.isfinite(line["loss"]) for line in log.lines if line["member"] == 1)
     assert log.lines[-1]["step"] == SPEC.steps
+
+
+def test_snapshots_are_the_weights_along_the_way_killed_or_not(tmp_path: Path) -> None:
+    spec = override(SPEC, ["train.snapshots=3"])
+    assert spec.steps == 15 and spec.snapshot_steps == (1, 3, 7)
+    kept: dict[int, list[dict[str, Tensor]]] = {}
+
+    def keep(step: int, models: list[Decoder]) -> None:
+        kept.setdefault(step, []).append(models[0].state_dict())
+
+    log = Log()
+    log.die_at = 4  # between the second snapshot and the third
+    arguments: dict[str, Any] = dict(checkpoint=tmp_path / "c", snapshot=keep, checkpoint_seconds=0.0, progress=False)
+    with pytest.raises(Killed):
+        train_population([spec], CPU, log=log, rewind=log.rewind, **arguments)
+    assert set(kept) == {1, 3}
+    log.die_at = -1
+    train_population([spec], CPU, log=log, rewind=log.rewind, **arguments)
+    population = Population([spec], CPU)
+    while population.step < spec.steps:
+        population.advance()
+        for state in kept.get(population.step, []):
+            assert all(value.equal(state[name]) for name, value in population.model_of(0).state_dict().items())
+    assert set(kept) == set(spec.snapshot_steps)

@@ -85,3 +85,10 @@ def test_the_schedule_is_a_fraction_of_the_peak() -> None:
     """Members differ in learning rate alone and share one table."""
     config = TrainConfig(learning_rate=1e-3)
     assert schedule(config, 30).equal(schedule(dataclasses.replace(config, learning_rate=7.0), 30))
+
+
+def test_a_linear_decay_by_hand() -> None:
+    """Ten steps of warm-up, then a line from 1 to 0.2 over the other 90."""
+    found = schedule(TrainConfig(warmup_steps=10, decay="linear", final_fraction=0.2), 100).tolist()
+    assert found[:10] == pytest.approx([(t + 1) / 10 for t in range(10)])
+    assert found[10:] == pytest.approx([1 - 0.8 * t / 90 for t in range(90)], abs=1e-6)

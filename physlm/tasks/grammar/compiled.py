@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,11 +21,6 @@ def compiled(function: Call) -> Call:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # "no locator available": nothing is writable
         return numba.njit(nogil=True)(function)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def over_slices(call: Callable[[int, int], None], count: int, threads: int) -> None:

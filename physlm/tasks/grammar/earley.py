@@ -25,7 +25,7 @@ from physlm.tasks.grammar.compiled import compiled
 from physlm.tasks.grammar.membership import grown
 
 MAX_ITEMS = 1 << 25  # of one string: 800 MB
-MAX_STEPS = 1 << 30  # items looked at for one string: about ten seconds
+MAX_STEPS = 1 << 29  # items looked at for one string: some ten seconds on one core
 
 
 @compiled

@@ -9,7 +9,7 @@ For the true distribution P of a grammar with rule probabilities,
 so a language model's error is exact, too: ``kl`` is the divergence of its predictions from the truth.  Any grammar of
 ``Grammar``'s kind, any probabilities.  Natural logarithms, float64, log space throughout: long and improbable strings
 neither underflow nor lose digits.  The passes run from left to right and build only what the prefix allows (see
-``earley``): about 1 ms for a string of cfg3f.
+``earley``): one or two ms for a string of cfg3f.
 
 Shape letters: B strings, W longest length, T terminals.
 """
