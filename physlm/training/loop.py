@@ -22,6 +22,7 @@ from physlm.training.hardware import peak_flops
 from physlm.training.step import Population, check_members
 
 LOGS = 100  # log points of a run
+CHECKPOINT_SHARE = 0.02  # of the time of training that may go into writing checkpoints, on slow disks
 
 
 def train_population(
@@ -40,7 +41,7 @@ def train_population(
 
     Args:
         checkpoint: one safetensors file for the whole population; resumed from when it exists, written atomically
-            after each ``checkpoint_seconds`` and at the end, never deleted here.
+            after each ``checkpoint_seconds`` (later where writing takes long) and at the end, never deleted here.
         log: called at each of about 100 log points, and at the end, once a member, with step, member, mean loss
             in nats a token since the last point, and tokens seen.
         snapshot: called with the step and each member as a model of its own after each of ``snapshot_steps``; after a
@@ -60,7 +61,7 @@ def train_population(
     if checkpoint.exists():
         _resume(population, checkpoint)
     rewind(population.step)
-    saved_at = time.monotonic()
+    saved_at, wait = time.monotonic(), checkpoint_seconds
     with _Bar(population, progress) as bar:
         while population.step < population.steps:
             target = min((population.step // every + 1) * every, population.steps)
@@ -78,14 +79,21 @@ def train_population(
                 tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
                 finite = loss if math.isfinite(loss) else None  # JSON has no NaN
                 log({"step": population.step, "member": i, "loss": finite, "tokens": tokens})
-            if time.monotonic() - saved_at >= checkpoint_seconds or population.step == population.steps:
+            if time.monotonic() - saved_at >= wait or population.step == population.steps:
+                begun = time.monotonic()
                 _save(population, checkpoint)
                 saved_at = time.monotonic()
+                wait = _pause(checkpoint_seconds, saved_at - begun)
     return _models(population)
 
 
 def _models(population: Population) -> list[Decoder]:
     return [population.model_of(i) for i in range(len(population.specs))]
+
+
+def _pause(seconds: float, cost: float) -> float:
+    """Seconds until the next checkpoint, if one took ``cost`` to write; 0 asks for one at every log point."""
+    return seconds and max(seconds, cost / CHECKPOINT_SHARE)
 
 
 def _hashes(population: Population) -> str:

@@ -329,3 +329,26 @@ def test_snapshots_are_the_weights_along_the_way_killed_or_not(tmp_path: Path) -
         for state in kept.get(population.step, []):
             assert all(value.equal(state[name]) for name, value in population.model_of(0).state_dict().items())
     assert set(kept) == set(spec.snapshot_steps)
+
+
+def test_a_slow_disk_is_written_to_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock by which a log point takes a second and writing a checkpoint ``cost`` seconds."""
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    cost, saves = 0.0, 0
+
+    def save(*_: object) -> None:
+        nonlocal saves
+        saves, clock[0] = saves + 1, clock[0] + cost
+
+    def log(line: dict[str, Any]) -> None:
+        clock[0] += 1.0
+
+    monkeypatch.setattr(loop, "_save", save)
+    spec, counts = override(SPEC, ["train.exposures=1000"]), []  # 1500 steps, 100 log points
+    for cost in (0.0, 0.1, 1.0):
+        clock[0], saves = 0.0, 0
+        train_population([spec], CPU, checkpoint=tmp_path / "c", log=log, checkpoint_seconds=5.0, progress=False)
+        counts.append(saves)
+        assert saves * cost <= loop.CHECKPOINT_SHARE * clock[0] + 2 * cost
+    assert counts[0] == 20 and counts[1] >= 19 and counts[2] < 5
