@@ -56,9 +56,9 @@ def build(config: TaskConfig) -> Task:
 def vocabulary_for(config: TaskConfig) -> Vocabulary:
     """The closed vocabulary of the task, without building its tables."""
     if isinstance(config, BioSConfig):
-        return bios_vocabulary(config.questions)
+        return bios_vocabulary(config.questions, config.pool_size)
     if isinstance(config, (QuestionsConfig, MixedConfig)):
-        return bios_vocabulary(questions=True)
+        return bios_vocabulary(True, config.pool_size)
     if isinstance(config, GrammarConfig):
         return grammar_vocabulary(config)
     assert isinstance(config, BioDConfig)

@@ -11,6 +11,7 @@ from itertools import combinations
 import pytest
 
 from physlm.tasks.biography import pools
+from physlm.tasks.biography.config import name_pools
 from physlm.tasks.biography.pools import ATTRIBUTES, SIZES, load_pools, words
 
 PLAIN = re.compile("[A-Za-z ]+")
@@ -221,3 +222,19 @@ def test_unknown_headquarters_shared_templates_and_value_prefixes_are_refused(mo
 def test_reading_the_pools_does_not_import_torch() -> None:
     code = "import sys, physlm.tasks.biography.pools as p; p.load_pools(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("size", [1, 3, 12, 150, 1000])
+def test_cut_pools_are_the_beginnings_of_the_whole_ones(size: int) -> None:
+    whole, cut = load_pools(), pools.cut_pools(size)
+    assert pools.cut_pools(0) is whole
+    assert (cut.months, cut.templates) == (whole.months, whole.templates)
+    for name in ("cities", "universities", "majors", "employers", "days", "years"):
+        assert getattr(cut, name) == getattr(whole, name)[:size]
+    names = (cut.first_names, cut.middle_names, cut.last_names)
+    assert tuple(map(len, names)) == name_pools(size)
+    assert names == tuple(pool[: 10 * size] for pool in (whole.first_names, whole.middle_names, whole.last_names))
+    # an employer whose headquarters are still there stays where it is
+    assert len(cut.employer_cities) == len(cut.employers)
+    for city, before in zip(cut.employer_cities, whole.employer_cities, strict=False):
+        assert 0 <= city < len(cut.cities) and (city == before or before >= len(cut.cities))

@@ -34,8 +34,9 @@ from physlm.training.step import Population
 PEOPLE = 60
 
 
-def questions(people: int = PEOPLE, rows: tuple[int, int] = (4, 100), **ask: Any) -> Questions:
-    return build(QuestionsConfig(people, entries_per_row=rows[0], row_tokens=rows[1], ask=Ask(**ask)))
+def questions(people: int = PEOPLE, rows: tuple[int, int] = (4, 100), pool_size: int = 0, **ask: Any) -> Questions:
+    return build(QuestionsConfig(people, entries_per_row=rows[0], row_tokens=rows[1], ask=Ask(**ask),
+                                 pool_size=pool_size))
 
 
 def decoded(task: Questions, ids_BW: Tensor, lengths_B: Tensor) -> list[str]:
@@ -50,9 +51,9 @@ def asked(task: Questions, draw: int = 0) -> list[tuple[str, str, str]]:
                     decoded(task, p.answers_BQ, p.answer_lengths_B), strict=True))
 
 
-def biographies(people: int = PEOPLE) -> dict[str, dict[str, str]]:
+def biographies(people: int = PEOPLE, pool_size: int = 0) -> dict[str, dict[str, str]]:
     """Everybody's values by full name, as their biography tells them."""
-    task = build(BioSConfig(people))
+    task = build(BioSConfig(people, pool_size=pool_size))
     entries = task.entries(torch.arange(people), torch.zeros(people, dtype=torch.long))
     found: dict[str, dict[str, str]] = {}
     for ids, roles in zip(entries.ids_RW.tolist(), entries.roles_RW.tolist(), strict=True):
@@ -71,8 +72,8 @@ def day(person: dict[str, str]) -> int:
     return int(person["birth_date"].split()[1])
 
 
-def luck(person: dict[str, str]) -> int:
-    return int(luckiness()[load_pools().majors.index(person["major"])])
+def luck(person: dict[str, str], majors: int = 100) -> int:
+    return int(luckiness(majors)[load_pools().majors.index(person["major"])])
 
 
 def names_in(text: str, people: dict[str, dict[str, str]]) -> list[dict[str, str]]:
@@ -80,8 +81,8 @@ def names_in(text: str, people: dict[str, dict[str, str]]) -> list[dict[str, str
     return [people[name] for name in sorted((n for n in people if n in text), key=text.index)]
 
 
-def expected(kind: str, one: dict[str, str], two: dict[str, str]) -> tuple[str, str]:
-    """Hint and answer, computed from what biographies say."""
+def expected(kind: str, one: dict[str, str], two: dict[str, str], majors: int = 100) -> tuple[str, str]:
+    """Hint and answer, computed from what biographies say; ``majors``: how many there are."""
     if kind in RETRIEVAL:
         return "", one[kind]
     if kind in PARTIAL:
@@ -89,7 +90,7 @@ def expected(kind: str, one: dict[str, str], two: dict[str, str]) -> tuple[str, 
     if kind in DUAL:
         return "", " ; ".join(one[attribute] for attribute in kind.split("+"))
     what, how = kind.split("_")
-    number = {"month": month, "day": day, "luck": luck}[what]
+    number = {"month": month, "day": day, "luck": lambda person: luck(person, majors)}[what]
 
     def hint(person: dict[str, str]) -> str:
         date = person["birth_date"].split()
@@ -103,16 +104,16 @@ def expected(kind: str, one: dict[str, str], two: dict[str, str]) -> tuple[str, 
     return f"{hint(one)} ; {hint(two)}", str(difference) if how == "minus" else "Yes" if difference > 0 else "No"
 
 
-@pytest.mark.parametrize("hints", [0.0, 1.0])
-def test_answers_and_hints_are_what_the_biographies_say(hints: float) -> None:
-    people = biographies()
+@pytest.mark.parametrize(("hints", "pool_size"), [(0.0, 0), (1.0, 0), (1.0, 5)])
+def test_answers_and_hints_are_what_the_biographies_say(hints: float, pool_size: int) -> None:
+    people = biographies(pool_size=pool_size)
     kinds = (*RETRIEVAL, *PARTIAL, *DUAL, *CLASSIFICATION, *COMPARISON)
-    task = questions(kinds=kinds, half="all", hints=hints)
+    task = questions(kinds=kinds, half="all", hints=hints, pool_size=pool_size)
     seen = set()
     for kind, prompt, follows in asked(task):
         one, two = (*names_in(prompt, people), {})[:2]
         assert (kind in COMPARISON) == bool(two)
-        hint, answer = expected(kind, one, two)
+        hint, answer = expected(kind, one, two, pool_size or 100)
         if hint and hints:
             assert prompt.endswith(" ? Hint :") and follows == f"{hint} . Answer : {answer} . <eos>"
         else:

@@ -76,7 +76,7 @@ CHANGES = {
     "task.bags": "batches", "task.bag_weights": "batches", "task.noise": "batches", "task.noise_rate": "batches",
     "task.noise_fraction": "batches", **dict.fromkeys(LIVE_IN_FIXED, "batches"),
     **dict.fromkeys((*LIVE_IN_ASK, *LIVE_IN_FORMS, "task.share", "task.questions_per_row"), "batches"),
-    **dict.fromkeys(LIVE_IN_TUNED, "trained"), "task.questions": "params",
+    **dict.fromkeys(LIVE_IN_TUNED, "trained"), "task.questions": "params", "task.pool_size": "params",
     "train.final_fraction": "trained", "train.betas": "trained", "train.eps": "trained", "train.precision": "trained",
 }  # fmt: skip
 

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.tasks.biography.biography import Biography
-from physlm.tasks.biography.config import NAME_POOLS, SENTENCES, BioSConfig
+from physlm.tasks.biography.config import SENTENCES, BioSConfig, name_pools
 from physlm.tasks.biography.exposure import Exposure, exposures
 from physlm.tasks.biography.people import attribute_numbers, date_ids, distinct_names, draw
-from physlm.tasks.biography.pools import ATTRIBUTES, Pools, load_pools, words
+from physlm.tasks.biography.pools import ATTRIBUTES, Pools, cut_pools, words
 from physlm.tasks.biography.words import PRONOUNS, bios_vocabulary
 from physlm.tasks.information import InformationTerms
 from physlm.tasks.rows import Pieces, Pool
@@ -63,8 +63,8 @@ class BioS(Biography[BioSConfig]):
 
     def __init__(self, config: BioSConfig):
         self.config = config
-        self.vocabulary = bios_vocabulary(config.questions)
-        pools = load_pools()
+        self.vocabulary = bios_vocabulary(config.questions, config.pool_size)
+        pools = cut_pools(config.pool_size)
         self.template_counts = tuple(len(pools.templates[a]) for a in ATTRIBUTES)
         self.tables = _tables(config, pools, self.vocabulary)
         parts = (self.tables.before[:, 1] + self.tables.after[:, 1]).split(self.template_counts)
@@ -84,13 +84,14 @@ class BioS(Biography[BioSConfig]):
     def information_terms(self) -> InformationTerms:
         """N names out of N0 and log2 S0 bits of values each, S0 = 2 * (12 * 28 * 200) * 200 * 300 * 100 * 263.
 
-        Where full names stand for all pronouns the factor 2 is left out.
+        Where full names stand for all pronouns the factor 2 is left out; cut pools have fewer of each.
         """
-        pools = load_pools()
+        pools = cut_pools(self.config.pool_size)
         genders = 1 if self.config.fullname else len(PRONOUNS)
         sizes = (genders, len(pools.months), len(pools.days), len(pools.years), len(pools.cities),
                  len(pools.universities), len(pools.majors), len(pools.employers))
-        return InformationTerms(self.config.people, math.prod(NAME_POOLS), math.log2(math.prod(sizes)))
+        names = math.prod(name_pools(self.config.pool_size))
+        return InformationTerms(self.config.people, names, math.log2(math.prod(sizes)))
 
     def text_count(self, person: int) -> int | None:
         """How many different texts a person has; None where each one is fresh."""
@@ -177,14 +178,14 @@ class BioS(Biography[BioSConfig]):
 def _tables(config: BioSConfig, pools: Pools, vocabulary: Vocabulary) -> Tables:
     """Build the token pool and all person tables, on the CPU."""
     encode = vocabulary.encode
-    names_N3 = distinct_names(config.people, NAME_POOLS, config.seed)
+    names_N3 = distinct_names(config.people, name_pools(config.pool_size), config.seed)
     pool = Pool()
     pool.add([encode([EOS]), *(encode([p]) for p in PRONOUNS)])
     templates = [t for a in ATTRIBUTES for t in pools.templates[a]]
     slots = [t.index("{value}") for t in templates]
     before = pool.add([encode(t[1:slot]) for t, slot in zip(templates, slots, strict=True)])
     after = pool.add([encode(t[slot + 1 :]) for t, slot in zip(templates, slots, strict=True)])
-    dates = date_ids(vocabulary)
+    dates = date_ids(vocabulary, config.pool_size)
     first_date = pool.add_table(dates)
     lists = (pools.cities, pools.universities, pools.majors, pools.employers)
     value_rows = [torch.tensor((first_date, 4)) + torch.tensor((4, 0)) * torch.arange(len(dates))[:, None]]
@@ -195,10 +196,10 @@ def _tables(config: BioSConfig, pools: Pools, vocabulary: Vocabulary) -> Tables:
     names = torch.stack([part[names_N3[:, i]] for i, part in enumerate(words_by_part)], -1)
     names_start = pool.add_table(names) + 3 * torch.arange(config.people)
     closing = pool.add([encode(["was", "."])])[0, 0] + torch.arange(2)
+    numbers = attribute_numbers(config.people, config.seed, config.pool_size)
     return Tables(
         pool.tokens(), names_start, draw(len(PRONOUNS), config.people, config.seed, "gender"),
-        attribute_numbers(config.people, config.seed) + torch.tensor(first_row), torch.cat(value_rows), before, after,
-        _orders(config.couples), closing,
+        numbers + torch.tensor(first_row), torch.cat(value_rows), before, after, _orders(config.couples), closing,
     )  # fmt: skip
 
 

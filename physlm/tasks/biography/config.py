@@ -9,6 +9,7 @@ from typing import ClassVar
 from physlm.errors import UserError
 
 NAME_POOLS = (400, 400, 1000)  # first, middle and last names; a full name is one of each
+NAMES_A_VALUE = 10  # names in a pool of names for each item of the other pools, where pools are cut
 SENTENCES = 6  # of a bioS text, one an attribute
 MOST_TEXTS = 1 << 14  # of one person, and orders of one text
 
@@ -53,6 +54,8 @@ class BioSText(_People):
             these three pairs.
         reverse: sentences before the full name first appears, a pronoun opens them; after all 6 the text closes with
             the sentence ``She was Anya Briar Forger .`` (reverse6 of 2309.14402).
+        pool_size: every pool of values is cut to its first so many items, days and years too, and those of names to ten
+            times as many; the twelve months stay.  0 leaves the pools whole.  For small models of few people.
         celebrities: people 0 .. celebrities-1 have 5 texts with a random order each (multi5+permute), and are read 5
             times as often as the others, for whom the settings above hold.
     """
@@ -72,10 +75,12 @@ class BioSText(_People):
     couples: bool = False
     reverse: int = 0
     celebrities: int = 0
+    pool_size: int = 0
 
     def __post_init__(self) -> None:
         check_positive(self, "people", "entries_per_row", "row_tokens")
-        _check_names(self.people, NAME_POOLS)
+        _between(self, "pool_size", 0, max(NAME_POOLS))
+        _check_names(self.people, name_pools(self.pool_size))
         _between(self, "texts", 0, MOST_TEXTS)
         _between(self, "permute", 0, MOST_TEXTS)
         _between(self, "reverse", 0, SENTENCES)
@@ -192,6 +197,12 @@ class BioDConfig(_People):
 
 
 BiographyConfig = BioSConfig | BioDConfig
+
+
+def name_pools(pool_size: int = 0) -> tuple[int, int, int]:
+    """How many first, middle and last names there are, in pools cut by ``BioSText.pool_size``."""
+    first, middle, last = (min(size, NAMES_A_VALUE * pool_size or size) for size in NAME_POOLS)
+    return first, middle, last
 
 
 def check_positive(config: object, *names: str) -> None:

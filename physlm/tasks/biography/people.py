@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from physlm import rng
-from physlm.tasks.biography.pools import ATTRIBUTES, load_pools
+from physlm.tasks.biography.pools import ATTRIBUTES, cut_pools
 from physlm.tasks.vocabulary import Vocabulary
 
 
@@ -34,21 +34,21 @@ def draw(n: int, people: int, seed: int, what: str) -> Tensor:
     return rng.below(n, rng.key("person", seed, what), torch.arange(people))
 
 
-def date_ids(vocabulary: Vocabulary) -> Tensor:
+def date_ids(vocabulary: Vocabulary, pool_size: int = 0) -> Tensor:
     """All birth dates as token ids, month, day, comma and year, (dates, 4); numbered as in ``attribute_numbers``."""
-    pools = load_pools()
+    pools = cut_pools(pool_size)
     parts = (pools.years, pools.months, pools.days, ",")
     dates = torch.cartesian_prod(*(torch.tensor(vocabulary.encode([str(x) for x in part])) for part in parts))
     return dates[:, [1, 2, 3, 0]]
 
 
-def attribute_numbers(people: int, seed: int) -> Tensor:
+def attribute_numbers(people: int, seed: int, pool_size: int = 0) -> Tensor:
     """Everybody's six values as numbers in their pools, (N, 6) int64 in the order of ``ATTRIBUTES``.
 
     A birth date is (year * 12 + month) * 28 + day, each counted from 0.  The first five are uniform and independent;
     the employer decides its city.
     """
-    pools = load_pools()
+    pools = cut_pools(pool_size)
     dates = len(pools.years) * len(pools.months) * len(pools.days)
     sizes = (dates, len(pools.cities), len(pools.universities), len(pools.majors), len(pools.employers))
     columns = [draw(size, people, seed, name) for size, name in zip(sizes, ATTRIBUTES, strict=False)]

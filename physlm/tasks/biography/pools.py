@@ -19,8 +19,10 @@ import functools
 import importlib.resources
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from physlm.tasks.biography.config import name_pools
 
 ATTRIBUTES = ("birth_date", "birth_city", "university", "major", "employer", "employer_city")
 SUBJECT, VALUE = "{subject}", "{value}"
@@ -83,6 +85,26 @@ def words(value: str) -> tuple[str, ...]:
     ('Princeton', ',', 'NJ')
     """
     return tuple(value.replace(",", " , ").split())
+
+
+@functools.cache
+def cut_pools(pool_size: int = 0) -> Pools:
+    """The pools cut as ``BioSText.pool_size`` says; 0 leaves them whole.
+
+    Headquarters that are cut off move to the city whose number is the rest of theirs by the number of cities.
+    """
+    pools = load_pools()
+    if not pool_size:
+        return pools
+    first, middle, last = name_pools(pool_size)
+    size = slice(pool_size)
+    cities = pools.cities[size]
+    return replace(
+        pools, first_names=pools.first_names[:first], middle_names=pools.middle_names[:middle],
+        last_names=pools.last_names[:last], cities=cities, universities=pools.universities[size],
+        majors=pools.majors[size], employers=pools.employers[size], days=pools.days[size], years=pools.years[size],
+        employer_cities=tuple(city % len(cities) for city in pools.employer_cities[size]),
+    )  # fmt: skip
 
 
 @functools.cache

@@ -72,13 +72,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class QuestionsConfig:
-    """Questions about the people of ``BioSConfig(people, seed=seed, questions=True)``, and their answers.
+    """Questions, and answers, about the people of ``BioSConfig(people, seed=seed, questions=True)``.
 
     ``train.exposures`` counts questions by person of the dataset, asked or not; questions are numbered by
     person and kind, and training goes through all of them, in another order each time.
 
     Attributes:
-        people, celebrities, seed: those of the biographies.
+        people, celebrities, seed, pool_size: those of the biographies.
         entries_per_row: questions packed into one training row.
         row_tokens: length T of a training row, in tokens; questions that do not fit into it are cut or left out.
         ask: what is asked.
@@ -92,10 +92,12 @@ class QuestionsConfig:
     entries_per_row: int = 40
     row_tokens: int = 512
     ask: Ask = Ask()
+    pool_size: int = 0
 
     def __post_init__(self) -> None:
         check_positive(self, "people", "entries_per_row", "row_tokens")
-        BioSConfig(self.people, texts=1, celebrities=self.celebrities)  # it has the same limits
+        # it has the same limits
+        BioSConfig(self.people, texts=1, celebrities=self.celebrities, pool_size=self.pool_size)
         if self.ask.group != "all" and not self.celebrities:
             raise UserError(f"task.ask.group: got {self.ask.group!r} with task.celebrities=0, expected 'all'")
         pairs = any("{other." in KINDS[name].forms[0] for name in self.ask.kinds)
@@ -169,7 +171,7 @@ class MixedConfig(BioSText):
     def questions(self) -> QuestionsConfig:
         """The task of the rows of questions."""
         return QuestionsConfig(self.people, self.celebrities, self.seed, self.questions_per_row, self.row_tokens,
-                               self.ask)
+                               self.ask, self.pool_size)
 
     @property
     def title(self) -> str:

@@ -97,7 +97,7 @@ class Questions:
     roles = ROLES
 
     def __init__(self, config: QuestionsConfig):
-        self.config, self.vocabulary = config, bios_vocabulary(questions=True)
+        self.config, self.vocabulary = config, bios_vocabulary(True, config.pool_size)
         ask = config.ask
         kinds = [KINDS[name] for name in ask.kinds]
         self._forms = HELD_OUT if ask.held_out else ask.forms
@@ -109,7 +109,7 @@ class Questions:
             forms = kind.forms[-HELD_OUT:] if ask.held_out else kind.forms[: ask.forms]
             laid += [_plain(form, kind) for form in forms]
             laid += [_hinted(form, kind) for form in forms if hinted[-1]]
-        strings = Strings(config.people, config.seed, self.vocabulary)
+        strings = Strings(config.people, config.seed, self.vocabulary, config.pool_size)
         fields = list(dict.fromkeys(item[1:-1] for form in laid for item, _ in form if item.startswith("{")))
         columns = list(dict.fromkeys(name.removeprefix("other.") for name in fields if name not in PAIRS)) or ["name"]
         shape = (len(laid), max(map(len, laid)))
@@ -259,7 +259,7 @@ def leaks(ids_RW: Tensor, task: Questions) -> int:
     """
     mark, prompts = task.vocabulary.id("?"), task.prompts(torch.arange(task.count, device=task.tables.pool.device))
     texts = {tuple(ids[1 : n - 2]) for ids, n in zip(prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), strict=True)}
-    strings = Strings(task.config.people, task.config.seed, task.vocabulary)
+    strings = Strings(task.config.people, task.config.seed, task.vocabulary, task.config.pool_size)
     start_A = strings.table()[strings.columns["name"][task.tables.asked_A.cpu()], 0]
     names = set(map(tuple, strings.pool()[start_A[:, None] + torch.arange(3)].tolist()))
     found = 0

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from physlm import rng
-from physlm.tasks.biography.config import NAME_POOLS
+from physlm.tasks.biography.config import name_pools
 from physlm.tasks.biography.kinds import LARGEST
 from physlm.tasks.biography.people import attribute_numbers, date_ids, distinct_names
-from physlm.tasks.biography.pools import load_pools, words
+from physlm.tasks.biography.pools import Pools, cut_pools, words
 from physlm.tasks.rows import Pool
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
@@ -31,23 +31,24 @@ class Strings:
         zero, yes: numbers of the strings ``0`` (the other numbers stand around it) and ``Yes`` (``No`` is the next).
     """
 
-    def __init__(self, people: int, seed: int, vocabulary: Vocabulary):
+    def __init__(self, people: int, seed: int, vocabulary: Vocabulary, pool_size: int = 0):
         self.vocabulary, self._pool, self._count = vocabulary, Pool(), 0
         self._rows: list[Tensor] = []
         self._fixed: dict[str, int] = {}
         self.add([(EOS,)])
-        pools = load_pools()
+        pools = cut_pools(pool_size)
         encode = vocabulary.encode
-        dates = self._add_table(date_ids(vocabulary))
+        dates = self._add_table(date_ids(vocabulary, pool_size))
         self.zero = self.add((str(n),) for n in range(-LARGEST, LARGEST + 1)) + LARGEST
         self.yes = self.add([("Yes",), ("No",)])
-        date_N, city_N, university_N, major_N, employer_N, employer_city_N = attribute_numbers(people, seed).unbind(-1)
+        date_N, city_N, university_N, major_N, employer_N, employer_city_N = attribute_numbers(
+            people, seed, pool_size).unbind(-1)
         months, days = len(pools.months), len(pools.days)
         month_N, day_N, year_N = date_N // days % months, date_N % days, date_N // (days * months)
-        luck_N = luckiness()[major_N]
+        luck_N = luckiness(len(pools.majors))[major_N]
         cities = self.add(map(words, pools.cities))
         years = self.add((str(year),) for year in pools.years)
-        names_N3 = distinct_names(people, NAME_POOLS, seed)
+        names_N3 = distinct_names(people, name_pools(pool_size), seed)
         parts = [torch.tensor(encode(part)) for part in (pools.first_names, pools.middle_names, pools.last_names)]
         names = self._add_table(torch.stack([part[names_N3[:, i]] for i, part in enumerate(parts)], -1))
         self.columns = {
@@ -60,8 +61,8 @@ class Strings:
             "major": self.add(map(words, pools.majors)) + major_N,
             "employer": self.add(map(words, pools.employers)) + employer_N,
             "employer_city": cities + employer_city_N,
-            "university_year": years + founded("university", len(pools.universities), seed)[university_N],
-            "employer_year": years + founded("employer", len(pools.employers), seed)[employer_N],
+            "university_year": years + _founded("university", len(pools.universities), pools, seed)[university_N],
+            "employer_year": years + _founded("employer", len(pools.employers), pools, seed)[employer_N],
             "first_name": self.add((name,) for name in pools.first_names) + names_N3[:, 0],
             "name": names + torch.arange(people),
             "month_mod2": self.yes + (month_N + 1) % 2,
@@ -102,12 +103,11 @@ class Strings:
         return self._pool.tokens()
 
 
-def luckiness() -> Tensor:
-    """The luckiness of each of the 100 majors, a fixed permutation of 0 .. 99."""
-    count = len(load_pools().majors)
+def luckiness(count: int) -> Tensor:
+    """The luckiness of each of ``count`` majors (100 are published), a fixed permutation of 0 .. count - 1."""
     return rng.permute(torch.arange(count), count, rng.key("luckiness"), torch.zeros(1, dtype=torch.long))
 
 
-def founded(what: str, count: int, seed: int) -> Tensor:
+def _founded(what: str, count: int, pools: Pools, seed: int) -> Tensor:
     """The invented founding year of each university or employer, as the place in the list of years."""
-    return rng.below(len(load_pools().years), rng.key("founded", what, seed), torch.arange(count))
+    return rng.below(len(pools.years), rng.key("founded", what, seed), torch.arange(count))

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 
 from physlm.tasks.biography.config import BioDConfig
 from physlm.tasks.biography.kinds import question_words
-from physlm.tasks.biography.pools import ATTRIBUTES, load_pools, words
+from physlm.tasks.biography.pools import ATTRIBUTES, cut_pools, load_pools, words
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
 PRONOUNS = ("He", "She")
 
 
 @functools.cache
-def bios_vocabulary(questions: bool = False) -> Vocabulary:
+def bios_vocabulary(questions: bool = False, pool_size: int = 0) -> Vocabulary:
     """Every word that bioS can write: pronouns, template words, value words, names; then those of its questions.
 
     Biographies with ``questions=True``, question tasks and mixed ones share one vocabulary.
     """
-    pools = load_pools()
+    pools = cut_pools(pool_size)
 
     def all_words() -> Iterator[str]:
         yield EOS
