@@ -171,13 +171,21 @@ class _Worker:
         taken = run.measures()
         missing = [name for name in self.measures if name not in taken] if run.hash in self.asked else []
         if missing:
-            trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress)
+            trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress,
+                              self._load_start(run))
             for name in missing:
                 run.add_measure(name, self.measure(name, trained))
         run.finish()
 
     def _weights(self, run: Run, step: int) -> Any:
         return self.load(run.spec, run.weights_path(step), self.device)
+
+    def _load_start(self, run: Run) -> Callable[[], Any] | None:
+        """What reads the weights that a run begins with, if they are there: a finished run does not need them."""
+        start = run.spec.start
+        if start is None or not self.store.run(start).model_path.exists():
+            return None
+        return lambda: self.load(start, self.store.run(start).model_path, self.device)
 
     def _initial(self, population: Population) -> list[Any]:
         """The weights that each member begins with, on the CPU; None where they are random."""

@@ -12,4 +12,8 @@ MEASURES = {
     "attention": "physlm.measures.tree_attention:measure",
     "bags": "physlm.measures.bags:measure",
     "robustness": "physlm.measures.robustness:measure",
+    "knowledge": "physlm.measures.knowledge:measure",
+    "answers": "physlm.measures.answers:measure",
+    "recall": "physlm.measures.recall:measure",
+    "without_layer": "physlm.measures.without_layer:measure",
 }

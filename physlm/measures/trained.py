@@ -22,12 +22,14 @@ class Trained:
     Attributes:
         load: reads the weights after a number of steps: one of ``spec.snapshot_steps``, or the last.
         progress: whether to show bars.
+        load_start: reads the weights that the run begins with; None where they are random or no longer there.
     """
 
     spec: RunSpec
     device: torch.device
     load: Callable[[int], Decoder]
     progress: bool = False
+    load_start: Callable[[], Decoder] | None = None
 
     @cached_property
     def model(self) -> Decoder:

@@ -6,6 +6,7 @@ Shape letters: R rows, T positions.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from physlm import rng
@@ -33,3 +34,17 @@ def masked_rows(rows: Rows, index_R: Tensor, rate: float, vocabulary: int, key: 
     other = rng.below(vocabulary, key, 2 * counter + 1)
     shown = torch.where((draw >= 0.8 * rate) & (draw < 0.9 * rate), other, shown)
     return Rows(torch.where(chosen, shown, tokens), torch.where(chosen, tokens, IGNORE))
+
+
+def hidden_rows(rows: Rows, vocabulary: int) -> Rows:
+    """Predict all tokens that next-token rows score, every one shown as the mask token, whose id is ``vocabulary``.
+
+    So an encoder learns to answer questions: of an answer nothing is to be seen but its length (GBERT of arXiv
+    2309.14316).  A token that only follows the inputs is left out.
+
+    Returns:
+        Inputs, and targets that are ``IGNORE`` wherever nothing is to be predicted.
+    """
+    tokens = rows.inputs_RT
+    scored = F.pad(rows.targets_RT[:, :-1] != IGNORE, (1, 0))  # a target is the token one place on
+    return Rows(tokens.masked_fill(scored, vocabulary), torch.where(scored, tokens, IGNORE))

@@ -19,11 +19,12 @@ from physlm import rng
 from physlm.errors import UserError
 from physlm.models.cross_entropy import linear_cross_entropy
 from physlm.models.decoder import Decoder
+from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.catalogue import build
 from physlm.tasks.rows import IGNORE, Rows
 from physlm.tasks.task import Task
 from physlm.training.config import RunSpec, shape_key
-from physlm.training.objective import masked_rows
+from physlm.training.objective import hidden_rows, masked_rows
 from physlm.training.optimiser import optimiser_for
 
 # Tokens sampled at once, at most: a GPU waits mostly for launches, a CPU wants its caches.
@@ -97,13 +98,16 @@ class Population:
         """The same for every source of data, (S, U, B, T) each."""
         rows = self.spec.train.batch_rows
         index = torch.arange(step * rows, (step + steps) * rows, device=self.device)
-        drawn = [self._objective(task.rows(index, "train", stream), index, stream) for task, stream in self._sources]
+        drawn = [self._objective(task, index, stream) for task, stream in self._sources]
         inputs = torch.stack([d.inputs_RT.unflatten(0, (steps, rows)) for d in drawn], 1)
         return inputs, torch.stack([d.targets_RT.unflatten(0, (steps, rows)) for d in drawn], 1)
 
-    def _objective(self, rows: Rows, index: Tensor, stream: int) -> Rows:
+    def _objective(self, task: Task, index: Tensor, stream: int) -> Rows:
+        rows, config = task.rows(index, "train", stream), task.config
         if self.spec.model.causal:
             return rows
+        if isinstance(config, QuestionsConfig) and config.ask.loss == "answer":
+            return hidden_rows(rows, self.model.vocabulary)
         return masked_rows(rows, index, self.spec.train.mask_rate, self.model.vocabulary, rng.key("mask", stream))
 
     def _sample_ahead(self) -> None:

@@ -6,9 +6,10 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes import CPU, FakeMeasure, FakeTrainer, make_family, make_spec
+from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_spec
 from test_sweep import Killed, contents, interrupt_at, operations, run_sweep  # noqa: F401 (a fixture)
 
 from physlm.config import content_hash, from_dict, override, to_dict
@@ -61,6 +62,25 @@ def test_a_finished_run_does_not_need_its_start_any_more(tmp_path: Path) -> None
     assert trainer.calls == [] and not start.trained()
     run_sweep(tmp_path, FAMILY[:2], trainer=trainer)
     assert trainer.calls == [(content_hash(FIRST),), (content_hash(FAMILY[1]),)], "but another run does"
+
+
+def test_a_measure_can_read_the_start_while_it_is_there(tmp_path: Path) -> None:
+    seen: list[float | None] = []
+
+    def measure(name: str, run: Trained) -> list[Row]:
+        begun: Any = None if run.load_start is None else run.load_start()
+        seen.append(None if begun is None else begun.weight.sum().item())
+        return FakeMeasure()(name, run)
+
+    tuned, plain = FAMILY[2], make_spec(9e-3)
+    for specs in ([tuned], [plain]):
+        sweep(specs, ("first",), Store(tmp_path), CPU, progress=False, train=FakeTrainer(), load=load, measure=measure)
+    start = Store(tmp_path).run(SECOND)
+    assert seen == [load_tensors(start.model_path)[0]["weight"].sum().item(), None]
+    for file in start.path.iterdir():
+        file.unlink()
+    sweep([tuned], ("second",), Store(tmp_path), CPU, progress=False, train=FakeTrainer(), load=load, measure=measure)
+    assert seen[2:] == [None], "the measure is taken without it"
 
 
 def test_a_damaged_start_is_named_before_anything_is_trained(tmp_path: Path) -> None:

@@ -1,10 +1,17 @@
 """Masked rows: how many places are chosen, what is shown there, and that nothing else is touched."""
 
+from typing import Any
+
 import pytest
 import torch
 
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
+from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.tasks.rows import IGNORE, Rows
+from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.objective import masked_rows
+from physlm.training.step import Population
 
 WORDS, RATE = 50, 0.15
 TOKENS = torch.arange(400 * 200).view(400, 200) * 7 % WORDS
@@ -31,3 +38,42 @@ def test_a_row_depends_on_its_number_and_the_key_alone() -> None:
     assert all(a[7:9].equal(b) for a, b in zip(whole, part, strict=True))
     other = masked_rows(ROWS, torch.arange(400), RATE, WORDS, key=4)
     assert not other.targets_RT.equal(whole.targets_RT)
+
+
+def sampled(task: Any, causal: bool = False) -> Rows:
+    """What an encoder is trained on in one step of 64 rows."""
+    train = TrainConfig(steps=1, batch_rows=64, precision="float32")
+    spec = RunSpec(task, ModelConfig(layers=1, heads=1, width=8, causal=causal), train)
+    inputs_SMBT, targets_SMBT = Population([spec], torch.device("cpu")).sample(0)
+    return Rows(inputs_SMBT[0, 0], targets_SMBT[0, 0])
+
+
+ASK = Ask(kinds=("birth_city", "month_mod2"), hints=0.5)
+
+
+def test_an_encoder_sees_questions_and_of_their_answers_the_length_alone() -> None:
+    """Read off the text: hidden is all between a first ``:`` and the <eos> after it, itself too."""
+    task = QuestionsConfig(40, entries_per_row=4, row_tokens=70, ask=ASK)
+    words, mask = vocabulary_for(task).words, len(vocabulary_for(task))
+    plain = build(task).rows(torch.arange(64)).inputs_RT
+    inputs, targets = sampled(task)
+    hidden = 0
+    for text, shown, wanted in zip(plain.tolist(), inputs.tolist(), targets.tolist(), strict=True):
+        answering = False
+        for token, seen, target in zip(text, shown, wanted, strict=True):
+            assert (seen, target) == ((mask, token) if answering else (token, IGNORE))
+            hidden += answering
+            answering = (answering or words[token] == ":") and words[token] != "<eos>"
+    assert hidden > 64 * 4 * 3
+
+
+@pytest.mark.parametrize("task", [
+    QuestionsConfig(40, entries_per_row=4, row_tokens=70, ask=Ask(kinds=ASK.kinds, hints=0.5, loss="all")),
+    MixedConfig(40, texts=1, share=0.5, entries_per_row=1, questions_per_row=4, row_tokens=70, ask=ASK),
+], ids=lambda task: task.kind)  # fmt: skip
+def test_other_rows_of_an_encoder_keep_the_rate(task: Any) -> None:
+    rows = build(task).rows(torch.arange(64))
+    scored, chosen = int((rows.targets_RT != IGNORE).sum()), int((sampled(task).targets_RT != IGNORE).sum())
+    assert chosen / scored == pytest.approx(RATE, abs=4 * (RATE * (1 - RATE) / scored) ** 0.5)
+    causal = sampled(task, causal=True)
+    assert causal.inputs_RT.equal(rows.inputs_RT) and causal.targets_RT.equal(rows.targets_RT)

@@ -1,0 +1,182 @@
+"""Where a model holds what it has read about people: P- and Q-probes as rows (arXiv 2309.14316, section 5).
+
+    p_probe/target=employer_whole/place=1   the employer, read from a biography of the training data at the token before
+                                            the first attribute that the text names; place 6 is before the last one
+    q_probe/target=employer_whole           the employer, read from <eos> full name <eos>
+
+Targets are the first token of all six attributes (that of the birth date is its month), and the whole value of all but
+the birth date.  The probes learn from one half of the people and are judged on the other; n counts the people judged.
+Controls of both probes:
+
+    .._untrained    the model before its first step
+    .._shuffled     the trained model, every person with somebody else's attributes; of the P-probe at place 1 alone,
+                    which is the place that claims speak of, and where reading ends so early that it costs a sixth
+    .._majority     the best constant answer
+
+Shape letters as in ``physlm.measures.knowledge_texts``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from physlm.errors import UserError
+from physlm.measures.knowledge_probes import (
+    P_PROBE,
+    Q_PROBE,
+    KnowledgeConfig,
+    KnowledgeScores,
+    beside,
+    knowledge_probe,
+)
+from physlm.measures.knowledge_texts import (
+    P_ROWS,
+    Q_ROWS,
+    Texts,
+    p_texts,
+    q_texts,
+    role_tokens,
+    shuffled_people,
+    texts_source,
+    train_half,
+    value_targets,
+)
+from physlm.measures.probes import Target
+from physlm.measures.rows import Row
+from physlm.measures.trained import Trained
+from physlm.models.decoder import Decoder
+from physlm.tasks.biography.bios import BioS
+from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.pools import ATTRIBUTES
+from physlm.tasks.biography.question_config import MixedConfig
+
+TEXTS = 5  # of each person, at most
+LEAST_PEOPLE = 4  # two to learn from and two to judge by
+PLACES = tuple(str(place + 1) for place in range(len(ATTRIBUTES)))
+WHOLE = tuple(name for name in ATTRIBUTES if name != "birth_date")
+
+
+class Plan(NamedTuple):
+    """How a probe is trained, and how many texts it reads at once."""
+
+    probe: KnowledgeConfig
+    rows: int
+
+
+# Where there is a GPU and where there is none.  Published: 30,000 steps for both.
+P_PLANS = {
+    "cuda": Plan(dataclasses.replace(P_PROBE, steps=3000), P_ROWS),
+    "cpu": Plan(dataclasses.replace(P_PROBE, steps=300, learning_rate=1e-2), 16),
+}
+Q_PLANS = {
+    "cuda": Plan(dataclasses.replace(Q_PROBE, steps=3000), Q_ROWS),
+    "cpu": Plan(dataclasses.replace(Q_PROBE, steps=300, learning_rate=1e-2), Q_ROWS),
+}
+
+
+class Knowledge(NamedTuple):
+    """What the probes of one dataset read, and what they are asked.
+
+    Attributes:
+        biographies: up to ``TEXTS`` of each person, with six places in the order of each text.
+        names: one a person.
+        targets: the 11 questions.
+        shuffled_QY: the classes of somebody else; the texts hold the person's own.
+    """
+
+    biographies: Texts
+    names: Texts
+    targets: list[Target]
+    shuffled_QY: Tensor
+
+
+def measure(run: Trained) -> list[Row]:
+    """Both probes of one run, with their controls.
+
+    Raises:
+        UserError: a run that reads no biographies of bioS, or fewer than ``LEAST_PEOPLE`` people.
+    """
+    asked = knowledge(run)
+    trained, untrained = run.ready(run.model), run.ready(run.untrained)
+    both, device = beside(trained, untrained), run.device.type
+    learn_Q = train_half(len(asked.shuffled_QY))
+    first_place = asked.biographies._replace(places_BP=asked.biographies.places_BP[:, :1])
+    rows: list[Row] = []
+    for base, plan, texts, control, places in (
+        ("p_probe", P_PLANS[device], asked.biographies, first_place, PLACES),
+        ("q_probe", Q_PLANS[device], asked.names, asked.names, ("",)),
+    ):
+        found = _scores(both, texts, learn_Q, places, asked.targets, plan, run.progress)
+        rows += [*_rows(found, base, 0), *_rows(found, f"{base}_untrained", 1), *_majority(found, f"{base}_majority")]
+        others = control._replace(labels_BY=asked.shuffled_QY[control.people_B])
+        found = _scores(trained, others, learn_Q, places[:1], asked.targets, plan, run.progress)
+        rows += _rows(found, f"{base}_shuffled", 0)
+    return rows
+
+
+def knowledge(run: Trained) -> Knowledge:
+    """The texts that the run was trained on, where these are fixed, and fresh ones of the same kind otherwise.
+
+    Raises:
+        UserError: as ``measure``.
+    """
+    config = run.spec.task.biographies if isinstance(run.spec.task, MixedConfig) else run.spec.task
+    if not isinstance(config, BioSConfig):
+        raise UserError(f"measure knowledge: got a run on {run.spec.task.title}, expected one on bioS or bioMixed, "
+                        "which reads biographies")
+    if config.people < LEAST_PEOPLE:
+        raise UserError(f"measure knowledge: task.people: got {config.people}, expected at least {LEAST_PEOPLE}, two "
+                        "to learn from and two to judge by")
+    task, stream = BioS(config).to(run.device), run.spec.train.seed
+    person = torch.arange(config.people, device=run.device)
+    roles = {name: task.roles.index(name) for name in ATTRIBUTES}
+    one_each = task.entries(person, torch.zeros_like(person), "train", stream)
+    targets, labels_QY = value_targets(one_each, roles, WHOLE)
+    people_N, draw_N = _draws(task, person)
+    biographies = p_texts(task.entries(people_N, draw_N, "train", stream), people_N, roles, labels_QY, in_order=True)
+    # every text begins with <eos>
+    names = q_texts(role_tokens(one_each, task.name_role), int(one_each.ids_RW[0, 0]), labels_QY)
+    return Knowledge(biographies, names, targets, shuffled_people(labels_QY))
+
+
+def _draws(task: BioS, person_Q: Tensor) -> tuple[Tensor, Tensor]:
+    """Up to ``TEXTS`` texts of each person, each one once and spread evenly over all that there are: (N,), (N,)."""
+    counts = [task.text_count(person) or TEXTS for person in range(len(person_Q))]
+    count_Q1 = torch.tensor(counts, device=person_Q.device)[:, None]
+    number_T = torch.arange(TEXTS, device=person_Q.device)
+    draw_QT = number_T * count_Q1.clamp_min(TEXTS) // TEXTS
+    kept_QT = number_T < count_Q1
+    return person_Q[:, None].expand_as(draw_QT)[kept_QT], draw_QT[kept_QT]
+
+
+def _scores(model: Decoder, texts: Texts, learn_Q: Tensor, places: Sequence[str], targets: Sequence[Target],
+            plan: Plan, progress: bool) -> KnowledgeScores:  # fmt: skip
+    """Learn from the people of ``learn_Q`` and be judged on the others; with few people the batches are smaller."""
+    learnt = int(learn_Q.to(texts.people_B.device)[texts.people_B].sum())
+    source = texts_source(texts, learn_Q, places, min(plan.rows, learnt))
+    return knowledge_probe(model, source, targets, plan.probe, progress)
+
+
+def _rows(found: KnowledgeScores, base: str, member: int) -> Iterator[Row]:
+    for y, p, where, people in _asked(found):
+        yield found.accuracy.row(base + where, people, (member, y, p))
+
+
+def _majority(found: KnowledgeScores, base: str) -> Iterator[Row]:
+    for y, p, where, people in _asked(found):
+        share = float(found.majority[y, p])
+        yield Row(base + where, share, "1", people, share, share)
+
+
+def _asked(found: KnowledgeScores) -> Iterator[tuple[int, int, str, int]]:
+    """(target, place, ``/target=employer_whole/place=1``, people judged); the place of the Q-probe has no name."""
+    for y, target in enumerate(found.targets):
+        for p, place in enumerate(found.places):
+            where = f"/target={target.name.replace(' ', '_')}" + (f"/place={place}" if place else "")
+            if found.people[y, p]:
+                yield y, p, where, int(found.people[y, p])
