@@ -14,6 +14,7 @@ Three ways in which intervals are put together, none of which needs the raw data
     least of k        [min lo_i, min hi'_i], hi' widened to level 1 - 0.05 / k (Bonferroni).  The least true value is
                       above the lower end whenever that one number's interval is, and below the upper end whenever
                       all are: at least 95 % for any correlation, although the least of noisy numbers leans downwards.
+    most of k         the same upside down: [max lo'_i, max hi_i].
 """
 
 from __future__ import annotations
@@ -178,11 +179,24 @@ def mean_of(parts: Sequence[Estimate]) -> Estimate:
 
 def least(parts: Sequence[Estimate], share: bool = False) -> Estimate:
     """The smallest of k numbers, see the top of this page; shares end at 1."""
-    normal = NormalDist()
-    wider = normal.inv_cdf(1.0 - (1.0 - LEVEL) / (2 * len(parts))) / normal.inv_cdf(0.5 + LEVEL / 2.0)
+    wider = _bonferroni(len(parts))
     value, hi = min(part.value for part in parts), min(part.value + wider * part.up for part in parts)
     return Estimate(value, min(part.lo for part in parts), min(hi, max(1.0, value)) if share else hi,
                     min(part.n for part in parts), min(part.runs for part in parts))
+
+
+def most(parts: Sequence[Estimate], share: bool = False) -> Estimate:
+    """The largest of k numbers, see the top of this page; shares begin at 0."""
+    wider = _bonferroni(len(parts))
+    value, lo = max(part.value for part in parts), max(part.value - wider * part.down for part in parts)
+    return Estimate(value, max(lo, min(0.0, value)) if share else lo, max(part.hi for part in parts),
+                    min(part.n for part in parts), min(part.runs for part in parts))
+
+
+def _bonferroni(k: int) -> float:
+    """By how much half-widths at the level 0.95 grow at the level 1 - 0.05 / k."""
+    normal = NormalDist()
+    return normal.inv_cdf(1.0 - (1.0 - LEVEL) / (2 * k)) / normal.inv_cdf(0.5 + LEVEL / 2.0)
 
 
 def quantity(name: str, part: Estimate | None, unit: str = "1") -> list[Quantity]:

@@ -1,0 +1,148 @@
+"""What the claims of Parts 3.1 and 3.2 share: base models, and how they go on to learn questions.
+
+    base_run        a GPT reads biographies
+    answer_run      it goes on with questions about half of the people: all its weights, or low-rank updates
+    mixed_run       a GPT reads biographies and questions from the beginning
+
+The published setting (arXiv 2309.14316, appendix A): 100,000 people, GPT2-small of 12 layers, 12 heads and 768
+dimensions, 80,000 steps of 96 windows of 512 tokens (540 exposures of a person, 108 of each text of multi5), learning
+rate 1e-3 to 1e-4 by a cosine, weight decay 0.1; then 50,000 steps of 48 windows of questions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.lab.experiment import TIERS
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.augmentation import augmentation
+from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
+from physlm.training.config import RunSpec, TrainConfig
+
+AUGMENTED = ("single", "multi5+permute")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One tier.
+
+    Attributes:
+        people, pool_size: of the biographies.
+        entries: biographies in a row, and its tokens.
+        questions: questions in a row, and its tokens.
+        reading, answering, low_rank: training on biographies, on questions, and on questions by low-rank updates.
+        mixed_exposures: of mixed training, counted as if all its rows held biographies.
+    """
+
+    people: int
+    pool_size: int
+    entries: tuple[int, int]
+    questions: tuple[int, int]
+    model: ModelConfig
+    reading: TrainConfig
+    answering: TrainConfig
+    low_rank: TrainConfig
+    mixed_exposures: int
+
+
+_SMALL = TrainConfig(exposures=2, batch_rows=4, learning_rate=3e-3, weight_decay=0.1, warmup_steps=10,
+                     precision="float32")  # fmt: skip
+_READING = TrainConfig(exposures=540, batch_rows=96, learning_rate=1e-3, weight_decay=0.1, warmup_steps=1000)
+_ANSWERING = TrainConfig(steps=1_000, batch_rows=48, learning_rate=3e-4, weight_decay=0.01, warmup_steps=0)
+_LOW_RANK = dataclasses.replace(_ANSWERING, learning_rate=1e-3, lora_rank=16, lora_embedding_rank=128)
+SETTINGS = {
+    "smoke": Setting(
+        24, 4, (2, 130), (6, 130), ModelConfig(layers=1, heads=2, width=16), _SMALL,
+        dataclasses.replace(_SMALL, exposures=1),
+        dataclasses.replace(_SMALL, exposures=1, lora_rank=2, lora_embedding_rank=4), 4,
+    ),
+    "demo": Setting(
+        200, 8, (2, 130), (8, 150), ModelConfig(layers=2, heads=4, width=64),
+        dataclasses.replace(_SMALL, exposures=200, batch_rows=16, learning_rate=5e-3, warmup_steps=50),
+        dataclasses.replace(_SMALL, steps=150, batch_rows=16, learning_rate=1e-3, weight_decay=0.01, warmup_steps=0),
+        dataclasses.replace(_SMALL, steps=150, batch_rows=16, learning_rate=1e-2, weight_decay=0.01, warmup_steps=0,
+                            lora_rank=16, lora_embedding_rank=32),
+        600,
+    ),
+    "gpu": Setting(
+        10_000, 0, (9, 512), (28, 512), ModelConfig(layers=8, heads=8, width=512), _READING, _ANSWERING, _LOW_RANK,
+        1080,
+    ),
+    "paper": Setting(
+        100_000, 0, (9, 512), (28, 512), ModelConfig(layers=12, heads=12, width=768),
+        _READING, dataclasses.replace(_ANSWERING, steps=50_000), dataclasses.replace(_LOW_RANK, steps=50_000), 2700,
+    ),
+}  # fmt: skip
+
+DEVIATIONS = (
+    (
+        "Tier gpu: 10,000 people instead of 100,000; 8 layers, 8 heads and 512 dimensions (26.8 million parameters) "
+        "instead of GPT2-small's 12, 12 and 768; 540 exposures of each person, as published for single biographies, so "
+        "108 of each text of multi5; finetuning of 1,000 steps instead of 50,000 (about 45 times each question), at "
+        "one learning rate."
+    ),
+    (
+        "A word-level vocabulary, templates and lists of our own, the whole head is rotary, no biases, bfloat16 with "
+        "float32 master weights. Answers are written greedily instead of by a beam of 4."
+    ),
+    "Tiers smoke and demo: few people, pools cut to few values, small models, in float32.",
+)
+
+
+def setting(tier: str) -> Setting:
+    """The numbers of a tier."""
+    if tier not in TIERS:
+        raise UserError(unknown_key("tier", tier, TIERS))
+    return SETTINGS[tier]
+
+
+def base_run(tier: str, name: str, seed: int = 0, celebrities: int = 0, causal: bool = True) -> RunSpec:
+    """A model that reads biographies of the augmentation ``name``, such as ``multi5+permute``."""
+    found = setting(tier)
+    task = BioSConfig(found.people, entries_per_row=found.entries[0], row_tokens=found.entries[1], questions=True,
+                      pool_size=found.pool_size, celebrities=celebrities, **augmentation(name))  # fmt: skip
+    return RunSpec(task, dataclasses.replace(found.model, causal=causal),
+                   dataclasses.replace(found.reading, seed=seed))  # fmt: skip
+
+
+def answer_run(tier: str, base: RunSpec, ask: Ask, low_rank: bool = False) -> RunSpec:
+    """The base model goes on with questions."""
+    found = setting(tier)
+    assert isinstance(base.task, BioSConfig)
+    task = QuestionsConfig(base.task.people, base.task.celebrities, base.task.seed, *found.questions, ask,
+                           base.task.pool_size)  # fmt: skip
+    train = found.low_rank if low_rank else found.answering
+    return RunSpec(task, base.model, dataclasses.replace(train, seed=base.train.seed), base)
+
+
+def mixed_run(tier: str, name: str, ask: Ask, share: float = 0.8) -> RunSpec:
+    """A model that reads biographies and questions together, ``share`` of the rows questions."""
+    found = setting(tier)
+    task = MixedConfig(found.people, entries_per_row=found.entries[0], row_tokens=found.entries[1],
+                       questions_per_row=found.questions[0], pool_size=found.pool_size, share=share, ask=ask,
+                       **augmentation(name))  # fmt: skip
+    return RunSpec(task, found.model, dataclasses.replace(found.reading, exposures=found.mixed_exposures))
+
+
+# how many people are asked about in training; the last number is the whole half
+ASKED = {"smoke": (6, 0), "demo": (0,), "gpu": (1_250, 2_500, 0), "paper": (2_500, 5_000, 10_000, 25_000, 0)}
+HINTED_DEVIATION = (
+    "Each kind of question is learned alone, by low-rank updates as published (rank 16 of queries and values, 128 of "
+    "the embedding, rate 1e-3), from 1,250, 2,500 and 5,000 people instead of up to 50,000. Hints are asked for by a "
+    "word, in half of the questions."
+)
+
+
+def hinted_run(tier: str, base: RunSpec, kind: str, hints: float, most: int = 0) -> RunSpec:
+    """One kind of question about ``most`` people (0: half of them), a share of them with hints."""
+    return answer_run(tier, base, Ask(kinds=(kind,), hints=hints, most=most), low_rank=True)
+
+
+def hinted_runs(tier: str, base: RunSpec, kinds: Sequence[str]) -> list[RunSpec]:
+    """Each kind of question alone, about more and more people, without hints and with hints in half of them."""
+    return [hinted_run(tier, base, kind, hints, most) for kind in kinds for most in ASKED[tier] for hints in (0.0, 0.5)]

@@ -1,0 +1,58 @@
+"""Part 3.1: which kinds of augmentation make knowledge extractable.
+
+The table of augmentation by attribute: models read differently augmented biographies of the same people, learn to
+answer questions about half of them, and are asked about the others.
+
+    physlm run p31_augmentation --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import AUGMENTED, DEVIATIONS, answer_run, base_run
+from physlm.figures.answers_table import answers_table
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.augmentation import AUGMENTATIONS
+from physlm.tasks.biography.question_config import Ask
+from physlm.training.config import RunSpec
+
+BY = ("augmentation",)
+TEN = ("single", "single+fullname", "single+permute1", "single+permute5", "multi2", "multi2+permute", "multi5",
+       "multi5+fullname", "multi5+permute", "multi5+permute+fullname")  # fmt: skip
+DATASETS = {"smoke": AUGMENTED, "demo": (*AUGMENTED, "multi5", "single+permute5"), "gpu": TEN, "paper": AUGMENTATIONS}
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """One finetuned run for each dataset."""
+    return [answer_run(tier, base_run(tier, name), Ask()) for name in DATASETS[tier]]
+
+
+EXPERIMENT = Experiment(
+    name="p31_augmentation",
+    claim=(
+        "What makes knowledge extractable is seeing it in several forms: both other wordings and other orders of the "
+        "sentences help, and together they suffice."
+    ),
+    source="arXiv:2309.14316, Result 3, Figure 3",
+    runs=runs,
+    measures=("answers", "recall"),
+    law=answers_law(BY),
+    figure=answers_table(BY, row_order=AUGMENTATIONS, published={
+        ("single", "mean"): 0.097, ("single", "birth_date"): 0.33, ("single+fullname", "mean"): 0.489,
+        ("single+permute1", "mean"): 0.044, ("single+permute5", "mean"): 0.70, ("multi5", "mean"): 0.41,
+        ("multi2+permute", "mean"): 0.961, ("multi5+permute", "mean"): 0.966,
+        ("multi5+permute+fullname", "mean"): 0.962,
+    }),
+    expect=(
+        Expectation("answer@single", 0.30, "at most", 0.0, "1", "Figure 3: 9.7 %; 30 % is our reading"),
+        Expectation("answer@multi5", 0.41, "about", 0.2, "1", "Figure 3: 41 %; the slack is ours"),
+        Expectation("answer@single+permute5", 0.70, "about", 0.2, "1", "Figure 3: 70 %; the slack is ours"),
+        Expectation("answer@multi5+permute", 0.966, "at least", 0.0, "1", "Figure 3"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        "Tier gpu has ten of the sixteen datasets, one seed each; p31_extraction has the seeds of two of them.",
+    ),
+    columns=("answer/kind=birth_date/half=test", "answer/kind=employer/half=test", "recall/attribute=employer"),
+)

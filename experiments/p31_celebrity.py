@@ -1,0 +1,52 @@
+"""Part 3.1: celebrities help minorities.
+
+Half of the people are celebrities, with five biographies each that are read five times as often; the others have one.
+Questions are about celebrities only, and what counts are the others.
+
+    physlm run p31_celebrity --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import DEVIATIONS, answer_run, base_run, setting
+from physlm.figures.answers_table import answers_table
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.question_config import Ask
+from physlm.training.config import RunSpec
+
+BY = ("group",)
+MINORITY = "single+permute1"
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """Questions about celebrities; and, where there are none, about half of the people."""
+    famous = base_run(tier, MINORITY, celebrities=setting(tier).people // 2)
+    return [answer_run(tier, famous, Ask(group="celebrities")), answer_run(tier, base_run(tier, MINORITY), Ask())]
+
+
+EXPERIMENT = Experiment(
+    name="p31_celebrity",
+    claim=(
+        "Augmenting the biographies of some people makes the knowledge about other people extractable whose "
+        "biographies were never augmented and about whom no question was ever asked."
+    ),
+    source="arXiv:2309.14316, Result 7, Figure 8",
+    runs=runs,
+    measures=("answers", "recall"),
+    law=answers_law(BY),
+    figure=answers_table(BY),
+    expect=(
+        Expectation("answer@all", 0.15, "at most", 0.0, "1", "Figure 3: 4.4 % of single+permute1; 15 % is our reading"),
+        Expectation("others@celebrities", 0.868, "at least", 0.1, "1", "Figure 8: 86.8 %; the slack is ours"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "Half of the people are celebrities (published: as many celebrities as other people, added to them), so a "
+            "biography of a celebrity is read 900 times and one of the others 180 times."
+        ),
+    ),
+    columns=("answer/kind=employer/half=test", "answer_others/kind=employer/half=test"),
+)

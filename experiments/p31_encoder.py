@@ -1,0 +1,52 @@
+"""Part 3.1: a bidirectional encoder, trained by masking, stores knowledge but cannot tell most of it.
+
+    physlm run p31_encoder --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import DEVIATIONS, answer_run, base_run
+from physlm.figures.answers_table import answers_table
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.kinds import RETRIEVAL
+from physlm.tasks.biography.question_config import Ask
+from physlm.training.config import RunSpec
+
+BY = ("way",)
+EASY = ("birth_date", "major")
+GROUPS = {"date and major": EASY, "the others": tuple(kind for kind in RETRIEVAL if kind not in EASY)}
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """The best augmentation, read by an encoder and by a decoder at equal tokens."""
+    return [answer_run(tier, base_run(tier, "multi5+permute", causal=causal), Ask()) for causal in (False, True)]
+
+
+EXPERIMENT = Experiment(
+    name="p31_encoder",
+    claim=(
+        "A bidirectional encoder trained by masking on well augmented biographies answers questions about held-out "
+        "people only where the value is made of independent words, as birth date and major are."
+    ),
+    source="arXiv:2309.14316, Result 8, Figure 9",
+    runs=runs,
+    measures=("answers", "recall"),
+    law=answers_law(BY, GROUPS),
+    figure=answers_table(BY),
+    expect=(
+        Expectation("answer@encoder/the others", 0.5, "at most", 0.0, "1", "Figure 9; 50 % is our reading"),
+        Expectation("answer@encoder/date and major", 0.5, "at least", 0.0, "1", "Figure 9; 50 % is our reading"),
+        Expectation("answer@finetuned/the others", 0.9, "at least", 0.0, "1", "Figure 3; 90 % is our reading"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "15 % of the tokens of biographies are chosen (80 % of them masked, 10 % replaced, 10 % kept) one by one, "
+            "not by whole words, as ours are words; rates and numbers of steps are those of the decoder. In questions "
+            "the whole answer is masked, which reveals its length, as published."
+        ),
+    ),
+    columns=("answer/kind=birth_date/half=test", "answer/kind=employer/half=test", "recall/attribute=employer"),
+)

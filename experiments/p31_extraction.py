@@ -1,0 +1,64 @@
+"""Part 3.1: who has memorised biographies cannot tell what they say, unless there were several or questions among them.
+
+Three ways to the same knowledge of the same people, then questions about half of them; what counts are the others:
+
+    finetuned/single           one biography of each person, then questions
+    finetuned/multi5+permute   five biographies of each, sentences in a random order, then questions
+    mixed/single               one biography of each, questions from the beginning
+
+    physlm run p31_extraction --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import AUGMENTED, DEVIATIONS, answer_run, base_run, mixed_run
+from physlm.figures.answers_table import answers_table
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.question_config import Ask
+from physlm.training.config import RunSpec
+
+BY = ("way", "augmentation")
+SEEDS = {"smoke": (0,), "demo": (0,), "gpu": (0, 1, 2), "paper": (0, 1, 2)}
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """Finetuned runs of both kinds of biographies for each seed, the same by low-rank updates, and a mixed one."""
+    tuned = [answer_run(tier, base_run(tier, name, seed), Ask()) for seed in SEEDS[tier] for name in AUGMENTED]
+    if tier in ("demo", "smoke"):
+        return [*tuned, mixed_run(tier, "single", Ask())]
+    low_rank = [answer_run(tier, base_run(tier, name), Ask(), low_rank=True) for name in AUGMENTED]
+    return [*tuned, *low_rank, mixed_run(tier, "single", Ask())]
+
+
+EXPERIMENT = Experiment(
+    name="p31_extraction",
+    claim=(
+        "A GPT that has memorised one biography of each person and then learns to answer questions about half of the "
+        "people cannot answer them about the others; with several biographies of each, or with questions among the "
+        "biographies from the beginning, it can."
+    ),
+    source="arXiv:2309.14316, Results 1 to 3, Figures 1 to 3",
+    runs=runs,
+    measures=("answers", "recall"),
+    law=answers_law(BY),
+    figure=answers_table(BY, published={
+        ("finetuned/single", "mean"): 0.097, ("finetuned/single", "birth_date"): 0.33,
+        ("finetuned/multi5+permute", "mean"): 0.966, ("mixed/single", "mean"): 0.866,
+    }),
+    expect=(
+        Expectation("recall@finetuned/single", 0.99, "at least", 0.0, "1", "first tokens: 99 % and more"),
+        Expectation("answer@finetuned/single", 0.30, "at most", 0.0, "1", "Figure 3: 9.7 %; 30 % is our reading"),
+        Expectation("answer@finetuned/multi5+permute", 0.966, "at least", 0.0, "1", "Figure 3"),
+        Expectation("answer@mixed/single", 0.866, "at least", 0.05, "1", "Figure 1: 86.6 %; the slack is ours"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "Mixed training: 80 % of the rows are questions, and each biography is read 216 times instead of 540. One "
+            "seed; the finetuned runs have three."
+        ),
+    ),
+    columns=("answer/kind=employer/half=test", "answer/kind=employer/half=train", "recall/attribute=employer"),
+)

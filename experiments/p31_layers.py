@@ -1,0 +1,40 @@
+"""Part 3.1: knowledge does not sit in one layer: without any one of most layers, part of it can still be told.
+
+    physlm run p31_layers --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import DEVIATIONS, answer_run, base_run
+from physlm.figures.without_layer import without_layer_figure
+from physlm.lab.experiment import Experiment
+from physlm.laws.verdict import Expectation
+from physlm.laws.without_layer import without_layer_law
+from physlm.tasks.biography.question_config import Ask
+from physlm.training.config import RunSpec
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """The model that answers best."""
+    return [answer_run(tier, base_run(tier, "multi5+permute"), Ask())]
+
+
+EXPERIMENT = Experiment(
+    name="p31_layers",
+    claim="A model still answers part of the questions when any one of some layers is taken out of it.",
+    source="arXiv:2309.14316 (our own test: knowledge is not stored in one layer)",
+    runs=runs,
+    measures=("answers", "without_layer"),
+    law=without_layer_law,
+    figure=without_layer_figure,
+    expect=(
+        Expectation("left@block", 0.25, "at least", 0.0, "1", "our reading: a quarter of what the intact model tells"),
+        Expectation("left@mlp", 0.25, "at least", 0.0, "1", "our reading"),
+        Expectation("left@attention", 0.25, "at least", 0.0, "1", "our reading"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        "A part is taken out by making it add nothing to the residual stream; nothing is retrained.",
+    ),
+    columns=("answer/kind=employer/half=test", "answer_without/kind=employer/half=test/layer=0/part=block"),
+)

@@ -1,0 +1,39 @@
+"""Part 3.1: questions in wordings that were never trained on are answered as well as those that were.
+
+    physlm run p31_paraphrase --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import DEVIATIONS, answer_run, base_run
+from physlm.figures.answers_table import answers_table
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.question_config import Ask
+from physlm.training.config import RunSpec
+
+BY = ("forms",)
+FORMS = (1, 4)
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """Questions in one wording, and in four."""
+    return [answer_run(tier, base_run(tier, "multi5+permute"), Ask(forms=forms)) for forms in FORMS]
+
+
+EXPERIMENT = Experiment(
+    name="p31_paraphrase",
+    claim="A model that was asked in four wordings answers two others, which it has never seen, about held-out people.",
+    source="arXiv:2309.14316, section 3 (our own test of it)",
+    runs=runs,
+    measures=("answers",),
+    law=answers_law(BY),
+    figure=answers_table(BY),
+    expect=(
+        Expectation("answer@4 forms", 0.95, "at least", 0.0, "1", "our reading"),
+        Expectation("reworded@4 forms", 0.90, "at least", 0.0, "1", "our reading"),
+    ),
+    deviations=(*DEVIATIONS, "The published questions have one wording each; the five others are our own."),
+    columns=("answer/kind=employer/half=test", "answer_reworded/kind=employer/half=test"),
+)

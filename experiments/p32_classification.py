@@ -1,0 +1,47 @@
+"""Part 3.2: a model that knows a birth month cannot say whether it is even, unless it writes the month down first.
+
+    physlm run p32_classification --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import DEVIATIONS, HINTED_DEVIATION, base_run, hinted_runs
+from physlm.figures.answers_curves import answers_curves
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.training.config import RunSpec
+
+BY = ("hints", "people")
+KINDS = {"smoke": ("month_mod2",), "demo": ("month_mod2", "month_mod6"),
+         "gpu": ("month_mod2", "month_mod6", "luck_mod5", "luck_mod20"),
+         "paper": ("month_mod2", "month_mod6", "month_mod12", "luck_mod5", "luck_mod20", "luck_mod100")}  # fmt: skip
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """Each kind of question alone, about more and more people, with hints and without."""
+    return hinted_runs(tier, base_run(tier, "multi5+permute"), KINDS[tier])
+
+
+EXPERIMENT = Experiment(
+    name="p32_classification",
+    claim=(
+        "Without a hint a model classifies knowledge that it can tell perfectly hardly better than by guessing while "
+        "few people are asked about in training, and slowly better with more; hints help only if it writes them when "
+        "it is tested."
+    ),
+    source="arXiv:2309.14402, Results 2 and 3, Figure 4",
+    runs=runs,
+    measures=("answers",),
+    law=answers_law(BY),
+    figure=answers_curves(BY),
+    expect=(
+        Expectation("answer@plain/people=2500/month_mod2", 0.604, "at most", 0.1, "1",
+                    "Figure 4: 60.4 %; the slack is ours"),
+        Expectation("answer@hints/people=2500/month_mod2", 0.803, "at most", 0.0, "1", "Figure 4: 80.3 % at 10,000"),
+        Expectation("hinted@hints/people=2500/month_mod2", 0.942, "at least", 0.042, "1", "Figure 4: 94.2 % at 10,000"),
+    ),
+    deviations=(*DEVIATIONS, HINTED_DEVIATION),
+    columns=("answer/kind=month_mod2/half=test", "answer_hinted/kind=month_mod2/half=test",
+             "majority/kind=month_mod2/half=test"),
+)

@@ -1,0 +1,46 @@
+"""Part 3.2: a model that knows two birth months, or two majors, cannot compare them without writing them down first.
+
+    physlm run p32_comparison --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import DEVIATIONS, HINTED_DEVIATION, base_run, hinted_runs
+from physlm.figures.answers_curves import answers_curves
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.training.config import RunSpec
+
+BY = ("hints", "people")
+ALL = ("month_later", "luck_later", "month_minus", "luck_minus")
+KINDS = {"smoke": ("month_later",), "demo": ("month_later", "luck_later"), "gpu": ALL,
+         "paper": (*ALL, "day_later", "day_minus")}  # fmt: skip
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """Each kind of question alone, about more and more people, with hints and without."""
+    return hinted_runs(tier, base_run(tier, "multi5+permute"), KINDS[tier])
+
+
+EXPERIMENT = Experiment(
+    name="p32_comparison",
+    claim=(
+        "Without a hint a model compares two people's attributes, which it can tell perfectly, hardly better than by "
+        "guessing; with hints that it writes when it is tested it does."
+    ),
+    source="arXiv:2309.14402, Results 2 and 3, Figure 4",
+    runs=runs,
+    measures=("answers",),
+    law=answers_law(BY),
+    figure=answers_curves(BY),
+    expect=(
+        Expectation("answer@plain/people=2500/luck_later", 0.522, "at most", 0.05, "1", "Figure 4: 52.2 % at 25,000"),
+        Expectation("answer@plain/people=2500/luck_minus", 0.012, "at most", 0.05, "1", "Figure 4: 1.1 to 1.2 %"),
+        Expectation("hinted@hints/people=2500/luck_later", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
+        Expectation("hinted@hints/people=2500/month_later", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
+    ),
+    deviations=(*DEVIATIONS, HINTED_DEVIATION),
+    columns=("answer/kind=luck_later/half=test", "answer_hinted/kind=luck_later/half=test",
+             "majority/kind=luck_later/half=test"),
+)

@@ -1,0 +1,52 @@
+"""Part 3.2: the four tasks beside each other: retrieval, classification, comparison, inverse search.
+
+    physlm run p32_manipulation --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import DEVIATIONS, HINTED_DEVIATION, answer_run, base_run, hinted_run
+from physlm.figures.answers_bars import answers_bars
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.kinds import INVERSE, RETRIEVAL
+from physlm.tasks.biography.question_config import Ask
+from physlm.training.config import RunSpec
+
+BY = ("hints",)
+GROUPS = {"retrieval": RETRIEVAL, "classification": ("month_mod2", "month_mod6", "luck_mod5", "luck_mod20"),
+          "comparison": ("month_later", "luck_later"), "inverse search": INVERSE}  # fmt: skip
+HINTED = {"smoke": ("month_mod2",), "demo": ("month_mod2", "month_later"),
+          "gpu": (*GROUPS["classification"], *GROUPS["comparison"])}  # fmt: skip
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """All four tasks on one base model, about all people of the half that is trained on."""
+    base = base_run(tier, "multi5+permute")
+    plain = [answer_run(tier, base, Ask()), answer_run(tier, base, Ask(kinds=INVERSE))]
+    return [*plain, *(hinted_run(tier, base, kind, hints) for kind in HINTED.get(tier, HINTED["gpu"])
+                      for hints in (0.0, 0.5))]  # fmt: skip
+
+
+EXPERIMENT = Experiment(
+    name="p32_manipulation",
+    claim=(
+        "A model retrieves what it knows, but without writing it down first it neither classifies nor compares it "
+        "reliably, and with or without that it cannot search by it."
+    ),
+    source="arXiv:2309.14402, Results 1 to 4",
+    runs=runs,
+    measures=("answers",),
+    law=answers_law(BY, GROUPS),
+    figure=answers_bars(BY, GROUPS),
+    expect=(
+        Expectation("answer@plain/retrieval", 0.95, "at least", 0.0, "1", "Figure 3; 95 % is our reading"),
+        Expectation("hinted@hints/classification", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
+        Expectation("hinted@hints/comparison", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
+        Expectation("answer@plain/inverse search", 0.02, "at most", 0.0, "1", "Figure 6: about 0; 2 % is our reading"),
+    ),
+    deviations=(*DEVIATIONS, HINTED_DEVIATION),
+    columns=("answer/kind=employer/half=test", "answer/kind=month_mod2/half=test",
+             "answer_hinted/kind=month_mod2/half=test", "answer/kind=all_to_full/half=test"),
+)

@@ -1,0 +1,115 @@
+"""Groups of questions as bars: does it answer, do hints in training help, and hints at test? (arXiv 2309.14402)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator
+
+from physlm.figures import style
+from physlm.figures.grammar_parts import Sheet, faded, heading, nothing, percent, share_axis
+from physlm.laws.answers import answers, means_over
+from physlm.laws.biography_settings import with_settings
+from physlm.laws.cells import Estimate
+from physlm.laws.law import Law
+
+# (hints in training, name in the law) -> legend and colour; one training, one hue
+SERIES: dict[tuple[str, str], tuple[str, Any]] = {
+    ("plain", "answer"): ("no hints in training", style.colour(0)),
+    ("hints", "answer"): ("hints in training, not at test", faded(style.colour(1), 0.45)),
+    ("hints", "hinted"): ("hints in training and at test", style.colour(1)),
+}
+LEVEL, MAJORITY = ("", "majority"), "commonest answer"  # its key among the series, and its legend
+DASHES = (0, (4, 2))
+BAR, HIGH, ROW, NARROWEST = 0.42, 2.9, 3.75, 4.2  # inches
+UNIT = len(SERIES) * BAR + 0.5  # a group with the space beside it
+LEFT, BETWEEN, RIGHT, WIDEST = 0.75, 0.75, 0.25, 12.5
+LEGEND = 7.9  # so wide is the legend in one row
+
+
+def answers_bars(by: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Callable[[pd.DataFrame, Law], Figure]:
+    """The figure of the table that ``answers_law(by, groups)`` reads: a panel for each setting, hints aside.
+
+    Args:
+        by: what the names of settings are made of; ``hints`` in it are told apart by bars, not by panels.
+        groups: name -> kinds; a bar is the mean over the kinds of a group that were asked.
+
+    Raises (when it draws):
+        UserError: columns are missing, or a name of ``by`` is unknown.
+    """
+    def figure(table: pd.DataFrame, law: Law) -> Figure:
+        table = with_settings(table, [name for name in by if name != "hints"])
+        rows = series_rows(table)
+        settings = list(dict.fromkeys(name for part in rows.values() for name in part["setting"])) or [""]
+        wide = max(len(groups) * UNIT, NARROWEST)
+        columns = max(1, min(len(settings), int((WIDEST - LEFT) / (wide + BETWEEN))))
+        with style.style():
+            end = 0.55 + ROW * (-(-len(settings) // columns) - 1) + HIGH + 0.55
+            sheet = Sheet(LEFT + columns * wide + (columns - 1) * BETWEEN + RIGHT, end + 0.8)
+            for place, setting in enumerate(settings):
+                line, column = divmod(place, columns)
+                axes = sheet.axes(LEFT + column * (wide + BETWEEN), 0.55 + ROW * line, wide, HIGH)
+                _panel(axes, {key: part[part["setting"] == setting] for key, part in rows.items()}, groups)
+                heading(axes, str(setting).replace("/", ", ") or "Questions about people held out of training")
+            handles: list[Any] = [Patch(color=SERIES[key][1], label=SERIES[key][0]) for key in SERIES if key in rows]
+            if LEVEL in rows:
+                handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=MAJORITY))
+            sheet.legend(handles, top=end, columns=4 if sheet.width > LEGEND else 2)
+            sheet.caption("People held out of all questions in training; mean over the kinds of a group; bars: 95 %.")
+            return sheet.figure
+
+    return figure
+
+
+def series_rows(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """The rows of each of ``SERIES`` that was measured, and under ``LEVEL`` those of the best constant answers; from
+    a table of ``with_settings``."""
+    answered = {name: answers(table, name) for name in ("answer", "hinted")}
+    found = {(hints, name): answered[name][answered[name]["hints"] == hints] for hints, name in SERIES}
+    found[LEVEL] = answers(table, "majority")
+    return {key: rows for key, rows in found.items() if len(rows)}
+
+
+def mean_of_kinds(rows: pd.DataFrame | None, kinds: Sequence[str]) -> Estimate | None:
+    """The mean over those of the kinds that have rows, all settings together."""
+    if rows is None:
+        return None
+    return next(iter(means_over(rows[rows["kind"].isin(kinds)], "kind", ["half"]).values()), None)
+
+
+def _panel(axes: Axes, rows: Mapping[tuple[str, str], pd.DataFrame], groups: Mapping[str, Sequence[str]]) -> None:
+    """One setting: bars side by side in each group, in the middle of it however many were measured."""
+    width = BAR / UNIT  # where a group is 1 wide
+    drawn = 0
+    for g, kinds in enumerate(groups.values()):
+        level = mean_of_kinds(rows.get(LEVEL), kinds)
+        found = [(SERIES[key][1], one) for key in SERIES if (one := mean_of_kinds(rows.get(key), kinds)) is not None]
+        for place, (colour, one) in enumerate(found):
+            x = g + (place - (len(found) - 1) / 2.0) * width
+            axes.bar(x, one.value, 0.92 * width, color=colour, linewidth=0, zorder=2)
+            axes.errorbar(x, one.value, yerr=[[one.down], [one.up]], color="black", elinewidth=0.9, capsize=1.8,
+                          zorder=4)
+            top = one.hi
+            if level is not None and top < level.value < top + 0.08:
+                top = level.value  # else the line would cross the number
+            axes.annotate(percent(one.value), (x, top), xytext=(0, 2.5), textcoords="offset points", ha="center",
+                          va="bottom", fontsize=7.2)
+            drawn += 1
+        if level is not None:
+            half = max(len(found), 1) * width / 2.0 + 0.04
+            axes.hlines(level.value, g - half, g + half, color="black", linewidth=1.2, linestyle=DASHES, zorder=3)
+    if not drawn:
+        axes.set_axis_off()
+        return nothing(axes)
+    room = max(NARROWEST / UNIT - len(groups), 0.0) / 2.0
+    axes.set(xlim=(-0.5 - room, len(groups) - 0.5 + room), ylim=(0, 1.09), ylabel="answered (%)")
+    axes.xaxis.set_major_locator(FixedLocator(list(range(len(groups)))))
+    axes.set_xticklabels(["\n".join(textwrap.wrap(name, 18)) for name in groups])
+    share_axis(axes)

@@ -1,0 +1,172 @@
+"""How many questions are answered, by setting and kind of question (arXiv 2309.14316 and 2309.14402).
+
+    answer      share of people, held out of all questions in training, whose question is answered word for word
+    hinted      the same where the question asks for a hint first; hint: whether the hint was right
+    majority    the best constant answer to the same questions; untrained, start: the model before training,
+                before finetuning
+    above       answer - majority
+
+The mean over the kinds of a setting is the mean of its kinds' numbers.  Its interval is taken seed by seed where that
+is possible: the mean over kinds in each run (or in the runs of one seed, where each asked another kind), then the mean
+over runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from physlm.laws import cells
+from physlm.laws.biography_settings import SETTINGS, with_settings
+from physlm.laws.cells import Estimate, Key, combine
+from physlm.laws.grammar_settings import measured_runs, named
+from physlm.laws.law import Law, Quantity
+
+# name in the law -> base and half of the rows that the measure writes
+SOURCES = {
+    "answer": ("answer", "test"), "hinted": ("answer_hinted", "test"), "hint": ("hint", "test"),
+    "majority": ("majority", "test"), "train": ("answer", "train"), "reworded": ("answer_reworded", "test"),
+    "others": ("answer_others", "test"), "untrained": ("answer_untrained", "test"), "start": ("answer_start", "test"),
+}
+BY_KIND = ("answer", "hinted", "hint", "majority")
+NOTES = (
+    *(note.replace("strings, sentences or words", "people") for note in cells.NOTES),
+    (
+        "answer@setting/kind: share of people, held out of all questions in training, whose question is answered word "
+        "for word. Without a kind: the mean over the kinds that were asked; kinds are asked about the same people, so "
+        "their half-widths are added up."
+    ),
+    (
+        "hinted: asked for a hint first; hint: that hint. Their means are over the kinds that have hints. train: "
+        "people asked about in training. reworded: wordings never trained on. others: people outside of the group "
+        "asked about. recall: share of people whose whole value is predicted in their own texts, mean over attributes."
+    ),
+    (
+        "Controls: majority, the best constant answer to the same questions; untrained, the model with random weights; "
+        "start, the model before finetuning. above_majority: answer minus majority, half-widths added up."
+    ),
+    (
+        "least, most: the smallest and the largest answer over kinds, with an interval that knows that it is one of "
+        "several (the far end: Bonferroni)."
+    ),
+)
+
+
+def answers_law(by: Sequence[str],
+                groups: Mapping[str, Sequence[str]] | None = None) -> Callable[[pd.DataFrame], Law]:
+    """The law of a claim that distinguishes its runs by the settings ``by`` (see ``with_settings``).
+
+    Its quantities, where the table allows them, for each setting S and kind K: the means over kinds ``answer@S``,
+    ``least@S``, ``most@S``, ``hinted@S``, ``hint@S``, ``majority@S``, ``train@S``, ``reworded@S``, ``others@S``,
+    ``untrained@S``, ``start@S``; ``recall@S``, over attributes; ``answer@S/K``, ``hinted@S/K``, ``hint@S/K``,
+    ``majority@S/K``, ``above_majority@S/K``.  With ``by`` empty: ``answer``, ``answer@K``.
+
+    Args:
+        by: what the names of settings are made of, in this order.
+        groups: name -> kinds; adds ``answer@S/NAME`` and so on, the means over those kinds of the group that were
+            asked.
+
+    Raises (when called on a table):
+        UserError: columns are missing, a name of ``by`` is unknown, or a group has the name of a kind.
+    """
+    def law(table: pd.DataFrame) -> Law:
+        table = with_settings(table, by)
+        found = {name: answers(table, name) for name in SOURCES}
+        by_kind = {name: combine(rows, ["setting", "kind"], share=True) for name, rows in found.items()}
+        means = {name: means_over(rows, "kind") for name, rows in found.items()}
+        recall = means_over(cells.cells(table, "recall", ["attribute"]), "attribute")
+        in_groups = {name: {group: means_over(rows[rows["kind"].isin(kinds)], "kind")
+                            for group, kinds in (groups or {}).items()} for name, rows in found.items()}
+        quantities: list[Quantity] = []
+        for setting in map(str, dict.fromkeys(table["setting"])):
+            own = {name: {str(key[1]): one for key, one in parts.items() if key[0] == setting}
+                   for name, parts in by_kind.items()}
+            quantities += _means(setting, means, recall, own["answer"])
+            quantities += [one.quantity(named(name, setting, group)) for name in BY_KIND
+                           for group, parts in in_groups[name].items()
+                           if (one := parts.get((setting,))) is not None]
+            quantities += _kinds(setting, own)
+        return Law(tuple(quantities), _details(table, by_kind, quantities))
+
+    return law
+
+
+def answers(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows behind one of ``SOURCES``, with the column ``kind``; a table of ``with_settings``."""
+    base, half = SOURCES[name]
+    found = cells.cells(table, base, ["kind", "half"])
+    return found.loc[found["half"] == half, _needed(found)]
+
+
+def _needed(found: pd.DataFrame) -> list[str]:
+    """What later steps ask for; a results table has a hundred columns more, which would be copied again and again."""
+    names = ("run", "quantity", "value", "lo", "hi", "n", "kind", "half", "setting", *SETTINGS)
+    return [name for name in found.columns if name in names or name.endswith(".seed")]
+
+
+def means_over(found: pd.DataFrame, item: str, by: Sequence[str] = ("setting",)) -> dict[Key, Estimate]:
+    """The mean over the items (such as kinds) of each combination of ``by``, see the top of this page.
+
+    Args:
+        found: rows as ``cells`` returns them, of shares, with the columns ``item`` and ``by``.
+    """
+    if found.empty:
+        return {}
+    return {key: _mean_over(rows, item) for key, rows in found.groupby(list(by), sort=True)}
+
+
+def _mean_over(rows: pd.DataFrame, item: str) -> Estimate:
+    """Over items in each run or seed and then over these, if each has every item once; else over the items' means."""
+    ends = zip(rows["value"], rows["lo"], rows["hi"], rows["n"], strict=True)
+    parts = [Estimate(float(value), float(lo), float(hi), int(n)) for value, lo, hi, n in ends]
+    for repeat in (["run"], [name for name in rows.columns if name.endswith(".seed")]):
+        repeats = list(map(tuple, rows[repeat].astype(str).to_numpy()))  # as texts, where none is equal to none
+        cells_ = set(zip(repeats, rows[item], strict=True))
+        if len(cells_) == len(rows) == len(set(repeats)) * rows[item].nunique():
+            groups: dict[tuple[str, ...], list[Estimate]] = {}
+            for key, part in zip(repeats, parts, strict=True):
+                groups.setdefault(key, []).append(part)
+            return cells.mean_of_runs([cells.mean_of(group) for group in groups.values()], share=True)
+    return cells.mean_of(list(combine(rows, [item], share=True).values()))
+
+
+def _means(setting: str, means: Mapping[str, Mapping[Key, Estimate]], recall: Mapping[Key, Estimate],
+           own: Mapping[str, Estimate]) -> Iterable[Quantity]:
+    """The quantities of a setting that are over all kinds; ``own``: its answers by kind."""
+    for name, found in means.items():
+        yield from cells.quantity(named(name, setting), found.get((setting,)))
+        if name == "answer" and own:
+            yield cells.least(list(own.values()), share=True).quantity(named("least", setting))
+            yield cells.most(list(own.values()), share=True).quantity(named("most", setting))
+    yield from cells.quantity(named("recall", setting), recall.get((setting,)))
+
+
+def _kinds(setting: str, own: Mapping[str, Mapping[str, Estimate]]) -> Iterable[Quantity]:
+    """The quantities of a setting by kind; ``own``: its numbers by name and kind."""
+    for name in BY_KIND:
+        for kind, one in own[name].items():
+            yield one.quantity(named(name, setting, kind))
+    for kind, one in own["answer"].items():
+        if kind in own["majority"]:
+            gap = cells.difference(one, own["majority"][kind], independent=False)
+            yield gap.quantity(named("above_majority", setting, kind))
+
+
+def _details(table: pd.DataFrame, by_kind: Mapping[str, Mapping[Key, Estimate]],
+             quantities: Sequence[Quantity]) -> dict[str, Any]:
+    """Which runs were averaged, which kinds they were asked, and the rest by kind or attribute."""
+    asked = table[table["quantity"].str.startswith("answer/")]
+    kinds: dict[str, list[str]] = {}
+    for key in by_kind["answer"]:
+        kinds.setdefault(str(key[0]) or "all", []).append(str(key[1]))
+    parts = {name: by_kind[name] for name in ("train", "untrained", "start")}
+    for base in ("recall", "recall_untrained"):
+        parts[base] = combine(cells.cells(table, base, ["attribute"]), ["setting", "attribute"], share=True)
+    return {
+        "runs": measured_runs(table if asked.empty else asked, ["setting"], quantities), "kinds": kinds,
+        "controls": {name: {named("", *map(str, key))[1:]: one.value for key, one in found.items()}
+                     for name, found in parts.items() if found},
+        "notes": list(NOTES),
+    }

@@ -1,0 +1,74 @@
+"""What is left of the answers when one part of one block adds nothing: the block, its attention, or its MLP.
+
+    without@part/layer=i    share of held-out people answered although that part of block i (from 0) adds nothing
+    left@part               the best of them, over all layers, divided by the intact model's share
+
+If knowledge and the use of it sat in one layer, all others could go; ``left`` would be near 1 and the worst near 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from physlm.laws import cells
+from physlm.laws.answers import NOTES as ANSWER_NOTES
+from physlm.laws.answers import answers, means_over
+from physlm.laws.biography_settings import with_settings
+from physlm.laws.cells import Estimate
+from physlm.laws.grammar_settings import measured_runs
+from physlm.laws.law import Law
+
+PARTS = ("block", "attention", "mlp")
+NOTES = (
+    *ANSWER_NOTES[:2],
+    (
+        "without@part/layer=i: that part of block i (counted from 0) adds nothing; the mean over kinds of questions. "
+        "without_least, without_most: the smallest and the largest over all layers, with intervals that know it."
+    ),
+    "left@part: without_most over intact; its interval divides opposite ends, since both are from the same people.",
+)
+
+
+def without_layer_law(table: pd.DataFrame) -> Law:
+    """Quantities, where the table allows them, for part = block, attention, mlp and each layer i: ``intact``,
+    ``left@part``, ``without_least@part``, ``without_most@part``, ``without@part/layer=i``; means over kinds.
+
+    Raises:
+        UserError: columns are missing.
+    """
+    table = with_settings(table)
+    intact, without = intact_and_without(table)
+    quantities = cells.quantity("intact", intact)
+    for part in PARTS:
+        layers = without.get(part, {})
+        if layers:
+            most = cells.most(list(layers.values()), share=True)
+            quantities += cells.quantity(f"left@{part}", _ratio(most, intact))
+            quantities.append(cells.least(list(layers.values()), share=True).quantity(f"without_least@{part}"))
+            quantities.append(most.quantity(f"without_most@{part}"))
+            quantities += [one.quantity(f"without@{part}/layer={i}") for i, one in layers.items()]
+    runs = measured_runs(table[table["quantity"].str.startswith("answer_without/")], ["setting"], quantities)
+    return Law(tuple(quantities), {"runs": runs, "notes": list(NOTES)})
+
+
+def intact_and_without(table: pd.DataFrame) -> tuple[Estimate | None, Mapping[str, Mapping[int, Estimate]]]:
+    """The share answered by the intact models, and without each part (by part and layer); from a table of
+    ``with_settings``.  The runs and kinds of which no layer was left out do not count."""
+    found = cells.cells(table, "answer_without", ["kind", "half", "layer", "part"])
+    found = found[found["half"] == "test"]
+    whole = answers(table, "answer")
+    whole = whole[pd.MultiIndex.from_frame(whole[["run", "kind"]]).isin(
+        pd.MultiIndex.from_frame(found[["run", "kind"]]))]
+    without: dict[str, dict[int, Estimate]] = {}
+    for (part, layer), one in means_over(found, "kind", ["part", "layer"]).items():
+        without.setdefault(str(part), {})[int(str(layer))] = one
+    return next(iter(means_over(whole, "kind", ["half"]).values()), None), without
+
+
+def _ratio(a: Estimate, b: Estimate | None) -> Estimate | None:
+    """a / b, opposite ends divided; None where b may be 0."""
+    if b is None or b.lo <= 0:
+        return None
+    return Estimate(a.value / b.value, a.lo / b.hi, a.hi / b.lo, min(a.n, b.n), min(a.runs, b.runs))
