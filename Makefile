@@ -10,8 +10,10 @@ STAMP  := $(VENV)/.installed
 # The tier of the sweep: gpu where torch finds a CUDA device, else demo.  Asked by the recipe's shell, so after the installation.
 TIER ?= $$($(PY) -c 'import torch; print("gpu" if torch.cuda.is_available() else "demo")')
 
+CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
+
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep grammar capacity-figure verify bench list sample clean clean-runs
+.PHONY: help install test lint types capacity-sweep grammar probes manipulation night capacity-figure verify bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,8 +47,16 @@ capacity-sweep: $(STAMP)  ## bits of knowledge per parameter: train, measure, fi
 	@tier=$(TIER) && set -x && $(PHYSLM) run p33_capacity --tier "$$tier"
 
 grammar: $(STAMP)  ## Part 1: train on a grammar, let the model write, probe it, look at its attention (TIER as above)
-	@tier=$(TIER) && set -x && for claim in p1_generation p1_probing p1_attention; do \
-	    $(PHYSLM) run $$claim --tier "$$tier" || exit; done
+	@tier=$(TIER) && set -x && $(PHYSLM) run p1_generation p1_probing p1_attention --tier "$$tier"
+
+probes: $(STAMP)  ## Part 3.1: knowledge that is stored but cannot be told, and where it is stored (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run p31_extraction p31_probing --tier "$$tier"
+
+manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, inverse search (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_inverse --tier "$$tier"
+
+night: $(STAMP)  ## every claim: all runs are trained first, then measured claim by claim (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier"
 
 capacity-figure: $(STAMP)  ## draw the capacity figure again from its saved table
 	$(PHYSLM) figure p33_capacity

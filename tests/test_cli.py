@@ -118,6 +118,27 @@ def test_run_ends_with_table_interval_and_figure(physlm: Call, tmp_path: Path) -
     assert not (tmp_path / "results" / "p33_toy").exists()
 
 
+def test_several_claims_train_first_and_are_measured_one_by_one(
+    physlm: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has the runs of the first: they are announced, and trained, once."""
+    second = EXPERIMENT.replace("p33_toy", "p33_toy_again").replace("Scores grow", "Scores grow still")
+    (tmp_path / "experiments" / "p33_toy_again.py").write_text(second)
+    calls: list[tuple[int, tuple[str, ...]]] = []
+
+    def sweep(specs: list[Any], measures: tuple[str, ...], *rest: Any, **options: Any) -> list[Any]:
+        calls.append((len(specs), measures))
+        return fake_sweep(specs, measures, *rest, **options)
+
+    monkeypatch.setattr("physlm.lab.sweep.sweep", sweep)
+    code, out, err = physlm("run", "p33_toy", "p33_toy_again", "p33_toy", "--tier", "gpu")
+    assert (code, err) == (0, "") and "3 runs in 1 populations" in out
+    assert calls == [(6, ()), (3, ("score",)), (3, ("score",))]
+    for name in ("p33_toy", "p33_toy_again"):
+        assert name in (tmp_path / "results" / name / "VERDICT.md").read_text()
+        assert f"results  {os.path.relpath(tmp_path / 'results' / name, tmp_path)}\n" in out
+
+
 def test_finished_only_trains_nothing_and_says_what_is_missing(physlm: Call, tmp_path: Path) -> None:
     code, _, err = physlm("run", "p33_toy", "--tier", "gpu", "--finished-only")
     assert code == 2 and "none of the 3 runs is finished" in err

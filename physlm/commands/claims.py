@@ -13,6 +13,7 @@ import typer
 from physlm.commands.options import (
     ExperimentsOption,
     NameArgument,
+    NamesArgument,
     ResultsOption,
     RunsOption,
     SetOption,
@@ -86,7 +87,7 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
 
 @command
 def run(
-    name: NameArgument,
+    names: NamesArgument,
     tier: TierOption = "demo",
     settings: SetOption = None,
     runs: RunsOption = None,
@@ -99,38 +100,37 @@ def run(
         bool, typer.Option("--finished-only", help="Train nothing: report on the runs that are finished so far.")
     ] = False,
 ) -> None:
-    """Run a claim at one tier, from data to verdict. Finished runs are not repeated; a killed one is resumed.
+    """Run claims at one tier, from data to verdict. Finished runs are not repeated; a killed one is resumed.
+
+    Several claims train first, together where their runs have one shape, and are then measured one by one.
 
     \b
     Examples:
       physlm run p33_capacity --tier demo
+      physlm run p31_extraction p31_probing --tier demo
       physlm run p33_capacity --tier demo --set train.exposures=50 --set model.layers=3
 
     Settings changed with --set apply to every run of the tier; the results of tiers gpu and paper then go to
     runs/TIER-custom/, so that committed results never come from altered settings.
     """
-    from physlm.lab.results import find, results_folder, write_finding
+    from physlm.lab.results import results_folder
     from physlm.lab.store import Store
 
-    experiment = load_experiment(name, folder("experiments", experiments))
-    specs = experiment.specs(tier, settings or ())
+    claims = [load_experiment(name, folder("experiments", experiments)) for name in dict.fromkeys(names)]
+    specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
     store = Store(folder("runs", runs))
-    if finished_only:
-        finished = _finished(experiment, specs, store)
-    else:
-        _announce(experiment, tier, specs, store, members, yes)
-        finished = _sweep(experiment, specs, store, device, members)
-    finding = find(experiment, tier, finished)
-    _print_runs(finding)
-    _print_law(finding)
-    target = results_folder(name, tier, folder("results", results), store.root, altered=bool(settings))
-    redo = " ".join(["physlm run", name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
-    try:
-        figure = write_finding(finding, target, finished, redo, planned=len(specs))
-    except UserError as error:
-        raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {store.root}, so the same command "
-                        "with another --results will only write") from error
-    print(f"\nresults  {target}\nfigure   {figure}")
+    if not finished_only:
+        _announce(claims, tier, [spec for claim in claims for spec in specs[claim.name]], store, members, yes)
+    if len(claims) > 1 and not finished_only:
+        _sweep([spec for claim in claims for spec in specs[claim.name]], (), store, device, members)
+    for claim in claims:
+        if finished_only:
+            finished = _finished(claim, specs[claim.name], store)
+        else:
+            finished = _sweep(specs[claim.name], claim.measures, store, device, members)
+        target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
+        redo = " ".join(["physlm run", claim.name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
+        _report(claim, tier, finished, len(specs[claim.name]), target, redo)
 
 
 @command
@@ -186,12 +186,16 @@ def _verdicts(name: str | None, results: Path, experiments: Path) -> list[dict[s
     return rows
 
 
-def _announce(experiment: Experiment, tier: str, specs: list[RunSpec], store: Any, members: int, yes: bool) -> None:
+def _announce(
+    claims: list[Experiment], tier: str, specs: list[RunSpec], store: Any, members: int, yes: bool
+) -> None:
     """Print what will be trained and what it will cost; ask before tier paper."""
     from physlm.lab import cost
 
+    specs = list(dict.fromkeys(specs))
     todo = [spec for spec in specs if not store.run(spec).finished()]
-    print(f"{experiment.name}, tier {tier}: {experiment.claim}")
+    for claim in claims:
+        print(f"{claim.name}, tier {tier}: {claim.claim}")
     if len(todo) < len(specs):
         print(f"{len(specs) - len(todo)} of {len(specs)} runs are finished in {store.root}")
     if not todo:
@@ -213,10 +217,27 @@ def _finished(experiment: Experiment, specs: list[RunSpec], store: Any) -> list[
     return finished
 
 
-def _sweep(experiment: Experiment, specs: list[RunSpec], store: Any, device: str | None, members: int) -> list[Run]:
+def _sweep(
+    specs: list[RunSpec], measures: tuple[str, ...], store: Any, device: str | None, members: int
+) -> list[Run]:
     from physlm.lab.sweep import sweep
 
-    return sweep(specs, experiment.measures, store, choose_device(device), members=members)
+    return sweep(specs, measures, store, choose_device(device), members=members)
+
+
+def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:
+    """From finished runs to tables on the screen and files in ``target``."""
+    from physlm.lab.results import find, write_finding
+
+    finding = find(claim, tier, finished)
+    _print_runs(finding)
+    _print_law(finding)
+    try:
+        figure = write_finding(finding, target, finished, redo, planned=planned)
+    except UserError as error:
+        raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {finished[0].path.parent}, so the "
+                        "same command with another --results will only write") from error
+    print(f"\nresults  {target}\nfigure   {figure}")
 
 
 def _print_runs(finding: Finding) -> None:

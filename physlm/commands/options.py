@@ -42,6 +42,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given several times."),
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An experiment; physlm list names them.")]
+NamesArgument = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Experiments; physlm list names them.")
+]
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
