@@ -55,7 +55,7 @@ EXPERIMENT = Experiment(
 
 
 def fake_sweep(specs: Sequence[RunSpec], measures: Sequence[str], store: Store, device: torch.device,
-               members: int) -> list[Run]:
+               members: int, processes: int = 1) -> list[Run]:
     """Finishes every run at once; its score is 1000 times its learning rate."""
     finished = []
     for spec in specs:
@@ -128,10 +128,11 @@ def test_several_claims_train_first_and_are_measured_one_by_one(
 
     def sweep(specs: list[Any], measures: tuple[str, ...], *rest: Any, **options: Any) -> list[Any]:
         calls.append((len(specs), measures))
+        assert options["processes"] == 2
         return fake_sweep(specs, measures, *rest, **options)
 
     monkeypatch.setattr("physlm.lab.sweep.sweep", sweep)
-    code, out, err = physlm("run", "p33_toy", "p33_toy_again", "p33_toy", "--tier", "gpu")
+    code, out, err = physlm("run", "p33_toy", "p33_toy_again", "p33_toy", "--tier", "gpu", "--processes", "2")
     assert (code, err) == (0, "") and "3 runs in 1 populations" in out
     assert calls == [(6, ()), (3, ("score",)), (3, ("score",))]
     for name in ("p33_toy", "p33_toy_again"):

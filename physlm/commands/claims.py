@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"One of {', '.join(TIERS)}.")]
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
+ProcessesOption = Annotated[
+    int, typer.Option("--processes", min=1, help="Processes at work at once, each with a GPU of its own if there are.")
+]
 
 
 @command
@@ -95,6 +99,7 @@ def run(
     experiments: ExperimentsOption = None,
     device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU if any.")] = None,
     members: MembersOption = MAX_MEMBERS,
+    processes: ProcessesOption = 1,
     yes: Annotated[bool, typer.Option("--yes", help="Start tier paper without asking.")] = False,
     finished_only: Annotated[
         bool, typer.Option("--finished-only", help="Train nothing: report on the runs that are finished so far.")
@@ -119,15 +124,16 @@ def run(
     claims = [load_experiment(name, folder("experiments", experiments)) for name in dict.fromkeys(names)]
     specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
     store = Store(folder("runs", runs))
+    sweep = partial(_sweep, store=store, device=device, members=members, processes=processes)
     if not finished_only:
         _announce(claims, tier, [spec for claim in claims for spec in specs[claim.name]], store, members, yes)
     if len(claims) > 1 and not finished_only:
-        _sweep([spec for claim in claims for spec in specs[claim.name]], (), store, device, members)
+        sweep([spec for claim in claims for spec in specs[claim.name]], ())
     for claim in claims:
         if finished_only:
             finished = _finished(claim, specs[claim.name], store)
         else:
-            finished = _sweep(specs[claim.name], claim.measures, store, device, members)
+            finished = sweep(specs[claim.name], claim.measures)
         target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
         redo = " ".join(["physlm run", claim.name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
         _report(claim, tier, finished, len(specs[claim.name]), target, redo)
@@ -218,11 +224,11 @@ def _finished(experiment: Experiment, specs: list[RunSpec], store: Any) -> list[
 
 
 def _sweep(
-    specs: list[RunSpec], measures: tuple[str, ...], store: Any, device: str | None, members: int
+    specs: list[RunSpec], measures: tuple[str, ...], store: Any, device: str | None, members: int, processes: int
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
-    return sweep(specs, measures, store, choose_device(device), members=members)
+    return sweep(specs, measures, store, choose_device(device, processes), members=members, processes=processes)
 
 
 def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:

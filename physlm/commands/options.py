@@ -91,11 +91,11 @@ def folder(name: str, given: Path | None) -> Path:
     return checkout / name if elsewhere and not here.is_dir() else here
 
 
-def choose_device(name: str | None) -> torch.device:
+def choose_device(name: str | None, processes: int = 1) -> torch.device:
     """The device asked for; by default the GPU if there is one.
 
     Raises:
-        UserError: another name than cpu or cuda, or cuda without a GPU.
+        UserError: another name than cpu or cuda, cuda without a GPU, or fewer GPUs than ``processes``.
     """
     import torch
 
@@ -105,6 +105,9 @@ def choose_device(name: str | None) -> torch.device:
         raise UserError(unknown_key("device", name, ("cpu", "cuda")))
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: got 'cuda', but torch finds no GPU here; expected cpu")
+    if name == "cuda" and processes > torch.cuda.device_count():
+        raise UserError(f"--processes: got {processes}, but torch finds {torch.cuda.device_count()} GPUs here; "
+                        "expected at most as many")
     return torch.device(name)
 
 

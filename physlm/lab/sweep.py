@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from physlm.lab.cost import amount
 from physlm.lab.env import environment
 from physlm.lab.planner import MAX_MEMBERS, Population
 from physlm.lab.store import MetricsLog, Run, Store
+from physlm.lab.workers import Job, finish_jobs
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.training.config import RunSpec
@@ -50,6 +52,7 @@ def sweep(
     device: torch.device,
     *,
     members: int = MAX_MEMBERS,
+    processes: int = 1,
     progress: bool = True,
     train: Train | None = None,
     load: Load | None = None,
@@ -63,6 +66,7 @@ def sweep(
         store: where the run folders are.
         device: to train and measure on.
         members: most runs that train together.
+        processes: how many are at work at once, on CUDA each with a GPU of its own.
         progress: show bars.
         train, load, measure: stand-ins for ``train_population``, ``load_model`` and ``take_measure``, for tests.
 
@@ -84,29 +88,47 @@ def sweep(
     _unfinished(runs, store)
     with store.lock():
         store.remove_leftovers()
-        for run in runs:
-            if run.trained() and not run.has(measures):
-                worker.measure_run(run)
+        _each(worker, [run.spec for run in runs if run.trained() and not run.has(measures)], processes, "runs")
         todo = _unfinished(runs, store)
         for run in map(store.run, todo):
             if run.trained():  # a start whose sweep was killed before it wrote DONE
                 worker.measure_run(run)
         populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members)
-        bar = tqdm(populations, desc="populations", unit="population", disable=None if progress else True)
-        for number, population in enumerate(bar, start=1):
-            title = f"population {number}/{len(populations)}"
-            bar.set_description(title)
-            if progress:
-                tqdm.write(f"{title}: {describe(population)}")
-            worker.finish_population(population)
+        _each(worker, populations, processes, "populations")
         store.remove_leftovers()
     return runs
 
 
-def describe(population: Population) -> str:
-    """One line about a population: its size, task, model, exposures and tokens."""
-    spec = population.members[0]
-    count = len(population.members)
+def _each(worker: _Worker, works: Sequence[Population | RunSpec], processes: int, title: str) -> None:
+    """Train the populations, or measure the runs, with a bar over all of them; ``title`` names them."""
+    bar = tqdm(total=len(works), desc=title, unit=title[:-1], disable=None if worker.progress else True)
+    with bar:
+        if processes > 1 and len(works) > 1:
+            quiet = replace(worker, progress=False)
+            for job in finish_jobs(list(map(Job, works)), partial(_do, quiet), worker.device, processes):
+                bar.update()
+                if worker.progress:
+                    tqdm.write(f"done: {describe(job.work)}")
+            return
+        for number, work in enumerate(works, start=1):
+            bar.set_description(f"{title[:-1]} {number}/{len(works)}")
+            if worker.progress:
+                tqdm.write(f"{title[:-1]} {number}/{len(works)}: {describe(work)}")
+            _do(worker, work)
+            bar.update()
+
+
+def _do(worker: _Worker, work: Population | RunSpec) -> None:
+    if isinstance(work, RunSpec):
+        worker.measure_run(worker.store.run(work))
+    else:
+        worker.finish_population(work)
+
+
+def describe(work: Population | RunSpec) -> str:
+    """One line about a population or a run: its size, task, model, exposures and tokens."""
+    members = (work,) if isinstance(work, RunSpec) else work.members
+    spec, count = members[0], len(members)
     return f"{count} x {spec.title}, {amount(count * spec.tokens)} tokens"
 
 

@@ -66,7 +66,7 @@ def measured_runs(table: pd.DataFrame, by: Sequence[str], quantities: Sequence[Q
     """
     if not quantities:
         return {}
-    columns = [name for name in table.columns if name.startswith(("task.", "model.", "train."))]
+    columns = [name for name in table.columns if name.startswith(("task.", "model.", "train.", "start."))]
     result = {}
     for key, group in table.drop_duplicates("run").groupby(list(by), sort=True):
         differ = [name for name in columns if group[name].astype(str).nunique() > 1]

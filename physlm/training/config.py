@@ -31,7 +31,8 @@ class TrainConfig:
         precision: ``bf16`` computes in bfloat16 with float32 master weights; ``float32`` throughout.
         seed: initial weights and the order of the data.
         mask_rate: an encoder predicts the tokens at this share of the places, most of them hidden
-            (arXiv 1810.04805); a causal model predicts each token from those before it.
+            (arXiv 1810.04805), and on questions whose answers alone are scored all of the answer; a causal model
+            predicts each token from those before it.
         snapshots: k keeps the weights after 1/2^k, .., 1/4 and 1/2 of the steps, for learning curves.
         lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
             and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
