@@ -6,6 +6,7 @@ training answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -82,6 +83,9 @@ def bench_grammar(
 
 def main() -> None:
     """The console script.  Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    # OpenMP reads it when torch is imported: threads that wait at work nap instead of spinning, or two threads on cores
+    # that others use as well are many times slower than one
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(prog_name="physlm")
     except KeyboardInterrupt:
