@@ -68,14 +68,18 @@ class Plan(NamedTuple):
     rows: int
 
 
-# Where there is a GPU and where there is none.  Published: 30,000 steps for both.
+# Where there is a GPU and where there is none.  Published: 30,000 steps of both at 1e-3, 50,000 people to learn from;
+# 3,000 steps are as many passes over 5,000.  The rates come from people of another seed.  3,000 steps, 10,000 planted
+# people (a token each, three values in superposition, 128 dimensions), 263 classes: P-probe 82 % at 1e-3 and at 3e-3,
+# Q-probe 75 % and 69 %.  300 steps, a trained model of 4 x 128 and 800 people, the month of birth: P-probe at place 1
+# 47, 54, 61 and 53 % at 1e-3, 3e-3, 1e-2 and 3e-2; Q-probe 42, 35, 13 and 24 %, and 52 % at 1e-3 with 50 texts a step.
 P_PLANS = {
     "cuda": Plan(dataclasses.replace(P_PROBE, steps=3000), P_ROWS),
     "cpu": Plan(dataclasses.replace(P_PROBE, steps=300, learning_rate=1e-2), 16),
 }
 Q_PLANS = {
     "cuda": Plan(dataclasses.replace(Q_PROBE, steps=3000), Q_ROWS),
-    "cpu": Plan(dataclasses.replace(Q_PROBE, steps=300, learning_rate=1e-2), Q_ROWS),
+    "cpu": Plan(dataclasses.replace(Q_PROBE, steps=300), 50),
 }
 
 

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.measures.intervals import Estimate, balanced_share, share
 from physlm.measures.probe_heads import MASKS, Mask, ProbeHeads, whitening
@@ -216,10 +217,10 @@ class Probes:
         numbers = range(self.config.evaluation_batches)
         for number in tqdm(numbers, desc="judging probes", leave=False, disable=not progress):
             x, batch = self._read(self.batches("evaluation", number))
-            answers = torch.empty(self.members * self.taps, *batch.labels_MBWY.shape[1:], dtype=torch.int8,
+            answers = torch.empty(self.members * self.taps, *batch.labels_MBWY.shape[1:], dtype=torch.int16,
                                   device=x.device)  # fmt: skip
             for columns, logits in zip(self.columns, self._logits(x, batch), strict=True):
-                answers[..., columns] = logits.argmax(-1).transpose(1, 2).to(torch.int8)
+                answers[..., columns] = logits.argmax(-1).transpose(1, 2).to(torch.int16)
             answers = answers.view(self.members, self.taps, *answers.shape[1:])
             counts.append(self._count(answers, batch.labels_MBWY))
             if batch.subset_MBWY is not None:
@@ -313,7 +314,15 @@ def train_probes(
 
 
 def tap_features(model: Decoder, taps: Sequence[str]) -> Features:
-    """Activations of a frozen model, by the names of its taps (see ``Decoder.tap_names``)."""
+    """Activations of a frozen model, by the names of its taps (see ``Decoder.tap_names``).
+
+    Raises:
+        UserError: a tap that is no activation of each position, as attention weights are none.
+    """
+    allowed = [name for name in model.tap_names if not name.endswith(".attention")]
+    for name in taps:
+        if name not in allowed:
+            raise UserError(unknown_key("tap", name, allowed))
 
     @torch.no_grad()
     def features(ids_MBW: Tensor) -> Tensor:

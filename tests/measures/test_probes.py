@@ -69,6 +69,17 @@ def holding(shift: int, noise: float = 0.3) -> Features:
     return features
 
 
+def test_answers_that_differ_by_256_are_different_answers() -> None:
+    """A probe that was not trained answers 0 everywhere."""
+
+    def large(split: str, number: int) -> Labelled:
+        batch = digits(split, number)
+        return batch._replace(labels_MBWY=torch.where(batch.labels_MBWY == IGNORE, IGNORE, 256))
+
+    scores = Probes(holding(0), large, [Target("large", 300)], QUICK).evaluate()
+    assert scores.accuracy.value.item() == 0.0 and scores.majority.item() == 1.0
+
+
 # --- the formula -------------------------------------------------------------------------------------------------
 
 
