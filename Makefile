@@ -10,6 +10,8 @@ STAMP  := $(VENV)/.installed
 # The tier of the sweep: gpu where torch finds a CUDA device, else demo.  Asked by the recipe's shell, so after the installation.
 TIER ?= $$($(PY) -c 'import torch; print("gpu" if torch.cuda.is_available() else "demo")')
 
+# One process a GPU, or a CPU core (up to eight), where several runs are to be trained.
+PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or min(8, os.cpu_count()))')
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
@@ -50,13 +52,13 @@ grammar: $(STAMP)  ## Part 1: train on a grammar, let the model write, probe it,
 	@tier=$(TIER) && set -x && $(PHYSLM) run p1_generation p1_probing p1_attention --tier "$$tier"
 
 probes: $(STAMP)  ## Part 3.1: knowledge that is stored but cannot be told, and where it is stored (TIER as above)
-	@tier=$(TIER) && set -x && $(PHYSLM) run p31_extraction p31_probing --tier "$$tier"
+	@tier=$(TIER) && set -x && $(PHYSLM) run p31_extraction p31_probing --tier "$$tier" --processes $(PROCESSES)
 
 manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, inverse search (TIER as above)
-	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_inverse --tier "$$tier"
+	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_inverse --tier "$$tier" --processes $(PROCESSES)
 
 night: $(STAMP)  ## every claim: all runs are trained first, then measured claim by claim (TIER as above)
-	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier"
+	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier" --processes $(PROCESSES)
 
 capacity-figure: $(STAMP)  ## draw the capacity figure again from its saved table
 	$(PHYSLM) figure p33_capacity

@@ -63,7 +63,7 @@ SETTINGS = {
     ),
     "demo": Setting(
         200, 8, (2, 130), (8, 150), ModelConfig(layers=2, heads=4, width=64),
-        dataclasses.replace(_SMALL, exposures=250, batch_rows=16, learning_rate=5e-3, warmup_steps=50),
+        dataclasses.replace(_SMALL, exposures=250, batch_rows=8, warmup_steps=100),
         dataclasses.replace(_SMALL, steps=200, batch_rows=16, learning_rate=1e-3, weight_decay=0.01, warmup_steps=0),
         dataclasses.replace(_SMALL, steps=200, batch_rows=16, learning_rate=1e-2, weight_decay=0.01, warmup_steps=0,
                             lora_rank=16, lora_embedding_rank=32),

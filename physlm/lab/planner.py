@@ -41,11 +41,14 @@ class Population:
         return content_hash(sorted(self.hashes))
 
 
-def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS) -> list[Population]:
+def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS, parts: int = 1) -> list[Population]:
     """Group runs by shape, in order of first appearance, into populations of at most ``limit`` nearly equal sizes.
 
     Runs that wait for others come after them: sorted by the number of runs before them, and grouped with such only.
-    Leaving out the first populations of a plan does not change how the rest is grouped.
+    With one part, leaving out the first populations of a plan does not change how the rest is grouped.
+
+    Args:
+        parts: at least so many populations of each shape, if it has as many runs: one for each process at work.
     """
     if limit < 1:
         raise UserError(f"members: got {limit}, expected at least 1")
@@ -54,10 +57,10 @@ def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS) -> list[Population
         shapes.setdefault((_depth(spec), shape_key(spec)), {})[content_hash(spec)] = spec
     populations = []
     for members in (list(shape.values()) for shape in shapes.values()):
-        parts = -(-len(members) // limit)
-        small, larger = divmod(len(members), parts)
+        count = max(-(-len(members) // limit), min(parts, len(members)))
+        small, larger = divmod(len(members), count)
         start = 0
-        for part in range(parts):
+        for part in range(count):
             stop = start + small + (part < larger)
             populations.append(Population(tuple(members[start:stop])))
             start = stop
@@ -65,7 +68,7 @@ def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS) -> list[Population
 
 
 def plan(
-    todo: Sequence[RunSpec], interrupted: Iterable[Population], limit: int = MAX_MEMBERS
+    todo: Sequence[RunSpec], interrupted: Iterable[Population], limit: int = MAX_MEMBERS, parts: int = 1
 ) -> list[Population]:
     """The populations to train: first every interrupted one that holds a run of ``todo``, then the rest afresh.
 
@@ -75,6 +78,7 @@ def plan(
         todo: runs that still have to be trained.
         interrupted: populations that were started earlier and have not finished.
         limit: most members in a fresh population.
+        parts: as for ``group``.
     """
     wanted = {content_hash(spec) for spec in todo}
     resumed: list[Population] = []
@@ -83,7 +87,7 @@ def plan(
         if (wanted - covered) & set(population.hashes):
             resumed.append(population)
             covered |= set(population.hashes)
-    fresh = group([spec for spec in todo if content_hash(spec) not in covered], limit)
+    fresh = group([spec for spec in todo if content_hash(spec) not in covered], limit, parts)
     return sorted(resumed + fresh, key=lambda population: _depth(population.members[0]))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -93,7 +93,7 @@ def sweep(
         for run in map(store.run, todo):
             if run.trained():  # a start whose sweep was killed before it wrote DONE
                 worker.measure_run(run)
-        populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members)
+        populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members, processes)
         _each(worker, populations, processes, "populations")
         store.remove_leftovers()
     return runs
@@ -104,8 +104,8 @@ def _each(worker: _Worker, works: Sequence[Population | RunSpec], processes: int
     bar = tqdm(total=len(works), desc=title, unit=title[:-1], disable=None if worker.progress else True)
     with bar:
         if processes > 1 and len(works) > 1:
-            quiet = replace(worker, progress=False)
-            for job in finish_jobs(list(map(Job, works)), partial(_do, quiet), worker.device, processes):
+            jobs = list(map(Job, works))
+            for job in finish_jobs(jobs, partial(_do, worker), worker.device, min(processes, len(works))):
                 bar.update()
                 if worker.progress:
                     tqdm.write(f"done: {describe(job.work)}")
@@ -252,11 +252,11 @@ def _unfinished(runs: Sequence[Run], store: Store) -> list[RunSpec]:
     return planner.with_starts(todo, lambda spec: store.run(spec).finished())
 
 
-def _plan(todo: Sequence[RunSpec], store: Store, members: int) -> list[Population]:
+def _plan(todo: Sequence[RunSpec], store: Store, members: int, parts: int) -> list[Population]:
     """The populations to train, with those that give the weights that a resumed population begins with."""
     interrupted = _interrupted(store, members)
     while True:
-        populations = planner.plan(todo, interrupted, members)
+        populations = planner.plan(todo, interrupted, members, parts)
         planned = [spec for population in populations for spec in population.members]
         missing = planner.with_starts(planned, lambda spec: store.run(spec).finished())
         missing = [spec for spec in missing if spec not in planned]

@@ -5,24 +5,27 @@
     GPU 1    [train 1       ]                  ...
 
 A job starts as soon as a process is free and the runs that it begins with are trained.  The processes share nothing but
-the run store, whose lock their parent holds; what each of them does there is what one process would do alone.  If a job
-fails, those at work are finished, no other is started, and its error is raised: the same command goes on from there.
+the run store, whose lock their parent holds, and so they end when it is killed.  What each of them does there is what
+one process would do alone.  If a job fails, those at work are finished, no other is started, and its error is raised:
+the same command goes on from there.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from physlm.config import content_hash
 from physlm.lab.planner import Population
 from physlm.training.config import RunSpec
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def finish_jobs(
     Raises:
         What a job raised.
     """
+    import torch
+
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
     places = context.Queue()
     for place in range(processes):
@@ -81,11 +86,23 @@ def finish_jobs(
 
 
 def _take_place(places: Any, kind: str, threads: int) -> None:
-    """Once in each process, before it touches a device: which GPU is its own."""
+    """Once in each process, before it touches a device: which GPU, and which line for its progress bar, is its own."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     place = places.get()
+    os.environ["TQDM_POSITION"] = str(place + 1)  # tqdm, which was not imported here yet, reads its defaults there
     if kind == "cuda":
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         names = seen.split(",") if seen else [str(i) for i in range(place + 1)]
         os.environ["CUDA_VISIBLE_DEVICES"] = names[place]
     else:
+        import torch
+
         torch.set_num_threads(threads)
+
+
+def _die_with_parent() -> None:
+    """The parent's lock on the store is gone with it, and another sweep may be there any moment."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

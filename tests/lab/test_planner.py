@@ -137,3 +137,12 @@ def test_the_name_does_not_depend_on_the_order() -> None:
 def test_a_population_has_at_least_one_member() -> None:
     with pytest.raises(UserError, match="got 0, expected at least 1"):
         group([make_spec()], 0)
+
+
+def test_every_process_has_a_population_of_each_shape() -> None:
+    specs = [make_spec(seed=seed) for seed in range(5)]
+    for parts, sizes in ((1, [5]), (2, [3, 2]), (4, [2, 1, 1, 1]), (9, [1] * 5)):
+        found = group(specs, 16, parts)
+        assert [len(population.members) for population in found] == sizes
+        assert [spec for population in found for spec in population.members] == specs
+    assert [len(population.members) for population in group(specs, 2, 2)] == [2, 2, 1]

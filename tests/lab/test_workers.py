@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -69,3 +75,40 @@ def test_an_error_is_raised_and_nothing_more_is_begun(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="this one fails"):
         list(finish_jobs(jobs, partial(note, tmp_path), CPU, 2))
     assert [path.name for path in tmp_path.iterdir()] == [jobs[0].work.name]  # type: ignore[union-attr]
+
+
+def test_they_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """Else they would go on in a store that nobody holds the lock of; the job takes ten minutes."""
+    code = (
+        "import sys, torch; from functools import partial; from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import test_workers as t\n"
+        "if __name__ == '__main__':\n"
+        "    jobs = [t.Job(t.Population((spec,))) for spec in (t.BASE, t.OTHER)]\n"
+        f"    list(t.finish_jobs(jobs, partial(t.note_and_sleep, Path({str(tmp_path)!r})), t.CPU, 2))\n"
+    )
+    (tmp_path / "main.py").write_text(code)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "main.py")])
+    pids = _wait_for(lambda: [int(path.name) for path in tmp_path.glob("[0-9]*")], lambda found: len(found) == 2)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert _wait_for(lambda: [pid for pid in pids if _alive(pid)], lambda left: not left) == []
+
+
+def note_and_sleep(folder: Path, work: Population | RunSpec) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def _wait_for(look: Callable[[], list[int]], enough: Callable[[list[int]], bool]) -> list[int]:
+    end = time.monotonic() + 60.0
+    while not enough(found := look()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
