@@ -20,11 +20,12 @@ from physlm.training.config import RunSpec, TrainConfig
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
 DEFAULTS: dict[str, dict[str, Any]] = {
     "BioSConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0, texts=0, permute=0,
-                       fullname=False, couples=False, reverse=0, celebrities=0, questions=False),
+                       fullname=False, couples=False, reverse=0, celebrities=0, pool_size=0, questions=False),
     "MixedConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0, texts=0, permute=0,
-                        fullname=False, couples=False, reverse=0, celebrities=0, share=0.8, questions_per_row=40,
-                        ask=Ask()),
-    "QuestionsConfig": dict(people=10_000, celebrities=0, seed=0, entries_per_row=40, row_tokens=512, ask=Ask()),
+                        fullname=False, couples=False, reverse=0, celebrities=0, pool_size=0, share=0.8,
+                        questions_per_row=40, ask=Ask()),
+    "QuestionsConfig": dict(people=10_000, celebrities=0, seed=0, entries_per_row=40, row_tokens=512, ask=Ask(),
+                            pool_size=0),
     "Ask": dict(kinds=RETRIEVAL, half="train", group="all", most=0, hints=0.0, forms=1, held_out=False, loss="answer"),
     "BioDConfig": dict(people=10_000, attributes=5, chunks=1, diversity=1000, chunk_tokens=2, alphabet=50,
                        name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
