@@ -10,13 +10,13 @@ from physlm.figures.answers_table import answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
 from physlm.laws.verdict import Expectation
-from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
 BY = ("way",)
-EASY = ("birth_date", "major")
-GROUPS = {"date and major": EASY, "the others": tuple(kind for kind in RETRIEVAL if kind not in EASY)}
+# words of one value: an employer's name is one word in 88 % of ours, which masking hides as a whole now and then
+GROUPS = {"date and major": ("birth_date", "major"), "one word": ("employer",),
+          "several words": ("birth_city", "university", "employer_city")}  # fmt: skip
 
 
 def runs(tier: str) -> list[RunSpec]:
@@ -36,9 +36,9 @@ EXPERIMENT = Experiment(
     law=answers_law(BY, GROUPS),
     figure=answers_table(BY),
     expect=(
-        Expectation("answer@encoder/the others", 0.5, "at most", 0.0, "1", "Figure 9; 50 % is our reading"),
+        Expectation("answer@encoder/several words", 0.5, "at most", 0.0, "1", "Figure 9; 50 % is our reading"),
         Expectation("answer@encoder/date and major", 0.5, "at least", 0.0, "1", "Figure 9; 50 % is our reading"),
-        Expectation("answer@finetuned/the others", 0.9, "at least", 0.0, "1", "Figure 3; 90 % is our reading"),
+        Expectation("answer@finetuned/several words", 0.9, "at least", 0.0, "1", "Figure 3; 90 % is our reading"),
     ),
     deviations=(
         *DEVIATIONS,

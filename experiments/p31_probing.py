@@ -56,7 +56,7 @@ EXPERIMENT = Experiment(
             "Probes read without dropout, since our models have none. The places of one text share their update of the "
             "embedding. The P-probe's control with shuffled people is measured at place 1 alone."
         ),
-        "Tiers smoke and demo: probes train 300 steps on fewer texts a step, the P-probe at ten times the rate.",
+        "Tiers smoke and demo: the P-probe trains 200 steps at ten times the rate, the Q-probe 300, on fewer texts.",
     ),
     columns=("q_probe/target=employer_whole", "p_probe/target=employer_whole/place=1"),
 )

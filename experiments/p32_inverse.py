@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, answer_run, base_run
+from _part3 import DEVIATIONS, base_run, inverse_run
 from physlm.figures.answers_table import answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
 from physlm.laws.verdict import Expectation
 from physlm.tasks.biography.augmentation import REVERSED
-from physlm.tasks.biography.kinds import INVERSE
-from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
 BY = ("forms", "augmentation")
@@ -23,8 +21,8 @@ REVERSE = {"smoke": ("multi5+reverse6",), "demo": ("multi5+permute+reverse6",),
 
 def runs(tier: str) -> list[RunSpec]:
     """Forward biographies, asked in one form and in twenty, and reversed ones."""
-    datasets = [answer_run(tier, base_run(tier, name), Ask(kinds=INVERSE)) for name in (FORWARD, *REVERSE[tier])]
-    return [*datasets, answer_run(tier, base_run(tier, FORWARD), Ask(kinds=INVERSE, forms=20))]
+    datasets = [inverse_run(tier, base_run(tier, name)) for name in (FORWARD, *REVERSE[tier])]
+    return [*datasets, inverse_run(tier, base_run(tier, FORWARD), forms=20)]
 
 
 EXPERIMENT = Experiment(
@@ -41,12 +39,18 @@ EXPERIMENT = Experiment(
     expect=(
         Expectation("most@1 form/multi5+permute", 0.02, "at most", 0.0, "1", "Figure 6: about 0; 2 % is our reading"),
         Expectation("most@20 forms/multi5+permute", 0.02, "at most", 0.0, "1", "our test; 2 % is our reading"),
+        Expectation("train@1 form/multi5+permute", 0.9, "at least", 0.0, "1", "our control: they were learned"),
+        Expectation("train@20 forms/multi5+permute", 0.9, "at least", 0.0, "1", "our control"),
         Expectation("answer@1 form/multi5+permute+reverse6/all_to_full", 0.9, "at least", 0.0, "1",
                     "Figure 6; 90 % is our reading"),
     ),
     deviations=(
         *DEVIATIONS,
-        "The ten kinds of questions are learned together, by all weights. Of the mixed runs of Figure 6 there is none.",
+        (
+            "The ten kinds of questions are learned together, by all weights, in 3,000 steps (47 times each). Of the "
+            "mixed runs of Figure 6 there is none. Birth dates are shared by some people: 7.5 % of the held-out "
+            "questions that tell only a date stand in training with another answer."
+        ),
         (
             "In single-order reversed biographies (multi5+reverse6) the attributes come in the published order, in "
             "questions in the order of the question."

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, HINTED_DEVIATION, answer_run, base_run, hinted_run
+from _part3 import DEVIATIONS, HINTED_DEVIATION, answer_run, base_run, hinted_run, inverse_run
 from physlm.figures.answers_bars import answers_bars
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
@@ -24,7 +24,7 @@ HINTED = {"smoke": ("month_mod2",), "demo": ("month_mod2", "month_later"),
 def runs(tier: str) -> list[RunSpec]:
     """All four tasks on one base model, about all people of the half that is trained on."""
     base = base_run(tier, "multi5+permute")
-    plain = [answer_run(tier, base, Ask()), answer_run(tier, base, Ask(kinds=INVERSE))]
+    plain = [answer_run(tier, base, Ask()), inverse_run(tier, base)]
     return [*plain, *(hinted_run(tier, base, kind, hints) for kind in HINTED.get(tier, HINTED["gpu"])
                       for hints in (0.0, 0.5))]  # fmt: skip
 

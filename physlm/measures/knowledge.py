@@ -75,7 +75,7 @@ class Plan(NamedTuple):
 # 47, 54, 61 and 53 % at 1e-3, 3e-3, 1e-2 and 3e-2; Q-probe 42, 35, 13 and 24 %, and 52 % at 1e-3 with 50 texts a step.
 P_PLANS = {
     "cuda": Plan(dataclasses.replace(P_PROBE, steps=3000), P_ROWS),
-    "cpu": Plan(dataclasses.replace(P_PROBE, steps=300, learning_rate=1e-2), 16),
+    "cpu": Plan(dataclasses.replace(P_PROBE, steps=200, learning_rate=1e-2), 16),
 }
 Q_PLANS = {
     "cuda": Plan(dataclasses.replace(Q_PROBE, steps=3000), Q_ROWS),

@@ -314,11 +314,7 @@ def train_probes(
 
 
 def tap_features(model: Decoder, taps: Sequence[str]) -> Features:
-    """Activations of a frozen model, by the names of its taps (see ``Decoder.tap_names``).
-
-    Raises:
-        UserError: a tap that is no activation of each position, as attention weights are none.
-    """
+    """Activations of a frozen model, by the names of its taps; ``UserError`` for another name (see ``tap_names``)."""
     allowed = [name for name in model.tap_names if not name.endswith(".attention")]
     for name in taps:
         if name not in allowed:
