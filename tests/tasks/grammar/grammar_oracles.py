@@ -49,6 +49,11 @@ def inside(grammar, string):
     return levels
 
 
+def parses(grammar, string):
+    """The number of derivations of a whole string."""
+    return inside(grammar, string)[0].get((0, 0, len(string)), (0.0, 0))[1]
+
+
 def draw(grammar, rng):
     """One random string."""
     symbols = [0]
