@@ -68,14 +68,15 @@ class Decoder(nn.Module):
         config: the shape; ``config.vocab_size`` = 0 takes ``vocabulary`` rows.
         vocabulary: tokens of the task.
         seeds: one seed a member.  A member's first weights depend on its seed alone, not on its companions.
+            None: one member whose weights are to be loaded and mean nothing before (drawing them takes long).
 
     Raises:
         UserError: fewer embedding rows than tokens.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary: int, seeds: Sequence[int] = (0,)):
+    def __init__(self, config: ModelConfig, vocabulary: int, seeds: Sequence[int] | None = (0,)):
         super().__init__()
-        self.config, self.vocabulary, self.members = config, vocabulary, len(seeds)
+        self.config, self.vocabulary, self.members = config, vocabulary, 1 if seeds is None else len(seeds)
         self.embedding = Embedding(self.members, config.embedding_rows(vocabulary), config.width)
         tables = (self.members, config.max_positions, config.width)
         self.positions = Positions(*tables) if config.position == "absolute" else None
@@ -85,7 +86,8 @@ class Decoder(nn.Module):
         self.final_norm = Norm(self.members, config.width, config.norm)
         self._run: Callable[..., Tensor] = _call
         self._windows: dict[tuple[int, torch.device], Tensor] = {}
-        self._initialise(seeds)
+        if seeds is not None:
+            self._initialise(seeds)
 
     @torch.no_grad()
     def _initialise(self, seeds: Sequence[int]) -> None:
@@ -210,7 +212,7 @@ class Decoder(nn.Module):
 
     def member(self, index: int) -> Decoder:
         """Member ``index`` cut out as a model of one member, its weights copied."""
-        single = Decoder(self.config, self.vocabulary, (0,))
+        single = Decoder(self.config, self.vocabulary, seeds=None)
         state = {name: value[index : index + 1].detach().float().cpu() for name, value in self.state_dict().items()}
         single.load_state_dict(state)
         return single
