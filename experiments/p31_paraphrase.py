@@ -34,6 +34,13 @@ EXPERIMENT = Experiment(
         Expectation("answer@4 forms", 0.95, "at least", 0.0, "1", "our reading"),
         Expectation("reworded@4 forms", 0.90, "at least", 0.0, "1", "our reading"),
     ),
-    deviations=(*DEVIATIONS, "The published questions have one wording each; the five others are our own."),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "The published questions have one wording each; the five others are our own. Every word of the two that "
+            "are never asked in training stands in the biographies or in wordings that are: they test other ways to "
+            "ask, not unknown words."
+        ),
+    ),
     columns=("answer/kind=employer/half=test", "answer_reworded/kind=employer/half=test"),
 )

@@ -48,6 +48,7 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         *DEVIATIONS,
+        "One seed of those that p31_extraction trains is probed, so that intervals are over people, not over models.",
         (
             "Tier gpu: probes train 3,000 steps instead of 30,000, as many passes over a tenth of the people; "
             "batches, ranks, norms and rates are the published ones."

@@ -13,6 +13,7 @@ from physlm.laws.verdict import Expectation
 from physlm.training.config import RunSpec
 
 BY = ("hints", "people")
+FEW = 2_500  # people asked about in training that are judged: so many, or the most that a tier asks about below that
 KINDS = {"smoke": ("month_mod2",), "demo": ("month_mod2", "month_mod6"),
          "gpu": ("month_mod2", "month_mod6", "luck_mod5", "luck_mod20"),
          "paper": ("month_mod2", "month_mod6", "month_mod12", "luck_mod5", "luck_mod20", "luck_mod100")}  # fmt: skip
@@ -33,13 +34,15 @@ EXPERIMENT = Experiment(
     source="arXiv:2309.14402, Results 2 and 3, Figure 4",
     runs=runs,
     measures=("answers",),
-    law=answers_law(BY),
+    law=answers_law(BY, most=FEW),
     figure=answers_curves(BY),
     expect=(
-        Expectation("answer@plain/people=2500/month_mod2", 0.604, "at most", 0.1, "1",
-                    "Figure 4: 60.4 %; the slack is ours"),
-        Expectation("answer@hints/people=2500/month_mod2", 0.803, "at most", 0.0, "1", "Figure 4: 80.3 % at 10,000"),
-        Expectation("hinted@hints/people=2500/month_mod2", 0.942, "at least", 0.042, "1", "Figure 4: 94.2 % at 10,000"),
+        Expectation(f"answer@plain/people<={FEW}/month_mod2", 0.604, "at most", 0.1, "1",
+                    "Figure 4: 60.4 % at 2,500; the slack is ours"),
+        Expectation(f"answer@hints/people<={FEW}/month_mod2", 0.803, "at most", 0.0, "1",
+                    "Figure 4: 80.3 % at 10,000"),
+        Expectation(f"hinted@hints/people<={FEW}/month_mod2", 0.942, "at least", 0.042, "1",
+                    "Figure 4: 94.2 % at 10,000"),
     ),
     deviations=(*DEVIATIONS, HINTED_DEVIATION),
     columns=("answer/kind=month_mod2/half=test", "answer_hinted/kind=month_mod2/half=test",

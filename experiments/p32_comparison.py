@@ -13,8 +13,9 @@ from physlm.laws.verdict import Expectation
 from physlm.training.config import RunSpec
 
 BY = ("hints", "people")
+FEW = 2_500  # people asked about in training that are judged: so many, or the most that a tier asks about below that
 ALL = ("month_later", "luck_later", "month_minus", "luck_minus")
-KINDS = {"smoke": ("month_later",), "demo": ("month_later", "luck_later"), "gpu": ALL,
+KINDS = {"smoke": ("month_later", "luck_later", "luck_minus"), "demo": ("month_later", "luck_later"), "gpu": ALL,
          "paper": (*ALL, "day_later", "day_minus")}  # fmt: skip
 
 
@@ -32,15 +33,25 @@ EXPERIMENT = Experiment(
     source="arXiv:2309.14402, Results 2 and 3, Figure 4",
     runs=runs,
     measures=("answers",),
-    law=answers_law(BY),
+    law=answers_law(BY, most=FEW),
     figure=answers_curves(BY),
     expect=(
-        Expectation("answer@plain/people=2500/luck_later", 0.522, "at most", 0.05, "1", "Figure 4: 52.2 % at 25,000"),
-        Expectation("answer@plain/people=2500/luck_minus", 0.012, "at most", 0.05, "1", "Figure 4: 1.1 to 1.2 %"),
-        Expectation("hinted@hints/people=2500/luck_later", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
-        Expectation("hinted@hints/people=2500/month_later", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
+        Expectation(f"answer@plain/people<={FEW}/luck_later", 0.522, "at most", 0.05, "1",
+                    "Figure 4: 52.2 % at 25,000"),
+        Expectation(f"answer@plain/people<={FEW}/luck_minus", 0.012, "at most", 0.05, "1", "Figure 4: 1.1 to 1.2 %"),
+        Expectation(f"hinted@hints/people<={FEW}/luck_later", 0.9, "at least", 0.0, "1",
+                    "Figure 4; 90 % is our reading"),
+        Expectation(f"hinted@hints/people<={FEW}/month_later", 0.9, "at least", 0.0, "1",
+                    "Figure 4; 90 % is our reading"),
     ),
-    deviations=(*DEVIATIONS, HINTED_DEVIATION),
+    deviations=(
+        *DEVIATIONS,
+        HINTED_DEVIATION,
+        (
+            "Tier demo has 100 held-out people, so that an interval is 20 points wide and no bound close to chance can "
+            "be met, and 8 majors, whose difference is guessed far more often than that of 100: it is not asked for."
+        ),
+    ),
     columns=("answer/kind=luck_later/half=test", "answer_hinted/kind=luck_later/half=test",
              "majority/kind=luck_later/half=test"),
 )

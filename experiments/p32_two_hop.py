@@ -1,7 +1,9 @@
 """Part 3.2: a fact about a person's university cannot be told in one step, though both steps can be told alone.
 
 Finetuning teaches facts about universities and employers (when founded, where based) and asks for them through a person
-as well; what counts are held-out people.
+as well; what counts are held-out people.  The years are told nowhere else, so that asking for them through a person
+takes two hops.  Where a person's employer is based is told by the biography itself, as the sixth attribute: asking for
+it through the employer takes one hop, and is a control without a verdict.
 
     physlm run p32_two_hop --tier demo
 """
@@ -19,7 +21,7 @@ from physlm.training.config import RunSpec
 
 BY = ("hints",)
 GROUPS = {"facts": FACTS, "university": ("two_hop_university",), "employer": ("two_hop_employer",),
-          "city": ("two_hop_city",)}  # fmt: skip
+          "city, one hop (control)": ("two_hop_city",)}  # fmt: skip
 
 
 def runs(tier: str) -> list[RunSpec]:
@@ -31,8 +33,9 @@ def runs(tier: str) -> list[RunSpec]:
 EXPERIMENT = Experiment(
     name="p32_two_hop",
     claim=(
-        "A model answers questions that need a fact about a fact of a person only if it writes the step in the middle, "
-        "although it can tell both facts alone."
+        "A model answers questions that need a fact about a fact of a person (when their university or their employer "
+        "was founded) only if it writes the step in the middle, although it can tell both facts alone. The control, "
+        "where the employer is based, stands in the biographies: that is one hop, and has no verdict."
     ),
     source="arXiv:2309.14402 (our own test with its method of hints)",
     runs=runs,
@@ -41,10 +44,25 @@ EXPERIMENT = Experiment(
     figure=answers_bars(BY, GROUPS),
     expect=(
         Expectation("answer@plain/facts", 0.95, "at least", 0.0, "1", "our control: the facts are known"),
+        Expectation("answer@plain/two_hop_university", 0.5, "at most", 0.0, "1", "our reading"),
         Expectation("answer@plain/two_hop_employer", 0.5, "at most", 0.0, "1", "our reading"),
+        Expectation("hinted@hints/two_hop_university", 0.9, "at least", 0.0, "1", "our reading"),
         Expectation("hinted@hints/two_hop_employer", 0.9, "at least", 0.0, "1", "our reading"),
     ),
-    deviations=(*DEVIATIONS, "Founding years are invented; where an employer is based stands in the biographies too."),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "Founding years are invented and stand in no biography. Where an employer is based stands there as the "
+            "employer's city, so two_hop_city is no second hop but a control."
+        ),
+        (
+            "Each of the six kinds is asked once for every person, so half of all questions are about facts, though "
+            "there are few of these: at tier gpu each year of 300 universities is asked for about 750 times, each year "
+            "and each city of 263 employers about 850 times, each question through a person 45 times, as often as "
+            "elsewhere. Questions about facts are the same in training and at test: they are a control, and their n "
+            "counts universities or employers. At tier demo there are eight of each, too few for the bound on facts."
+        ),
+    ),
     columns=("answer/kind=employer_founded/half=test", "answer/kind=two_hop_employer/half=test",
              "answer_hinted/kind=two_hop_employer/half=test"),
 )

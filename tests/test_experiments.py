@@ -108,8 +108,8 @@ def test_claims_of_part_1_share_their_base_model() -> None:
 
 
 # quantities that only the large tiers have
-LARGE_ONLY = {"1": ("cfg3",), "3.1": ("left@", "@lora/", "answer@multi5", "single+permute5"), "3.2": ("people=2500",
-              "luck_later", "luck_minus", "month_minus", "multi5+permute+reverse6", "/comparison")}
+LARGE_ONLY = {"1": ("cfg3",), "3.1": ("left@", "@lora/", "answer@multi5", "single+permute5"),
+              "3.2": ("multi5+permute+reverse6", "/comparison")}
 
 
 @pytest.mark.parametrize("part", LARGE_ONLY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -18,11 +18,12 @@ from physlm.figures import style
 from physlm.figures.grammar_parts import SHARE, Sheet, group_rows, heat, interval, nothing, percent
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import kind_title, with_settings
-from physlm.laws.cells import Estimate, combine
+from physlm.laws.cells import Estimate, cells, combine
 from physlm.laws.law import Law
 
 GREYS = LinearSegmentedColormap.from_list("greys", ["#f6f7f8", "#d4d8dd", "#9aa1aa", "#5f6670", "#33383f"])
 CONTROLS = {"untrained": "untrained model", "start": "before finetuning", "majority": "commonest answer"}
+MASKED = "one masked word"  # the control of encoders, by attribute
 TITLE: Any = {"fontsize": 10.5, "fontweight": "bold"}
 MEAN, TRAINED = "mean", "asked in training"
 CELL, TALL, LOW = 0.74, 0.37, 0.28  # a cell's width; its height with a published value in it, and without; inches
@@ -62,11 +63,13 @@ def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Map
     train = {(row, TRAINED): one for (row, column), one in _numbers(table, "train").items() if column == MEAN}
     found = {**_numbers(table, "answer"), **train}
     controls = {text: highest for name, text in CONTROLS.items() if (highest := _highest(_numbers(table, name)))}
+    if masked := _highest(_masked_words(table)):
+        controls[MASKED] = masked
     left = MARGIN + 0.075 * max(map(len, [*labels, *controls]), default=0)
     widths = [CELL * max(len(kinds), 1), 1.45 * CELL, *([CELL] if train else [])]
     high = (TALL if published else LOW) * max(len(rows), 1)
     width = max(left + sum(widths) + GAP * (len(widths) - 1) + MARGIN, WIDEST)
-    caption = _caption(found, len(rows), bool(controls), bool(published), width)
+    caption = _caption(found, len(rows), controls, bool(published), width)
     sheet = Sheet(width, TOP + high + (GAP + LOW * len(controls)) + 0.3 + 0.16 * (caption.count("\n") + 1))
     for text, down, look in (("Questions answered about people held out of training", 0.2, TITLE),
                              ("per cent, word for word", 0.42, {"fontsize": 8.6})):
@@ -95,6 +98,14 @@ def _numbers(table: pd.DataFrame, name: str) -> dict[tuple[str, str], Estimate]:
     rows = answers(table, name)
     found = {(str(key[0]), str(key[1])): one for key, one in combine(rows, ["setting", "kind"], share=True).items()}
     return {**found, **{(str(key[0]), MEAN): one for key, one in means_over(rows, "kind").items()}}
+
+
+def _masked_words(table: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
+    """``recall_token`` by (setting, attribute), and its mean; kinds that ask for attributes have their names."""
+    rows = cells(table, "recall_token", ["attribute"])
+    found = combine(rows, ["setting", "attribute"], share=True)
+    parts = {(str(key[0]), str(key[1])): one for key, one in found.items()}
+    return {**parts, **{(str(key[0]), MEAN): one for key, one in means_over(rows, "attribute").items()}}
 
 
 def _highest(found: Mapping[tuple[str, str], Estimate]) -> dict[str, float]:
@@ -134,7 +145,7 @@ def _controls(axes: Axes, controls: Mapping[str, Mapping[str, float]], names: Se
     axes.tick_params(axis="y", labelsize=8, labelcolor=style.GREY)
 
 
-def _caption(found: Mapping[tuple[str, str], Estimate], rows: int, controls: bool, published: bool,
+def _caption(found: Mapping[tuple[str, str], Estimate], rows: int, controls: Collection[str], published: bool,
              width: float) -> str:
     """How to read the table, in lines of about equal length that fit into ``width`` inches."""
     single = [max(one.up, one.down) for (_, column), one in found.items() if column not in (MEAN, TRAINED)]
@@ -143,6 +154,8 @@ def _caption(found: Mapping[tuple[str, str], Estimate], rows: int, controls: boo
     text = f"Brackets: 95 % intervals; those of single cells reach at most {100 * max(single):.1f} points either way."
     if controls:
         text += " Grey: controls" + (", each the highest of all rows above." if rows > 1 else ".")
+    if MASKED in controls:
+        text += f" {MASKED.capitalize()}: what an encoder was trained to fill in, so it should be near 100."
     if published:
         text += " Small: the published number."
     lines = math.ceil(len(text) / (width / 0.063))

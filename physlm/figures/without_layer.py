@@ -44,7 +44,7 @@ def without_layer_figure(table: pd.DataFrame, law: Law) -> Figure:
         left = [f"{percent(found.value)} % ({NAMES[part]})" for part in PARTS
                 if (found := law.get(f"left@{part}")) is not None]
         heading(axes, "Answers without one part of the model",
-                f"the best layer leaves {', '.join(left)} of the intact model's answers" if left else "")
+                f"the median layer leaves {', '.join(left)} of the intact model's answers" if left else "")
         handles = [series_handle(f"without {NAMES[part]}", style.colour(place), style.marker(place))
                    for place, part in enumerate(PARTS) if part in without]
         if intact is not None:

@@ -3,7 +3,7 @@
 A quantity name is a base and ``key=value`` parts, ``accuracy/cut=50/step=250``.  A part without ``=`` belongs to the
 base: ``boundary/level=3/mask=full/balanced`` is base ``boundary/balanced`` with level and mask.
 
-Three ways in which intervals are put together, none of which needs the raw data:
+Four ways in which intervals are put together, none of which needs the raw data:
 
     mean of k runs    within: each run's half-widths, sqrt(sum w_i^2) / k (runs err independently);
                       between, for k >= 2: t(k - 1) s / sqrt(k) with s the spread over runs.  On each side the wider
@@ -15,6 +15,9 @@ Three ways in which intervals are put together, none of which needs the raw data
                       above the lower end whenever that one number's interval is, and below the upper end whenever
                       all are: at least 95 % for any correlation, although the least of noisy numbers leans downwards.
     most of k         the same upside down: [max lo'_i, max hi_i].
+    median of k       [median lo'_i, median hi'_i], both widened to level 1 - 0.05 / k: the median of the true values
+                      is between them whenever each true value is in its own interval, since a median never falls
+                      when a number rises.  At least 95 % for any correlation.
 """
 
 from __future__ import annotations
@@ -191,6 +194,18 @@ def most(parts: Sequence[Estimate], share: bool = False) -> Estimate:
     value, lo = max(part.value for part in parts), max(part.value - wider * part.down for part in parts)
     return Estimate(value, max(lo, min(0.0, value)) if share else lo, max(part.hi for part in parts),
                     min(part.n for part in parts), min(part.runs for part in parts))
+
+
+def median(parts: Sequence[Estimate], share: bool = False) -> Estimate:
+    """The median of k numbers (of an even k: the mean of the middle two), see the top of this page; shares stay
+    between 0 and 1."""
+    wider = _bonferroni(len(parts))
+    value = float(np.median([part.value for part in parts]))
+    lo = float(np.median([part.value - wider * part.down for part in parts]))
+    hi = float(np.median([part.value + wider * part.up for part in parts]))
+    if share:
+        lo, hi = max(lo, min(0.0, value)), min(hi, max(1.0, value))
+    return Estimate(value, lo, hi, min(part.n for part in parts), min(part.runs for part in parts))
 
 
 def _bonferroni(k: int) -> float:

@@ -1,9 +1,10 @@
 """What is left of the answers when one part of one block adds nothing: the block, its attention, or its MLP.
 
     without@part/layer=i    share of held-out people answered although that part of block i (from 0) adds nothing
-    left@part               the best of them, over all layers, divided by the intact model's share
+    left@part               the median of them over all layers, divided by the intact model's share
+    left_most@part          the best of them, likewise: that some layer can go says little, since any may be idle
 
-If knowledge and the use of it sat in one layer, all others could go; ``left`` would be near 1 and the worst near 0.
+Where ``left`` is x, half of the layers or more can go, one at a time, and x of the answers or more stay.
 """
 
 from __future__ import annotations
@@ -25,15 +26,21 @@ NOTES = (
     *ANSWER_NOTES[:2],
     (
         "without@part/layer=i: that part of block i (counted from 0) adds nothing; the mean over kinds of questions. "
-        "without_least, without_most: the smallest and the largest over all layers, with intervals that know it."
+        "without_median, without_least, without_most: the median, the smallest and the largest over all layers. The "
+        "intervals of the last two know that they are the extremes of several (the far end: Bonferroni); that of the "
+        "median is the median of the ends of Bonferroni intervals."
     ),
-    "left@part: without_most over intact; its interval divides opposite ends, since both are from the same people.",
+    (
+        "left@part: without_median over intact; left_most@part: without_most over intact. Opposite ends are divided, "
+        "since both are from the same people."
+    ),
 )
 
 
 def without_layer_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them, for part = block, attention, mlp and each layer i: ``intact``,
-    ``left@part``, ``without_least@part``, ``without_most@part``, ``without@part/layer=i``; means over kinds.
+    ``left@part``, ``left_most@part``, ``without_median@part``, ``without_least@part``, ``without_most@part``,
+    ``without@part/layer=i``; means over kinds.
 
     Raises:
         UserError: columns are missing.
@@ -44,9 +51,12 @@ def without_layer_law(table: pd.DataFrame) -> Law:
     for part in PARTS:
         layers = without.get(part, {})
         if layers:
-            most = cells.most(list(layers.values()), share=True)
-            quantities += cells.quantity(f"left@{part}", _ratio(most, intact))
-            quantities.append(cells.least(list(layers.values()), share=True).quantity(f"without_least@{part}"))
+            found = list(layers.values())
+            median, least, most = (of(found, share=True) for of in (cells.median, cells.least, cells.most))
+            quantities += cells.quantity(f"left@{part}", _ratio(median, intact))
+            quantities += cells.quantity(f"left_most@{part}", _ratio(most, intact))
+            quantities.append(median.quantity(f"without_median@{part}"))
+            quantities.append(least.quantity(f"without_least@{part}"))
             quantities.append(most.quantity(f"without_most@{part}"))
             quantities += [one.quantity(f"without@{part}/layer={i}") for i, one in layers.items()]
     runs = measured_runs(table[table["quantity"].str.startswith("answer_without/")], ["setting"], quantities)

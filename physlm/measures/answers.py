@@ -4,7 +4,8 @@
     answer_hinted, hint                  the same held-out people by ``Hint :``: the answer right, the hint right
     answer_reworded                      wordings that were never trained on
     answer_others                        people outside of ``task.ask.group``
-    answer_untrained, answer_start       controls: random weights; the run that this one begins with
+    answer_untrained, answer_start       controls, of the first of these people: random weights; the run that this one
+                                         begins with
     majority                             control: the best constant answer to the same questions
 
 The answer is written greedily (the published one by a beam of 4), and counts if all its words, the full stop and <eos>
@@ -22,7 +23,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,7 +33,7 @@ from physlm.measures.intervals import share
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
-from physlm.tasks.biography.kinds import KINDS
+from physlm.tasks.biography.kinds import FACTS, KINDS
 from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
 from physlm.tasks.biography.questions import Grades, Prompts, Questions
 from physlm.tasks.catalogue import build
@@ -41,6 +41,7 @@ from physlm.tasks.rows import Pieces, render
 from physlm.tasks.task import BiographyTask
 
 PEOPLE = {"cuda": 2500, "cpu": 500}  # asked each kind of question, at most
+CONTROL_PEOPLE = {"cuda": 500, "cpu": 500}  # the first of them, for models that have learned no answers
 FILL_TOKENS = {"cuda": 1 << 18, "cpu": 1 << 13}  # that an encoder reads at once
 OTHER_HALF = {"train": "test", "test": "train"}
 OTHER_GROUP = {"celebrities": "others", "others": "celebrities"}
@@ -53,11 +54,20 @@ class Sheet(NamedTuple):
     prompts: Prompts
 
     def rows(self, name: str, half: str, right_B: Tensor, place: str = "") -> list[Row]:
-        """The share of right answers to each kind, with Wilson's interval; ``place`` ends the quantity's name."""
+        """The share of right answers to each kind, with Wilson's interval; ``place`` ends the quantity's name.
+
+        n counts people; of ``FACTS``, which many people share, the facts: one question asked again is no more evidence.
+        """
         rows = []
         for k, kind in enumerate(self.task.config.ask.kinds):
-            hits = right_B[self.prompts.kind_B == k].double().cpu().numpy()
-            rows.append(share(hits, np.ones(len(hits))).row(f"{name}/kind={kind}/half={half}{place}", len(hits)))
+            at_B = self.prompts.kind_B == k
+            hits = right_B[at_B].double().cpu()
+            which = torch.arange(len(hits))  # of the different questions
+            if kind in FACTS:
+                which = self.prompts.ids_BP[at_B].cpu().unique(dim=0, return_inverse=True)[1]
+            counts = which.bincount()
+            found = share(which.bincount(hits).numpy(), counts.double().numpy())
+            rows.append(found.row(f"{name}/kind={kind}/half={half}{place}", len(counts)))
         return rows
 
     def commonest(self) -> Tensor:
@@ -81,12 +91,13 @@ def measure(run: Trained) -> list[Row]:
             rows += sheet.rows("hint", half, grades.hint_B)
     test = sheets["answer", "test"]
     rows += test.rows("majority", "test", test.commonest())
-    controls = {"answer_untrained": run.untrained}
+    controls, device = {"answer_untrained": run.untrained}, run.device.type
     if run.load_start is not None:
         controls["answer_start"] = run.load_start()
+    few = held_out_questions(run, min(PEOPLE[device], CONTROL_PEOPLE[device]))
     for name, control in controls.items():
-        (grades,) = grade(run.ready(control), [test], run.progress)
-        rows += test.rows(name, "test", grades.answer_B)
+        (grades,) = grade(run.ready(control), [few], run.progress)
+        rows += few.rows(name, "test", grades.answer_B)
     return rows
 
 

@@ -61,24 +61,43 @@ PLACES = tuple(str(place + 1) for place in range(len(ATTRIBUTES)))
 WHOLE = tuple(name for name in ATTRIBUTES if name != "birth_date")
 
 
+PUBLISHED_PEOPLE = 50_000  # whom the published probes learn from
+
+
 class Plan(NamedTuple):
-    """How a probe is trained, and how many texts it reads at once."""
+    """How a probe is trained, and how many texts it reads at once.
+
+    Attributes:
+        probe: its ``steps`` are for ``PUBLISHED_PEOPLE`` to learn from, if there is a ``least``.
+        least: steps at least; from there on in proportion to the people, so that everybody is read equally often, up to
+            those of ``probe``.  None: the steps of ``probe``, whoever is learnt from.
+    """
 
     probe: KnowledgeConfig
     rows: int
+    least: int | None = None
+
+    def for_people(self, people: int) -> Plan:
+        """The plan with the steps for so many people to learn from."""
+        if self.least is None:
+            return self
+        most = self.probe.steps
+        steps = min(max(self.least, most * people // PUBLISHED_PEOPLE), most)
+        return self._replace(probe=dataclasses.replace(self.probe, steps=steps))
 
 
-# Where there is a GPU and where there is none.  Published: 30,000 steps of both at 1e-3, 50,000 people to learn from;
-# 3,000 steps are as many passes over 5,000.  The rates come from people of another seed.  3,000 steps, 10,000 planted
-# people (a token each, three values in superposition, 128 dimensions), 263 classes: P-probe 82 % at 1e-3 and at 3e-3,
-# Q-probe 75 % and 69 %.  300 steps, a trained model of 4 x 128 and 800 people, the month of birth: P-probe at place 1
-# 47, 54, 61 and 53 % at 1e-3, 3e-3, 1e-2 and 3e-2; Q-probe 42, 35, 13 and 24 %, and 52 % at 1e-3 with 50 texts a step.
+# Where there is a GPU and where there is none.  Published: 30,000 steps of both at 1e-3, 50,000 people to learn from,
+# which is tier paper; tier gpu makes as many passes over 5,000 in 3,000 steps.  The rates come from people of another
+# seed.  3,000 steps, 10,000 planted people (a token each, three values in superposition, 128 dimensions), 263 classes:
+# P-probe 82 % at 1e-3 and at 3e-3, Q-probe 75 % and 69 %.  300 steps, a trained model of 4 x 128 and 800 people, the
+# month of birth: P-probe at place 1 47, 54, 61 and 53 % at 1e-3, 3e-3, 1e-2 and 3e-2; Q-probe 42, 35, 13 and 24 %, and
+# 52 % at 1e-3 with 50 texts a step.
 P_PLANS = {
-    "cuda": Plan(dataclasses.replace(P_PROBE, steps=3000), P_ROWS),
+    "cuda": Plan(P_PROBE, P_ROWS, least=3000),
     "cpu": Plan(dataclasses.replace(P_PROBE, steps=200, learning_rate=1e-2), 16),
 }
 Q_PLANS = {
-    "cuda": Plan(dataclasses.replace(Q_PROBE, steps=3000), Q_ROWS),
+    "cuda": Plan(Q_PROBE, Q_ROWS, least=3000),
     "cpu": Plan(dataclasses.replace(Q_PROBE, steps=300), 50),
 }
 
@@ -109,12 +128,14 @@ def measure(run: Trained) -> list[Row]:
     trained, untrained = run.ready(run.model), run.ready(run.untrained)
     both, device = beside(trained, untrained), run.device.type
     learn_Q = train_half(len(asked.shuffled_QY))
+    learnt_from = int(learn_Q.sum())
     first_place = asked.biographies._replace(places_BP=asked.biographies.places_BP[:, :1])
     rows: list[Row] = []
     for base, plan, texts, control, places in (
         ("p_probe", P_PLANS[device], asked.biographies, first_place, PLACES),
         ("q_probe", Q_PLANS[device], asked.names, asked.names, ("",)),
     ):
+        plan = plan.for_people(learnt_from)
         found = _scores(both, texts, learn_Q, places, asked.targets, plan, run.progress)
         rows += [*_rows(found, base, 0), *_rows(found, f"{base}_untrained", 1), *_majority(found, f"{base}_majority")]
         others = control._replace(labels_BY=asked.shuffled_QY[control.people_B])

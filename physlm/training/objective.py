@@ -14,10 +14,10 @@ from physlm.tasks.rows import IGNORE, Rows
 
 
 def masked_rows(rows: Rows, index_R: Tensor, rate: float, vocabulary: int, key: int) -> Rows:
-    """Predict the tokens at a random ``rate`` of the places from all others (arXiv 1810.04805, section 3.1).
+    """Predict a random ``rate`` of all scored tokens from what is around them (arXiv 1810.04805, section 3.1).
 
     Of the chosen tokens 80 % are shown as the mask token, whose id is ``vocabulary``, 10 % as a random token and 10 %
-    as they are.  Padding is never chosen.
+    as they are.  Padding is never chosen; where answers alone are scored, nothing else is.
 
     Args:
         rows: next-token rows, of which the inputs are read.
@@ -29,7 +29,11 @@ def masked_rows(rows: Rows, index_R: Tensor, rate: float, vocabulary: int, key: 
     tokens = rows.inputs_RT
     counter = index_R[:, None] * tokens.shape[1] + torch.arange(tokens.shape[1], device=tokens.device)
     draw = rng.uniform(key, 2 * counter)
-    chosen = (draw < rate) & (rows.targets_RT != IGNORE)
+    # The target of a place is the token one place on, so whether a token is scored stands one place before it.  That of
+    # the first token stands nowhere; it is chosen where the second may be: a window of running text may begin anywhere.
+    scored = F.pad((rows.targets_RT != IGNORE)[:, :-1], (1, 0))
+    scored[:, 0] = rows.targets_RT[:, 0] != IGNORE
+    chosen = (draw < rate) & scored
     shown = torch.where(draw < 0.8 * rate, vocabulary, tokens)
     other = rng.below(vocabulary, key, 2 * counter + 1)
     shown = torch.where((draw >= 0.8 * rate) & (draw < 0.9 * rate), other, shown)

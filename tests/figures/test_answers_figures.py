@@ -232,7 +232,7 @@ def test_layers_are_drawn_beside_the_intact_model() -> None:
     assert x == pytest.approx(range(4), abs=0.1)
     assert block == pytest.approx([0.0] * 4) and mlp == pytest.approx([0.0, 0.1, 0.2, 0.3])
     assert any(np.allclose(line.get_ydata(), 0.8) for line in axes.lines)
-    assert "0 % (block), 37.5 % (MLP) of the intact" in " ".join(texts(axes))
+    assert "the median layer leaves 0 % (block), 18.8 % (MLP) of the intact" in " ".join(texts(axes))
 
 
 def test_equal_tables_give_equal_pictures() -> None:

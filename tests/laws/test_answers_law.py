@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
@@ -213,6 +214,39 @@ def test_groups_are_means_over_their_kinds() -> None:
         answers_law((), {"birth_date": ("birth_date",)})(table(found))
 
 
+def few_and_many(counts: dict[str, tuple[int, ...]], seeds: int = 1) -> pd.DataFrame:
+    """Runs of one kind each, about so many people: a thousandth of these answers, plus 0.1 with hints in training."""
+    found: list[Row] = []
+    for kind, hints, seed in itertools.product(counts, (0.0, 0.5), range(seeds)):
+        for most in counts[kind]:
+            run = finetuned(seed=seed, kinds=(kind,), hints=hints, most=most)
+            found += [*rows(run, "answer", {kind: most / 1000 + hints / 5}), *rows(run, "majority", {kind: 0.05})]
+            found += rows(run, "answer_hinted", {kind: 0.9}) if hints else []
+    return table(found)
+
+
+def test_few_people_are_the_most_up_to_a_number_whatever_was_run() -> None:
+    """By kind: what was asked of more people does not count, and no name depends on how many they were."""
+    found = few_and_many({"month_mod2": (50, 100, 300), "month_mod6": (80, 400), "luck_mod5": (500,)}, seeds=2)
+    law = answers_law(("hints", "people"), most=250)(found)
+    for kind, people in (("month_mod2", 100), ("month_mod6", 80)):
+        for hints in ("plain", "hints"):
+            for name in ("answer", "majority", "above_majority", *(("hinted",) if hints == "hints" else ())):
+                alias = get(law, f"{name}@{hints}/people<=250/{kind}")
+                assert numbers(alias) == numbers(get(law, f"{name}@{hints}/people={people}/{kind}"))
+                assert alias.n == 2 * N
+    assert law.details["people"] == {f"{hints}/people<=250/{kind}": people for hints in ("plain", "hints")
+                                     for kind, people in (("month_mod2", 100), ("month_mod6", 80))}
+    assert "100 for plain/people<=250/month_mod2" in law.details["notes"][-1]
+    assert not [q.name for q in law.quantities if "<=" in q.name and ("luck" in q.name or "/" not in q.name)]
+    plain = answers_law(("hints", "people"))(found)
+    assert {q.name for q in plain.quantities} == {q.name for q in law.quantities if "<=" not in q.name}
+    assert law.get("hinted@plain/people<=250/month_mod2") is None
+    nobody = answers_law(("people",), most=10)(found)
+    assert nobody.details["people"] == {} and "none" in nobody.details["notes"][-1]
+    assert Law.from_dict(json.loads(json.dumps(law.to_dict()))).to_dict() == law.to_dict()
+
+
 def test_the_largest_is_the_smallest_upside_down() -> None:
     parts = [Estimate(0.1, 0.0, 0.3, 10), Estimate(0.2, 0.15, 0.25, 5, 2)]
     turned = [Estimate(1 - p.value, 1 - p.hi, 1 - p.lo, p.n, p.runs) for p in parts]
@@ -223,6 +257,33 @@ def test_the_largest_is_the_smallest_upside_down() -> None:
     assert cells.most(parts[:1]) == parts[0]
     low = [Estimate(0.0, -0.1, 0.2, 10), Estimate(0.01, -0.02, 0.1, 10)]
     assert cells.most(low).lo < 0.0 == cells.most(low, share=True).lo
+
+
+def test_the_median_is_between_the_ends_of_the_middle() -> None:
+    parts = [Estimate(0.5, 0.45, 0.55, 10), Estimate(0.1, 0.0, 0.3, 8, 2), Estimate(0.2, 0.1, 0.25, 9)]
+    wider = stats.norm.ppf(1 - 0.025 / 3) / stats.norm.ppf(0.975)
+    found = cells.median(parts)
+    assert (found.value, found.n, found.runs) == (0.2, 8, 1)
+    assert (found.lo, found.hi) == pytest.approx((0.2 - wider * 0.1, 0.1 + wider * 0.2))  # the middle one of the ends
+    assert cells.median(parts[:1]) == parts[0]
+    assert cells.median(parts[:2]).value == pytest.approx(0.3)
+    low = [Estimate(0.0, 0.0, 0.1, 10), Estimate(0.01, 0.0, 0.1, 10)]
+    assert cells.median(low).lo < 0.0 == cells.median(low, share=True).lo
+    certain = [Estimate(p, p, p, 10) for p in (0.0, 0.0, 1.0)]
+    assert (cells.median(certain).value, cells.most(certain).value) == (0.0, 1.0), "one number cannot carry it"
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["independent", "together"])
+def test_the_interval_of_a_median_holds_the_true_one(together: bool) -> None:
+    """Eight numbers, four of them equal, so that the middle of the noisy ones is not that of the true ones."""
+    rng = np.random.default_rng(0)
+    true = np.array([0.1, 0.4, 0.4, 0.4, 0.4, 0.5, 0.7, 0.9])
+    held = 0
+    for _ in range(400):
+        noise = 0.05 * (np.full(8, rng.normal()) if together else rng.normal(size=8))
+        found = cells.median([Estimate(x, x - 1.96 * 0.05, x + 1.96 * 0.05, 100) for x in true + noise])
+        held += found.lo <= np.median(true) <= found.hi
+    assert held >= 0.95 * 400
 
 
 # --- the deletion experiment ---------------------------------------------------------------------------------------
@@ -237,15 +298,29 @@ def damaged(run: dict[str, Any], shift: float = 0.0) -> list[Row]:
     return found
 
 
-def test_what_is_left_is_the_best_layer_over_the_intact_model() -> None:
+def test_what_is_left_is_the_median_layer_over_the_intact_model() -> None:
     law = without_layer_law(table(damaged(finetuned())))
     assert get(law, "intact").value == pytest.approx(0.7)  # the kind that was not asked without layers does not count
     assert [get(law, f"without@attention/layer={i}").value for i in range(3)] == pytest.approx([0.2, 0.3, 0.4])
     assert get(law, "without_least@attention").value == pytest.approx(0.2)
     assert get(law, "without_most@attention").value == pytest.approx(0.4)
-    left, most, intact = (get(law, name) for name in ("left@attention", "without_most@attention", "intact"))
-    assert numbers(left) == pytest.approx((0.4 / 0.7, most.lo / intact.hi, most.hi / intact.lo))
+    assert get(law, "without_median@attention").value == pytest.approx(0.3)
+    intact = get(law, "intact")
+    for name, which, value in (("left", "without_median", 0.3), ("left_most", "without_most", 0.4)):
+        one = get(law, f"{which}@attention")
+        assert numbers(get(law, f"{name}@attention")) == pytest.approx(
+            (value / 0.7, one.lo / intact.hi, one.hi / intact.lo))
     assert numbers(get(law, "left@block")) == (0.0, 0.0, 0.0) and law.get("left@mlp") is None
+
+
+def test_one_idle_layer_leaves_nothing_of_what_all_others_hold() -> None:
+    """What the best of the layers would hide."""
+    found = rows(finetuned(), "answer", {"major": 0.9})
+    for layer, p in enumerate((0.0, 0.9, 0.01, 0.02)):
+        found += [share(finetuned(), f"answer_without/kind=major/half=test/layer={layer}/part=block", p, N)]
+    law = without_layer_law(table(found))
+    assert get(law, "left_most@block").value == pytest.approx(1.0)
+    assert get(law, "left@block").value == pytest.approx(0.015 / 0.9) and get(law, "left@block").hi < 0.25
 
 
 def test_layers_are_left_out_seed_by_seed_and_only_from_runs_that_have_such_rows() -> None:
@@ -258,6 +333,6 @@ def test_layers_are_left_out_seed_by_seed_and_only_from_runs_that_have_such_rows
 
 def test_without_a_share_to_divide_by_nothing_is_left() -> None:
     law = without_layer_law(table(row for row in damaged(finetuned()) if "without" in row["quantity"]))
-    assert law.get("intact") is None and law.get("left@block") is None
+    assert law.get("intact") is None and law.get("left@block") is None and law.get("left_most@block") is None
     assert get(law, "without_most@block").value == 0.0
     assert without_layer_law(table(rows(finetuned(), "answer", KINDS))).quantities == ()

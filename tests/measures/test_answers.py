@@ -146,10 +146,47 @@ def test_no_more_people_are_asked_than_the_cap_and_they_are_among_the_others(mon
         kinds = len(sheet.task.config.ask.kinds)
         assert sheet.prompts.kind_B.bincount().tolist() == [4] * kinds
         assert sheet.prompts.person_B.equal(whole[name].prompts.person_B[: 4 * kinds])
+    rows = {row.quantity: row.n for row in answers.measure(run)}
+    assert rows["answer/kind=birth_city/half=test"] == rows["answer_untrained/kind=birth_city/half=test"] == 4
     few = dataclasses.replace(TASK, ask=dataclasses.replace(ASK, most=3))
     sheets = answers._sheets(trained(few))
     assert {*sheets["answer", "train"].prompts.person_B.tolist()} == {*asked_in("train")[:3]}, "only they were asked"
     assert len(sheets["answer", "test"].prompts.kind_B) == 2 * 4
+
+
+def test_controls_are_asked_about_the_first_few_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models know everybody but the first three: n and the share of a control are those of the first four."""
+    monkeypatch.setitem(answers.CONTROL_PEOPLE, "cpu", 4)
+    run, test = trained(start=True), asked_in("test")
+    assert run.load_start is not None and len(test) == 11
+    know: Know = lambda n: n not in test[:3]  # noqa: E731
+    monkeypatch.setattr(answers, "generate", Writer([(model, know) for model in (
+        run.model, run.untrained, run.load_start())]))
+    rows = {row.quantity: row for row in answers.measure(run)}
+    for kind in ASK.kinds:
+        whole = rows[f"answer/kind={kind}/half=test"]
+        assert (whole.value, whole.n) == (pytest.approx(8 / 11), 11) and rows[f"majority/kind={kind}/half=test"].n == 11
+        for name in ("answer_untrained", "answer_start"):
+            control = rows[f"{name}/kind={kind}/half=test"]
+            assert (control.value, control.n) == (0.25, 4) and control.hi - control.lo > whole.hi - whole.lo
+    assert answers.CONTROL_PEOPLE["cuda"] <= 500
+
+
+def test_a_fact_that_many_people_share_is_one_fact() -> None:
+    """Its share is over people, its interval and n are those of facts; a question through a person is its own."""
+    kinds = ("university_founded", "two_hop_university", "employer_based")
+    run = trained(QuestionsConfig(400, ask=Ask(kinds=kinds), pool_size=5))
+    sheet = answers.held_out_questions(run, 200)
+    texts = list(map(tuple, sheet.prompts.ids_BP.tolist()))
+    asked = list(zip(sheet.prompts.kind_B.tolist(), texts, strict=True))
+    known = {question for k in range(3) for question in sorted({one for one in asked if one[0] == k})[::2]}
+    right = torch.tensor([question in known for question in asked])
+    for k, row in enumerate(sheet.rows("answer", "test", right)):
+        assert row.value == pytest.approx(float(right[sheet.prompts.kind_B == k].double().mean()))
+        assert row.n == (200 if kinds[k] == "two_hop_university" else 5), kinds[k]
+        assert (row.hi - row.lo > 0.5) == (row.n == 5) and 0.0 <= row.lo <= row.value <= row.hi <= 1.0
+    everything = sheet.rows("answer", "test", torch.ones_like(right))
+    assert all(row.value == 1.0 for row in everything) and everything[0].lo < 0.6 < 0.98 < everything[1].lo
 
 
 @pytest.mark.parametrize("half", ["train", "test"])

@@ -14,7 +14,7 @@ from physlm.errors import UserError
 from physlm.measures import knowledge
 from physlm.measures.knowledge import LEAST_PEOPLE, TEXTS, WHOLE, Plan, measure
 from physlm.measures.knowledge import knowledge as read
-from physlm.measures.knowledge_probes import P_PROBE, Q_PROBE, knowledge_probe
+from physlm.measures.knowledge_probes import P_PROBE, Q_PROBE, KnowledgeConfig, knowledge_probe
 from physlm.measures.knowledge_texts import texts_source, train_half
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -202,3 +202,28 @@ def test_on_a_gpu_the_probes_are_the_published_ones_but_for_their_steps() -> Non
             same = {name: getattr(plan.probe, name) for name in ("steps", "learning_rate")}
             assert dataclasses.replace(published, **same) == plan.probe
     assert knowledge.P_PLANS["cuda"].rows == 50 and knowledge.Q_PLANS["cuda"].rows == 200
+
+
+def test_everybody_is_read_as_often_as_published_from_some_people_on() -> None:
+    """Published: 30,000 steps and 50,000 people to learn from, tier paper; tier gpu learns from 5,000."""
+    for plans in (knowledge.P_PLANS, knowledge.Q_PLANS):
+        gpu, cpu = plans["cuda"], plans["cpu"]
+        steps = {people: gpu.for_people(people).probe.steps for people in (100, 5_000, 20_000, 50_000, 500_000)}
+        assert steps == {100: 3_000, 5_000: 3_000, 20_000: 12_000, 50_000: 30_000, 500_000: 30_000}
+        assert dataclasses.replace(gpu.for_people(100).probe, steps=30_000) == gpu.probe
+        assert cpu.for_people(100) == cpu == cpu.for_people(500_000)
+
+
+def test_the_measure_counts_the_people_that_it_learns_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of them, which it tells the plan of both probes; the steps of the plan are those that are trained."""
+    trained: list[int] = []
+
+    def record(model: Decoder, source: object, targets: object, config: KnowledgeConfig, progress: bool) -> None:
+        trained.append(config.steps)
+        raise StopIteration
+
+    monkeypatch.setattr(knowledge, "knowledge_probe", record)
+    monkeypatch.setattr(knowledge, "P_PLANS", {"cpu": Plan(dataclasses.replace(P_PROBE, steps=100_000), 8, least=1)})
+    with pytest.raises(StopIteration):
+        measure(run_of(bios("single", people=201)))
+    assert trained == [100_000 * 101 // 50_000]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from physlm import rng
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.catalogue import build, vocabulary_for
@@ -15,16 +16,16 @@ from physlm.training.step import Population
 
 WORDS, RATE = 50, 0.15
 TOKENS = torch.arange(400 * 200).view(400, 200) * 7 % WORDS
-ROWS = Rows(TOKENS, torch.where(torch.arange(200) < 180, TOKENS, IGNORE))  # the last 20 places are padding
+ROWS = Rows(TOKENS, torch.where(torch.arange(200) < 180, TOKENS, IGNORE))  # padding follows the 181st token
 
 
 def test_shares_of_masked_random_and_kept_tokens() -> None:
     inputs, targets = masked_rows(ROWS, torch.arange(400), RATE, WORDS, key=3)
     chosen = targets != IGNORE
-    assert not chosen[:, 180:].any() and targets[chosen].equal(TOKENS[chosen])
+    assert not chosen[:, 181:].any() and chosen[:, [0, 180]].any(0).all() and targets[chosen].equal(TOKENS[chosen])
     assert inputs[~chosen].equal(TOKENS[~chosen])
     count = int(chosen.sum())
-    assert count / (400 * 180) == pytest.approx(RATE, abs=4 * (RATE * (1 - RATE) / 72_000) ** 0.5)
+    assert count / (400 * 181) == pytest.approx(RATE, abs=4 * (RATE * (1 - RATE) / 72_400) ** 0.5)
     shown, hidden = inputs[chosen], TOKENS[chosen]
     kept = 0.1 + 0.1 / WORDS  # a random token may be the same
     for share, wanted in (((shown == WORDS).sum() / count, 0.8), ((shown == hidden).sum() / count, kept)):
@@ -77,3 +78,32 @@ def test_other_rows_of_an_encoder_keep_the_rate(task: Any) -> None:
     assert chosen / scored == pytest.approx(RATE, abs=4 * (RATE * (1 - RATE) / scored) ** 0.5)
     causal = sampled(task, causal=True)
     assert causal.inputs_RT.equal(rows.inputs_RT) and causal.targets_RT.equal(rows.targets_RT)
+
+
+@pytest.mark.parametrize("task", [
+    MixedConfig(40, texts=1, share=0.5, entries_per_row=1, questions_per_row=4, row_tokens=70, ask=ASK),
+    MixedConfig(40, texts=1, share=0.5, entries_per_row=1, questions_per_row=2, row_tokens=160, ask=ASK),
+], ids=["cut", "padded"])  # fmt: skip
+def test_of_mixed_rows_tokens_of_answers_are_chosen_and_all_of_biographies(task: MixedConfig) -> None:
+    """Token by token, read off the text: which may be chosen, and by the draw of each place whether it is."""
+    words, mask, span = vocabulary_for(task).words, len(vocabulary_for(task)), task.row_tokens
+    plain = build(task).rows(torch.arange(64))
+    inputs, targets = sampled(task)
+    draw = rng.uniform(rng.key("mask", 0), 2 * torch.arange(64 * span)).view(64, span)
+    other = rng.below(mask, rng.key("mask", 0), 2 * torch.arange(64 * span) + 1).view(64, span)
+    kinds: dict[bool, int] = {}
+    for r, row in enumerate(plain.inputs_RT.tolist()):
+        text = [words[token] for token in row]
+        asked, answering, chosen = "?" in text, False, 0
+        for t, word in enumerate(text):
+            padding = t > 0 and word == text[t - 1] == "<eos>"
+            scored = answering if asked else not padding
+            wanted = scored and bool(draw[r, t] < RATE)
+            seen = row[t]
+            if wanted and draw[r, t] < 0.9 * RATE:
+                seen = mask if draw[r, t] < 0.8 * RATE else int(other[r, t])
+            assert (int(inputs[r, t]), int(targets[r, t])) == (seen, row[t] if wanted else IGNORE), (r, t, word)
+            chosen += wanted
+            answering = (answering or word == ":") and word != "<eos>"
+        kinds[asked] = kinds.get(asked, 0) + chosen
+    assert kinds[True] > 20 and kinds[False] > 200

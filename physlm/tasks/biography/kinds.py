@@ -8,6 +8,10 @@ A text is words separated by blanks; ``{birth_city}`` stands for a value of the 
 
 The first wording of a kind is the published one (arXiv 2309.14316, appendix A; 2309.14402, sections 3 to 5), put into
 separate words; the others are our own, and the last ``HELD_OUT`` of them are never trained on.
+
+A held-out wording must test what a model knows, not a random embedding: every word of it stands in the biographies or
+in the published wordings of the kinds that are asked together (all retrieval, all inverse), so it was trained however
+few wordings were; from each of the others of its kind it differs in two words or more.
 """
 
 from __future__ import annotations
@@ -37,31 +41,31 @@ class Kind(NamedTuple):
 _PARAPHRASES = {
     "birth_date": (
         "What is the birth date of {name} ?", "When was {name} born ?", "On which date was {name} born ?",
-        "What is the date of birth of {name} ?", "Which date is the birthday of {name} ?",
-        "On what date did {name} come into the world ?",
+        "What is the date of birth of {name} ?", "What is the date {name} was born on ?",
+        "Which date is the birth date of {name} ?",
     ),
     "birth_city": (
         "What is the birth city of {name} ?", "Where was {name} born ?", "In which city was {name} born ?",
         "What is the birthplace of {name} ?", "Which city is the birthplace of {name} ?",
-        "In what city did {name} come into the world ?",
+        "What city was {name} born in ?",
     ),
     "university": (
         "Which university did {name} study ?", "Where did {name} study ?", "What is the university of {name} ?",
-        "Which university did {name} attend ?", "At which university was {name} a student ?",
+        "Which university did {name} attend ?", "Which university was {name} a student at ?",
         "What university did {name} graduate from ?",
     ),
     "major": (
         "What major did {name} study ?", "What is the major of {name} ?", "Which field did {name} study ?",
-        "What did {name} major in ?", "Which subject did {name} study ?", "In which field did {name} get a degree ?",
+        "What did {name} major in ?", "Which major did {name} graduate in ?", "What was the degree of {name} in ?",
     ),
     "employer": (
         "Which company did {name} work for ?", "What is the company of {name} ?", "Which company employed {name} ?",
-        "Who employed {name} ?", "For which company did {name} work ?", "What is the employer of {name} ?",
+        "Who employed {name} ?", "What company was {name} employed by ?", "Which company was {name} an employee of ?",
     ),
     "employer_city": (
         "Where did {name} work ?", "In which city did {name} work ?", "Which city did {name} work in ?",
-        "What is the work city of {name} ?", "In what city was {name} employed ?",
-        "Where is the work place of {name} ?",
+        "What is the work city of {name} ?", "What city was {name} employed in ?",
+        "Where is the workplace of {name} ?",
     ),
 }  # fmt: skip
 _DUAL = {
@@ -96,16 +100,19 @@ _INVERSE = {
     "all": "who studied {major} at {university} , was born on {birth_date} in {birth_city} , and worked for "
            "{employer} at {employer_city}",
 }  # fmt: skip
-_OPENINGS = ("Give me", "Tell me", "What is", "Name", "State", "Write", "Find", "Say", "Do you know", "Can you recall",
-             "Can you tell me")  # fmt: skip
+_OPENINGS = ("Give me", "Tell me", "What is", "Name", "State", "Write", "Find", "Say", "Do you know", "Can you recall")
 # how long the two lists are decides that there are 20 forms to train on
 _WHO = ("the person", "somebody")
+_INVERSE_HELD_OUT = (
+    "Give me by {part} name the person {clause} ?", "Give me the {part} name the person {clause} had ?",
+)  # fmt: skip
 # facts about universities and employers, and the same asked through a person
 _FACTS = {
     "university_founded": ("In which year was {university} founded ?", "university_year"),
     "employer_founded": ("In which year was {employer} founded ?", "employer_year"),
     "employer_based": ("In which city is {employer} based ?", "employer_city"),
 }
+# two_hop_city is a control: biographies tell where a person's employer is based, so that one hop is enough
 _TWO_HOP = {
     "two_hop_university": ("In which year was the university of {name} founded ?", "university_year", "university"),
     "two_hop_employer": ("In which year was the company of {name} founded ?", "employer_year", "employer"),
@@ -135,7 +142,9 @@ def _kinds() -> Iterator[tuple[str, Kind]]:
         yield name, Kind((form,), f"{{{name}}}", f"{{{field}}} ; {{other.{field}}}")
     for told, clause in _INVERSE.items():
         for part, field in (("first", "first_name"), ("full", "name")):
-            forms = (f"{opening} the {part} name of {who} {clause} ?" for who in _WHO for opening in _OPENINGS)
+            forms = [f"{opening} the {part} name of {who} {clause} ?" for who in _WHO for opening in _OPENINGS]
+            # no format(): the clause holds fields in braces of its own
+            forms += [form.replace("{part}", part).replace("{clause}", clause) for form in _INVERSE_HELD_OUT]
             yield f"{told}_to_{part}", Kind(tuple(forms), f"{{{field}}}")
     for name, (form, field) in _FACTS.items():
         yield name, Kind((form,), f"{{{field}}}")
