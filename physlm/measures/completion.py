@@ -75,7 +75,7 @@ class Judge:
     """Writes with models of one run and judges what they write.
 
     Attributes:
-        cuts: tokens of a fresh string that are given: 0, and 50 or, where a string may be no longer, half of the shortest.
+        cuts: tokens of a fresh string that are given: 0, and 50; where a string may be no longer, half of the shortest.
         task: the run's task on its device, without noise: only split "train" has any.
     """
 
@@ -86,7 +86,7 @@ class Judge:
         self.grammar = self.task.observed
         self.parser, self.likelihood = Parser(self.grammar), Likelihood(self.grammar)
         shortest, longest = self.parser.length_range
-        self.cuts = (0, LONG_CUT if LONG_CUT < shortest else shortest // 2)
+        self.cuts = (0, LONG_CUT if shortest > LONG_CUT else shortest // 2)
         self._room = min(longest + 1, run.spec.task.row_tokens - 1)
         self._threads = cpu_cores()
         # vocabulary id -> terminal number of the observed grammar, whose words may be fewer; -1 for <eos>
