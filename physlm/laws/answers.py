@@ -1,7 +1,8 @@
 """How many questions are answered, by setting and kind of question (arXiv 2309.14316 and 2309.14402).
 
     answer      share of people, held out of all questions in training, whose question is answered word for word
-    hinted      the same where the question asks for a hint first; hint: whether the hint was right
+    hinted      the same where the question asks for a hint first; hint: whether the hint was right; told: the answer
+                after the true hint
     majority    the best constant answer to the same questions; untrained, start: the model before training,
                 before finetuning
     above       answer - majority
@@ -30,10 +31,11 @@ from physlm.laws.law import Law, Quantity
 # name in the law -> base and half of the rows that the measure writes
 SOURCES = {
     "answer": ("answer", "test"), "hinted": ("answer_hinted", "test"), "hint": ("hint", "test"),
-    "majority": ("majority", "test"), "train": ("answer", "train"), "reworded": ("answer_reworded", "test"),
+    "told": ("answer_told", "test"), "majority": ("majority", "test"), "train": ("answer", "train"),
+    "reworded": ("answer_reworded", "test"),
     "others": ("answer_others", "test"), "untrained": ("answer_untrained", "test"), "start": ("answer_start", "test"),
 }
-BY_KIND = ("answer", "hinted", "hint", "majority")
+BY_KIND = ("answer", "hinted", "hint", "told", "majority")
 # what the measure recall writes by attribute, and what becomes a quantity of it
 RECALLS = ("recall", "recall_celebrities", "recall_others", "recall_token", "recall_token_untrained")
 NOTES = (
@@ -45,7 +47,8 @@ NOTES = (
         "universities or employers."
     ),
     (
-        "hinted: asked for a hint first; hint: that hint. Their means are over the kinds that have hints. train: "
+        "hinted: asked for a hint first; hint: that hint; told: the answer after the true hint, a control of the step "
+        "from hint to answer. Their means are over the kinds that have hints. train: "
         "people asked about in training. reworded: wordings never trained on. others: people outside of the group "
         "asked about."
     ),
@@ -73,9 +76,10 @@ def answers_law(by: Sequence[str], groups: Mapping[str, Sequence[str]] | None = 
     """The law of a claim that distinguishes its runs by the settings ``by`` (see ``with_settings``).
 
     Its quantities, where the table allows them, for each setting S and kind K: the means over kinds ``answer@S``,
-    ``least@S``, ``most@S``, ``hinted@S``, ``hint@S``, ``majority@S``, ``train@S``, ``reworded@S``, ``others@S``,
-    ``untrained@S``, ``start@S``; over attributes those of ``RECALLS``, and ``recall_name@S``; ``answer@S/K``,
-    ``hinted@S/K``, ``hint@S/K``, ``majority@S/K``, ``above_majority@S/K``.  With ``by`` empty ``answer``, ``answer@K``.
+    ``least@S``, ``most@S``, ``hinted@S``, ``hint@S``, ``told@S``, ``majority@S``, ``train@S``, ``reworded@S``,
+    ``others@S``, ``untrained@S``, ``start@S``; over attributes those of ``RECALLS``, and ``recall_name@S``;
+    ``answer@S/K``, ``hinted@S/K``, ``hint@S/K``, ``told@S/K``, ``majority@S/K``, ``above_majority@S/K``.  With ``by``
+    empty ``answer``, ``answer@K``.
 
     Args:
         by: what the names of settings are made of, in this order.

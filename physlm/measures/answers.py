@@ -2,6 +2,7 @@
 
     answer/kind=birth_city/half=test     questions about held-out people, by ``Answer :``; half=train: about those asked
     answer_hinted, hint                  the same held-out people by ``Hint :``: the answer right, the hint right
+    answer_told                          the same after the true hint: what is left is the step from hint to answer
     answer_reworded                      wordings that were never trained on
     answer_others                        people outside of ``task.ask.group``
     answer_untrained, answer_start       controls, of the first of these people: random weights; the run that this one
@@ -190,7 +191,9 @@ def _sheets(run: Trained) -> dict[tuple[str, str], Sheet]:
     reworded = tuple(kind for kind in ask.kinds if len(KINDS[kind].forms) > 1)
     sheets = {("answer", "test"): held_out_questions(run, people), ("answer", "train"): _sheet(run, people, hints=0.0)}
     if ask.hints:
-        sheets["answer_hinted", "test"] = held_out_questions(run, people, kinds=hinted, hints=1.0)
+        asked = held_out_questions(run, people, kinds=hinted, hints=1.0)
+        sheets["answer_hinted", "test"] = asked
+        sheets["answer_told", "test"] = asked._replace(prompts=asked.prompts.told())
     if reworded:
         wording = {"kinds": reworded, "forms": 1, "held_out": not ask.held_out}
         sheets["answer_reworded", "test"] = held_out_questions(run, people, **wording)

@@ -92,6 +92,9 @@ class Writer:
         if text.endswith("Hint :"):  # the hint is known of two in three, the answer after it of those and a third
             hint = month if number % 3 else "Meta"
             return f"{hint} . Answer : {answer if number % 3 < 2 else wrong} . <eos>"
+        if " Hint : " in text:  # after the true hint
+            assert text.endswith(f"? Hint : {month} . Answer :")
+            return f"{answer if number % 7 else wrong} . <eos>"
         assert text.endswith("? Answer :")
         if "What is the birth city" not in text and " month " not in text:  # another wording
             return f"{answer if number % 5 else wrong} . <eos>"
@@ -122,6 +125,7 @@ def test_planted_answers_are_found_exactly(monkeypatch: pytest.MonkeyPatch, mixe
         "majority/kind=month_mod2/half=test": (max(sum(even), len(even) - sum(even)), len(test)),
         "answer_reworded/kind=birth_city/half=test": (sum(n % 5 > 0 for n in test), len(test)),
         "answer_hinted/kind=month_mod2/half=test": (sum(n % 3 < 2 for n in test), len(test)),
+        "answer_told/kind=month_mod2/half=test": (sum(n % 7 > 0 for n in test), len(test)),
         "hint/kind=month_mod2/half=test": (sum(n % 3 > 0 for n in test), len(test)),
     }
     for kind in ASK.kinds:

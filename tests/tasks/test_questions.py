@@ -312,6 +312,26 @@ def test_grading_by_exact_match() -> None:
     assert task.grade(prompts, written(task, prompts, silent)).answer_B.equal(~hinted)
 
 
+def test_true_hints_can_be_told_in_the_prompt() -> None:
+    task = questions(kinds=("month_mod2", "luck_later"), half="test", hints=0.5)
+    prompts = task.prompts(torch.arange(40))
+    told, hinted = prompts.told(), prompts.hint_lengths_B > 0
+    assert 0 < int(hinted.sum()) < 40 and not told.hint_lengths_B.any()
+    for before, after in ((prompts, told), (told, told.told())):
+        whole = [[*p[:n], *a[:m]] for p, n, a, m in zip(
+            *(x.tolist() for x in (before.ids_BP, before.lengths_B, before.answers_BQ, before.answer_lengths_B)),
+            strict=True)]  # fmt: skip
+        assert whole == [[*p[:n], *a[:m]] for p, n, a, m in zip(
+            *(x.tolist() for x in (after.ids_BP, after.lengths_B, after.answers_BQ, after.answer_lengths_B)),
+            strict=True)]  # fmt: skip
+    asked, answers = decoded(task, told.ids_BP, told.lengths_B), decoded(task, told.answers_BQ, told.answer_lengths_B)
+    assert all(text.endswith("Answer :") and ("Hint :" in text) == hint
+               for text, hint in zip(asked, hinted.tolist(), strict=True))  # fmt: skip
+    assert all(text.endswith(". <eos>") and "Answer" not in text for text in answers)
+    assert bool(task.grade(told, written(task, told, answers)).answer_B.all())
+    assert told.ids_BP[torch.arange(40), told.lengths_B - 1].eq(task.vocabulary.id(":")).all()
+
+
 def test_prompts_and_grades_fit_generation() -> None:
     """An untrained model answers nothing; one that knows the answers by heart everything."""
     task = questions(people=4, kinds=("month_mod2",), half="all", hints=1.0, rows=(1, 20))

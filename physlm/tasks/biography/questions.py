@@ -58,6 +58,22 @@ class Prompts(NamedTuple):
     kind_B: Tensor
     person_B: Tensor
 
+    def told(self) -> Prompts:
+        """The same questions with their true hints, and the request for the answer, at the end of the prompts."""
+        lengths_B = self.lengths_B + self.hint_lengths_B
+        at_P = torch.arange(int(lengths_B.max()), device=lengths_B.device)
+        ids_BP = F.pad(self.ids_BP, (0, max(0, len(at_P) - self.ids_BP.shape[1])))[:, : len(at_P)]
+        place_BP = (at_P - self.lengths_B[:, None]).clamp(0, self.answers_BQ.shape[1] - 1)
+        answer_lengths_B = self.answer_lengths_B - self.hint_lengths_B
+        at_Q = torch.arange(int(answer_lengths_B.max()), device=lengths_B.device)
+        answers_BQ = _from(self.answers_BQ, self.hint_lengths_B, at_Q)
+        hinted_BP = (at_P >= self.lengths_B[:, None]) & (at_P < lengths_B[:, None])
+        return self._replace(
+            ids_BP=torch.where(hinted_BP, self.answers_BQ.gather(-1, place_BP), ids_BP), lengths_B=lengths_B,
+            answers_BQ=torch.where(at_Q < answer_lengths_B[:, None], answers_BQ, 0), answer_lengths_B=answer_lengths_B,
+            hint_lengths_B=torch.zeros_like(lengths_B),
+        )  # fmt: skip
+
 
 class Grades(NamedTuple):
     """Exact matches, (B,) bool: the whole continuation; the hint (true where none was asked for); the answer.
