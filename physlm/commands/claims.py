@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from physlm.lab.store import Run
     from physlm.training.config import RunSpec
 
+FITTED_ROWS = 40  # of a law's quantities on the screen; some laws have hundreds
+
 TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"One of {', '.join(TIERS)}.")]
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
 ProcessesOption = Annotated[
@@ -262,7 +264,9 @@ def _print_runs(finding: Finding) -> None:
 
 def _print_law(finding: Finding) -> None:
     rows = [[q.name, q.value, f"{q.lo:.4g} to {q.hi:.4g}", q.unit, q.n] for q in finding.law.quantities]
-    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows))
+    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows[:FITTED_ROWS]))
+    if len(rows) > FITTED_ROWS:
+        print(f"... and {len(rows) - FITTED_ROWS} more, in VERDICT.md and law.json of the results")
     print("\n" + _verdict_table(finding.verdicts))
 
 
