@@ -12,6 +12,10 @@ capturing the step cost.  Narrow models move more memory per FLOP and are slower
 
 ASSUMPTIONS, not promises, give or take a factor of two: populations of 3 on an H200 sustained 47, 60 and 69 TFLOP/s at
 widths 48, 64 and 96, start included, and a single 12 x 768 406; the rest are rules of thumb.  Measuring is left out.
+
+A member needs the memory of its activations, 42 bytes a token, layer and dimension in bfloat16 (8 x 512 took 168 KB a
+token on an H100), twice that in float32; of the products with all distances, if it has relative positions; and 32 bytes
+a parameter for weights, gradients, Adam's averages and what capturing the step copies.
 Free of torch.
 """
 
@@ -32,6 +36,10 @@ from physlm.training.hardware import PEAK_TFLOPS, peak_tflops
 REFERENCE_GPU = "NVIDIA H200"
 GPU_STEP, CPU_STEP = 0.5e-3, 2e-3  # seconds
 GPU_START = 15.0  # seconds a population
+ACTIVATION_BYTES = {"bf16": 42, "float32": 84}
+PRODUCT_BYTES = {"bf16": 4, "float32": 8}  # a query, key, head and layer: logits and weights
+STATE_BYTES = 32
+MEMORY_SHARE = 0.85  # of a GPU's memory; the rest is for batches sampled ahead, the context, and what others hold
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,21 @@ class _Work:
         vocabulary = len(vocabulary_for(spec.task))
         flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens * len(population.members)
         return cls(spec.model.width, parameter_counts(spec.model, vocabulary)["params_used"], spec.steps, flops)
+
+
+def member_bytes(spec: RunSpec) -> int:
+    """Memory that a run takes while it trains, about."""
+    model, train = spec.model, spec.train
+    tokens = train.batch_rows * spec.task.row_tokens
+    needed = tokens * model.layers * model.width * ACTIVATION_BYTES[train.precision]
+    if model.position == "relative":
+        needed += tokens * spec.task.row_tokens * model.heads * model.layers * PRODUCT_BYTES[train.precision]
+    return needed + parameter_counts(model, len(vocabulary_for(spec.task)))["params_all"] * STATE_BYTES
+
+
+def members_in(memory: int, spec: RunSpec) -> int:
+    """How many runs of this shape train together on a GPU of so many bytes; at least one, which may fail."""
+    return max(1, int(MEMORY_SHARE * memory) // member_bytes(spec))
 
 
 def gpu_speed(width: int, peak: float) -> float:

@@ -41,7 +41,9 @@ class Population:
         return content_hash(sorted(self.hashes))
 
 
-def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS, parts: int = 1) -> list[Population]:
+def group(
+    specs: Iterable[RunSpec], limit: int = MAX_MEMBERS, parts: int = 1, fits: Callable[[RunSpec], int] | None = None
+) -> list[Population]:
     """Group runs by shape, in order of first appearance, into populations of at most ``limit`` nearly equal sizes.
 
     Runs that wait for others come after them: sorted by the number of runs before them, and grouped with such only.
@@ -49,6 +51,7 @@ def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS, parts: int = 1) ->
 
     Args:
         parts: at least so many populations of each shape, if it has as many runs: one for each process at work.
+        fits: how many runs of the shape of a given one the device has memory for, where that is known.
     """
     if limit < 1:
         raise UserError(f"members: got {limit}, expected at least 1")
@@ -57,7 +60,8 @@ def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS, parts: int = 1) ->
         shapes.setdefault((_depth(spec), shape_key(spec)), {})[content_hash(spec)] = spec
     populations = []
     for members in (list(shape.values()) for shape in shapes.values()):
-        count = max(-(-len(members) // limit), min(parts, len(members)))
+        most = limit if fits is None else max(1, min(limit, fits(members[0])))
+        count = max(-(-len(members) // most), min(parts, len(members)))
         small, larger = divmod(len(members), count)
         start = 0
         for part in range(count):
@@ -68,7 +72,8 @@ def group(specs: Iterable[RunSpec], limit: int = MAX_MEMBERS, parts: int = 1) ->
 
 
 def plan(
-    todo: Sequence[RunSpec], interrupted: Iterable[Population], limit: int = MAX_MEMBERS, parts: int = 1
+    todo: Sequence[RunSpec], interrupted: Iterable[Population], limit: int = MAX_MEMBERS, parts: int = 1,
+    fits: Callable[[RunSpec], int] | None = None,
 ) -> list[Population]:
     """The populations to train: first every interrupted one that holds a run of ``todo``, then the rest afresh.
 
@@ -78,7 +83,7 @@ def plan(
         todo: runs that still have to be trained.
         interrupted: populations that were started earlier and have not finished.
         limit: most members in a fresh population.
-        parts: as for ``group``.
+        parts, fits: as for ``group``.
     """
     wanted = {content_hash(spec) for spec in todo}
     resumed: list[Population] = []
@@ -87,7 +92,7 @@ def plan(
         if (wanted - covered) & set(population.hashes):
             resumed.append(population)
             covered |= set(population.hashes)
-    fresh = group([spec for spec in todo if content_hash(spec) not in covered], limit, parts)
+    fresh = group([spec for spec in todo if content_hash(spec) not in covered], limit, parts, fits)
     return sorted(resumed + fresh, key=lambda population: _depth(population.members[0]))
 
 

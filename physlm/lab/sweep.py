@@ -28,7 +28,7 @@ from physlm import storage
 from physlm.config import content_hash, unknown_key
 from physlm.errors import UserError
 from physlm.lab import planner
-from physlm.lab.cost import amount
+from physlm.lab.cost import amount, members_in
 from physlm.lab.env import environment
 from physlm.lab.planner import MAX_MEMBERS, Population
 from physlm.lab.store import MetricsLog, Run, Store
@@ -65,7 +65,7 @@ def sweep(
         measures: names in ``physlm.measures.MEASURES``; a finished run that lacks one is measured, not trained.
         store: where the run folders are.
         device: to train and measure on.
-        members: most runs that train together.
+        members: most runs that train together; on a GPU no more than its memory holds.
         processes: how many are at work at once, on CUDA each with a GPU of its own.
         progress: show bars.
         train, load, measure: stand-ins for ``train_population``, ``load_model`` and ``take_measure``, for tests.
@@ -93,7 +93,8 @@ def sweep(
         for run in map(store.run, todo):
             if run.trained():  # a start whose sweep was killed before it wrote DONE
                 worker.measure_run(run)
-        populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members, processes)
+        populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members, processes,
+                            _fits(device))
         _each(worker, populations, processes, "populations")
         store.remove_leftovers()
     return runs
@@ -115,6 +116,8 @@ def _each(worker: _Worker, works: Sequence[Population | RunSpec], processes: int
             if worker.progress:
                 tqdm.write(f"{title[:-1]} {number}/{len(works)}: {describe(work)}")
             _do(worker, work)
+            if worker.device.type == "cuda":
+                torch.cuda.empty_cache()  # processes of this sweep may be next on the same GPU
             bar.update()
 
 
@@ -196,7 +199,12 @@ class _Worker:
             trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress,
                               self._load_start(run))
             for name in missing:
-                run.add_measure(name, self.measure(name, trained))
+                try:
+                    rows = self.measure(name, trained)
+                except torch.cuda.OutOfMemoryError as error:
+                    raise UserError(f"the GPU has too little memory to take the measure {name} of {run.name}, whose "
+                                    "weights are kept; give the same command again when others have left it") from error
+                run.add_measure(name, rows)
         run.finish()
 
     def _weights(self, run: Run, step: int) -> Any:
@@ -252,11 +260,19 @@ def _unfinished(runs: Sequence[Run], store: Store) -> list[RunSpec]:
     return planner.with_starts(todo, lambda spec: store.run(spec).finished())
 
 
-def _plan(todo: Sequence[RunSpec], store: Store, members: int, parts: int) -> list[Population]:
+def _fits(device: torch.device) -> Callable[[RunSpec], int] | None:
+    """How many runs like a given one the GPU has memory for; None on the CPU, which swaps rather than fails."""
+    if device.type != "cuda":
+        return None
+    return partial(members_in, torch.cuda.get_device_properties(device).total_memory)
+
+
+def _plan(todo: Sequence[RunSpec], store: Store, members: int, parts: int,
+          fits: Callable[[RunSpec], int] | None) -> list[Population]:
     """The populations to train, with those that give the weights that a resumed population begins with."""
     interrupted = _interrupted(store, members)
     while True:
-        populations = planner.plan(todo, interrupted, members, parts)
+        populations = planner.plan(todo, interrupted, members, parts, fits)
         planned = [spec for population in populations for spec in population.members]
         missing = planner.with_starts(planned, lambda spec: store.run(spec).finished())
         missing = [spec for spec in missing if spec not in planned]

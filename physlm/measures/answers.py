@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from physlm.errors import UserError
 from physlm.measures.generation import generate
@@ -44,6 +45,8 @@ from physlm.tasks.task import BiographyTask
 PEOPLE = {"cuda": 2500, "cpu": 500}  # asked each kind of question, at most
 CONTROL_PEOPLE = {"cuda": 500, "cpu": 500}  # the first of them, for models that have learned no answers
 FILL_TOKENS = {"cuda": 1 << 18, "cpu": 1 << 13}  # that an encoder reads at once
+# all but cuDNN's, which plans anew for every length and number of rows, and there are hundreds
+FILL_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 OTHER_HALF = {"train": "test", "test": "train"}
 OTHER_GROUP = {"celebrities": "others", "others": "celebrities"}
 
@@ -154,7 +157,8 @@ def fill(model: Decoder, task: Questions | BiographyTask, ids_BW: Tensor, length
     for length in used_R.unique().tolist():  # rows of one length together, so that no padding is seen
         for some in (used_R == length).nonzero()[:, 0].split(max(1, FILL_TOKENS[device.type] // length)):
             text = read_RT[some, :length]
-            hidden_MBTd, _ = model.hidden(text[None])
+            with sdpa_kernel(FILL_ATTENTION):
+                hidden_MBTd, _ = model.hidden(text[None])
             masked = text == model.vocabulary
             text[masked] = (hidden_MBTd[0, masked].float() @ table_dV).argmax(-1)
             read_RT[some, :length] = text

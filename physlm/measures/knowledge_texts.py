@@ -26,6 +26,7 @@ from physlm.measures.probes import IGNORE, Target
 from physlm.tasks.rows import Entries
 
 P_ROWS, Q_ROWS = 50, 200  # texts a step, as published (arXiv 2309.14316)
+AHEAD = 256  # batches ordered at once: a permutation is some 900 kernels, however long it is
 ABSENT = -1  # the place of something that a text does not have
 PADDING = -1  # behind the last token of a value
 
@@ -96,11 +97,16 @@ def texts_source(texts: Texts, train_Q: Tensor, places: Sequence[str], rows: int
     train, judge = sides.values()
     order_key = rng.key("texts of a knowledge probe", seed)
     step = torch.arange(rows, device=train.device)
+    ordered: dict[int, Tensor] = {}  # the batches AHEAD * block and after, (AHEAD, rows): where their texts stand
 
     def training(number: int) -> Texts:
-        index = number * rows + step
-        place = rng.permute(index % len(train), len(train), order_key, index // len(train))
-        return texts.take(train[place])
+        block, place = divmod(number, AHEAD)
+        if block not in ordered:
+            index = block * AHEAD * rows + torch.arange(AHEAD * rows, device=train.device)
+            order = rng.permute(index % len(train), len(train), order_key, index // len(train))
+            ordered.clear()
+            ordered[block] = train[order].view(AHEAD, rows)
+        return texts.take(ordered[block][place])
 
     def judging(number: int) -> Texts:
         index = number * rows + step

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from fakes import make_family, make_spec, make_specs
 
 from physlm.lab import cost
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
+from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.catalogue import vocabulary_for
+from physlm.training.config import RunSpec, TrainConfig
 
 
 def test_costs_add_up() -> None:
@@ -72,3 +76,17 @@ def test_durations_are_readable(seconds: float, text: str) -> None:
 ])
 def test_amounts_are_readable(count: float, text: str) -> None:
     assert cost.amount(count) == text
+
+
+def test_a_gpu_holds_as_many_members_as_its_memory() -> None:
+    """8 x 512, rows of 96 x 512 tokens: activations of 168 KB a token, so that nine do not fit into 80 GB."""
+    gigabyte = 1 << 30
+    spec = RunSpec(BioSConfig(people=10_000, row_tokens=512), ModelConfig(layers=8, heads=8, width=512),
+                   TrainConfig(exposures=540, batch_rows=96))
+    assert 8 < cost.member_bytes(spec) / gigabyte < 10
+    assert cost.members_in(80 * gigabyte, spec) == 7 and cost.members_in(140 * gigabyte, spec) == 13
+    assert cost.members_in(gigabyte, spec) == 1, "even if it fails"
+    train = dataclasses.replace(spec.train, precision="float32")
+    assert cost.member_bytes(dataclasses.replace(spec, train=train)) > 1.8 * cost.member_bytes(spec)
+    model = dataclasses.replace(spec.model, position="relative", max_positions=512)
+    assert cost.member_bytes(dataclasses.replace(spec, model=model)) > 1.5 * cost.member_bytes(spec)

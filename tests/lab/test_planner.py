@@ -146,3 +146,14 @@ def test_every_process_has_a_population_of_each_shape() -> None:
         assert [len(population.members) for population in found] == sizes
         assert [spec for population in found for spec in population.members] == specs
     assert [len(population.members) for population in group(specs, 2, 2)] == [2, 2, 1]
+
+
+def test_no_more_runs_train_together_than_the_device_has_memory_for() -> None:
+    specs = [make_spec(layers=layers, seed=seed) for layers in (1, 2) for seed in range(7)]
+
+    def fits(spec: RunSpec) -> int:
+        return {1: 3, 2: 0}[spec.model.layers]  # 0: not even one, but somebody has to try
+
+    assert [len(p.members) for p in group(specs, 16, fits=fits)] == [3, 2, 2, *[1] * 7]
+    assert [len(p.members) for p in group(specs, 2, fits=fits)] == [2, 2, 2, 1, *[1] * 7]
+    assert hashes(plan(specs, [], 16, 1, fits)) == hashes(group(specs, 16, fits=fits))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from physlm.errors import UserError
+from physlm.measures import knowledge_texts
 from physlm.measures.knowledge_texts import (
     ABSENT,
     PADDING,
@@ -109,6 +110,17 @@ def test_every_text_is_learnt_once_a_pass_or_judged_once() -> None:
         times += int(asked.sum())
     assert sorted(judged) == sorted(set(range(30)) - set(expected)) and times == 15
     assert source.reach == 3
+
+
+def test_batches_ordered_ahead_are_those_ordered_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, train = toy(), train_half(10)
+    numbers = [0, 1, 2, 7, 3, 11, 0, 12]
+    batches = []
+    for ahead in (1, 3, 256):
+        monkeypatch.setattr(knowledge_texts, "AHEAD", ahead)
+        source = texts_source(texts, train, ("end",), rows=4)
+        batches.append([source.train(number).ids_BT.tolist() for number in numbers])
+    assert batches[0] == batches[1] == batches[2] and batches[0][0] == batches[0][6] != batches[0][1]
 
 
 def test_halves_are_random_and_whole() -> None:
