@@ -1,4 +1,5 @@
-"""The command line: claims (list, show, run, figure, verify), data (sample, export), grammars (grammar), speed (bench).
+"""The command line: claims (list, show, run, figure, verify), data (sample, export, biographies), grammars (grammar),
+speed (bench).
 
 The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
 training answers at once.
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import claims, data, grammar
+from physlm.commands import biographies, claims, data, grammar
 from physlm.commands.options import command, interrupted
 
 app = typer.Typer(
@@ -30,6 +31,11 @@ grammars.command("show")(grammar.show)
 grammars.command("sample")(grammar.sample)
 grammars.command("check")(grammar.check)
 grammars.command("next")(grammar.next_token)
+written = typer.Typer(help="Have a language model write biographies, and check them (bioR).", no_args_is_help=True,
+                      rich_markup_mode=None)
+app.add_typer(written, name="biographies")
+written.command("ask")(biographies.ask)
+written.command("check")(biographies.check)
 app.command("list")(claims.list_claims)
 app.command("show")(claims.show)
 app.command("run")(claims.run)

@@ -214,7 +214,7 @@ def test_tier_paper_shows_its_cost_and_wants_a_yes(physlm: Call, tmp_path: Path)
     (["run", "p33_toy", "--device", "gpu"], ["device", "'gpu'", "cpu, cuda"]),
     (["verify", "p33_to"], ["did you mean 'p33_toy'"]),
     (["list", "--experiments", "nowhere"], ["nowhere", "no such folder"]),
-    (["sample", "bio"], ["'bio'", "biod, bioqa, bios"]),
+    (["sample", "bio"], ["'bio'", "biod, bioqa, bior, bios"]),
     (["sample", "biod", "--set", "people=0"], ["task.people", "at least 1"]),
     (["sample", "biod", "--set", "name_pools=[2,2,2]", "--set", "people=9"], ["9", "8"]),
     (["sample", "biod", "--split", "tests"], ["'tests'", "evaluation"]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
-from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.grammar.config import GrammarConfig
@@ -24,8 +24,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "MixedConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0, texts=0, permute=0,
                         fullname=False, couples=False, reverse=0, celebrities=0, pool_size=0, share=0.8,
                         questions_per_row=40, ask=Ask()),
+    "BioRConfig": dict(people=10_000, file="", sha256="", texts=0, fullname=False, entries_per_row=8, row_tokens=512,
+                       seed=0, pool_size=0),
     "QuestionsConfig": dict(people=10_000, celebrities=0, seed=0, entries_per_row=40, row_tokens=512, ask=Ask(),
-                            pool_size=0),
+                            pool_size=0, file="", sha256=""),
     "Ask": dict(kinds=RETRIEVAL, half="train", group="all", most=0, hints=0.0, forms=1, held_out=False, loss="answer"),
     "BioDConfig": dict(people=10_000, attributes=5, chunks=1, diversity=1000, chunk_tokens=2, alphabet=50,
                        name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
@@ -61,11 +63,12 @@ def test_round_trip(whole: Whole) -> None:
 
 
 def test_tasks_are_told_apart_by_kind() -> None:
-    for task in (BioDConfig(people=7), BioSConfig(people=7), GrammarConfig(noise="token", noise_fraction=0.5),
+    for task in (BioDConfig(people=7), BioSConfig(people=7), BioRConfig(people=7, texts=2),
+                 GrammarConfig(noise="token", noise_fraction=0.5),
                  QuestionsConfig(ask=Ask(kinds=("major",), forms=3)), MixedConfig(share=0.5, ask=Ask(loss="all"))):
         spec = dataclasses.replace(SPEC, task=task, train=TrainConfig(steps=9))
         assert from_dict(RunSpec, to_dict(spec)) == spec
-    with pytest.raises(UserError, match="expected one of bioD, bioMixed, bioQA, bioS, grammar"):
+    with pytest.raises(UserError, match="expected one of bioD, bioMixed, bioQA, bioR, bioS, grammar"):
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
 
 
@@ -106,8 +109,8 @@ def test_a_setting_added_later_leaves_older_hashes_alone() -> None:
 def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
-                for cls in (BioSConfig, BioDConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig, ModelConfig,
-                            TrainConfig)}
+                for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
+                            ModelConfig, TrainConfig)}
     assert defaults == DEFAULTS
 
 

@@ -6,9 +6,10 @@ from typing import Literal
 
 import pytest
 import torch
+from storyteller import stories, write
 
 from physlm.models.config import ModelConfig
-from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.catalogue import build
 from physlm.training.config import RunSpec, TrainConfig
@@ -48,6 +49,11 @@ def test_both_devices_generate_identical_batches(config: BiographyConfig) -> Non
     moved = task.to("cuda").entries(person.cuda(), person.cuda())
     for here, there in zip(task.entries(person, person), moved, strict=True):
         assert here.equal(there.cpu())
+
+
+def test_both_devices_read_identical_texts(tmp_path: Path) -> None:
+    file = write(tmp_path / "texts.jsonl", stories(300, [1, 4, 2]))
+    test_both_devices_generate_identical_batches(BioRConfig(300, file, entries_per_row=4, row_tokens=300))
 
 
 @pytest.mark.parametrize("config", QUESTIONS, ids=lambda c: c.kind)

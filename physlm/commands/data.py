@@ -14,7 +14,7 @@ from physlm import storage
 from physlm.commands.options import SetOption, command
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
-from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import QuestionsConfig
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from physlm.tasks.vocabulary import Vocabulary
 
 Config = BiographyConfig | QuestionsConfig
-TASKS: dict[str, type[Config]] = {"bios": BioSConfig, "biod": BioDConfig, "bioqa": QuestionsConfig}
+TASKS: dict[str, type[Config]] = {
+    "bios": BioSConfig, "biod": BioDConfig, "bior": BioRConfig, "bioqa": QuestionsConfig,
+}  # fmt: skip
 SPLITS = ("train", "validation", "evaluation")
 BATCH = 1024
 
@@ -48,6 +50,7 @@ def sample(
       physlm sample bios --n 3
       physlm sample biod --set people=100 --set diversity=10
       physlm sample bios --set texts=5 --set permute=1 --set fullname=true
+      physlm sample bior --set people=100 --set file=accepted.jsonl   (see physlm biographies)
       physlm sample bioqa --n 6 --set ask.half=test
       physlm sample bioqa --set 'ask.kinds=["month_mod2", "luck_minus"]' --set ask.hints=0.5
     """

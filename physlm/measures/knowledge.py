@@ -50,8 +50,9 @@ from physlm.measures.probes import Target
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
+from physlm.tasks.biography.bior import BioR
 from physlm.tasks.biography.bios import BioS
-from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.config import BioRConfig, BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import MixedConfig
 
@@ -122,7 +123,7 @@ def measure(run: Trained) -> list[Row]:
     """Both probes of one run, with their controls.
 
     Raises:
-        UserError: a run that reads no biographies of bioS, or fewer than ``LEAST_PEOPLE`` people.
+        UserError: a run that reads no biographies of bioS or bioR, or fewer than ``LEAST_PEOPLE`` people.
     """
     asked = knowledge(run)
     trained, untrained = run.ready(run.model), run.ready(run.untrained)
@@ -151,13 +152,14 @@ def knowledge(run: Trained) -> Knowledge:
         UserError: as ``measure``.
     """
     config = run.spec.task.biographies if isinstance(run.spec.task, MixedConfig) else run.spec.task
-    if not isinstance(config, BioSConfig):
-        raise UserError(f"measure knowledge: got a run on {run.spec.task.title}, expected one on bioS or bioMixed, "
-                        "which reads biographies")
+    if not isinstance(config, (BioSConfig, BioRConfig)):
+        raise UserError(f"measure knowledge: got a run on {run.spec.task.title}, expected one on bioS, bioR or "
+                        "bioMixed, which reads biographies")
     if config.people < LEAST_PEOPLE:
         raise UserError(f"measure knowledge: task.people: got {config.people}, expected at least {LEAST_PEOPLE}, two "
                         "to learn from and two to judge by")
-    task, stream = BioS(config).to(run.device), run.spec.train.seed
+    task = (BioS(config) if isinstance(config, BioSConfig) else BioR(config)).to(run.device)
+    stream = run.spec.train.seed
     person = torch.arange(config.people, device=run.device)
     roles = {name: task.roles.index(name) for name in ATTRIBUTES}
     one_each = task.entries(person, torch.zeros_like(person), "train", stream)
@@ -169,7 +171,7 @@ def knowledge(run: Trained) -> Knowledge:
     return Knowledge(biographies, names, targets, shuffled_people(labels_QY))
 
 
-def _draws(task: BioS, person_Q: Tensor) -> tuple[Tensor, Tensor]:
+def _draws(task: BioS | BioR, person_Q: Tensor) -> tuple[Tensor, Tensor]:
     """Up to ``TEXTS`` texts of each person, each one once and spread evenly over all that there are: (N,), (N,)."""
     counts = [task.text_count(person) or TEXTS for person in range(len(person_Q))]
     count_Q1 = torch.tensor(counts, device=person_Q.device)[:, None]

@@ -10,6 +10,8 @@ Each person is read once: in the first of their fixed texts, or, where each text
 questions it is the model that it begins with that recalls the biographies; there are no rows where that is gone.
 Source: the first-token accuracies of arXiv 2309.14316, which are of training texts.
 
+A text of bioR is read as it stands in the file, where a value may come before the name.
+
 Reversed biographies tell values before they tell whose they are, so nobody could know the first of them, and ``recall``
 is low by design.  There the name is what can be recalled, from as many values as ``task.reverse`` puts before it (of
 reverse6 all six):
@@ -45,7 +47,7 @@ from physlm.measures.intervals import share
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
-from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.config import BioRConfig, BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
 from physlm.tasks.catalogue import build
@@ -53,7 +55,7 @@ from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
 
 PEOPLE = {"cuda": 2000, "cpu": 500}  # read, at most
-BATCH = {"cuda": 500, "cpu": 50}
+BATCH = {"cuda": 2000, "cpu": 50}
 
 
 def measure(run: Trained) -> list[Row]:
@@ -62,22 +64,23 @@ def measure(run: Trained) -> list[Row]:
     if reader is None or (reader is not run.spec and run.load_start is None):
         return []
     config = reader.task.biographies if isinstance(reader.task, MixedConfig) else reader.task
-    if not isinstance(config, BioSConfig):
-        raise UserError(f"measure recall: got a run on {reader.task.title}, expected one on bioS or bioMixed, which "
-                        "reads biographies, or on questions that begins with one")
+    if not isinstance(config, (BioSConfig, BioRConfig)):
+        raise UserError(f"measure recall: got a run on {reader.task.title}, expected one on bioS, bioR or bioMixed, "
+                        "which reads biographies, or on questions that begins with one")
     model = run.model if reader is run.spec or run.load_start is None else run.load_start()
     task = build(config).to(run.device)
     count = min(PEOPLE[run.device.type], config.people)
     person_E = people_read(task, count, run.device)
     entries = training_texts(task, count, run.device, reader.train.seed)
-    names = (*ATTRIBUTES, "name") if config.reverse else ATTRIBUTES
+    reverse, celebrities = (config.reverse, config.celebrities) if isinstance(config, BioSConfig) else (0, 0)
+    names = (*ATTRIBUTES, "name") if reverse else ATTRIBUTES
     rows: list[Row] = []
     for control, ready in (("", run.ready(model)), ("_untrained", run.ready(run.untrained))):
         whole, first = _right(ready, task, entries, names, run.progress)
         rows += _rows(f"recall{control}", names, whole)
         if not control:
             rows += _rows("recall_first", names, first)
-            rows += _of_groups(names, whole, person_E, config.celebrities)
+            rows += _of_groups(names, whole, person_E, celebrities)
         if not ready.config.causal:
             right = _token_right(ready, task, entries, person_E, run.progress)
             rows += _rows(f"recall_token{control}", ATTRIBUTES, right)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, overload
 
-from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
-from physlm.tasks.biography.words import biod_vocabulary, bios_vocabulary
+from physlm.tasks.biography.words import biod_vocabulary, bior_vocabulary, bios_vocabulary, questions_vocabulary
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.grammar.config import GrammarConfig, grammar_vocabulary
 from physlm.tasks.vocabulary import Vocabulary
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "bioS": ("physlm.tasks.biography.bios", "BioS"),
     "bioD": ("physlm.tasks.biography.biod", "BioD"),
+    "bioR": ("physlm.tasks.biography.bior", "BioR"),
     "bioQA": ("physlm.tasks.biography.questions", "Questions"),
     "bioMixed": ("physlm.tasks.biography.mixed", "Mixed"),
     "grammar": ("physlm.tasks.grammar.task", "GrammarTask"),
@@ -57,7 +58,11 @@ def vocabulary_for(config: TaskConfig) -> Vocabulary:
     """The closed vocabulary of the task, without building its tables."""
     if isinstance(config, BioSConfig):
         return bios_vocabulary(config.questions, config.pool_size)
-    if isinstance(config, (QuestionsConfig, MixedConfig)):
+    if isinstance(config, BioRConfig):
+        return bior_vocabulary(config.file, config.sha256, config.pool_size)
+    if isinstance(config, QuestionsConfig):
+        return questions_vocabulary(config)
+    if isinstance(config, MixedConfig):
         return bios_vocabulary(True, config.pool_size)
     if isinstance(config, GrammarConfig):
         return grammar_vocabulary(config)

@@ -192,7 +192,7 @@ def test_four_people_are_enough_and_fewer_are_said_to_be_too_few(monkeypatch: py
 
 def test_runs_without_biographies_are_refused() -> None:
     for task in (QuestionsConfig(people=PEOPLE), BioDConfig(people=PEOPLE)):
-        with pytest.raises(UserError, match=re.escape(f"got a run on {task.title}, expected one on bioS or bioMixed")):
+        with pytest.raises(UserError, match=re.escape(f"got a run on {task.title}, expected one on bioS, bioR or")):
             measure(run_of(task))
 
 

@@ -254,5 +254,5 @@ def test_a_run_on_questions_recalls_by_the_model_that_it_begins_with() -> None:
 
 def test_a_run_on_something_else_is_named() -> None:
     config = BioDConfig(12, attributes=1, name_pools=(3, 3, 3), row_tokens=60)
-    with pytest.raises(UserError, match="measure recall: got a run on bioD N=12, expected one on bioS or bioMixed"):
+    with pytest.raises(UserError, match="got a run on bioD N=12, expected one on bioS, bioR or bioMixed, which"):
         recall.measure(trained(config))

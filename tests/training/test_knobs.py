@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import math
+import shutil
+import tempfile
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from storyteller import stories, write
 
 from physlm.config import from_dict, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
-from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.grammar.config import GrammarConfig
@@ -36,6 +41,16 @@ BIOS = BioSConfig(people=12, entries_per_row=2, row_tokens=100)
 FIXED = dataclasses.replace(BIOS, texts=2, permute=1, celebrities=2)
 ASK = Ask(kinds=("birth_year", "month_minus"), hints=0.5)
 QUESTIONS = QuestionsConfig(people=12, celebrities=4, entries_per_row=2, row_tokens=40, ask=ASK)
+FOLDER = Path(tempfile.mkdtemp(prefix="knobs"))
+atexit.register(shutil.rmtree, FOLDER)
+# each text is about the people of three settings at once, so that each of these can be changed alone; the full names
+# that stand for pronouns tell them apart
+WORLDS = ((0, 0), (1, 0), (0, 1))
+FILE, OTHER = (
+    write(FOLDER / f"{word}.jsonl", [[f"{text} {word}" for text in mine] for mine in stories(13, [3], 0, WORLDS)])
+    for word in ("often", "seldom")  # the first is a word of these texts anyway, the second is one more
+)
+BIOR = BioRConfig(12, FILE, fullname=True, texts=2, entries_per_row=2, row_tokens=400)
 # several wordings, which kinds with hints do not have
 MIXED = MixedConfig(people=12, entries_per_row=2, row_tokens=100, texts=2, permute=1, share=0.5, questions_per_row=5)
 # an encoder with learnt positions on an implicit grammar with noise, where the settings of all of these are live
@@ -46,6 +61,7 @@ BASES = {
     "bioD": RunSpec(BIOD, MODEL, TRAIN),
     "bioS": RunSpec(BIOS, MODEL, dataclasses.replace(TRAIN, exposures=2)),
     "bioS fixed": RunSpec(FIXED, MODEL, dataclasses.replace(TRAIN, exposures=2)),
+    "bioR": RunSpec(BIOR, MODEL, dataclasses.replace(TRAIN, exposures=2)),
     "bioQA": RunSpec(QUESTIONS, MODEL, dataclasses.replace(TRAIN, exposures=2)),
     "bioMixed": RunSpec(MIXED, MODEL, dataclasses.replace(TRAIN, exposures=2)),
     "grammar": RunSpec(GRAMMAR, ENCODER, dataclasses.replace(TRAIN, steps=6)),
@@ -59,7 +75,7 @@ LIVE_IN_FORMS = ("task.ask.forms", "task.ask.held_out")
 LIVE_IN_GRAMMAR = ("train.mask_rate", "model.max_positions")
 assert {base.task.kind for base in BASES.values()} == {kind.kind for kind in typing.get_args(TaskConfig)}
 # where the next value in line is not allowed: a width must be a multiple of 2 heads
-NEXT = {"task.ask.kinds": ["birth_year", "day_minus"], "task.ask.most": 2,
+NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task.ask.most": 2,
         "model.width": 16, "train.steps": 7, "train.snapshots": 2, "task.noise": "nonterminal",
         "task.grammar": "s -> a a\na -> '1' '2' | '2' '1' '1'\n"}
 # what a setting must change, and what it must leave as it is; others need only change something
@@ -77,6 +93,7 @@ CHANGES = {
     "task.noise_fraction": "batches", **dict.fromkeys(LIVE_IN_FIXED, "batches"),
     **dict.fromkeys((*LIVE_IN_ASK, *LIVE_IN_FORMS, "task.share", "task.questions_per_row"), "batches"),
     **dict.fromkeys(LIVE_IN_TUNED, "trained"), "task.questions": "params", "task.pool_size": "params",
+    "task.file": "params",
     "train.final_fraction": "trained", "train.betas": "trained", "train.eps": "trained", "train.precision": "trained",
 }  # fmt: skip
 
@@ -88,6 +105,8 @@ def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
         value = getattr(config, field.name)
         if prefix + field.name == "start":
             continue  # another run, see test_starting.py
+        if field.name == "sha256":
+            continue  # no choice: it is that of the file
         if dataclasses.is_dataclass(value):
             yield from fields(value, f"{prefix}{field.name}.")
         else:
@@ -119,12 +138,15 @@ def changed(base: RunSpec, name: str) -> RunSpec:
     for step in path:
         place = place[step]
     place[key] = another(name, hint, value)
+    if key == "file":
+        place["sha256"] = ""
     spec = from_dict(RunSpec, plain)
     assert spec != base
     return spec
 
 
 LIVE_ONLY = {"bioS": ("task.fresh",), "bioD": ("task.fresh",), "bioS fixed": LIVE_IN_FIXED,
+             "bioR": ("task.texts", "task.fullname"),
              "bioQA": (*LIVE_IN_ASK, "task.celebrities"), "bioMixed": LIVE_IN_FORMS,
              "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED}
 

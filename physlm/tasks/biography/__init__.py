@@ -1,6 +1,6 @@
-"""Synthetic biographies: people, name and value pools, sentence templates, bioS and bioD (Parts 3.1 to 3.3).
+"""Synthetic biographies: people, name and value pools, sentence templates, bioS, bioD and bioR (Parts 3.1 to 3.3).
 
-``config``, ``question_config``, ``augmentation`` and ``kinds`` are free of torch; ``bios`` and ``biod`` write
-biographies and ``biography`` is what they share, ``questions`` asks about the people of bioS, ``mixed`` does both;
-``pools`` reads the data files beside it.
+``config``, ``question_config``, ``augmentation``, ``kinds`` and ``texts`` are free of torch; ``bios`` and ``biod``
+write biographies, ``bior`` reads those that a language model wrote on the ``requests``, and ``biography`` is what they
+share; ``questions`` asks about the people of bioS, ``mixed`` does both; ``pools`` reads the data files beside it.
 """

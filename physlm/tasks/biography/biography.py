@@ -1,4 +1,4 @@
-"""What bioS and bioD share: from the pieces of an exposure to training rows and labelled entries."""
+"""What bioS, bioD and bioR share: from the pieces of an exposure to training rows and labelled entries."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
-from physlm.tasks.biography.config import BioDConfig, BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.exposure import Exposure, chosen, exposures
 from physlm.tasks.rows import Entries, Pieces, Rows, pack, render, single, training_rows
 
-Config = TypeVar("Config", BioSConfig, BioDConfig)
+Config = TypeVar("Config", BioSConfig, BioDConfig, BioRConfig)
 
 
 class Biography(Generic[Config]):

@@ -23,7 +23,7 @@ from physlm import rng
 from physlm.tasks.biography.biography import Biography
 from physlm.tasks.biography.config import SENTENCES, BioSConfig, name_pools
 from physlm.tasks.biography.exposure import Exposure, exposures
-from physlm.tasks.biography.people import attribute_numbers, date_ids, distinct_names, draw
+from physlm.tasks.biography.people import attribute_numbers, date_ids, distinct_names, draw, value_count
 from physlm.tasks.biography.pools import ATTRIBUTES, Pools, cut_pools, words
 from physlm.tasks.biography.words import PRONOUNS, bios_vocabulary
 from physlm.tasks.information import InformationTerms
@@ -86,12 +86,9 @@ class BioS(Biography[BioSConfig]):
 
         Where full names stand for all pronouns the factor 2 is left out; cut pools have fewer of each.
         """
-        pools = cut_pools(self.config.pool_size)
         genders = 1 if self.config.fullname else len(PRONOUNS)
-        sizes = (genders, len(pools.months), len(pools.days), len(pools.years), len(pools.cities),
-                 len(pools.universities), len(pools.majors), len(pools.employers))
         names = math.prod(name_pools(self.config.pool_size))
-        return InformationTerms(self.config.people, names, math.log2(math.prod(sizes)))
+        return InformationTerms(self.config.people, names, math.log2(genders * value_count(self.config.pool_size)))
 
     def text_count(self, person: int) -> int | None:
         """How many different texts a person has; None where each one is fresh."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from physlm.errors import UserError
+from physlm.tasks.biography.texts import checked_sha256
 
 NAME_POOLS = (400, 400, 1000)  # first, middle and last names; a full name is one of each
 NAMES_A_VALUE = 10  # names in a pool of names for each item of the other pools, where pools are cut
@@ -196,7 +197,61 @@ class BioDConfig(_People):
             )
 
 
-BiographyConfig = BioSConfig | BioDConfig
+@dataclass(frozen=True)
+class BioRConfig(_People):
+    """bioR(N): biographies of the people of bioS that a language model wrote, read from a file (arXiv 2309.14316).
+
+    ``physlm biographies ask`` writes the requests and ``physlm biographies check`` keeps the texts that tell all.
+
+    Attributes:
+        people: N; texts of further people in the file are not read.
+        file: a file of JSON lines (``physlm.tasks.biography.texts``), from the working folder; it must be named.
+        sha256: the SHA-256 of its content, by which the hash of a run stands for the texts.  Empty is filled in;
+            another than the file's is an error, so the settings of a run never come to mean other texts.
+        texts: M, the first so many texts of each person (1: single, 5: multi5), who must have them; 0 is all there are,
+            whose number may differ.
+        fullname: the full name stands for every ``He`` and ``She`` that begins a sentence.
+        entries_per_row: biographies packed into one training row.
+        row_tokens: length T of a training row, in tokens; the last entry is cut where the row ends.
+        seed, pool_size: those of ``BioSConfig``; the texts must be about its people.
+    """
+
+    kind: ClassVar[str] = "bioR"
+    # another seed has other texts, thus other words
+    member_fields: ClassVar[tuple[str, ...]] = ("texts", "fullname")
+    people: int = 10_000
+    file: str = ""
+    sha256: str = ""
+    texts: int = 0
+    fullname: bool = False
+    entries_per_row: int = 8
+    row_tokens: int = 512
+    seed: int = 0
+    pool_size: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "entries_per_row", "row_tokens")
+        BioSConfig(self.people, texts=self.texts, pool_size=self.pool_size)  # it has the same limits
+        object.__setattr__(self, "sha256", checked_sha256(self.file, self.sha256))
+
+    @property
+    def title(self) -> str:
+        """For readers: ``bioR N=10,000``, ``bioR multi5+fullname N=10,000``."""
+        return " ".join(filter(None, (self.kind, self.augmentation, f"N={self.people:,}")))
+
+    @property
+    def slug(self) -> str:
+        """For names of files: ``bioR-10000``, ``bioR-10000-multi5+fullname``."""
+        return "-".join(filter(None, (self.kind, str(self.people), self.augmentation)))
+
+    @property
+    def augmentation(self) -> str:
+        """The published name of the dataset's augmentation, such as ``multi5+fullname``; empty for all texts."""
+        texts = "" if not self.texts else "single" if self.texts == 1 else f"multi{self.texts}"
+        return "+".join(filter(None, (texts, "fullname" if self.fullname else "")))
+
+
+BiographyConfig = BioSConfig | BioDConfig | BioRConfig
 
 
 def name_pools(pool_size: int = 0) -> tuple[int, int, int]:

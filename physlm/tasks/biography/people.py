@@ -54,3 +54,10 @@ def attribute_numbers(people: int, seed: int, pool_size: int = 0) -> Tensor:
     columns = [draw(size, people, seed, name) for size, name in zip(sizes, ATTRIBUTES, strict=False)]
     columns.append(torch.tensor(pools.employer_cities)[columns[-1]])
     return torch.stack(columns, -1)
+
+
+def value_count(pool_size: int = 0) -> int:
+    """S0, the number of different people but for their names and genders; the employer's city is not free."""
+    pools = cut_pools(pool_size)
+    lists = (pools.months, pools.days, pools.years, pools.cities, pools.universities, pools.majors, pools.employers)
+    return math.prod(map(len, lists))

@@ -10,6 +10,7 @@ from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.tasks.biography.config import BioSConfig, BioSText, check_positive
 from physlm.tasks.biography.kinds import KINDS, RETRIEVAL
+from physlm.tasks.biography.texts import checked_sha256
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class QuestionsConfig:
-    """Questions, and answers, about the people of ``BioSConfig(people, seed=seed, questions=True)``.
+    """Questions, and answers, about the people of ``BioSConfig(people, seed=seed, questions=True)``, or of a bioR.
 
     ``train.exposures`` counts questions by person of the dataset, asked or not; questions are numbered by
     person and kind, and training goes through all of them, in another order each time.
 
     Attributes:
         people, celebrities, seed, pool_size: those of the biographies.
+        file, sha256: those of ``BioRConfig``, for a run that begins with one on bioR: its words are in the vocabulary.
         entries_per_row: questions packed into one training row.
         row_tokens: length T of a training row, in tokens; questions that do not fit into it are cut or left out.
         ask: what is asked.
@@ -93,9 +95,12 @@ class QuestionsConfig:
     row_tokens: int = 512
     ask: Ask = Ask()
     pool_size: int = 0
+    file: str = ""
+    sha256: str = ""
 
     def __post_init__(self) -> None:
         check_positive(self, "people", "entries_per_row", "row_tokens")
+        object.__setattr__(self, "sha256", checked_sha256(self.file, self.sha256))
         # it has the same limits
         BioSConfig(self.people, texts=1, celebrities=self.celebrities, pool_size=self.pool_size)
         if self.ask.group != "all" and not self.celebrities:

@@ -27,7 +27,7 @@ from physlm.tasks.biography.exposure import SPLIT_SIZE, SPLITS, Exposure, exposu
 from physlm.tasks.biography.kinds import HELD_OUT, KINDS, Kind
 from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.biography.strings import PAIRS, Strings
-from physlm.tasks.biography.words import bios_vocabulary
+from physlm.tasks.biography.words import questions_vocabulary
 from physlm.tasks.rows import IGNORE, Entries, Pieces, Rows, pack, render, single, training_rows
 
 ROLES = ("pad", "text", "hint", "answer")
@@ -113,7 +113,7 @@ class Questions:
     roles = ROLES
 
     def __init__(self, config: QuestionsConfig):
-        self.config, self.vocabulary = config, bios_vocabulary(True, config.pool_size)
+        self.config, self.vocabulary = config, questions_vocabulary(config)
         ask = config.ask
         kinds = [KINDS[name] for name in ask.kinds]
         self._forms = HELD_OUT if ask.held_out else ask.forms

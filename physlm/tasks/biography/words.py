@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from physlm.tasks.biography.config import BioDConfig
 from physlm.tasks.biography.kinds import question_words
 from physlm.tasks.biography.pools import ATTRIBUTES, cut_pools, load_pools, words
+from physlm.tasks.biography.question_config import QuestionsConfig
+from physlm.tasks.biography.texts import read_texts
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
 PRONOUNS = ("He", "She")
@@ -36,6 +38,22 @@ def bios_vocabulary(questions: bool = False, pool_size: int = 0) -> Vocabulary:
             yield from question_words()
 
     return Vocabulary(all_words())
+
+
+@functools.cache
+def bior_vocabulary(file: str, sha256: str, pool_size: int = 0) -> Vocabulary:
+    """Every word of bioS and of its questions, then the other words of a file of texts in alphabetical order.
+
+    All texts of the file count, read or not, so that every run on it, and on questions afterwards, has one vocabulary.
+    """
+    return Vocabulary((*bios_vocabulary(True, pool_size).words, *sorted(read_texts(file, sha256).words)))
+
+
+def questions_vocabulary(config: QuestionsConfig) -> Vocabulary:
+    """That of the biographies which the questions are about."""
+    if config.file:
+        return bior_vocabulary(config.file, config.sha256, config.pool_size)
+    return bios_vocabulary(True, config.pool_size)
 
 
 def biod_names(config: BioDConfig) -> tuple[tuple[str, ...], ...]:

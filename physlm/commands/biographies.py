@@ -1,0 +1,134 @@
+"""Commands about biographies that a language model writes: the requests to it, and the check of what it wrote."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from physlm import storage
+from physlm.commands.options import command, text_table
+from physlm.tasks.biography.config import MOST_TEXTS, BioSConfig
+from physlm.tasks.biography.texts import Line, read_lines, tokenise
+
+PeopleOption = Annotated[int, typer.Option("--people", metavar="N", help="People 0 .. N-1 of bioS.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other people.")]
+PoolOption = Annotated[int, typer.Option("--pool-size", help="As the setting of bioS: cuts the pools of values.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_NAMED = 10  # people that the summary names
+
+
+@command
+def ask(
+    people: PeopleOption,
+    texts: Annotated[int, typer.Option("--texts", metavar="M", min=1, max=MOST_TEXTS, help="Requests a person.")] = 1,
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write; - is standard output.")] = "-",
+    seed: SeedOption = 0,
+    pool_size: PoolOption = 0,
+) -> None:
+    """Write requests for biographies of the people of bioS, one JSON object a line.
+
+    \b
+    Each holds person, number (0 .. M-1), prompt, and values (the name and the six values that the text must have).
+    Give each prompt to a language model of yours, and write what it answers as lines of
+      {"person": 0, "text": "..."}
+    which physlm biographies check takes.
+    \b
+    Example:
+      physlm biographies ask --people 1000 --texts 5 --out prompts.jsonl
+    """
+    from physlm.tasks.biography.requests import requests
+
+    config = BioSConfig(people, seed=seed, pool_size=pool_size)
+    asked = _shown(requests(config, texts), "writing requests", people * texts)
+    lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in asked)
+    if out == "-":
+        sys.stdout.writelines(lines)
+        return
+    _write(out, lines)
+    print(f"{people * texts} requests in {out}", file=sys.stderr)
+
+
+@command
+def check(
+    texts: Annotated[str, typer.Option("--texts", metavar="FILE", help='Lines of {"person": 0, "text": "..."}; a '
+                                       "person may have several.")],
+    people: PeopleOption,
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="Write the accepted texts there.")] = None,
+    seed: SeedOption = 0,
+    pool_size: PoolOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Accept the texts that have the person's full name and all six values, word for word.
+
+    \b
+    A value counts at a place of its own: a city of birth that is the place of work too must stand there twice.
+    The task bior reads what --out writes:
+      physlm biographies check --texts answers.jsonl --people 1000 --out accepted.jsonl
+      physlm sample bior --set people=1000 --set file=accepted.jsonl
+    With --json an object: texts, accepted, rejected, missing (texts without each of the facts; a text may lack
+    several), people, people_with_text, and people_without, their numbers.
+    """
+    from physlm.tasks.biography.facts import ABSENT, FIELDS, Facts, places
+
+    BioSConfig(people, seed=seed, pool_size=pool_size)  # its limits
+    facts, missing, accepted = Facts(people, seed, pool_size), Counter[str](), Counter[int]()
+    rejected = 0
+
+    def kept() -> Iterator[str]:
+        nonlocal rejected
+        for line in _shown(read_lines(texts, people), "checking texts"):
+            found = places(tokenise(line.text), facts.words(line.person))
+            lacking = [name for name, place in zip(FIELDS, found, strict=True) if place == ABSENT]
+            missing.update(lacking)
+            rejected += bool(lacking)
+            if not lacking:
+                accepted[line.person] += 1
+                yield _line(line)
+
+    if out is None:
+        for _ in kept():
+            pass
+    else:
+        _write(out, kept())
+    summary = {
+        "texts": accepted.total() + rejected, "accepted": accepted.total(), "rejected": rejected,
+        "missing": {name: missing[name] for name in FIELDS}, "people": people, "people_with_text": len(accepted),
+        "people_without": [person for person in range(people) if person not in accepted],
+    }  # fmt: skip
+    print(json.dumps(summary, indent=1) if as_json else _summary(summary))
+
+
+def _line(line: Line) -> str:
+    return json.dumps({"person": line.person, "text": line.text}, ensure_ascii=False) + "\n"
+
+
+def _write(out: str, lines: Iterable[str]) -> None:
+    with storage.replacing(Path(out)) as file:
+        for line in lines:
+            file.write(line.encode())
+
+
+def _shown(items: Iterable[Any], doing: str, total: int | None = None) -> Iterable[Any]:
+    """The items, with a progress bar on a terminal if they take longer than a second."""
+    return tqdm(items, desc=doing, total=total, leave=False, disable=None, delay=1)
+
+
+def _summary(found: dict[str, Any]) -> str:
+    """For readers: counts, what was missing where texts were rejected, who has no text."""
+    lines = [f"{found['texts']:,} texts: {found['accepted']:,} accepted, {found['rejected']:,} rejected"]
+    reasons = [[name.replace("_", " "), count] for name, count in found["missing"].items() if count]
+    if reasons:
+        lines.append(text_table(["not told", "texts"], reasons))
+    lines.append(f"{found['people_with_text']:,} of {found['people']:,} people have an accepted text")
+    without = found["people_without"]
+    if without:
+        more = ", ..." if len(without) > _NAMED else ""
+        lines.append(f"without: {', '.join(map(str, without[:_NAMED]))}{more}")
+    return "\n".join(lines)
