@@ -105,12 +105,16 @@ def setting(tier: str) -> Setting:
 
 
 def base_run(tier: str, name: str, seed: int = 0, celebrities: int = 0, causal: bool = True) -> RunSpec:
-    """A model that reads biographies of the augmentation ``name``, such as ``multi5+permute``."""
+    """A model that reads biographies of the augmentation ``name``, such as ``multi5+permute``.
+
+    An encoder reads them 15/8 times as often as a decoder: 150,000 steps against 80,000, as published.
+    """
     found = setting(tier)
+    exposures = found.reading.exposures if causal else found.reading.exposures * 15 // 8
     task = BioSConfig(found.people, entries_per_row=found.entries[0], row_tokens=found.entries[1], questions=True,
                       pool_size=found.pool_size, celebrities=celebrities, **augmentation(name))  # fmt: skip
     return RunSpec(task, dataclasses.replace(found.model, causal=causal),
-                   dataclasses.replace(found.reading, seed=seed))  # fmt: skip
+                   dataclasses.replace(found.reading, seed=seed, exposures=exposures))  # fmt: skip
 
 
 def answer_run(tier: str, base: RunSpec, ask: Ask, low_rank: bool = False) -> RunSpec:

@@ -20,7 +20,7 @@ GROUPS = {"date and major": ("birth_date", "major"), "one word": ("employer",),
 
 
 def runs(tier: str) -> list[RunSpec]:
-    """The best augmentation, read by an encoder and by a decoder at equal tokens."""
+    """The best augmentation, read by an encoder and, half as often, by a decoder."""
     return [answer_run(tier, base_run(tier, "multi5+permute", causal=causal), Ask()) for causal in (False, True)]
 
 
@@ -46,8 +46,8 @@ EXPERIMENT = Experiment(
         *DEVIATIONS,
         (
             "15 % of the tokens of biographies are chosen (80 % of them masked, 10 % replaced, 10 % kept) one by one, "
-            "not by whole words, as ours are words; rates and numbers of steps are those of the decoder. In questions "
-            "the whole answer is masked, which reveals its length, as published."
+            "not by whole words, as ours are words; rates are those of the decoder, and it reads 15/8 times as many "
+            "tokens, as published. In questions the whole answer is masked, which reveals its length, as published."
         ),
         (
             "The control recall_token masks one word of a value, never a comma, in biographies that the encoder was "

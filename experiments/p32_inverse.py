@@ -41,6 +41,8 @@ EXPERIMENT = Experiment(
         Expectation("most@20 forms/multi5+permute", 0.02, "at most", 0.0, "1", "our test; 2 % is our reading"),
         Expectation("train@1 form/multi5+permute", 0.9, "at least", 0.0, "1", "our control: they were learned"),
         Expectation("train@20 forms/multi5+permute", 0.9, "at least", 0.0, "1", "our control"),
+        Expectation("recall_name@1 form/multi5+permute+reverse6", 0.9, "at least", 0.0, "1",
+                    "our control: reversed biographies told whose they are"),
         Expectation("answer@1 form/multi5+permute+reverse6/all_to_full", 0.9, "at least", 0.0, "1",
                     "Figure 6; 90 % is our reading"),
     ),
