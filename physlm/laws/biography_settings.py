@@ -1,6 +1,7 @@
 """Which biographies a model read and how it learnt to answer, under the names that Parts 3.1 and 3.2 use for them.
 
-    augmentation    fresh, single, multi5+permute     the biographies: a finetuned run's are those it began with
+    augmentation    fresh, single, multi5+permute     the biographies: a finetuned run's are those it began with;
+                    bioR multi5, bioR all             of a language model, so many or all of each person's texts
     way             mixed, finetuned, lora, encoder   how it learnt to answer; ``pretrained`` if it never did
     people          2500                              how many people it was asked about in training
     hints           plain, hints                      whether some of these questions asked for a hint
@@ -25,7 +26,7 @@ from physlm.errors import UserError
 from physlm.laws.cells import require
 
 SETTINGS = ("augmentation", "way", "people", "hints", "forms", "group")
-BIOGRAPHIES, QUESTIONS, MIXED = "bioS", "bioQA", "bioMixed"
+BIOGRAPHIES, WRITTEN, QUESTIONS, MIXED = "bioS", "bioR", "bioQA", "bioMixed"
 
 
 def with_settings(table: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -54,13 +55,13 @@ def kind_title(kind: str) -> str:
 def _derived(run: dict[Any, Any], by: Sequence[str]) -> dict[str, Any]:
     """The new columns of one run, from its settings."""
     kind = _setting(run, "task.kind", "")
-    if kind not in (BIOGRAPHIES, QUESTIONS, MIXED):
+    if kind not in (BIOGRAPHIES, WRITTEN, QUESTIONS, MIXED):
         raise UserError(f"results table: got task.kind {kind!r} of run {run['run']!r}, expected {BIOGRAPHIES}, "
-                        f"{QUESTIONS} or {MIXED}")
+                        f"{WRITTEN}, {QUESTIONS} or {MIXED}")
     forms = int(_setting(run, "task.ask.forms", 1))
     found = {
         "augmentation": _augmentation(run), "way": _way(run, kind),
-        "people": 0 if kind == BIOGRAPHIES else _people_asked(run),
+        "people": 0 if kind in (BIOGRAPHIES, WRITTEN) else _people_asked(run),
         "hints": "hints" if _setting(run, "task.ask.hints", 0.0) > 0 else "plain",
         "forms": f"{forms} form{'s' if forms > 1 else ''}", "group": _setting(run, "task.ask.group", "all"),
     }
@@ -72,7 +73,9 @@ def _way(run: dict[Any, Any], kind: str) -> str:
     if not _true(run, "model.causal", True):
         return "encoder"
     low_rank = _setting(run, "train.lora_rank", 0) or _setting(run, "train.lora_embedding_rank", 0)
-    return {BIOGRAPHIES: "pretrained", MIXED: "mixed"}.get(kind, "lora" if low_rank else "finetuned")
+    if kind in (BIOGRAPHIES, WRITTEN):
+        return "pretrained"
+    return "mixed" if kind == MIXED else "lora" if low_rank else "finetuned"
 
 
 def _people_asked(run: dict[Any, Any]) -> int:
@@ -90,20 +93,28 @@ def _augmentation(run: dict[Any, Any]) -> str:
     prefix = ""
     while _setting(run, f"{prefix}task.kind", "") == QUESTIONS:
         prefix += "start."
-    if not _setting(run, f"{prefix}task.kind", ""):
+    kind = _setting(run, f"{prefix}task.kind", "")
+    if not kind:
         return "none"
     prefix += "task."
+    fullname = ["fullname"] if _true(run, f"{prefix}fullname", False) else []
+    if kind == WRITTEN:
+        texts = int(_setting(run, f"{prefix}texts", 0))
+        return "+".join([f"{WRITTEN} {'all' if not texts else _copies(texts)}", *fullname])
     texts, permute, reverse = (int(_setting(run, prefix + name, 0)) for name in ("texts", "permute", "reverse"))
     couple = _true(run, f"{prefix}couples", False)
     if not _true(run, f"{prefix}fresh", True):
         texts, permute = 1, 1
-    parts = ["fresh" if not texts else "single" if texts == 1 else f"multi{texts}"]
+    parts = ["fresh" if not texts else _copies(texts)]
     if permute:
         parts.append(("couple" if couple else "permute") + ("" if texts > 1 and permute == 1 else str(permute)))
     elif couple:
         parts.append("couple")
-    parts += ["fullname"] if _true(run, f"{prefix}fullname", False) else []
-    return "+".join([*parts, f"reverse{reverse}"] if reverse else parts)
+    return "+".join([*parts, *fullname, *([f"reverse{reverse}"] if reverse else [])])
+
+
+def _copies(texts: int) -> str:
+    return "single" if texts == 1 else f"multi{texts}"
 
 
 def _own_name(run: dict[Any, Any], name: str) -> str:

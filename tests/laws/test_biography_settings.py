@@ -18,7 +18,7 @@ from physlm.laws.biography_settings import kind_title, with_settings
 from physlm.laws.without_layer import without_layer_law
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import AUGMENTATIONS, COUPLES, REVERSED, augmentation
-from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.config import BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -91,6 +91,19 @@ def test_a_run_has_the_biographies_that_it_began_with(tmp_path: Path) -> None:
             "pretrained/multi5+permute", "finetuned/multi5+permute", "lora/multi5+permute", "finetuned/none",
             "mixed/single+fullname", "encoder/single"]
         assert list(named["people"]) == [0, 500, 7, 500, 500, 500]
+
+
+def test_texts_of_a_language_model_are_named_by_their_number(tmp_path: Path) -> None:
+    (file := tmp_path / "bior.jsonl").write_text('{"person": 0, "text": "Nobody reads this here."}\n')
+    tasks = [BioRConfig(PEOPLE, str(file), texts=1), BioRConfig(PEOPLE, str(file), texts=5, fullname=True),
+             BioRConfig(PEOPLE, str(file))]  # fmt: skip
+    read = [RunSpec(task, ModelConfig(), TrainConfig()) for task in tasks]
+    asked = QuestionsConfig(PEOPLE, ask=Ask(), file=str(file))
+    answered = [RunSpec(asked, ModelConfig(), TrainConfig(), spec) for spec in read]
+    named = with_settings(pd.DataFrame(list(map(columns, (*read, *answered)))), ("way", "augmentation"))
+    names = ["bioR single", "bioR multi5+fullname", "bioR all"]
+    assert list(named["setting"]) == [f"{way}/{name}" for way in ("pretrained", "finetuned") for name in names]
+    assert list(named["people"]) == [0, 0, 0, 500, 500, 500]
 
 
 def test_settings_have_the_names_that_were_asked_for() -> None:
