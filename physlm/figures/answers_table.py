@@ -23,6 +23,7 @@ from physlm.laws.law import Law
 
 GREYS = LinearSegmentedColormap.from_list("greys", ["#f6f7f8", "#d4d8dd", "#9aa1aa", "#5f6670", "#33383f"])
 CONTROLS = {"untrained": "untrained model", "start": "before finetuning", "majority": "commonest answer"}
+OTHERS = ": other people"  # ends the row of people outside of the group that was asked about
 MASKED = "one masked word"  # the control of encoders, by attribute
 TITLE: Any = {"fontsize": 10.5, "fontweight": "bold"}
 MEAN, TRAINED = "mean", "asked in training"
@@ -38,7 +39,8 @@ def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
     Args:
         by: what the names of settings are made of.
         row_order: settings in the order of the rows; others follow, in the order of the table.
-        published: (setting, kind) -> share, written small under ours; kind ``mean`` is the mean over kinds.
+        published: (setting, kind) -> share, written small under ours; kind ``mean`` is the mean over kinds, and a
+            setting that ends with ``OTHERS`` the people outside of the group that it was asked about.
 
     Raises (when it draws):
         UserError: columns are missing, or a name of ``by`` is unknown.
@@ -48,7 +50,9 @@ def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
         found = answers(table, "answer")
         present, kinds = list(dict.fromkeys(found["setting"])), list(dict.fromkeys(found["kind"]))
         first = [name for name in row_order or () if name in present]
-        rows = [*first, *(name for name in present if name not in first)]
+        outside = set(answers(table, "others")["setting"])
+        rows = [row for name in (*first, *(name for name in present if name not in first))
+                for row in ((name, name + OTHERS) if name in outside else (name,))]
         known = {key: value for key, value in (published or {}).items() if key[0] in rows and
                  key[1] in (*kinds, MEAN)}
         with style.style():
@@ -61,7 +65,8 @@ def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Map
     """The sheet: kinds, their mean, and the people asked in training; below them the controls."""
     labels = [row.replace("/", ", ") or "all runs" for row in rows]
     train = {(row, TRAINED): one for (row, column), one in _numbers(table, "train").items() if column == MEAN}
-    found = {**_numbers(table, "answer"), **train}
+    others = {(row + OTHERS, column): one for (row, column), one in _numbers(table, "others").items()}
+    found = {**_numbers(table, "answer"), **others, **train}
     controls = {text: highest for name, text in CONTROLS.items() if (highest := _highest(_numbers(table, name)))}
     if masked := _highest(_masked_words(table)):
         controls[MASKED] = masked

@@ -39,3 +39,18 @@ def test_masked_words_are_a_row_of_the_controls(encoder: bool) -> None:
     caption = " ".join(" ".join(text.get_text() for text in figure.texts).split())
     assert numbers == (["10"] * 6 + ["21", "31", "41", "51", "61", "71"] if encoder else [])
     assert ("One masked word" in caption) == encoder
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_people_outside_of_the_group_have_a_row_of_their_own(others: bool) -> None:
+    found = rows(True)
+    if others:
+        measured = ("quantity", "value", "unit", "n", "lo", "hi")
+        run = {name: value for name, value in found[0].items() if name not in measured}
+        found += [share(run, f"answer_others/kind={kind}/half=test", 0.6 + 0.05 * i, 500)
+                  for i, kind in enumerate(RETRIEVAL)]
+    figure = drawn(found)
+    labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels() if label.get_text()]
+    assert labels[:2] == (["finetuned", "finetuned: other people"] if others else ["finetuned", "commonest answer"])
+    numbers = [text.get_text() for text in figure.axes[0].texts]
+    assert numbers == ["40"] * 6 + (["60", "65", "70", "75", "80", "85"] if others else [])
