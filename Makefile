@@ -54,8 +54,8 @@ grammar: $(STAMP)  ## Part 1: train on a grammar, let the model write, probe it,
 probes: $(STAMP)  ## Part 3.1: knowledge that is stored but cannot be told, and where it is stored (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p31_extraction p31_probing --tier "$$tier" --processes $(PROCESSES)
 
-manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, inverse search (TIER as above)
-	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_inverse --tier "$$tier" --processes $(PROCESSES)
+manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, two hops, inverse search (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_two_hop p32_inverse --tier "$$tier" --processes $(PROCESSES)
 
 night: $(STAMP)  ## every claim: all runs are trained first, then measured claim by claim (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier" --processes $(PROCESSES)

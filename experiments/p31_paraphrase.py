@@ -29,7 +29,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY),
-    figure=answers_table(BY),
+    figure=answers_table(BY, besides=("reworded",)),
     expect=(
         Expectation("answer@4 forms", 0.95, "at least", 0.0, "1", "our reading"),
         Expectation("reworded@4 forms", 0.90, "at least", 0.0, "1", "our reading"),

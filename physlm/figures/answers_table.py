@@ -23,7 +23,10 @@ from physlm.laws.law import Law
 
 GREYS = LinearSegmentedColormap.from_list("greys", ["#f6f7f8", "#d4d8dd", "#9aa1aa", "#5f6670", "#33383f"])
 CONTROLS = {"untrained": "untrained model", "start": "before finetuning", "majority": "commonest answer"}
-OTHERS = ": other people"  # ends the row of people outside of the group that was asked about
+# the end of the name of a row, which names what a setting's model was asked besides
+OTHERS = ": other people"  # outside of the group that was asked about
+REWORDED = ": new wordings"
+BESIDES = {"others": OTHERS, "reworded": REWORDED}
 MASKED = "one masked word"  # the control of encoders, by attribute
 TITLE: Any = {"fontsize": 10.5, "fontweight": "bold"}
 MEAN, TRAINED = "mean", "asked in training"
@@ -33,14 +36,16 @@ WIDEST = 6.0  # at least so wide is the sheet, for its title and caption
 
 
 def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
-                  published: Mapping[tuple[str, str], float] | None = None) -> Callable[[pd.DataFrame, Law], Figure]:
+                  published: Mapping[tuple[str, str], float] | None = None,
+                  besides: Sequence[str] = ("others",)) -> Callable[[pd.DataFrame, Law], Figure]:
     """The figure of the table that ``answers_law(by)`` reads.
 
     Args:
         by: what the names of settings are made of.
         row_order: settings in the order of the rows; others follow, in the order of the table.
         published: (setting, kind) -> share, written small under ours; kind ``mean`` is the mean over kinds, and a
-            setting that ends with ``OTHERS`` the people outside of the group that it was asked about.
+            setting that ends with a text of ``BESIDES`` is what its model was asked besides.
+        besides: names in ``BESIDES`` that get a row under each setting that has them.
 
     Raises (when it draws):
         UserError: columns are missing, or a name of ``by`` is unknown.
@@ -50,9 +55,10 @@ def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
         found = answers(table, "answer")
         present, kinds = list(dict.fromkeys(found["setting"])), list(dict.fromkeys(found["kind"]))
         first = [name for name in row_order or () if name in present]
-        outside = set(answers(table, "others")["setting"])
-        rows = [row for name in (*first, *(name for name in present if name not in first))
-                for row in ((name, name + OTHERS) if name in outside else (name,))]
+        asked = {(name, BESIDES[more]) for more in besides for name in answers(table, more)["setting"]}
+        ends = ["", *(BESIDES[more] for more in besides)]
+        rows = [name + end for name in (*first, *(name for name in present if name not in first)) for end in ends
+                if not end or (name, end) in asked]
         known = {key: value for key, value in (published or {}).items() if key[0] in rows and
                  key[1] in (*kinds, MEAN)}
         with style.style():
@@ -65,8 +71,9 @@ def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Map
     """The sheet: kinds, their mean, and the people asked in training; below them the controls."""
     labels = [row.replace("/", ", ") or "all runs" for row in rows]
     train = {(row, TRAINED): one for (row, column), one in _numbers(table, "train").items() if column == MEAN}
-    others = {(row + OTHERS, column): one for (row, column), one in _numbers(table, "others").items()}
-    found = {**_numbers(table, "answer"), **others, **train}
+    more = {(row + end, column): one for name, end in BESIDES.items()
+            for (row, column), one in _numbers(table, name).items() if row + end in rows}
+    found = {**_numbers(table, "answer"), **more, **train}
     controls = {text: highest for name, text in CONTROLS.items() if (highest := _highest(_numbers(table, name)))}
     if masked := _highest(_masked_words(table)):
         controls[MASKED] = masked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from matplotlib.figure import Figure
 
@@ -16,9 +18,9 @@ from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 
-def drawn(rows: list[Row]) -> Figure:
+def drawn(rows: list[Row], **more: Any) -> Figure:
     found = table(rows)
-    return answers_table(("way",))(found, answers_law(("way",))(found))
+    return answers_table(("way",), **more)(found, answers_law(("way",))(found))
 
 
 def rows(causal: bool) -> list[Row]:
@@ -41,16 +43,17 @@ def test_masked_words_are_a_row_of_the_controls(encoder: bool) -> None:
     assert ("One masked word" in caption) == encoder
 
 
-@pytest.mark.parametrize("others", [False, True])
-def test_people_outside_of_the_group_have_a_row_of_their_own(others: bool) -> None:
-    found = rows(True)
-    if others:
-        measured = ("quantity", "value", "unit", "n", "lo", "hi")
-        run = {name: value for name, value in found[0].items() if name not in measured}
-        found += [share(run, f"answer_others/kind={kind}/half=test", 0.6 + 0.05 * i, 500)
-                  for i, kind in enumerate(RETRIEVAL)]
-    figure = drawn(found)
-    labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels() if label.get_text()]
-    assert labels[:2] == (["finetuned", "finetuned: other people"] if others else ["finetuned", "commonest answer"])
-    numbers = [text.get_text() for text in figure.axes[0].texts]
-    assert numbers == ["40"] * 6 + (["60", "65", "70", "75", "80", "85"] if others else [])
+@pytest.mark.parametrize(("base", "more", "name"), [
+    ("answer_others", {}, ": other people"), ("answer_reworded", {}, None),
+    ("answer_reworded", {"besides": ("reworded",)}, ": new wordings")])  # fmt: skip
+def test_what_is_asked_besides_has_rows_of_its_own(base: str, more: dict[str, Any], name: str | None) -> None:
+    plain = rows(True)
+    measured = ("quantity", "value", "unit", "n", "lo", "hi")
+    run = {column: value for column, value in plain[0].items() if column not in measured}
+    asked = [share(run, f"{base}/kind={kind}/half=test", 0.6 + 0.05 * i, 500) for i, kind in enumerate(RETRIEVAL)]
+    for found, end in ((plain, None), ([*plain, *asked], name)):
+        figure = drawn(found, **more)
+        labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels() if label.get_text()]
+        assert labels == ["finetuned", *([f"finetuned{end}"] if end else []), "commonest answer"]
+        numbers = [text.get_text() for text in figure.axes[0].texts]
+        assert numbers == ["40"] * 6 + (["60", "65", "70", "75", "80", "85"] if end else [])
