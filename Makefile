@@ -66,9 +66,10 @@ capacity-figure: $(STAMP)  ## draw the capacity figure again from its saved tabl
 verify: $(STAMP)  ## every claim: published, ours, interval, verdict
 	$(PHYSLM) verify
 
-bench: $(STAMP)  ## speed on this machine: training, sampling, parsing
+bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, probes
 	$(PHYSLM) bench train
 	$(PHYSLM) bench grammar
+	$(PHYSLM) bench probes
 
 list: $(STAMP)  ## the experiments
 	$(PHYSLM) list

@@ -87,6 +87,17 @@ def bench_grammar(
     run_bench(quick=quick)
 
 
+@bench.command("probes")
+@command
+def bench_probes(
+    quick: Annotated[bool, typer.Option("--quick", help="Few steps, the whole is projected from them.")] = False,
+) -> None:
+    """Print how long the P-probes of one model take: 11 targets at six places."""
+    from physlm.lab.bench_probes import bench_probes as run_bench
+
+    run_bench(quick=quick)
+
+
 def main() -> None:
     """The console script.  Exit codes: 0 done, 2 bad input, 130 interrupted."""
     # OpenMP reads it when torch is imported: threads that wait at work nap instead of spinning, or two threads on cores
