@@ -1,10 +1,29 @@
-"""For all tests: one thread, since tests run side by side; no deadlines, since machines differ."""
+"""For all tests: one thread, since tests run side by side; no deadlines, since machines differ; running a command."""
 
+import io
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the processes that tests start inherit it
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("physlm", deadline=None)
 settings.load_profile("physlm")
+
+
+@pytest.fixture
+def physlm(monkeypatch, capsys):
+    """Run a command; its exit code, standard output and standard error."""
+    from physlm import cli
+
+    def run(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["physlm", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return end.value.code, out, err
+
+    return run

@@ -107,17 +107,17 @@ def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Map
 
 def _numbers(table: pd.DataFrame, name: str) -> dict[tuple[str, str], Estimate]:
     """By (setting, kind), and the mean over kinds as (setting, ``mean``)."""
-    rows = answers(table, name)
-    found = {(str(key[0]), str(key[1])): one for key, one in combine(rows, ["setting", "kind"], share=True).items()}
-    return {**found, **{(str(key[0]), MEAN): one for key, one in means_over(rows, "kind").items()}}
+    return _columns(answers(table, name), "kind")
 
 
 def _masked_words(table: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
     """``recall_token`` by (setting, attribute), and its mean; kinds that ask for attributes have their names."""
-    rows = cells(table, "recall_token", ["attribute"])
-    found = combine(rows, ["setting", "attribute"], share=True)
-    parts = {(str(key[0]), str(key[1])): one for key, one in found.items()}
-    return {**parts, **{(str(key[0]), MEAN): one for key, one in means_over(rows, "attribute").items()}}
+    return _columns(cells(table, "recall_token", ["attribute"]), "attribute")
+
+
+def _columns(rows: pd.DataFrame, column: str) -> dict[tuple[str, str], Estimate]:
+    found = {(str(key[0]), str(key[1])): one for key, one in combine(rows, ["setting", column], share=True).items()}
+    return {**found, **{(str(key[0]), MEAN): one for key, one in means_over(rows, column).items()}}
 
 
 def _highest(found: Mapping[tuple[str, str], Estimate]) -> dict[str, float]:

@@ -58,7 +58,7 @@ def time_step(case: Case, device: torch.device, seconds: float) -> tuple[float, 
     start = time.perf_counter()
     population = Population(specs, device, window=16)
     population.advance()
-    _wait(device)
+    wait(device)
     first = time.perf_counter() - start
     return first, _time(population.advance, device, seconds)
 
@@ -106,16 +106,17 @@ def _time(call: Callable[[], object], device: torch.device, seconds: float) -> f
     """Mean seconds a call, over enough calls to fill ``seconds``."""
     for _ in range(3):
         call()
-    _wait(device)
+    wait(device)
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         for _ in range(5):
             call()
-        _wait(device)
+        wait(device)
         count += 5
     return (time.perf_counter() - start) / count
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done all it was told."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

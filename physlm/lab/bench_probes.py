@@ -47,6 +47,7 @@ def time_probes(
     task: BioSConfig, shape: ModelConfig, device: torch.device, quick: bool = False
 ) -> tuple[Times, int]:
     """The times, and how many steps a whole training has."""
+    from physlm.lab.bench import wait
     from physlm.measures.knowledge import P_PLANS, PLACES, knowledge
     from physlm.measures.knowledge_probes import KnowledgeProbes
     from physlm.measures.knowledge_texts import texts_source, train_half
@@ -57,19 +58,23 @@ def time_probes(
     model = Decoder(shape, len(vocabulary_for(task))).to(device)
     spec = RunSpec(task, shape, TrainConfig(precision=PRECISION[device.type]))
     run = Trained(spec, device, lambda step: model)
-    clock = [_now(device)]
+    wait(device)
+    clock = [time.perf_counter()]
     asked, learn_Q = knowledge(run), train_half(task.people)
     plan = P_PLANS[device.type].for_people(int(learn_Q.sum()))
     source = texts_source(asked.biographies, learn_Q, PLACES, plan.rows)
     config = dataclasses.replace(plan.probe, steps=FIRST)
     probes = KnowledgeProbes(run.ready(run.model), source, asked.targets, config)
     probes.train()
-    clock.append(_now(device))
+    wait(device)
+    clock.append(time.perf_counter())
     probes.config = dataclasses.replace(config, steps=QUICK if quick else plan.probe.steps - FIRST)
     probes.train()
-    clock.append(_now(device))
+    wait(device)
+    clock.append(time.perf_counter())
     probes.evaluate()
-    clock.append(_now(device))
+    wait(device)
+    clock.append(time.perf_counter())
     start, training, judging = (after - before for before, after in pairwise(clock))
     return Times(probes.config.steps, start, training, judging), plan.probe.steps
 
@@ -87,12 +92,3 @@ def bench_probes(quick: bool = False) -> None:
     each = times.training / times.steps * 1e3
     print(f"start {times.start:.1f} s, {each:.1f} ms a step, judging {times.judging:.1f} s")
     print(f"whole, {steps:,} steps{', projected' if quick else ''}: {times.whole(steps):.0f} s")
-
-
-def _now(device: torch.device) -> float:
-    """The clock, once the device has done all it was told."""
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()

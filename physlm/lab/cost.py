@@ -13,9 +13,9 @@ capturing the step cost.  Narrow models move more memory per FLOP and are slower
 ASSUMPTIONS, not promises, give or take a factor of two: populations of 3 on an H200 sustained 47, 60 and 69 TFLOP/s at
 widths 48, 64 and 96, start included, and a single 12 x 768 406; the rest are rules of thumb.  Measuring is left out.
 
-A member needs the memory of its activations, 42 bytes a token, layer and dimension in bfloat16 (8 x 512 took 168 KB a
-token on an H100), twice that in float32; of the products with all distances, if it has relative positions; and 32 bytes
-a parameter for weights, gradients, Adam's averages and what capturing the step copies.
+A member needs the memory of its activations, 42 bytes a token, layer and dimension in bfloat16 (measured: 8 x 512 took
+168 KB a token on an H100).  Assumed: twice that in float32; the products with all distances, if it has relative
+positions; 32 bytes a parameter for weights, gradients, Adam's averages and what capturing the step copies.
 Free of torch.
 """
 

@@ -43,7 +43,7 @@ from physlm.tasks.rows import Pieces, render
 from physlm.tasks.task import BiographyTask
 
 PEOPLE = {"cuda": 2500, "cpu": 500}  # asked each kind of question, at most
-CONTROL_PEOPLE = {"cuda": 500, "cpu": 500}  # the first of them, for models that have learned no answers
+CONTROL_PEOPLE = 500  # the first of them, for models that have learned no answers
 FILL_TOKENS = {"cuda": 1 << 18, "cpu": 1 << 13}  # that an encoder reads at once
 # all but cuDNN's, which plans anew for every length and number of rows, and there are hundreds
 FILL_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -95,10 +95,10 @@ def measure(run: Trained) -> list[Row]:
             rows += sheet.rows("hint", half, grades.hint_B)
     test = sheets["answer", "test"]
     rows += test.rows("majority", "test", test.commonest())
-    controls, device = {"answer_untrained": run.untrained}, run.device.type
+    controls = {"answer_untrained": run.untrained}
     if run.load_start is not None:
         controls["answer_start"] = run.load_start()
-    few = held_out_questions(run, min(PEOPLE[device], CONTROL_PEOPLE[device]))
+    few = held_out_questions(run, min(PEOPLE[run.device.type], CONTROL_PEOPLE))
     for name, control in controls.items():
         (grades,) = grade(run.ready(control), [few], run.progress)
         rows += few.rows(name, "test", grades.answer_B)

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from pathlib import Path
 
 import pytest
 from storyteller import stories, story, write
 
-from physlm import cli
 from physlm.tasks.biography.facts import FIELDS, Facts
 from physlm.tasks.biography.requests import MANNERS
 
 
-@pytest.fixture
-def physlm(monkeypatch, capsys, tmp_path):
-    """Run a command in a folder of its own; its exit code, standard output and standard error."""
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    """A folder of its own for each test."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["physlm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return run
 
 
 def test_requests_tell_the_facts_and_are_always_the_same(physlm):

@@ -3,25 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-
-import pytest
-
-from physlm import cli
-
-
-@pytest.fixture
-def physlm(monkeypatch, capsys):
-    """Run a command; its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["physlm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return run
 
 
 def test_augmentations_are_settings(physlm):

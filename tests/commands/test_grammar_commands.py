@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import sys
+from functools import partial
 
 import nltk
 import pytest
 
-from physlm import cli
 from physlm.tasks.grammar.published import published
 
 SMALL = "s -> a b | b\na -> '1' '2'\nb -> '2' | '1' '1'\n"
 
 
 @pytest.fixture
-def physlm(monkeypatch, capsys):
-    """Run a command; its exit code, standard output and standard error."""
-
-    def run(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "argv", ["physlm", "grammar", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capsys.readouterr()
-        return end.value.code, out, err
-
-    return run
+def physlm(physlm):
+    """``physlm grammar`` with these arguments."""
+    return partial(physlm, "grammar")
 
 
 @pytest.fixture

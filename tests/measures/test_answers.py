@@ -160,7 +160,7 @@ def test_no_more_people_are_asked_than_the_cap_and_they_are_among_the_others(mon
 
 def test_controls_are_asked_about_the_first_few_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """The models know everybody but the first three: n and the share of a control are those of the first four."""
-    monkeypatch.setitem(answers.CONTROL_PEOPLE, "cpu", 4)
+    monkeypatch.setattr(answers, "CONTROL_PEOPLE", 4)
     run, test = trained(start=True), asked_in("test")
     assert run.load_start is not None and len(test) == 11
     know: Know = lambda n: n not in test[:3]  # noqa: E731
@@ -173,7 +173,7 @@ def test_controls_are_asked_about_the_first_few_people(monkeypatch: pytest.Monke
         for name in ("answer_untrained", "answer_start"):
             control = rows[f"{name}/kind={kind}/half=test"]
             assert (control.value, control.n) == (0.25, 4) and control.hi - control.lo > whole.hi - whole.lo
-    assert answers.CONTROL_PEOPLE["cuda"] <= 500
+    assert answers.CONTROL_PEOPLE <= 500
 
 
 def test_a_fact_that_many_people_share_is_one_fact() -> None:
