@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from _part1 import DEVIATIONS, run_of
 from physlm.figures.grammar_positions import positions_figure
 from physlm.lab.experiment import Experiment
@@ -14,12 +16,16 @@ from physlm.training.config import RunSpec
 
 VARIANTS = ("rope", "relative", "absolute", "position_only", "uniform")
 STEPS = 4_000
+SNAPSHOTS = 3  # half as many as the base training keeps, of a sixth of its steps
 
 
 def runs(tier: str) -> list[RunSpec]:
     """Five ways of knowing positions, three seeds each, at equal tokens."""
     seeds = (0, 1, 2) if tier in ("gpu", "paper") else (0,)
-    return [run_of(tier, steps=STEPS, seed=seed, position=variant) for variant in VARIANTS for seed in seeds]
+    specs = [run_of(tier, steps=STEPS, seed=seed, position=variant) for variant in VARIANTS for seed in seeds]
+    if tier != "gpu":
+        return specs
+    return [dataclasses.replace(spec, train=dataclasses.replace(spec.train, snapshots=SNAPSHOTS)) for spec in specs]
 
 
 EXPERIMENT = Experiment(
