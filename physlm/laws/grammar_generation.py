@@ -18,16 +18,17 @@ from physlm.laws.cells import Estimate, Key, combine
 from physlm.laws.grammar_settings import decoders, measured_runs, named, with_settings
 from physlm.laws.law import Law, Quantity
 
+ENTROPY_NOTE = (
+    "entropy_gap: bits/string of the model's strings minus those of true strings, errors in quadrature; below 0 the "
+    "model's strings are less diverse than true ones."
+)
 NOTES = (
     *cells.NOTES,
     (
         "accuracy@grammar/cut=c: share of sampled completions (temperature 1) of which the whole string parses; cut "
         "is the number of tokens of a true string that are given."
     ),
-    (
-        "entropy_gap@grammar: bits/string of the model's strings minus those of true strings, errors in quadrature; "
-        "below 0 the model's strings are less diverse than true ones."
-    ),
+    ENTROPY_NOTE,
     (
         "least_distinct_ratio@grammar: different yields among equally many subtrees, generated over true, the "
         "smallest over all levels."
@@ -63,13 +64,7 @@ def generation_law(table: pd.DataFrame) -> Law:
     for base in ("kl", "kl_untrained"):
         for (setting,), found in combine(cells.cells(table, base), ["setting"]).items():
             quantities.append(found.quantity(named(base, str(setting)), "nats/token"))
-    entropies = {base: combine(cells.cells(table, base), ["setting"]) for base in ("entropy_model", "entropy_truth")}
-    for key, model in entropies["entropy_model"].items():
-        if key in entropies["entropy_truth"]:
-            gap = cells.difference(model, entropies["entropy_truth"][key], independent=True)
-            quantities.append(gap.quantity(named("entropy_gap", str(key[0])), "bits/string"))
-    for base, byname in entropies.items():
-        quantities += [found.quantity(named(base, str(key[0])), "bits/string") for key, found in byname.items()]
+    quantities += entropies(table, "setting")
     ratios = distinct_ratios(table)
     for setting in dict.fromkeys(key[0] for key in ratios):
         part = cells.least([found for key, found in ratios.items() if key[0] == setting])
@@ -79,6 +74,15 @@ def generation_law(table: pd.DataFrame) -> Law:
         "distinct_ratio": {f"{s}/level={level}": found.value for (s, level), found in ratios.items()},
     }
     return Law(tuple(quantities), details)
+
+
+def entropies(table: pd.DataFrame, by: str) -> list[Quantity]:
+    """``entropy_gap@g``, then ``entropy_model@g`` and ``entropy_truth@g`` (bits/string), g from the column ``by``."""
+    model, truth = (combine(cells.cells(table, base), [by]) for base in ("entropy_model", "entropy_truth"))
+    gaps = {key: cells.difference(found, truth[key], independent=True) for key, found in model.items() if key in truth}
+    return [found.quantity(named(base, str(key[0])), "bits/string")
+            for base, byname in (("entropy_gap", gaps), ("entropy_model", model), ("entropy_truth", truth))
+            for key, found in byname.items()]
 
 
 def distinct_ratios(table: pd.DataFrame) -> dict[Key, Estimate]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from physlm.laws import cells
 from physlm.laws.cells import Estimate, combine
+from physlm.laws.grammar_generation import ENTROPY_NOTE, entropies
 from physlm.laws.grammar_settings import VARIANTS, decoders, measured_runs, named, with_settings
 from physlm.laws.law import Law, Quantity
 
@@ -24,14 +25,15 @@ NOTES = (
         "only those count, and the interval is over their differences; with one seed it holds the chance of the "
         "sampled strings alone, not that of training."
     ),
+    ENTROPY_NOTE,
 )
 
 
 def positions_law(table: pd.DataFrame) -> Law:
-    """Quantities, where the table allows them: ``accuracy@v`` (larger cut), ``accuracy_start@v`` (cut 0) and ``kl@v``
-    (nats/token) for v = GPT, GPT_rel, GPT_rot, GPT_pos, GPT_uni; ``rot_minus_rel``, ``rel_minus_abs``,
-    ``rot_minus_abs``, ``pos_minus_abs``, ``uni_minus_abs``.  With several grammars: ``accuracy@cfg3f/v`` and
-    ``rot_minus_rel@cfg3f``.
+    """Quantities, where the table allows them: ``accuracy@v`` (larger cut), ``accuracy_start@v`` (cut 0), ``kl@v``
+    (nats/token) and ``entropy_gap@v``, ``entropy_model@v``, ``entropy_truth@v`` (bits/string) for v = GPT, GPT_rel,
+    GPT_rot, GPT_pos, GPT_uni; ``rot_minus_rel``, ``rel_minus_abs``, ``rot_minus_abs``, ``pos_minus_abs``,
+    ``uni_minus_abs``.  With several grammars: ``accuracy@cfg3f/v`` and ``rot_minus_rel@cfg3f``.
 
     Raises:
         UserError: columns are missing.
@@ -49,8 +51,10 @@ def positions_law(table: pd.DataFrame) -> Law:
             quantities += [found[v,].quantity(named(base, at, v)) for v in ORDER if (v,) in found]
         for name, (a, b) in DIFFERENCES.items():
             quantities += cells.quantity(named(name, at), _difference(last, a, b))
-    for (grammar, variant), kl in combine(cells.cells(table, "kl"), ["grammar", "variant"]).items():
-        quantities.append(kl.quantity(named("kl", str(grammar) if several else "", str(variant)), "nats/token"))
+    table["place"] = table["grammar"] + "/" + table["variant"] if several else table["variant"]
+    for (place,), kl in combine(cells.cells(table, "kl"), ["place"]).items():
+        quantities.append(kl.quantity(named("kl", str(place)), "nats/token"))
+    quantities += entropies(table, "place")
     return Law(tuple(quantities), {"runs": measured_runs(table, ["grammar", "variant"], quantities),
                                    "larger_cut": cuts, "notes": list(NOTES)})
 

@@ -116,6 +116,8 @@ def test_positions_are_compared_seed_by_seed() -> None:
     assert width(get(law, "rot_minus_abs")) < 0.02 < 0.3 < width(get(law, "accuracy@GPT"))
     assert get(law, "accuracy@GPT_rot").n == 3 * 10**5
     assert get(law, "accuracy_start@GPT").value == pytest.approx(0.6 - 0.01 - 0.01 / 3)
+    gap, model, truth = (get(law, f"entropy_{name}@GPT_rot") for name in ("gap", "model", "truth"))
+    assert gap.value == pytest.approx(model.value - truth.value)
     assert law.get("rot_minus_rel") is None
     assert law.details["runs"]["cfg3b/GPT"] == {"runs": 3, "differ_in": ["train.seed"]}
     apart = table.copy()
