@@ -173,6 +173,7 @@ def test_verify_prints_and_dumps_what_was_found(physlm: Call, tmp_path: Path) ->
         {"claim": "p33_toy", "quantity": "best_score", "published": 1.0, "ours": None, "lo": None, "hi": None,
          "n": None, "unit": "bits", "tier": None, "verdict": "not run"}]
     physlm("run", "p33_toy", "--tier", "gpu")
+    assert "at least 1" in physlm("verify")[1]
     (tmp_path / "experiments" / "p33_toy.py").unlink()
     rows = json.loads(physlm("verify", "p33_toy", "--json")[1])
     assert [tuple(row) for row in rows] == [VERDICT_KEYS]

@@ -173,7 +173,7 @@ def verify(
     if as_json:
         print(json.dumps(rows, indent=2, allow_nan=False))
     else:
-        print(_verdict_table(rows))
+        print(_verdict_table(rows, _wanted(rows, folder("experiments", experiments))))
 
 
 def _verdicts(name: str | None, results: Path, experiments: Path) -> list[dict[str, Any]]:
@@ -267,13 +267,22 @@ def _print_law(finding: Finding) -> None:
     print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows[:FITTED_ROWS]))
     if len(rows) > FITTED_ROWS:
         print(f"... and {len(rows) - FITTED_ROWS} more, in VERDICT.md and law.json of the results")
-    print("\n" + _verdict_table(finding.verdicts))
+    wanted = {(finding.experiment.name, one.quantity): one.wanted_number for one in finding.experiment.expect}
+    print("\n" + _verdict_table(finding.verdicts, wanted))
 
 
-def _verdict_table(rows: list[dict[str, Any]]) -> str:
+def _wanted(rows: list[dict[str, Any]], experiments: Path) -> dict[tuple[str, str], str]:
+    """What each claim that there still is expects of each quantity, in words."""
+    known = set(experiment_names(experiments)) if experiments.is_dir() else set()
+    names = {row["claim"] for row in rows} & known
+    return {(name, one.quantity): one.wanted_number
+            for name in names for one in load_experiment(name, experiments).expect}
+
+
+def _verdict_table(rows: list[dict[str, Any]], wanted: dict[tuple[str, str], str]) -> str:
     header = ["claim", "quantity", "published", "ours", "95 % interval", "n", "unit", "tier", "verdict"]
     return text_table(header, [
-        [row["claim"], row["quantity"], row["published"], row["ours"],
+        [row["claim"], row["quantity"], wanted.get((row["claim"], row["quantity"]), row["published"]), row["ours"],
          None if row["lo"] is None else f"{number(row['lo'])} to {number(row['hi'])}",
          row["n"], row["unit"], row["tier"], row["verdict"]]
         for row in rows

@@ -48,9 +48,17 @@ class Expectation:
 
     @property
     def wanted(self) -> str:
-        """The published side of a table: ``at least 2 bits/parameter``."""
+        """The published side of a table: ``at least 2 bits/parameter (tolerance 0.1)``."""
+        return self._bound(_unit(self.unit))
+
+    @property
+    def wanted_number(self) -> str:
+        """The same where the unit has a column of its own: ``at least 2 (tolerance 0.1)``."""
+        return self._bound("")
+
+    def _bound(self, unit: str) -> str:
         slack = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
-        return f"{self.relation} {self.published:g}{_unit(self.unit)}{slack}"
+        return f"{self.relation} {self.published:g}{unit}{slack}"
 
 
 def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
