@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
+from sheets import assert_inside_and_apart
 
 from physlm.config import content_hash
 from physlm.figures import style
@@ -132,19 +131,7 @@ def curves(axes: Axes) -> list[tuple[Any, Any]]:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_figure_can_be_saved_with_legend_and_caption_inside_and_apart(name: str) -> None:
-    figure = draw(name, TABLES[name])
-    style.save(figure, io.BytesIO(), dpi=40)
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    figure.set_dpi(style.DPI)
-    renderer, whole = canvas.get_renderer(), figure.bbox
-    boxes = [text.get_window_extent(renderer) for text in figure.texts]
-    boxes += [legend.get_window_extent(renderer) for legend in figure.legends]
-    panels = [box for axes in figure.axes if (box := axes.get_tightbbox(renderer)) is not None]
-    for box in [*boxes, *panels]:
-        assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
-    for i, box in enumerate(boxes):
-        assert all(Bbox.intersection(box, other) is None for other in [*boxes[:i], *panels])
+    assert_inside_and_apart(draw(name, TABLES[name]))
 
 
 @pytest.mark.parametrize("name", TABLES)

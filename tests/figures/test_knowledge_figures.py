@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
+from sheets import assert_inside_and_apart
 
 from physlm.figures import style
 from physlm.figures.grammar_parts import percent
@@ -97,16 +96,7 @@ def test_the_table_of_names_has_a_row_for_each_dataset_and_control() -> None:
                                       ["single", "multi5+permute+fullname", "single+permute5+fullname"]])
 def test_everything_is_inside_the_sheet_and_apart(settings: list[str]) -> None:
     figure = draw(planted.table([row for setting in settings for row in rows(setting)]))
-    style.save(figure, io.BytesIO(), dpi=40)
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    figure.set_dpi(style.DPI)
-    renderer, whole = canvas.get_renderer(), figure.bbox
-    boxes = [text.get_window_extent(renderer) for text in figure.texts]
-    boxes += [box for axes in figure.axes if (box := axes.get_tightbbox(renderer)) is not None]
-    for box in boxes:
-        assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
-    assert all(Bbox.intersection(box, other) is None for i, box in enumerate(boxes) for other in boxes[:i])
+    assert_inside_and_apart(figure)
 
 
 def test_half_a_table_draws_too() -> None:
