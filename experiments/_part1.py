@@ -82,6 +82,12 @@ def grammar_of(tier: str, name: str = BASE) -> GrammarConfig:
     return GrammarConfig(text, row_tokens=ROW_TOKENS[tier])
 
 
+def at_last_layers(*names: str) -> tuple[str, ...]:
+    """Columns of these quantities at each layer that is the last in some tier."""
+    layers = dict.fromkeys(model.layers for model in MODELS.values())
+    return tuple(f"{name}/layer={layer}" for layer in layers for name in names)
+
+
 def run_of(tier: str, task: GrammarConfig | None = None, steps: int | None = None, seed: int = 0,
            **model: object) -> RunSpec:
     """A run of the base training; ``steps`` in tier gpu only, ``model`` changes settings of the model."""

@@ -45,5 +45,5 @@ EXPERIMENT = Experiment(
             "residuals of causal attention are not 0 even for an untrained model."
         ),
     ),
-    columns=("to_end/level=2/shift=0", "to_end/level=6/shift=0"),
+    columns=("to_end/level=2/shift=0", "to_end/level=4/shift=0", "to_end/level=6/shift=0"),
 )

@@ -1,11 +1,11 @@
-"""Part 1: a bidirectional encoder, trained by masking, does not learn the levels near the root.
+"""Part 1: a bidirectional encoder, trained by masking, learns less of the levels near the root than a GPT.
 
     physlm run p1_encoder --tier demo
 """
 
 from __future__ import annotations
 
-from _part1 import DEVIATIONS, run_of
+from _part1 import DEVIATIONS, at_last_layers, run_of
 from physlm.figures.grammar_encoder import encoder_figure
 from physlm.lab.experiment import Experiment
 from physlm.laws.grammar_encoder import encoder_law
@@ -40,5 +40,5 @@ EXPERIMENT = Experiment(
             "paper has BERT and DeBERTa."
         ),
     ),
-    columns=("ancestor/level=2/mask=full/layer=6", "boundary/level=2/mask=full/layer=6"),
+    columns=at_last_layers("ancestor/level=2/mask=full", "boundary/level=2/mask=full"),
 )

@@ -58,9 +58,10 @@ EXPERIMENT = Experiment(
         (
             "Tier gpu of this claim, unlike the others: 80,000 steps of 24 windows (0.98 billion tokens) with 2,000 "
             "steps of warm-up and betas of 0.9 and 0.995. A first training, 25,000 steps of 96 windows (1.2 billion "
-            "tokens) with betas of 0.9 and 0.98, left cfg3h at 83.8 % from nothing, cfg3g at 50.1 % and cfg3f at "
-            "30.1 % (n = 2,000 each); smaller and more steps were then tried on a small grammar, and taken over."
+            "tokens) with betas of 0.9 and 0.98, as the other claims have it, came to 99.6 % from nothing on cfg3b, "
+            "97.8 % on cfg3i, 83.8 % on cfg3h, 50.1 % on cfg3g and 30.1 % on cfg3f (n = 2,000 each); smaller and more "
+            "steps were then tried on a small grammar, and taken over."
         ),
     ),
-    columns=("accuracy/cut=0", "accuracy/cut=50", "kl", "entropy_model", "entropy_truth"),
+    columns=("accuracy/cut=0", "accuracy/cut=50", "accuracy/cut=13", "kl", "entropy_model", "entropy_truth"),
 )

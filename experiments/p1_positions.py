@@ -42,6 +42,7 @@ EXPERIMENT = Experiment(
     expect=(
         Expectation("rot_minus_rel", 0.0, "at least", 0.02, "1", "Figure 4: equal or better; the slack is ours"),
         Expectation("rel_minus_abs", 0.0, "at least", 0.0, "1", "Figure 4"),
+        Expectation("pos_minus_abs", 0.0, "at least", 0.0, "1", "Figure 4"),
         Expectation("uni_minus_abs", 0.0, "at least", 0.0, "1", "Figure 4"),
     ),
     deviations=(
@@ -50,6 +51,12 @@ EXPERIMENT = Experiment(
             "All five are compared on cfg3b alone, after 4,000 steps (0.20 billion tokens), three seeds each, with 8 "
             "heads of 32 dimensions; the paper gives GPT_pos and GPT_uni more width."
         ),
+        (
+            "GPT_pos's scores are parameters themselves, which begin near 0; at this rate Adam moves each by 2 at most "
+            "in 4,000 steps, too little for sharp attention over hundreds of tokens. Scores eight times as large took "
+            "valid strings of the demonstration's grammar from 0.00 to 0.30 (1,500 steps, one seed). So its accuracy "
+            "here tells how slow this parametrisation is to train, not what attention by distance can do."
+        ),
     ),
-    columns=("accuracy/cut=0", "accuracy/cut=50", "kl"),
+    columns=("accuracy/cut=0", "accuracy/cut=50", "accuracy/cut=13", "kl"),
 )

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from _part1 import DEVIATIONS, run_of
+from _part1 import DEVIATIONS, at_last_layers, run_of
 from physlm.figures.grammar_probing import probing_figure
 from physlm.lab.experiment import Experiment
 from physlm.laws.grammar_probing import probing_law
@@ -38,5 +38,5 @@ EXPERIMENT = Experiment(
         Expectation("gap_untrained_boundary", 0.0, "at least", 0.0, "1", "Result 4: far above an untrained model"),
     ),
     deviations=(*DEVIATIONS, "Probes: 16 heads of 64 position dimensions, our reading of H = 16 and d' = 1024."),
-    columns=("ancestor/level=2/mask=full/layer=6", "boundary/level=2/mask=full/layer=6"),
+    columns=at_last_layers("ancestor/level=2/mask=full", "boundary/level=2/mask=full"),
 )

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from planted_capacities import planted_capacity
 
 from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, Experiment, load_experiment
 from physlm.laws.capacity import AMPLE, OVERSIZED, UNSATURATED, capacity_law, published_ratio
-from physlm.laws.planted import planted_capacity
 from physlm.laws.verdict import verdict_rows
 from physlm.models.counting import parameter_counts
 from physlm.tasks.biography.config import BioDConfig, BioSConfig

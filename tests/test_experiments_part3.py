@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from planted import share, table
 from torch import Tensor
 
 from physlm.config import content_hash
 from physlm.lab import results
 from physlm.lab.experiment import TIERS, experiment_names, load_experiment
-from physlm.laws.grammar_planted import share, table
 from physlm.laws.law import Law
 from physlm.measures import answers
 from physlm.measures.trained import Trained

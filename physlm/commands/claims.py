@@ -173,7 +173,10 @@ def verify(
     if as_json:
         print(json.dumps(rows, indent=2, allow_nan=False))
     else:
-        print(_verdict_table(rows, _wanted(rows, folder("experiments", experiments))))
+        where = folder("experiments", experiments)
+        known = set(experiment_names(where)) if where.is_dir() else set()
+        names = sorted({row["claim"] for row in rows} & known)
+        print(_verdict_table(rows, _wanted([load_experiment(name, where) for name in names])))
 
 
 def _verdicts(name: str | None, results: Path, experiments: Path) -> list[dict[str, Any]]:
@@ -240,6 +243,7 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
     finding = find(claim, tier, finished)
     _print_runs(finding)
     _print_law(finding)
+    print("\n" + _verdict_table(finding.verdicts, _wanted([claim])))
     try:
         figure = write_finding(finding, target, finished, redo, planned=planned)
     except UserError as error:
@@ -251,7 +255,8 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
 def _print_runs(finding: Finding) -> None:
     """One line a run: the settings in which the runs differ, and what was measured."""
     table = finding.table
-    quantities = list(finding.experiment.columns or dict.fromkeys(table["quantity"]))
+    measured = dict.fromkeys(table["quantity"])
+    quantities = [name for name in finding.experiment.columns if name in measured] or list(measured)
     settings = [column for column in table.columns
                 if column.startswith(("task.", "train.")) and table[column].nunique(dropna=False) > 1]
     header = ["label", *settings, "params_used"]
@@ -267,16 +272,11 @@ def _print_law(finding: Finding) -> None:
     print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows[:FITTED_ROWS]))
     if len(rows) > FITTED_ROWS:
         print(f"... and {len(rows) - FITTED_ROWS} more, in VERDICT.md and law.json of the results")
-    wanted = {(finding.experiment.name, one.quantity): one.wanted_number for one in finding.experiment.expect}
-    print("\n" + _verdict_table(finding.verdicts, wanted))
 
 
-def _wanted(rows: list[dict[str, Any]], experiments: Path) -> dict[tuple[str, str], str]:
-    """What each claim that there still is expects of each quantity, in words."""
-    known = set(experiment_names(experiments)) if experiments.is_dir() else set()
-    names = {row["claim"] for row in rows} & known
-    return {(name, one.quantity): one.wanted_number
-            for name in names for one in load_experiment(name, experiments).expect}
+def _wanted(experiments: list[Experiment]) -> dict[tuple[str, str], str]:
+    """What each claim expects of each quantity, in words."""
+    return {(claim.name, one.quantity): one.wanted_number for claim in experiments for one in claim.expect}
 
 
 def _verdict_table(rows: list[dict[str, Any]], wanted: dict[tuple[str, str], str]) -> str:

@@ -49,7 +49,8 @@ class Experiment:
         figure: from the table and the law to a matplotlib ``Figure``.
         expect: the published values with their tolerances.
         deviations: how our setting differs from the published one; goes into ``VERDICT.md``.
-        columns: the quantities to show in the table of runs that ``physlm run`` prints; empty shows all.
+        columns: the quantities to show in the table of runs that ``physlm run`` prints, those of them that the tier
+            measured; if none, all.
     """
 
     name: str

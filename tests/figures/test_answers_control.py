@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from planted import Row, share, table
 
 from physlm.config import content_hash
 from physlm.figures.answers_table import MASKED, answers_table
 from physlm.lab import results
 from physlm.laws.answers import answers_law
-from physlm.laws.grammar_planted import Row, share, table
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import QuestionsConfig

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from planted import Row, share, table
 from sheets import assert_inside_and_apart
 
 from physlm.config import content_hash
@@ -22,7 +23,6 @@ from physlm.figures.answers_table import answers_table
 from physlm.figures.without_layer import without_layer_figure
 from physlm.lab import results
 from physlm.laws.answers import answers_law
-from physlm.laws.grammar_planted import Row, share, table
 from physlm.laws.law import Law
 from physlm.laws.without_layer import without_layer_law
 from physlm.models.config import ModelConfig

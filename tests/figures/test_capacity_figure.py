@@ -14,12 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
+from planted_capacities import planted_capacity
 
 from physlm.errors import UserError
 from physlm.figures import style
 from physlm.figures.capacity import capacity_figure
 from physlm.laws.capacity import best_of_learning_rates, capacity_law, capacity_models
-from physlm.laws.planted import planted_capacity
 
 
 def draw(table: pd.DataFrame) -> Figure:

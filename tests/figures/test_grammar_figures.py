@@ -8,13 +8,13 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+import planted
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sheets import assert_inside_and_apart
 
 from physlm.figures import grammar_parts, style
-from physlm.laws import grammar_planted as planted
 from physlm.laws.cells import Estimate
 
 ACCURACY = {"cfg3b": 0.99, "cfg3i": 0.96, "cfg3f": 0.613}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import planted
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +16,6 @@ from sheets import assert_inside_and_apart
 from physlm.figures import style
 from physlm.figures.grammar_parts import percent
 from physlm.figures.knowledge_probing import ATTRIBUTES, FIRST, WHOLE, knowledge_figure
-from physlm.laws import grammar_planted as planted
 from physlm.laws.knowledge_probing import knowledge_law
 from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from planted import Row, share, table
 from scipy import stats
 
 from physlm.config import content_hash
@@ -19,7 +20,6 @@ from physlm.lab import results
 from physlm.laws import cells
 from physlm.laws.answers import answers_law
 from physlm.laws.cells import Estimate
-from physlm.laws.grammar_planted import Row, share, table
 from physlm.laws.law import Law, Quantity
 from physlm.laws.without_layer import without_layer_law
 from physlm.models.config import ModelConfig

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from planted_capacities import planted_capacity
 
 from physlm.errors import UserError
 from physlm.laws.capacity import best_of_learning_rates, capacity_law, capacity_models, published_ratio
 from physlm.laws.law import Law, Quantity
-from physlm.laws.planted import planted_capacity
 
 FAST = 400
 

@@ -7,11 +7,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
+import planted
 import pytest
 from scipy import stats
 
 from physlm.errors import UserError
-from physlm.laws import cells, grammar_planted
+from physlm.laws import cells
 from physlm.laws.cells import Estimate
 
 
@@ -102,6 +103,6 @@ def test_the_interval_of_a_least_number_covers_the_least_truth(truth: tuple[floa
 
 
 def test_more_items_narrow() -> None:
-    few, many = (grammar_planted.share(grammar_planted.run(), "x", 0.9, n) for n in (100, 10_000))
+    few, many = (planted.share(planted.run(), "x", 0.9, n) for n in (100, 10_000))
     ends = [cells.combine(cells.cells(pd.DataFrame([row]), "x"), ["quantity"])["x",] for row in (few, many)]
     assert ends[1].hi - ends[1].lo == pytest.approx((ends[0].hi - ends[0].lo) / 10)

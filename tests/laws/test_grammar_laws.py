@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 
 import pandas as pd
+import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws import grammar_planted as planted
 from physlm.laws.grammar_attention import attention_law
 from physlm.laws.grammar_boundaries import boundaries_law
 from physlm.laws.grammar_encoder import encoder_law

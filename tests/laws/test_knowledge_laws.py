@@ -8,10 +8,10 @@ from itertools import chain
 from typing import Any
 
 import pandas as pd
+import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws import grammar_planted as planted
 from physlm.laws.knowledge_probing import knowledge_law
 from physlm.laws.law import Law, Quantity
 from physlm.tasks.biography.augmentation import augmentation
