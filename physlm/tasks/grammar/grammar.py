@@ -27,6 +27,7 @@ MAX_CHILDREN = 3
 MAX_LEVELS = 32  # the longest string of so many levels is still a number of 64 bits
 _SUM_TOLERANCE = 1e-6
 _COMMENT = re.compile(r"""('[^']*'|"[^"]*")|#.*""")  # quoted text is kept as it is
+_START = re.compile(r"%start\s+(\S+)")
 _PIECE = re.compile(r"""\s*(?:(->)|(\|)|\[([^\]]*)\]|'([^']*)'|"([^"]*)"|([\w/](?:[\w/^<>]|-(?!>))*))""")
 
 
@@ -159,16 +160,19 @@ class _Line(NamedTuple):
 
 
 def parse_grammar(text: str) -> Grammar:
-    """Read the text form; the root is the first line's symbol, ``#`` starts a comment.
+    """Read the text form, which is NLTK's.
+
+    The root is the symbol of a line ``%start symbol``, or else of the first rule; ``#`` starts a comment, and ``\\`` at
+    the end of a line goes on with the next.
 
     Raises:
         UserError: names the line or the symbol: a syntax error, an empty rule, an unknown symbol, a cycle, a symbol
             on two levels, terminals on several levels, a symbol that the root does not reach, no root.
     """
-    lines, terminals = _read_lines(text)
+    lines, terminals, start = _read_lines(text)
     if not lines:
         raise UserError("grammar: no rules, expected lines such as  s -> a b | b  and  a -> '1' '2'")
-    level_of = _levels(lines, terminals)
+    level_of = _levels(lines, terminals, start or lines[0].parent)
     depth = max(level_of.values())
     names: list[list[str]] = [[] for _ in range(depth + 1)]
     for name, level in level_of.items():
@@ -197,13 +201,25 @@ def _natural(name: str) -> tuple[int, str]:
     return (int(name), name) if name.isdecimal() else (1 << 62, name)
 
 
-def _read_lines(text: str) -> tuple[list[_Line], set[str]]:
+def _read_lines(text: str) -> tuple[list[_Line], set[str], str | None]:
+    """The rules, the terminals, and the symbol of ``%start`` if there is one."""
     lines: list[_Line] = []
     terminals: set[str] = set()
+    start, begun = None, ""
     for number, whole in enumerate(text.splitlines(), start=1):
-        content = _COMMENT.sub(lambda match: match[1] or "", whole).strip()
-        if content:
+        content = begun + _COMMENT.sub(lambda match: match[1] or "", whole).strip()
+        begun = content[:-1] + " " if content.endswith("\\") else ""
+        if begun or not content:
+            continue
+        if content.startswith("%"):
+            match = _START.fullmatch(content)
+            if match is None:
+                raise UserError(f"grammar line {number}: got {content[:60]!r}, expected  %start symbol  or a rule")
+            start = match[1]
+        else:
             lines += _read_line(content, f"grammar line {number}", terminals)
+    if begun:
+        raise UserError(f"grammar: got {begun.strip()[:60]!r} \\ at the end, expected a line after it")
     weighted = [line for line in lines if line.probability is not None]
     if weighted and len(weighted) < len(lines):
         bare = next(line for line in lines if line.probability is None)
@@ -212,7 +228,9 @@ def _read_lines(text: str) -> tuple[list[_Line], set[str]]:
     clash = terminals & {line.parent for line in lines}
     if clash:
         raise UserError(f"grammar: {min(clash)!r} is a terminal and a symbol with rules, expected one of the two")
-    return lines, terminals
+    if start is not None and start not in {line.parent for line in lines}:
+        raise UserError(f"grammar: %start names {start}, expected a symbol with rules")
+    return lines, terminals, start
 
 
 def _read_line(content: str, where: str, terminals: set[str]) -> list[_Line]:
@@ -261,12 +279,11 @@ def _probability(text: str, where: str) -> float:
     return value
 
 
-def _levels(lines: Sequence[_Line], terminals: set[str]) -> dict[str, int]:
+def _levels(lines: Sequence[_Line], terminals: set[str], root: str) -> dict[str, int]:
     """The level of every symbol, counted from the root's 0, in order of first use from the root down."""
     below: dict[str, dict[str, None]] = {}
     for line in lines:
         below.setdefault(line.parent, {}).update(dict.fromkeys(line.children))
-    root = lines[0].parent
     for parent, children in below.items():
         for child in children:
             if child not in below and child not in terminals:
@@ -274,7 +291,7 @@ def _levels(lines: Sequence[_Line], terminals: set[str]) -> dict[str, int]:
                                 "a quoted terminal")
             if child == root:
                 raise UserError(f"grammar: no root: the first symbol, {root}, is used by {parent}; expected the first "
-                                "line to expand a symbol that no rule uses (a cycle?)")
+                                "line, or %start, to name a symbol that no rule uses (a cycle?)")
     level_of, current = {root: 0}, [root]
     for level in range(1, len(below) + 2):
         following = dict.fromkeys(child for symbol in current for child in below.get(symbol, ()))

@@ -80,6 +80,11 @@ def test_names_and_numbers():
     ("s -> s2\ns2 -> '1' | s", "no root"),
     ("s -> '1' 's'\n's' -> '2'", "grammar line 2: got"),
     ("s -> s1\ns1 -> 's1'", "'s1' is a terminal and a symbol with rules"),
+    ("%begin s\ns -> '1'", "grammar line 1: got '%begin s', expected  %start symbol"),
+    ("%start\ns -> '1'", "grammar line 1: got '%start'"),
+    ("%start t\ns -> '1'", "%start names t, expected a symbol with rules"),
+    ("s -> '1' \\", "expected a line after it"),
+    ("a -> '1'\ns -> a", "no root: the first symbol, a, is used by s"),
 ])  # fmt: skip
 def test_a_mistake_in_the_text_is_named(text, message):
     with pytest.raises(UserError) as error:
@@ -131,6 +136,13 @@ def test_an_unknown_name_and_a_folder(tmp_path):
         find_grammar(str(tmp_path))
     with pytest.raises(UserError, match="unknown name 'cfg8'"):
         published("cfg8")
+
+
+def test_a_start_and_continued_lines_are_read_as_nltk_reads_them():
+    text = "%start s\na -> '1' | \\\n  '2' '1'\n# a comment\ns -> a \\\n a\n"
+    assert parse_grammar(text) == parse_grammar("s -> a a\na -> '1' | '2' '1'")
+    theirs = nltk.CFG.fromstring(text)
+    assert str(theirs.start()) == "s" and len(theirs.productions()) == 3
 
 
 def test_quotes_comments_and_small_probabilities_survive():
