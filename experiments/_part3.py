@@ -55,7 +55,11 @@ _SMALL = TrainConfig(exposures=2, batch_rows=4, learning_rate=3e-3, weight_decay
                      precision="float32")  # fmt: skip
 _READING = TrainConfig(exposures=540, batch_rows=96, learning_rate=1e-3, weight_decay=0.1, warmup_steps=1000)
 _ANSWERING = TrainConfig(steps=1_000, batch_rows=48, learning_rate=3e-4, weight_decay=0.01, warmup_steps=0)
-_LOW_RANK = dataclasses.replace(_ANSWERING, learning_rate=1e-3, lora_rank=16, lora_embedding_rank=128)
+# Steps of few rows: where a step asks about as many questions as there are people, all answers are memorised before the
+# way from a hint to its answer is found.  (3 x 96, 600 people, half of them asked for the parity of their month, hints
+# in half of the questions, 336, 84 and 28 questions a step: 60, 69 and 84 to 87 % of answers after a true hint.)
+_LOW_RANK = dataclasses.replace(_ANSWERING, steps=6_000, batch_rows=4, learning_rate=1e-3, lora_rank=16,
+                                lora_embedding_rank=128)
 SETTINGS = {
     "smoke": Setting(
         24, 4, (2, 130), (6, 130), ModelConfig(layers=1, heads=2, width=16), _SMALL,
@@ -76,7 +80,8 @@ SETTINGS = {
     ),
     "paper": Setting(
         100_000, 0, (9, 512), (28, 512), ModelConfig(layers=12, heads=12, width=768),
-        _READING, dataclasses.replace(_ANSWERING, steps=50_000), dataclasses.replace(_LOW_RANK, steps=50_000), 2700,
+        _READING, dataclasses.replace(_ANSWERING, steps=50_000),
+        dataclasses.replace(_LOW_RANK, steps=50_000, batch_rows=48), 2700,
     ),
 }  # fmt: skip
 
@@ -86,8 +91,8 @@ DEVIATIONS = (
         "instead of GPT2-small's 12, 12 and 768; 540 exposures of each person, as published for single biographies, so "
         "108 of each text of multi5 (rows of 512 tokens cut the ends of longer entries: with full names in all "
         "sentences 420 to 480 exposures of an attribute, 480 of the name that closes a reversed biography); finetuning "
-        "of 1,000 steps instead of 50,000 (about 45 times each question on one attribute, 30 on parts and pairs), "
-        "at one learning rate."
+        "of 1,000 steps instead of 50,000 (about 45 times each question on one attribute, 30 on parts and pairs; half "
+        "as often where low-rank updates learn), at one learning rate."
     ),
     (
         "A word-level vocabulary, templates and lists of our own, the whole head is rotary, no biases, bfloat16 with "
@@ -151,8 +156,8 @@ def mixed_run(tier: str, name: str, ask: Ask, share: float = 0.8) -> RunSpec:
 ASKED = {"smoke": (6, 0), "demo": (0,), "gpu": (1_250, 2_500, 0), "paper": (2_500, 5_000, 10_000, 25_000, 0)}
 HINTED_DEVIATION = (
     "Each kind of question is learned alone, by low-rank updates as published (rank 16 of queries and values, 128 of "
-    "the embedding, rate 1e-3), from 1,250, 2,500 and 5,000 people instead of up to 50,000. Hints are asked for by a "
-    "word, in half of the questions."
+    "the embedding, rate 1e-3), in 6,000 steps of 4 windows instead of 50,000 of 48, from 1,250, 2,500 and 5,000 "
+    "people instead of up to 50,000. Hints are asked for by a word, in half of the questions."
 )
 
 

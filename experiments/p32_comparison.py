@@ -39,6 +39,8 @@ EXPERIMENT = Experiment(
         Expectation(f"answer@plain/people<={FEW}/luck_later", 0.522, "at most", 0.05, "1",
                     "Figure 4: 52.2 % at 25,000"),
         Expectation(f"answer@plain/people<={FEW}/luck_minus", 0.012, "at most", 0.05, "1", "Figure 4: 1.1 to 1.2 %"),
+        Expectation(f"answer@hints/people<={FEW}/luck_later", 0.6, "at most", 0.0, "1",
+                    "Figure 4: no better untold, whatever it was trained with; 60 % is our reading"),
         Expectation(f"hinted@hints/people<={FEW}/luck_later", 0.9, "at least", 0.0, "1",
                     "Figure 4; 90 % is our reading"),
         Expectation(f"hinted@hints/people<={FEW}/month_later", 0.9, "at least", 0.0, "1",

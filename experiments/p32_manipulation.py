@@ -33,7 +33,7 @@ EXPERIMENT = Experiment(
     name="p32_manipulation",
     claim=(
         "A model retrieves what it knows, but without writing it down first it neither classifies nor compares it "
-        "reliably, and with or without that it cannot search by it."
+        "reliably, and it cannot search by it at all."
     ),
     source="arXiv:2309.14402, Results 1 to 4",
     runs=runs,
@@ -42,6 +42,10 @@ EXPERIMENT = Experiment(
     figure=answers_bars(BY, GROUPS),
     expect=(
         Expectation("answer@plain/retrieval", 0.95, "at least", 0.0, "1", "Figure 3; 95 % is our reading"),
+        Expectation("answer@plain/classification", 0.8, "at most", 0.0, "1",
+                    "Figure 4: month parity 75.9 % at 10,000; 80 % is our reading"),
+        Expectation("answer@plain/comparison", 0.8, "at most", 0.0, "1",
+                    "Figure 4: below 86 % at 50,000; 80 % is our reading"),
         Expectation("hinted@hints/classification", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
         Expectation("hinted@hints/comparison", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
         Expectation("answer@plain/inverse search", 0.02, "at most", 0.0, "1", "Figure 6: about 0; 2 % is our reading"),

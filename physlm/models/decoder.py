@@ -68,15 +68,17 @@ class Decoder(nn.Module):
         config: the shape; ``config.vocab_size`` = 0 takes ``vocabulary`` rows.
         vocabulary: tokens of the task.
         seeds: one seed a member.  A member's first weights depend on its seed alone, not on its companions.
-            None: one member whose weights are to be loaded and mean nothing before (drawing them takes long).
+            None in the place of a seed: that member's weights are to be loaded and mean nothing before (drawing them
+            takes long); in the place of all: one such member.
 
     Raises:
         UserError: fewer embedding rows than tokens.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary: int, seeds: Sequence[int] | None = (0,)):
+    def __init__(self, config: ModelConfig, vocabulary: int, seeds: Sequence[int | None] | None = (0,)):
         super().__init__()
-        self.config, self.vocabulary, self.members = config, vocabulary, 1 if seeds is None else len(seeds)
+        seeds = (None,) if seeds is None else seeds
+        self.config, self.vocabulary, self.members = config, vocabulary, len(seeds)
         self.embedding = Embedding(self.members, config.embedding_rows(vocabulary), config.width)
         tables = (self.members, config.max_positions, config.width)
         self.positions = Positions(*tables) if config.position == "absolute" else None
@@ -86,18 +88,17 @@ class Decoder(nn.Module):
         self.final_norm = Norm(self.members, config.width, config.norm)
         self._run: Callable[..., Tensor] = _call
         self._windows: dict[tuple[int, torch.device], Tensor] = {}
-        if seeds is not None:
-            self._initialise(seeds)
+        self._initialise({m: seed for m, seed in enumerate(seeds) if seed is not None})
 
     @torch.no_grad()
-    def _initialise(self, seeds: Sequence[int]) -> None:
+    def _initialise(self, seeds: Mapping[int, int]) -> None:
         """N(0, init_std^2) as in GPT-2; the two projections into the residual stream get init_std / sqrt(2 layers)."""
         small = self.config.init_std / math.sqrt(2 * self.config.layers)
         for name, parameter in self.named_parameters():
             if name.endswith("norm.weight"):
                 continue
             std = small if name.endswith(("attention.out.weight", "mlp.down.weight")) else self.config.init_std
-            for m, seed in enumerate(seeds):
+            for m, seed in seeds.items():
                 draws = rng.normal(rng.key("weights", seed, name), parameter[m].numel())
                 parameter[m] = (std * draws).view_as(parameter[m])
 

@@ -70,8 +70,10 @@ class Population:
         self._sources: list[tuple[Task, int]] = [(tasks[config], stream) for config, stream in sources]
         self._source_M = torch.tensor([sources.index((s.task, s.train.seed)) for s in specs], device=device)
         vocabulary = len(self._sources[0][0].vocabulary)
-        self.model = Decoder(self.spec.model, vocabulary, [spec.train.seed for spec in specs])
-        for m, state in enumerate(_states(specs, initial)):
+        states = _states(specs, initial)
+        seeds = [spec.train.seed if state is None else None for spec, state in zip(specs, states, strict=True)]
+        self.model = Decoder(self.spec.model, vocabulary, seeds)
+        for m, state in enumerate(states):
             if state is not None:
                 self.model.load_member(m, state)
         self.model = self.model.to(device)

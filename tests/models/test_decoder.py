@@ -166,6 +166,10 @@ def test_first_weights_depend_on_the_members_seed_alone() -> None:
     together, alone = Decoder(config, VOCABULARY, (4, 9)), Decoder(config, VOCABULARY, (9,))
     for (name, both), single in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
         assert both[1].equal(single[0]), name
+    beside = Decoder(config, VOCABULARY, (None, 9))
+    beside.load_member(0, Decoder(config, VOCABULARY, (4,)).state_dict())
+    for (name, both), loaded in zip(together.state_dict().items(), beside.state_dict().values(), strict=True):
+        assert both.equal(loaded), name
     std = {n: p.std().item() for n, p in Decoder(ModelConfig(layers=8, heads=1, width=64), 500).named_parameters()}
     assert std["embedding.weight"] == pytest.approx(0.02, rel=0.03)
     assert std["blocks.3.attention.qkv.weight"] == pytest.approx(0.02, rel=0.03)

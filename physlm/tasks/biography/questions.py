@@ -267,7 +267,8 @@ def asked_people(config: QuestionsConfig) -> Tensor:
 
 
 def leaks(ids_RW: Tensor, task: Questions) -> int:
-    """How many questions in rows of text leak one of ``task``; of training rows and the task that tests it must be 0.
+    """How many questions in rows of text leak one of ``task``; of training rows and the task that tests it must be 0,
+    but for questions on facts, which everybody learns.
 
     A text between two <eos> is a question if it has a ``?``.  It leaks if it has the full name of somebody that
     ``task`` asks about, in question or answer, or is word for word, up to the ``?``, one of the questions of ``task``
