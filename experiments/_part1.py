@@ -8,6 +8,7 @@ parameters) and a quarter of the steps, or fewer where a claim says so, at three
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
@@ -82,20 +83,22 @@ def grammar_of(tier: str, name: str = BASE) -> GrammarConfig:
     return GrammarConfig(text, row_tokens=ROW_TOKENS[tier])
 
 
+# Columns of accuracy, at the cuts of the published grammars and of the demonstration's.
+ACCURACIES = tuple(f"accuracy/cut={cut}" for cut in (0, 50, 13))
+
+
 def at_last_layers(*names: str) -> tuple[str, ...]:
     """Columns of these quantities at each layer that is the last in some tier."""
     layers = dict.fromkeys(model.layers for model in MODELS.values())
     return tuple(f"{name}/layer={layer}" for layer in layers for name in names)
 
 
-def run_of(tier: str, task: GrammarConfig | None = None, steps: int | None = None, seed: int = 0,
+def run_of(tier: str, task: GrammarConfig | None = None, gpu: Mapping[str, object] | None = None, seed: int = 0,
            **model: object) -> RunSpec:
-    """A run of the base training; ``steps`` in tier gpu only, ``model`` changes settings of the model."""
+    """A run of the base training; ``gpu`` changes its settings in tier gpu alone, ``model`` those of the model."""
     task = task or grammar_of(tier)
     shape = dataclasses.replace(MODELS[tier], **model)  # type: ignore[arg-type]
     if shape.position in ("absolute", "relative", "position_only"):
         shape = dataclasses.replace(shape, max_positions=ROW_TOKENS[tier])
-    train = dataclasses.replace(TRAINING[tier], seed=seed)
-    if steps is not None and tier == "gpu":
-        train = dataclasses.replace(train, steps=steps)
-    return RunSpec(task, shape, train)
+    changed = dict(gpu or {}) if tier == "gpu" else {}
+    return RunSpec(task, shape, dataclasses.replace(TRAINING[tier], seed=seed, **changed))  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ _READING = TrainConfig(exposures=540, batch_rows=96, learning_rate=1e-3, weight_
 _ANSWERING = TrainConfig(steps=1_000, batch_rows=48, learning_rate=3e-4, weight_decay=0.01, warmup_steps=0)
 # Steps of few rows: where a step asks about as many questions as there are people, all answers are memorised before the
 # way from a hint to its answer is found.  (3 x 96, 600 people, half of them asked for the parity of their month, hints
-# in half of the questions, 336, 84 and 28 questions a step: 60, 69 and 84 to 87 % of answers after a true hint.)
+# in half of the questions, 336, 84 and 28 questions a step: 60, 69 and 83 to 87 % of answers after a true hint.)
 _LOW_RANK = dataclasses.replace(_ANSWERING, steps=6_000, batch_rows=4, learning_rate=1e-3, lora_rank=16,
                                 lora_embedding_rank=128)
 SETTINGS = {

@@ -28,7 +28,7 @@ def runs(tier: str) -> list[RunSpec]:
         dataclasses.replace(base, bag_tokens=words, bag_weights="ramp"),
         dataclasses.replace(base, bag_tokens=words, bags="overlap"),
     ]
-    return [run_of(tier, task, STEPS) for task in (tasks[:1] if tier == "demo" else tasks)]
+    return [run_of(tier, task, {"steps": STEPS}) for task in (tasks[:1] if tier == "demo" else tasks)]
 
 
 EXPERIMENT = Experiment(

@@ -26,7 +26,7 @@ def runs(tier: str) -> list[RunSpec]:
     perturbed: list[GrammarConfig] = [
         dataclasses.replace(base, noise=kind, noise_fraction=share) for kind, share in kinds  # type: ignore[arg-type]
     ]
-    return [run_of(tier, task, STEPS) for task in (base, *perturbed)]
+    return [run_of(tier, task, {"steps": STEPS}) for task in (base, *perturbed)]
 
 
 EXPERIMENT = Experiment(

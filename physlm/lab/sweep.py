@@ -146,7 +146,7 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
 
     cure = f"delete the folder {path.parent} and give the same command again; no other run is lost"
     tensors, _ = storage.load_tensors(path, cure)
-    model = Decoder(spec.model, len(vocabulary_for(spec.task)), seeds=None)
+    model = Decoder(spec.model, len(vocabulary_for(spec.task)), seeds=(None,))
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -69,15 +69,14 @@ class Decoder(nn.Module):
         vocabulary: tokens of the task.
         seeds: one seed a member.  A member's first weights depend on its seed alone, not on its companions.
             None in the place of a seed: that member's weights are to be loaded and mean nothing before (drawing them
-            takes long); in the place of all: one such member.
+            takes long).
 
     Raises:
         UserError: fewer embedding rows than tokens.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary: int, seeds: Sequence[int | None] | None = (0,)):
+    def __init__(self, config: ModelConfig, vocabulary: int, seeds: Sequence[int | None] = (0,)):
         super().__init__()
-        seeds = (None,) if seeds is None else seeds
         self.config, self.vocabulary, self.members = config, vocabulary, len(seeds)
         self.embedding = Embedding(self.members, config.embedding_rows(vocabulary), config.width)
         tables = (self.members, config.max_positions, config.width)
@@ -213,7 +212,7 @@ class Decoder(nn.Module):
 
     def member(self, index: int) -> Decoder:
         """Member ``index`` cut out as a model of one member, its weights copied."""
-        single = Decoder(self.config, self.vocabulary, seeds=None)
+        single = Decoder(self.config, self.vocabulary, seeds=(None,))
         state = {name: value[index : index + 1].detach().float().cpu() for name, value in self.state_dict().items()}
         single.load_state_dict(state)
         return single

@@ -173,7 +173,7 @@ class Population:
 
     def model_of(self, index: int) -> Decoder:
         """Member ``index`` as a model of its own with the float32 master weights, on the CPU."""
-        single, masters = Decoder(self.spec.model, self.model.vocabulary, seeds=None), self.optimiser.master_views
+        single, masters = Decoder(self.spec.model, self.model.vocabulary, seeds=(None,)), self.optimiser.master_views
         state = {name: masters[name][index : index + 1].cpu() for name in single.state_dict()}
         single.load_state_dict(state)
         return single

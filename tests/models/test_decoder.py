@@ -35,74 +35,86 @@ CONFIGS = [
 VOCABULARY = 31
 
 
-def obvious(config: ModelConfig, weights: dict[str, Tensor], ids: list[int]) -> tuple[Tensor, list[Tensor]]:
+Weights = dict[str, Tensor]
+
+
+def norm(config: ModelConfig, x: Tensor, gain: Tensor) -> Tensor:
+    if config.norm == "layernorm":
+        x = x - x.mean()
+    return gain * x / torch.sqrt((x * x).mean() + 1e-5)
+
+
+def turn(config: ModelConfig, x: Tensor, t: int) -> Tensor:
+    r = config.rope_dims
+    y = x.clone()
+    for j in range(r // 2):
+        angle = t * config.rope_base ** (-2 * j / r)
+        a, b = x[j], x[j + r // 2]
+        y[j] = a * math.cos(angle) - b * math.sin(angle)
+        y[j + r // 2] = a * math.sin(angle) + b * math.cos(angle)
+    return y
+
+
+def row(config: ModelConfig, distance: int) -> int:
+    """Of a table of distances."""
+    far = config.max_positions
+    return min(distance, far - 1) if config.causal else min(max(distance, -far), far - 1) + far
+
+
+def score(config: ModelConfig, w: Weights, name: str, h: int, q: Tensor, key: Tensor, t: int, s: int) -> Tensor:
+    """What position t gives to position s before the softmax."""
+    k = config.head_width
+    if config.position == "position_only":
+        return w[name + ".logits"][row(config, t - s), h]
+    if config.position == "uniform":
+        return torch.tensor(0.0 if t - s < 2 ** (h + 1) - 1 else -math.inf).double()
+    if config.position == "relative":
+        both = (w["distances.weight"][row(config, t - s)] @ w[name + ".distance.weight"]).view(2, config.heads, k)
+        return (q @ key + q @ both[0, h] + key @ both[1, h]) / math.sqrt(3 * k)
+    if config.position == "rope":
+        q, key = turn(config, q, t), turn(config, key, s)
+    return q @ key / math.sqrt(k)
+
+
+def attend(config: ModelConfig, w: Weights, name: str, stream: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """What the attention of one layer adds at each position, and its weights (H, T, T)."""
+    k, places = config.head_width, len(stream)
+    normed = [norm(config, x, w[name + "_norm.weight"]) for x in stream]
+    if name + ".qkv.weight" in w:
+        qkv = [(x @ w[name + ".qkv.weight"]).view(3, config.heads, k) for x in normed]
+    else:
+        qkv = [(x @ w[name + ".value.weight"]).view(1, config.heads, k).expand(3, -1, -1) for x in normed]
+    outs, found = [], torch.zeros(config.heads, places, places, dtype=torch.double)
+    for t in range(places):
+        heads = []
+        seen = range(t + 1 if config.causal else places)
+        for h in range(config.heads):
+            scores = torch.stack([score(config, w, name, h, qkv[t][0, h], qkv[s][1, h], t, s) for s in seen])
+            found[h, t, : len(seen)] = scores.softmax(0)
+            heads.append(scores.softmax(0) @ torch.stack([qkv[s][2, h] for s in seen]))
+        outs.append(torch.cat(heads) @ w[name + ".out.weight"])
+    return outs, found
+
+
+def obvious(config: ModelConfig, weights: Weights, ids: list[int]) -> tuple[Tensor, list[Tensor]]:
     """One sequence, one position and one head at a time, in float64: logits, and attention (H, T, T) of each layer."""
     w = {name: value[0].double() for name, value in weights.items()}
-
-    def norm(x: Tensor, gain: Tensor) -> Tensor:
-        if config.norm == "layernorm":
-            x = x - x.mean()
-        return gain * x / torch.sqrt((x * x).mean() + 1e-5)
-
-    def turn(x: Tensor, t: int) -> Tensor:
-        if config.position != "rope":
-            return x
-        r = config.rope_dims
-        y = x.clone()
-        for j in range(r // 2):
-            angle = t * config.rope_base ** (-2 * j / r)
-            a, b = x[j], x[j + r // 2]
-            y[j] = a * math.cos(angle) - b * math.sin(angle)
-            y[j + r // 2] = a * math.sin(angle) + b * math.cos(angle)
-        return y
-
-    def row(distance: int) -> int:
-        """Of a table of distances."""
-        far = config.max_positions
-        return min(distance, far - 1) if config.causal else min(max(distance, -far), far - 1) + far
-
-    def score(name: str, h: int, q: Tensor, key: Tensor, t: int, s: int) -> Tensor:
-        if config.position == "position_only":
-            return w[name + "logits"][row(t - s), h]
-        if config.position == "uniform":
-            return torch.tensor(0.0 if t - s < 2 ** (h + 1) - 1 else -math.inf).double()
-        if config.position == "relative":
-            both = (w["distances.weight"][row(t - s)] @ w[name + "distance.weight"]).view(2, config.heads, k)
-            return (q @ key + q @ both[0, h] + key @ both[1, h]) / math.sqrt(3 * k)
-        return turn(q, t) @ turn(key, s) / math.sqrt(k)
-
-    k = config.head_width
     stream = [w["embedding.weight"][i] for i in ids]
     if config.position == "absolute":
         stream = [x + w["positions.weight"][t] for t, x in enumerate(stream)]
     attention = []
     for layer in range(config.layers):
-        name = f"blocks.{layer}.attention"
-        normed = [norm(x, w[name + "_norm.weight"]) for x in stream]
-        if name + ".qkv.weight" in w:
-            qkv = [(x @ w[name + ".qkv.weight"]).view(3, config.heads, k) for x in normed]
-        else:
-            qkv = [(x @ w[name + ".value.weight"]).view(1, config.heads, k).expand(3, -1, -1) for x in normed]
-        outs = []
-        found = torch.zeros(config.heads, len(ids), len(ids), dtype=torch.double)
-        for t in range(len(ids)):
-            heads = []
-            seen = range(t + 1 if config.causal else len(ids))
-            for h in range(config.heads):
-                scores = torch.stack([score(name + ".", h, qkv[t][0, h], qkv[s][1, h], t, s) for s in seen])
-                found[h, t, : len(seen)] = scores.softmax(0)
-                heads.append(scores.softmax(0) @ torch.stack([qkv[s][2, h] for s in seen]))
-            outs.append(torch.cat(heads) @ w[name + ".out.weight"])
+        outs, found = attend(config, w, f"blocks.{layer}.attention", stream)
         attention.append(found)
         stream = [x + o for x, o in zip(stream, outs, strict=True)]
         if config.mlp_ratio:
             name = f"blocks.{layer}.mlp"
-            hidden = [norm(x, w[name + "_norm.weight"]) @ w[name + ".up.weight"] for x in stream]
+            hidden = [norm(config, x, w[name + "_norm.weight"]) @ w[name + ".up.weight"] for x in stream]
             stream = [
                 x + F.gelu(u, approximate="tanh") @ w[name + ".down.weight"]
                 for x, u in zip(stream, hidden, strict=True)
             ]
-    final = torch.stack([norm(x, w["final_norm.weight"]) for x in stream])
+    final = torch.stack([norm(config, x, w["final_norm.weight"]) for x in stream])
     return final @ w["embedding.weight"].T, attention
 
 
