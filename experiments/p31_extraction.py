@@ -56,8 +56,12 @@ EXPERIMENT = Experiment(
     deviations=(
         *DEVIATIONS,
         (
-            "Mixed training: 80 % of the rows are questions, and each biography is read 216 times instead of 540. One "
-            "seed; the finetuned runs have three."
+            "Mixed training: as many steps as biographies alone take, as published, 80 % of the rows for questions, so "
+            "that each biography is read 108 times. One seed; the finetuned runs have three."
+        ),
+        (
+            "Low-rank updates (ranks 16 and 128) learn in 12,000 steps of 4 windows at a rate of 1e-4; published is "
+            "3e-4. One seed."
         ),
     ),
     columns=("answer/kind=employer/half=test", "answer/kind=employer/half=train", "recall/attribute=employer"),

@@ -1,9 +1,10 @@
 """Part 3.2: a fact about a person's university cannot be told in one step, though both steps can be told alone.
 
-Finetuning teaches facts about universities and employers (when founded, where based) and asks for them through a person
-as well; what counts are held-out people.  The years are told nowhere else, so that asking for them through a person
-takes two hops.  Where a person's employer is based is told by the biography itself, as the sixth attribute: asking for
-it through the employer takes one hop, and is a control without a verdict.
+A model that has learnt to tell people's attributes goes on with facts about universities and employers (when founded,
+where based) and with questions for them through a person; what counts are held-out people.  The years are told nowhere
+else, so that asking for them through a person takes two hops.  Where a person's employer is based is told by the
+biography itself, as the sixth attribute: asking for it through the employer takes one hop, and is a control without a
+verdict.
 
     physlm run p32_two_hop --tier demo
 """
@@ -25,9 +26,9 @@ GROUPS = {"facts": FACTS, "university": ("two_hop_university",), "employer": ("t
 
 
 def runs(tier: str) -> list[RunSpec]:
-    """Facts and questions with two hops together, the second with a hint in half of the cases or never."""
-    base = base_run(tier, "multi5+permute")
-    return [answer_run(tier, base, Ask(kinds=(*FACTS, *TWO_HOP), hints=hints)) for hints in (0.0, 0.5)]
+    """Facts and questions with two hops together, these with a hint in half of the cases or never."""
+    told = answer_run(tier, base_run(tier, "multi5+permute"), Ask())
+    return [answer_run(tier, told, Ask(kinds=(*FACTS, *TWO_HOP), hints=hints)) for hints in (0.0, 0.5)]
 
 
 EXPERIMENT = Experiment(
@@ -57,8 +58,8 @@ EXPERIMENT = Experiment(
         ),
         (
             "Each of the six kinds is asked once for every person, so half of all questions are about facts, though "
-            "there are few of these: at tier gpu each year of 300 universities is asked for about 750 times, each year "
-            "and each city of 263 employers about 850 times, each question through a person 45 times, as often as "
+            "there are few of these: at tier gpu each year of 300 universities is asked for about 780 times, each year "
+            "and each city of 263 employers about 890 times, each question through a person 47 times, as often as "
             "elsewhere. Questions about facts are the same in training and at test: they are a control, and their n "
             "counts universities or employers. At tier demo there are eight of each, too few for the bound on facts."
         ),

@@ -1,0 +1,56 @@
+"""Part 3.1: knowledge comes to stand under a name only where the steps of reading are small.
+
+The same biographies, as often, in steps of more and of fewer windows; then the same questions about half of the people.
+
+    physlm run p31_batch --tier demo
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from _part3 import DEVIATIONS, answer_run, base_run
+from physlm.figures.answers_table import answers_table
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.question_config import Ask
+from physlm.training.config import RunSpec
+
+BY = ("start.train.batch_rows",)
+ROWS = {"smoke": (2, 4), "demo": (2, 8, 32), "gpu": (10, 30, 96), "paper": (96, 288, 960)}
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """One base model for each number of windows in a step, and what all of them are asked."""
+    base = base_run(tier, "multi5+permute")
+    bases = [dataclasses.replace(base, train=dataclasses.replace(base.train, batch_rows=rows)) for rows in ROWS[tier]]
+    return [answer_run(tier, one, Ask()) for one in bases]
+
+
+EXPERIMENT = Experiment(
+    name="p31_batch",
+    claim=(
+        "Whether memorised knowledge can be told depends on how it was read: the same biographies, read as often in "
+        "steps of ten times as many windows, are recalled as well, but questions about them are hardly answered."
+    ),
+    source="our own test; arXiv 2309.14316, appendix A, reads 100,000 people in steps of 96 windows",
+    runs=runs,
+    measures=("answers", "recall"),
+    law=answers_law(BY),
+    figure=answers_table(BY),
+    expect=(
+        Expectation("recall@batch_rows=96", 0.99, "at least", 0.0, "1", "our control: known all the same"),
+        Expectation("answer@batch_rows=10", 0.90, "at least", 0.0, "1", "our reading, after one pilot of this seed"),
+        Expectation("answer@batch_rows=96", 0.50, "at most", 0.0, "1", "our reading, after one pilot of this seed"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "The numbers of steps follow from the exposures: 60,000, 20,000 and 6,250 at tier gpu, all at one learning "
+            "rate and weight decay. The expectations name the windows of tier gpu; other tiers have none of them or "
+            "only some."
+        ),
+    ),
+    columns=("answer/kind=employer/half=test", "answer/kind=employer/half=train", "recall/attribute=employer"),
+)
