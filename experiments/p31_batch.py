@@ -1,6 +1,7 @@
 """Part 3.1: knowledge comes to stand under a name only where the steps of reading are small.
 
-The same biographies, as often, in steps of more and of fewer windows; then the same questions about half of the people.
+The same biographies, as often, in steps of more and of fewer windows; then the same questions about half of the people,
+at two rates of finetuning.
 
     physlm run p31_batch --tier demo
 """
@@ -17,22 +18,29 @@ from physlm.laws.verdict import Expectation
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
-BY = ("start.train.batch_rows",)
+BY = ("start.train.batch_rows", "train.learning_rate")
 ROWS = {"smoke": (2, 4), "demo": (2, 8, 32), "gpu": (10, 30, 96), "paper": (96, 288, 960)}
+PILOT = "our reading, after a pilot of this seed"
+RATES = {"smoke": (3e-3,), "demo": (3e-4, 1e-3), "gpu": (3e-5, 1e-4), "paper": (1e-4, 3e-4)}
 
 
 def runs(tier: str) -> list[RunSpec]:
-    """One base model for each number of windows in a step, and what all of them are asked."""
-    base = base_run(tier, "multi5+permute")
-    bases = [dataclasses.replace(base, train=dataclasses.replace(base.train, batch_rows=rows)) for rows in ROWS[tier]]
-    return [answer_run(tier, one, Ask()) for one in bases]
+    """One base model for each number of windows in a step; all are asked the same at each rate."""
+    base, found = base_run(tier, "multi5+permute"), []
+    for rows in ROWS[tier]:
+        read = dataclasses.replace(base, train=dataclasses.replace(base.train, batch_rows=rows))
+        told = answer_run(tier, read, Ask())
+        found += [dataclasses.replace(told, train=dataclasses.replace(told.train, learning_rate=rate))
+                  for rate in RATES[tier]]  # fmt: skip
+    return found
 
 
 EXPERIMENT = Experiment(
     name="p31_batch",
     claim=(
         "Whether memorised knowledge can be told depends on how it was read: the same biographies, read as often in "
-        "steps of ten times as many windows, are recalled as well, but questions about them are hardly answered."
+        "steps of ten times as many windows, are recalled as well, but fewer questions about them are answered; after "
+        "gentle finetuning hardly any."
     ),
     source="our own test; arXiv 2309.14316, appendix A, reads 100,000 people in steps of 96 windows",
     runs=runs,
@@ -40,16 +48,17 @@ EXPERIMENT = Experiment(
     law=answers_law(BY),
     figure=answers_table(BY),
     expect=(
-        Expectation("recall@batch_rows=96", 0.99, "at least", 0.0, "1", "our control: known all the same"),
-        Expectation("answer@batch_rows=10", 0.90, "at least", 0.0, "1", "our reading, after one pilot of this seed"),
-        Expectation("answer@batch_rows=96", 0.50, "at most", 0.0, "1", "our reading, after one pilot of this seed"),
+        Expectation("recall@batch_rows=96/learning_rate=3e-05", 0.99, "at least", 0.0, "1",
+                    "our control: known all the same"),
+        Expectation("answer@batch_rows=10/learning_rate=3e-05", 0.95, "at least", 0.0, "1", PILOT),
+        Expectation("answer@batch_rows=96/learning_rate=3e-05", 0.50, "at most", 0.0, "1", PILOT),
+        Expectation("answer@batch_rows=96/learning_rate=0.0001", 0.85, "at most", 0.0, "1", PILOT),
     ),
     deviations=(
         *DEVIATIONS,
         (
             "The numbers of steps follow from the exposures: 60,000, 20,000 and 6,250 at tier gpu, all at one learning "
-            "rate and weight decay. The expectations name the windows of tier gpu; other tiers have none of them or "
-            "only some."
+            "rate and weight decay. The expectations name the windows and rates of tier gpu; other tiers have others."
         ),
     ),
     columns=("answer/kind=employer/half=test", "answer/kind=employer/half=train", "recall/attribute=employer"),
