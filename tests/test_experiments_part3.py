@@ -110,6 +110,28 @@ def test_the_probed_runs_are_trained_for_extraction_anyway() -> None:
         assert len(probed) == 2 and probed < trained, tier
 
 
+@pytest.mark.parametrize("name", ["p32_classification", "p32_comparison", "p32_two_hop"])
+def test_hints_begin_with_a_model_that_tells_attributes(name: str) -> None:
+    """It is the one that extraction finetunes, so that it is trained once."""
+    for tier in TIERS:
+        tellers = {content_hash(spec) for spec in load_experiment("p31_extraction", FOLDER).runs(tier)}
+        runs = load_experiment(name, FOLDER).runs(tier)
+        assert {content_hash(spec.start) for spec in runs} < tellers, tier
+        assert {len(spec.starts) for spec in runs} == {2}
+
+
+def test_an_epoch_of_tier_gpu_has_as_many_steps_as_published() -> None:
+    """Of biographies and of questions; the numbers of tier paper are those of arXiv 2309.14316, appendix A."""
+    def people_in_a_step(tier: str) -> list[float]:
+        spec = load_experiment("p31_extraction", FOLDER).runs(tier)[0]
+        return [one.train.batch_rows * one.task.entries_per_row / (one.task.people or 0)
+                for one in (*spec.starts, spec)]  # fmt: skip
+
+    published = people_in_a_step("paper")
+    assert published == pytest.approx([96 * 9 / 100_000, 48 * 28 / 100_000])
+    assert people_in_a_step("gpu") == pytest.approx(published, rel=0.05)
+
+
 def test_the_control_of_two_hops_is_named_so_and_not_judged() -> None:
     """The biography tells an employer's city, so that asking for it through the employer takes one hop."""
     experiment = load_experiment("p32_two_hop", FOLDER)
