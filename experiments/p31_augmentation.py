@@ -8,10 +8,11 @@ answer questions about half of them, and are asked about the others.
 
 from __future__ import annotations
 
-from _part3 import AUGMENTED, DEVIATIONS, answer_run, base_run
+from _part3 import AUGMENTED, DEVIATIONS, RATES_DEVIATION, answer_runs, base_run
 from physlm.figures.answers_table import answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
+from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
 from physlm.laws.verdict import Expectation
 from physlm.tasks.biography.augmentation import AUGMENTATIONS
 from physlm.tasks.biography.question_config import Ask
@@ -24,8 +25,8 @@ DATASETS = {"smoke": AUGMENTED, "demo": (*AUGMENTED, "multi5", "single+permute5"
 
 
 def runs(tier: str) -> list[RunSpec]:
-    """One finetuned run for each dataset."""
-    return [answer_run(tier, base_run(tier, name), Ask()) for name in DATASETS[tier]]
+    """For each dataset a model finetuned at each rate."""
+    return [run for name in DATASETS[tier] for run in answer_runs(tier, base_run(tier, name), Ask())]
 
 
 EXPERIMENT = Experiment(
@@ -37,13 +38,13 @@ EXPERIMENT = Experiment(
     source="arXiv:2309.14316, Result 3, Figure 3",
     runs=runs,
     measures=("answers", "recall"),
-    law=answers_law(BY),
-    figure=answers_table(BY, row_order=AUGMENTATIONS, published={
+    law=law_at_best_rate(BY, answers_law(BY)),
+    figure=figure_at_best_rate(BY, answers_table(BY, row_order=AUGMENTATIONS, published={
         ("single", "mean"): 0.097, ("single", "birth_date"): 0.33, ("single+fullname", "mean"): 0.489,
         ("single+permute1", "mean"): 0.044, ("single+permute5", "mean"): 0.70, ("multi5", "mean"): 0.41,
         ("multi2+permute", "mean"): 0.961, ("multi5+permute", "mean"): 0.966,
         ("multi5+permute+fullname", "mean"): 0.962,
-    }),
+    })),
     expect=(
         Expectation("answer@single", 0.30, "at most", 0.0, "1", "Figure 3: 9.7 %; 30 % is our reading"),
         Expectation("answer@multi5", 0.41, "about", 0.2, "1", "Figure 3: 41 %; the slack is ours"),
@@ -52,6 +53,7 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         *DEVIATIONS,
+        RATES_DEVIATION,
         (
             "Tier gpu has eight of the sixteen datasets, those with published numbers, one seed each; p31_extraction "
             "has the seeds of two of them."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from _part3 import DEVIATIONS, answer_run, base_run
+from _part3 import DEVIATIONS, answer_runs, base_run
 from physlm.figures.answers_table import answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
@@ -21,18 +21,13 @@ from physlm.training.config import RunSpec
 BY = ("start.train.batch_rows", "train.learning_rate")
 ROWS = {"smoke": (2, 4), "demo": (2, 8, 32), "gpu": (10, 96), "paper": (96, 960)}
 PILOT = "our reading, after a pilot of this seed"
-RATES = {"smoke": (3e-3,), "demo": (3e-4, 1e-3), "gpu": (3e-5, 1e-4), "paper": (1e-4, 3e-4)}
 
 
 def runs(tier: str) -> list[RunSpec]:
-    """One base model for each number of windows in a step; all are asked the same at each rate."""
-    base, found = base_run(tier, "multi5+permute"), []
-    for rows in ROWS[tier]:
-        read = dataclasses.replace(base, train=dataclasses.replace(base.train, batch_rows=rows))
-        told = answer_run(tier, read, Ask())
-        found += [dataclasses.replace(told, train=dataclasses.replace(told.train, learning_rate=rate))
-                  for rate in RATES[tier]]  # fmt: skip
-    return found
+    """One base model for each number of windows in a step; all are asked the same at each rate of finetuning."""
+    base = base_run(tier, "multi5+permute")
+    bases = [dataclasses.replace(base, train=dataclasses.replace(base.train, batch_rows=rows)) for rows in ROWS[tier]]
+    return [run for one in bases for run in answer_runs(tier, one, Ask())]
 
 
 EXPERIMENT = Experiment(
@@ -58,7 +53,8 @@ EXPERIMENT = Experiment(
         *DEVIATIONS,
         (
             "The numbers of steps follow from the exposures: 60,000 and 6,250 at tier gpu, at one learning rate and "
-            "weight decay. The expectations name the windows and rates of tier gpu; other tiers have others."
+            "weight decay; all are finetuned at both of two rates. The expectations name the windows and rates of tier "
+            "gpu; other tiers have others."
         ),
     ),
     columns=("answer/kind=employer/half=test", "answer/kind=employer/half=train", "recall/attribute=employer"),

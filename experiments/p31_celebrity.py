@@ -1,17 +1,18 @@
 """Part 3.1: celebrities help minorities.
 
-Half of the people are celebrities, with five biographies each that are read five times as often; the others have one.
-Questions are about celebrities only, and what counts are the others.
+Half of the people are celebrities, who have five biographies and are read about five times as often; the others have
+one.  Questions are about celebrities only, and what counts are the others.
 
     physlm run p31_celebrity --tier demo
 """
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, answer_run, base_run, setting
+from _part3 import DEVIATIONS, RATES_DEVIATION, answer_runs, base_run, setting
 from physlm.figures.answers_table import OTHERS, answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
+from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
 from physlm.laws.verdict import Expectation
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
@@ -23,7 +24,7 @@ MINORITY = "single+permute1"
 def runs(tier: str) -> list[RunSpec]:
     """Questions about celebrities; and, where there are none, about half of the people."""
     famous = base_run(tier, MINORITY, celebrities=setting(tier).people // 2)
-    return [answer_run(tier, famous, Ask(group="celebrities")), answer_run(tier, base_run(tier, MINORITY), Ask())]
+    return [*answer_runs(tier, famous, Ask(group="celebrities")), *answer_runs(tier, base_run(tier, MINORITY), Ask())]
 
 
 EXPERIMENT = Experiment(
@@ -35,17 +36,22 @@ EXPERIMENT = Experiment(
     source="arXiv:2309.14316, Result 7, Figure 8",
     runs=runs,
     measures=("answers", "recall"),
-    law=answers_law(BY),
-    figure=answers_table(BY, published={("all", "mean"): 0.044, ("celebrities" + OTHERS, "mean"): 0.868}),
+    law=law_at_best_rate(BY, answers_law(BY)),
+    figure=figure_at_best_rate(BY, answers_table(BY, published={
+        ("all", "mean"): 0.044, ("celebrities" + OTHERS, "mean"): 0.868,
+    })),
     expect=(
         Expectation("answer@all", 0.15, "at most", 0.0, "1", "Figure 3: 4.4 % of single+permute1; 15 % is our reading"),
         Expectation("others@celebrities", 0.868, "at least", 0.1, "1", "Figure 8: 86.8 %; the slack is ours"),
     ),
     deviations=(
         *DEVIATIONS,
+        RATES_DEVIATION,
         (
             "Half of the people are celebrities (published: as many celebrities as other people, added to them), so a "
-            "biography of a celebrity is read 900 times and one of the others 180 times."
+            "celebrity is read 900 times, each of five biographies about 180 times, and one of the others 180 times "
+            "(computed for the published run: 115). An epoch of all biographies has 333 steps (computed: 694), and "
+            "2,500 celebrities are asked about, each question 93 times."
         ),
     ),
     columns=("answer/kind=employer/half=test", "answer_others/kind=employer/half=test"),

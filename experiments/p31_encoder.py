@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, answer_run, base_run
+from _part3 import DEVIATIONS, RATES_DEVIATION, answer_runs, base_run
 from physlm.figures.answers_table import answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
+from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
 from physlm.laws.verdict import Expectation
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
@@ -21,7 +22,8 @@ GROUPS = {"date and major": ("birth_date", "major"), "one word": ("employer",),
 
 def runs(tier: str) -> list[RunSpec]:
     """The best augmentation, read by an encoder and, half as often, by a decoder."""
-    return [answer_run(tier, base_run(tier, "multi5+permute", causal=causal), Ask()) for causal in (False, True)]
+    return [run for causal in (False, True)
+            for run in answer_runs(tier, base_run(tier, "multi5+permute", causal=causal), Ask())]  # fmt: skip
 
 
 EXPERIMENT = Experiment(
@@ -33,8 +35,8 @@ EXPERIMENT = Experiment(
     source="arXiv:2309.14316, Result 8, Figure 9",
     runs=runs,
     measures=("answers", "recall"),
-    law=answers_law(BY, GROUPS),
-    figure=answers_table(BY),
+    law=law_at_best_rate(BY, answers_law(BY, GROUPS)),
+    figure=figure_at_best_rate(BY, answers_table(BY)),
     expect=(
         Expectation("recall_token@encoder", 0.9, "at least", 0.0, "1",
                     "our control: it learned what it was trained on, one masked word of a value; 90 % is our reading"),
@@ -44,10 +46,12 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         *DEVIATIONS,
+        RATES_DEVIATION,
         (
             "15 % of the tokens of biographies are chosen (80 % of them masked, 10 % replaced, 10 % kept) one by one, "
-            "not by whole words, as ours are words; rates are those of the decoder, and it reads 15/8 times as many "
-            "tokens, as published. In questions the whole answer is masked, which reveals its length, as published."
+            "not by whole words, as ours are words; it reads 15/8 times as many tokens as the decoder, at 3e-4 instead "
+            "of 1e-3, as published. In questions the whole answer is masked, which reveals its length, as published. "
+            "Of our majors 55 % have several words."
         ),
         (
             "The control recall_token masks one word of a value, never a comma, in biographies that the encoder was "

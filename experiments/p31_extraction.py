@@ -57,7 +57,8 @@ EXPERIMENT = Experiment(
         *DEVIATIONS,
         (
             "Mixed training: as many steps as biographies alone take, as published, 80 % of the rows for questions, so "
-            "that each biography is read 108 times. One seed; the finetuned runs have three."
+            "that each biography is read 108 times; of questions only answers are scored. One seed; the finetuned runs "
+            "have three."
         ),
         (
             "Low-rank updates (ranks 16 and 128) learn in 12,000 steps of 4 windows at a rate of 1e-4; published is "
