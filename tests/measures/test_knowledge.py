@@ -196,12 +196,22 @@ def test_runs_without_biographies_are_refused() -> None:
             measure(run_of(task))
 
 
-def test_on_a_gpu_the_probes_are_the_published_ones_but_for_their_steps() -> None:
+def test_on_a_gpu_the_probes_are_the_published_ones_for_as_many_people() -> None:
     for plans, published in ((knowledge.P_PLANS, P_PROBE), (knowledge.Q_PLANS, Q_PROBE)):
-        for plan in plans.values():
-            same = {name: getattr(plan.probe, name) for name in ("steps", "learning_rate")}
-            assert dataclasses.replace(published, **same) == plan.probe
+        assert plans["cuda"].for_people(50_000).probe == plans["cuda"].probe == published
+        assert plans["cpu"].probe.norm == published.norm
     assert knowledge.P_PLANS["cuda"].rows == 50 and knowledge.Q_PLANS["cuda"].rows == 200
+
+
+def test_a_probe_of_few_people_forgets_as_much_in_all_and_has_a_lower_rank() -> None:
+    """Weight decay times rate times steps, half of it where the rate falls to 0, as published: 0.3 x 1e-3 x 30,000."""
+    for plans in (knowledge.P_PLANS, knowledge.Q_PLANS):
+        for plan in (plans["cuda"].for_people(100), plans["cuda"].for_people(20_000), plans["cpu"]):
+            probe = plan.probe
+            assert probe.weight_decay * probe.learning_rate * probe.steps == pytest.approx(9.0)
+    ranks = [knowledge.Q_PLANS["cuda"].for_people(people).probe.rank for people in (100, 5_000, 20_000, 50_000)]
+    assert ranks == [2, 2, 6, 16]
+    assert knowledge.P_PLANS["cuda"].for_people(100).probe.rank == 2
 
 
 def test_everybody_is_read_as_often_as_published_from_some_people_on() -> None:
@@ -210,7 +220,6 @@ def test_everybody_is_read_as_often_as_published_from_some_people_on() -> None:
         gpu, cpu = plans["cuda"], plans["cpu"]
         steps = {people: gpu.for_people(people).probe.steps for people in (100, 5_000, 20_000, 50_000, 500_000)}
         assert steps == {100: 3_000, 5_000: 3_000, 20_000: 12_000, 50_000: 30_000, 500_000: 30_000}
-        assert dataclasses.replace(gpu.for_people(100).probe, steps=30_000) == gpu.probe
         assert cpu.for_people(100) == cpu == cpu.for_people(500_000)
 
 
