@@ -34,12 +34,13 @@ def at_best_rate(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, 
     Raises:
         UserError: as ``with_settings``.
     """
-    rates = with_settings(table, by).drop_duplicates("run").set_index("run")[["setting", RATE]]
-    found = answers(with_settings(table, by), "answer")
-    means = found.assign(rate=found["run"].map(rates[RATE])).groupby(["setting", "rate"])["value"].mean()
+    named = with_settings(table, by)
+    found = answers(named, "answer")
+    rate = found["run"].map(named.drop_duplicates("run").set_index("run")[RATE])
+    means = found["value"].groupby([found["setting"], rate]).mean()
     best = {str(setting): float(means[setting].idxmax()) for setting in means.index.unique("setting")}
-    kept = [best.get(str(run["setting"]), run[RATE]) == run[RATE] for run in rates.to_dict("records")]
-    return table[table["run"].isin(rates.index[kept])].reset_index(drop=True), best
+    kept = named["setting"].map(best).fillna(named[RATE]) == named[RATE]
+    return table[kept.to_numpy()].reset_index(drop=True), best
 
 
 def law_at_best_rate(by: Sequence[str], law: Callable[[pd.DataFrame], Law]) -> Callable[[pd.DataFrame], Law]:

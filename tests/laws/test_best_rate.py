@@ -34,8 +34,10 @@ def run(name: str, rate: float, seed: int) -> dict[str, Any]:
 
 @pytest.fixture
 def planted() -> pd.DataFrame:
-    """Answers about people asked in training are best at the other rate, and must not count."""
-    found = []
+    """Answers about people asked in training and what is recalled are best at the other rate, and must not count."""
+    found = [share(run(name, rate, seed), f"recall/attribute={attribute}", 1.0 - p, 500)
+             for (name, rate), seeds in TRUTH.items() for seed, p in enumerate(seeds)
+             for attribute in ("major", "employer")]  # fmt: skip
     for (name, rate), seeds in TRUTH.items():
         for seed, p in enumerate(seeds):
             one = run(name, rate, seed)
@@ -50,6 +52,12 @@ def test_each_setting_keeps_the_rate_that_answers_best(planted: pd.DataFrame) ->
     assert best == {"single": 1e-4, "multi5": 3e-5}
     assert set(kept["run"]) == {run(name, rate, seed)["run"] for name, rate in best.items() for seed in (0, 1)}
     assert len(kept) == len(planted) / 2 and list(kept.columns) == list(planted.columns)
+
+
+@pytest.mark.parametrize("shuffle", range(8))
+def test_the_order_of_the_rows_means_nothing(planted: pd.DataFrame, shuffle: int) -> None:
+    _, best = at_best_rate(planted.sample(frac=1.0, random_state=shuffle), BY)
+    assert best == {"single": 1e-4, "multi5": 3e-5}
 
 
 def test_the_law_is_that_of_the_kept_runs_and_says_so(planted: pd.DataFrame) -> None:
