@@ -158,3 +158,16 @@ def test_facts_are_asked_as_often_as_the_deviations_say() -> None:
     assert often["university_founded"] == pytest.approx(780, rel=0.02)
     assert [often[kind] for kind in FACTS[1:]] == pytest.approx([890, 890], rel=0.02)
     assert [often[kind] for kind in TWO_HOP] == pytest.approx([47] * 3, rel=0.02)
+
+
+def test_a_kind_of_inverse_question_alone_is_seen_as_often_as_the_deviations_say() -> None:
+    """At tier gpu 44 to 100 times, those of p32_inverse 49 times; counted in rows for training."""
+    def passes(spec: RunSpec) -> float:
+        assert isinstance(spec.task, QuestionsConfig)
+        task = build(spec.task)
+        asked = int((task.rows(torch.arange(50)).inputs_RT == task.vocabulary.id("?")).sum()) / 50
+        return asked * spec.steps * spec.train.batch_rows / task.count
+
+    alone = [passes(spec) for spec in load_experiment("p32_reversed", FOLDER).runs("gpu")]
+    assert min(alone) == pytest.approx(44, rel=0.02) and max(alone) == pytest.approx(100, rel=0.02)
+    assert passes(load_experiment("p32_inverse", FOLDER).runs("gpu")[0]) == pytest.approx(49, rel=0.02)

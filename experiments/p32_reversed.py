@@ -1,0 +1,62 @@
+"""Part 3.2: asked one kind of question alone, who read names before values finds nobody, who read them after finds all.
+
+    physlm run p32_reversed --tier demo
+"""
+
+from __future__ import annotations
+
+from _part3 import DEVIATIONS, base_run, inverse_run
+from physlm.figures.answers_table import answers_table
+from physlm.lab.experiment import Experiment
+from physlm.laws.answers import answers_law
+from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.kinds import INVERSE
+from physlm.training.config import RunSpec
+
+BY = ("augmentation",)
+FORWARD, REVERSED = BASES = ("multi5+permute", "multi5+permute+reverse6")
+ALL = ("all_to_first", "all_to_full")
+KINDS = {"smoke": ALL, "demo": ALL, "gpu": INVERSE, "paper": INVERSE}
+AFTER = "added after p32_inverse was run once; "
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """Forward and reversed biographies, each asked every kind of inverse question alone."""
+    return [inverse_run(tier, base_run(tier, name), (kind,)) for name in BASES for kind in KINDS[tier]]
+
+
+EXPERIMENT = Experiment(
+    name="p32_reversed",
+    claim=(
+        "Even a model that learns a single kind of inverse question cannot find a person by known attributes; one "
+        "whose biographies named people after their attributes finds them by all of these."
+    ),
+    source="arXiv:2309.14402, Result 4, Figure 6",
+    runs=runs,
+    measures=("answers", "recall"),
+    law=answers_law(BY),
+    figure=answers_table(BY),
+    expect=(
+        Expectation(f"most@{FORWARD}", 0.02, "at most", 0.0, "1", "Figure 6: about 0; 2 % is our reading"),
+        Expectation(f"train@{FORWARD}", 0.9, "at least", 0.0, "1", "our control: they were learned"),
+        Expectation(f"answer@{REVERSED}/all_to_first", 0.9, "at least", 0.0, "1",
+                    f"Figure 6; {AFTER}90 % is our reading"),
+        Expectation(f"answer@{REVERSED}/all_to_full", 0.9, "at least", 0.0, "1",
+                    f"Figure 6; {AFTER}90 % is our reading"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "Each kind of question is learned alone, by all weights (published: by LoRA), at tier gpu in 4,000 steps, "
+            "which see each question 44 to 100 times, the longest the fewest. Of the mixed runs of Figure 6 there is "
+            "none, and tier gpu has one of the four reversed sets."
+        ),
+        (
+            "The claim was added after p32_inverse, where ten kinds are learned together, had found 0.68 of the people "
+            "by all attributes, and after a pilot (1,000 people, 3 layers of 96 dimensions) that found 0.05 to 0.30 of "
+            "them there, 0.70 alone, and alone in four times as many steps 0.45."
+        ),
+        "Tiers smoke and demo ask by all six attributes only.",
+    ),
+    columns=("answer/kind=all_to_full/half=test", "answer/kind=all_to_full/half=train"),
+)
