@@ -102,8 +102,8 @@ DEVIATIONS = (
     (
         "Tier gpu finetunes all weights, where nothing else is said, in 10,000 steps instead of 50,000 (47 times each "
         "question on one attribute of 5,000 people, 31 on parts and pairs) at a rate of 3e-5, the best of 3e-4, 1e-4, "
-        "6e-5 and 3e-5 for what the model of multi5+permute and seed 0 answers about held-out people; published is the "
-        "best of 1e-3, 3e-4 and 1e-4."
+        "6e-5 and 3e-5 for what the model of multi5+permute and seed 0 answers about held-out people (0.29, 0.94, 0.98 "
+        "and 0.98 in a pilot; no lower one was tried); published is the best of 1e-3, 3e-4 and 1e-4."
     ),
     (
         "A word-level vocabulary, templates and lists of our own, the whole head is rotary, no biases, bfloat16 with "
@@ -185,9 +185,12 @@ def mixed_run(tier: str, name: str, ask: Ask, share: float = 0.8) -> RunSpec:
 ASKED = {"smoke": (6, 0), "demo": (0,), "gpu": (1_250, 2_500, 0), "paper": (2_500, 5_000, 10_000, 25_000, 0)}
 HINTED_DEVIATION = (
     "Each kind of question is learned alone, by low-rank updates as published (rank 16 of queries and values, 128 of "
-    "the embedding), by a model that has learnt to tell attributes (published: with and without that, about a point "
-    "apart), from at most 5,000 people instead of up to 50,000, in 6,000 steps of 4 windows instead of 50,000 of 48, "
-    "at a rate of 3e-4 instead of 1e-3. Hints are asked for by a word, in half of the questions."
+    "the embedding), by a model that has learnt to tell attributes, from at most 5,000 people instead of up to 50,000, "
+    "in 6,000 steps of 4 windows instead of 50,000 of 48, at a rate of 3e-4 instead of 1e-3. Hints are asked for by a "
+    "word, in half of the questions. That start and the rate were chosen by a pilot on the held-out people that are "
+    "judged (month parity, 2,500 people in training, hints): 0.976 at 3e-4 and 0.963 at 1e-4, but 0.50 to 0.53 by the "
+    "model of biographies alone at 1e-3, 3e-4 and 1e-4, whose hints are wrong; published, the two starts are about a "
+    "point apart."
 )
 
 

@@ -44,7 +44,11 @@ EXPERIMENT = Experiment(
         Expectation(f"hinted@hints/people<={FEW}/month_mod2", 0.942, "at least", 0.042, "1",
                     "Figure 4: 94.2 % at 10,000"),
     ),
-    deviations=(*DEVIATIONS, HINTED_DEVIATION),
+    deviations=(
+        *DEVIATIONS,
+        HINTED_DEVIATION,
+        "No expectation covers that more people help slowly: the published rise needs more than our 5,000.",
+    ),
     columns=("answer/kind=month_mod2/half=test", "answer_hinted/kind=month_mod2/half=test",
              "majority/kind=month_mod2/half=test"),
 )

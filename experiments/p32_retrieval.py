@@ -36,6 +36,10 @@ EXPERIMENT = Experiment(
                     "Figure 3: near 100 %; 95 % is our reading"),
         Expectation("answer@multi5+permute/birth_day", 0.823, "at least", 0.0, "1", "82.3 %"),
     ),
-    deviations=(*DEVIATIONS, "All eight kinds of questions are learned together, by all weights; published: LoRA."),
+    deviations=(
+        *DEVIATIONS,
+        "All eight kinds of questions are learned together, by all weights; published: LoRA.",
+        "Years of birth alone are told poorly in the paper as well, without a number: they have no expectation.",
+    ),
     columns=("answer/kind=birth_year/half=test", "answer/kind=university+major/half=test"),
 )

@@ -57,6 +57,10 @@ EXPERIMENT = Experiment(
             "employer's city, so two_hop_city is no second hop but a control."
         ),
         (
+            "That a person's university and employer can be told is not asked in these runs: it was measured before "
+            "them (p32_manipulation, plain), and is what a hint has to say."
+        ),
+        (
             "Each of the six kinds is asked once for every person, so half of all questions are about facts, though "
             "there are few of these: at tier gpu each year of 300 universities is asked for about 780 times, each year "
             "and each city of 263 employers about 890 times, each question through a person 47 times, as often as "

@@ -32,7 +32,7 @@ NOTES = (
     ),
     (
         "left@part: without_median over intact; left_most@part: without_most over intact. Opposite ends are divided, "
-        "since both are from the same people."
+        "since the damaged model is asked about some of the people that the intact one is asked about."
     ),
 )
 
