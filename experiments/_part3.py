@@ -172,6 +172,10 @@ def inverse_run(tier: str, base: RunSpec, kinds: Sequence[str] = INVERSE, forms:
     return dataclasses.replace(spec, train=dataclasses.replace(spec.train, steps=steps, learning_rate=rate))
 
 
+# of inverse questions, for readers of figures
+TOLD = "Three: major, university, employer; four: with the birth city; all: with birth date and employer's city."
+
+
 def mixed_run(tier: str, name: str, ask: Ask, share: float = 0.8) -> RunSpec:
     """A model that reads biographies and questions together, ``share`` of the rows questions."""
     found = setting(tier)

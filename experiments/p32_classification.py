@@ -35,7 +35,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY, most=FEW),
-    figure=answers_curves(BY),
+    figure=answers_curves(BY, "Luck: a number from 0 to 99 that each major has."),
     expect=(
         Expectation(f"answer@plain/people<={FEW}/month_mod2", 0.604, "at most", 0.1, "1",
                     "Figure 4: 60.4 % at 2,500; the slack is ours"),
@@ -47,7 +47,7 @@ EXPERIMENT = Experiment(
     deviations=(
         *DEVIATIONS,
         HINTED_DEVIATION,
-        "No expectation covers that more people help slowly: the published rise needs more than our 5,000.",
+        "No expectation covers that more people help slowly: the published rise needs more people than our 5,000.",
     ),
     columns=("answer/kind=month_mod2/half=test", "answer_hinted/kind=month_mod2/half=test",
              "majority/kind=month_mod2/half=test"),

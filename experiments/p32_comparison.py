@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY, most=FEW),
-    figure=answers_curves(BY),
+    figure=answers_curves(BY, "Luck: a number from 0 to 99 that each major has."),
     expect=(
         Expectation(f"answer@plain/people<={FEW}/luck_later", 0.522, "at most", 0.05, "1",
                     "Figure 4: 52.2 % at 25,000"),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, base_run, inverse_run
+from _part3 import DEVIATIONS, TOLD, base_run, inverse_run
 from physlm.figures.answers_table import answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
@@ -35,7 +35,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers", "recall"),
     law=answers_law(BY),
-    figure=answers_table(BY),
+    figure=answers_table(BY, note=TOLD),
     expect=(
         Expectation("most@1 form/multi5+permute", 0.02, "at most", 0.0, "1", "Figure 6: about 0; 2 % is our reading"),
         Expectation("most@20 forms/multi5+permute", 0.02, "at most", 0.0, "1", "our test; 2 % is our reading"),

@@ -39,7 +39,10 @@ EXPERIMENT = Experiment(
     deviations=(
         *DEVIATIONS,
         "All eight kinds of questions are learned together, by all weights; published: LoRA.",
-        "Years of birth alone are told poorly in the paper as well, without a number: they have no expectation.",
+        (
+            "Years of birth alone are told poorly in the paper as well, without a number: they have no expectation, so "
+            "that of the parts of a value the verdict is about the day alone."
+        ),
     ),
     columns=("answer/kind=birth_year/half=test", "answer/kind=university+major/half=test"),
 )

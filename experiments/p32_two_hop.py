@@ -42,7 +42,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY, GROUPS),
-    figure=answers_bars(BY, GROUPS),
+    figure=answers_bars(BY, GROUPS, "Facts: about universities and employers, the same questions as in training."),
     expect=(
         Expectation("answer@plain/facts", 0.95, "at least", 0.0, "1", "our control: the facts are known"),
         Expectation("answer@plain/two_hop_university", 0.5, "at most", 0.0, "1", "our reading"),

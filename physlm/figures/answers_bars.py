@@ -34,12 +34,14 @@ LEFT, BETWEEN, RIGHT, WIDEST = 0.75, 0.75, 0.25, 12.5
 LEGEND = 7.9  # so wide is the legend in one row
 
 
-def answers_bars(by: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Callable[[pd.DataFrame, Law], Figure]:
+def answers_bars(by: Sequence[str], groups: Mapping[str, Sequence[str]],
+                 note: str = "") -> Callable[[pd.DataFrame, Law], Figure]:
     """The figure of the table that ``answers_law(by, groups)`` reads: a panel for each setting, hints aside.
 
     Args:
         by: what the names of settings are made of; ``hints`` in it are told apart by bars, not by panels.
         groups: name -> kinds; a bar is the mean over the kinds of a group that were asked.
+        note: a sentence for the caption.
 
     Raises (when it draws):
         UserError: columns are missing, or a name of ``by`` is unknown.
@@ -62,7 +64,8 @@ def answers_bars(by: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Call
             if LEVEL in rows:
                 handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=MAJORITY))
             sheet.legend(handles, top=end, columns=4 if sheet.width > LEGEND else 2)
-            sheet.caption("People held out of all questions in training; mean over the kinds of a group; bars: 95 %.")
+            text = "People held out of all questions in training; mean over the kinds of a group; bars: 95 %."
+            sheet.caption(f"{text}\n{note}" if note else text)
             return sheet.figure
 
     return figure

@@ -20,12 +20,13 @@ LEFT, WIDE, HIGH, BETWEEN, ROW = 0.75, 2.75, 2.3, 0.6, 3.45  # inches
 COLUMNS, TICKS = 4, 6  # panels in a line, and numbers of people that are written out, at most
 
 
-def answers_curves(by: Sequence[str]) -> Callable[[pd.DataFrame, Law], Figure]:
+def answers_curves(by: Sequence[str], note: str = "") -> Callable[[pd.DataFrame, Law], Figure]:
     """The figure of the table that ``answers_law(by)`` reads: one panel for each kind of question, and each setting.
 
     Args:
         by: what the names of settings are made of; ``people`` and ``hints`` in it are told apart within a panel, as
             the horizontal axis and by colour.
+        note: a sentence for the caption.
 
     Raises (when it draws):
         UserError: columns are missing, or a name of ``by`` is unknown.
@@ -51,7 +52,7 @@ def answers_curves(by: Sequence[str]) -> Callable[[pd.DataFrame, Law], Figure]:
             if LEVEL in rows:
                 handles.append(series_handle(MAJORITY, "black", "none", DASHES))
             sheet.legend(handles, top=end, columns=4 if sheet.width > LEGEND else 2)
-            sheet.caption("People held out of all questions in training. Bars: 95 %.")
+            sheet.caption(f"People held out of all questions in training. Bars: 95 %. {note}".strip())
             return sheet.figure
 
     return figure

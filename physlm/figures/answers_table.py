@@ -37,7 +37,7 @@ WIDEST = 6.0  # at least so wide is the sheet, for its title and caption
 
 def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
                   published: Mapping[tuple[str, str], float] | None = None,
-                  besides: Sequence[str] = ("others",)) -> Callable[[pd.DataFrame, Law], Figure]:
+                  besides: Sequence[str] = ("others",), note: str = "") -> Callable[[pd.DataFrame, Law], Figure]:
     """The figure of the table that ``answers_law(by)`` reads.
 
     Args:
@@ -46,6 +46,7 @@ def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
         published: (setting, kind) -> share, written small under ours; kind ``mean`` is the mean over kinds, and a
             setting that ends with a text of ``BESIDES`` is what its model was asked besides.
         besides: names in ``BESIDES`` that get a row under each setting that has them.
+        note: a sentence for the caption.
 
     Raises (when it draws):
         UserError: columns are missing, or a name of ``by`` is unknown.
@@ -62,12 +63,13 @@ def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
         known = {key: value for key, value in (published or {}).items() if key[0] in rows and
                  key[1] in (*kinds, MEAN)}
         with style.style():
-            return _draw(table, rows, kinds, known)
+            return _draw(table, rows, kinds, known, note)
 
     return figure
 
 
-def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Mapping[tuple[str, str], float]) -> Figure:
+def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Mapping[tuple[str, str], float],
+          note: str) -> Figure:
     """The sheet: kinds, their mean, and the people asked in training; below them the controls."""
     labels = [row.replace("/", ", ") or "all runs" for row in rows]
     train = {(row, TRAINED): one for (row, column), one in _numbers(table, "train").items() if column == MEAN}
@@ -81,7 +83,7 @@ def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Map
     widths = [CELL * max(len(kinds), 1), 1.45 * CELL, *([CELL] if train else [])]
     high = (TALL if published else LOW) * max(len(rows), 1)
     width = max(left + sum(widths) + GAP * (len(widths) - 1) + MARGIN, WIDEST)
-    caption = _caption(found, len(rows), controls, bool(published), width)
+    caption = _caption(found, len(rows), controls, bool(published), width, note)
     sheet = Sheet(width, TOP + high + (GAP + LOW * len(controls)) + 0.3 + 0.16 * (caption.count("\n") + 1))
     for text, down, look in (("Questions answered about people held out of training", 0.2, TITLE),
                              ("per cent, word for word", 0.42, {"fontsize": 8.6})):
@@ -158,7 +160,7 @@ def _controls(axes: Axes, controls: Mapping[str, Mapping[str, float]], names: Se
 
 
 def _caption(found: Mapping[tuple[str, str], Estimate], rows: int, controls: Collection[str], published: bool,
-             width: float) -> str:
+             width: float, note: str) -> str:
     """How to read the table, in lines of about equal length that fit into ``width`` inches."""
     single = [max(one.up, one.down) for (_, column), one in found.items() if column not in (MEAN, TRAINED)]
     if not single:
@@ -170,6 +172,8 @@ def _caption(found: Mapping[tuple[str, str], Estimate], rows: int, controls: Col
         text += f" {MASKED.capitalize()}: what an encoder was trained to fill in, so it should be near 100."
     if published:
         text += " Small: the published number."
+    if note:
+        text += f" {note}"
     lines = math.ceil(len(text) / (width / 0.063))
     return "\n".join(textwrap.wrap(text, math.ceil(len(text) / lines) + 8))
 

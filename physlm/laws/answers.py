@@ -61,7 +61,7 @@ NOTES = (
     ),
     (
         "Controls: majority, the best constant answer to the same questions; untrained, the model with random weights; "
-        "start, the model before finetuning (both of at most 500 people); recall_token_untrained, that of "
+        "start, the model before this finetuning (both of at most 500 people); recall_token_untrained, that of "
         "recall_token. above_majority: answer minus majority, half-widths added up."
     ),
     (
