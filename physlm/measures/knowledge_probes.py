@@ -3,12 +3,17 @@
     x = E[ids] + A[ids] B;   logits_p = W_p norm(hidden(x) at place p) + c_p
 
 The model is frozen.  Trained are, for every target, an update of its input embedding of low rank (A of V x r, B of
-r x d, B = 0 at first), which adapts the model to the new question without room for knowledge, and for every target
-and place a normalisation with gain and shift and a linear map of the last hidden state.  The embedding of the output
-plays no part.  Source: arXiv 2309.14316, section 5.
+r x d), which adapts the model to the new question without room for knowledge, and for every target and place a
+normalisation with gain and shift and a linear map of the last hidden state.  The embedding of the output plays no
+part.  Source: arXiv 2309.14316, section 5.
 
     P-probe: reads a biography at the token before each attribute; rank 2, layer norm, 50 texts a step.
     Q-probe: reads <eos> full name <eos> at its last token; rank 16, batch norm, 200 names a step.
+
+A begins at zero and B as a Gaussian, as in ``physlm.models.lora``.  The published names stand between a starting and an
+ending token; ours are both <eos>, and in the update the one at the end has a row of its own (``own``), since what asks
+for an attribute there is in the way before the name.  With few people to a name the rows of the names learn these
+people by heart; ``own="alone"`` moves the token that is read and no other.
 
     model = beside(trained, untrained)                                # two members, the second is the control
     scores = knowledge_probe(model, source, targets, P_PROBE)         # texts: ``physlm.measures.knowledge_texts``
@@ -64,6 +69,8 @@ class KnowledgeConfig:
 
     Attributes:
         rank: r of the embedding update; 0 leaves it out.
+        own: whether the tokens that are read have a row of the update of their own, whatever tokens they are: "no",
+            "too", or "alone", which moves no other token, by one vector that begins at zero, whatever the rank.
         norm: over the dimensions of each activation, or of each dimension over the batch.
         steps: batches; the rate falls linearly to 0.
         weight_decay: of the maps and the update, not of the norms and biases.
@@ -71,6 +78,7 @@ class KnowledgeConfig:
     """
 
     rank: int = 2
+    own: Literal["no", "too", "alone"] = "no"
     norm: Literal["layer", "batch"] = "layer"
     steps: int = 30_000
     learning_rate: float = 1e-3
@@ -85,12 +93,14 @@ class KnowledgeConfig:
         if self.learning_rate <= 0 or self.weight_decay < 0 or self.epsilon <= 0:
             raise UserError(f"knowledge probe: got learning_rate {self.learning_rate}, weight_decay "
                             f"{self.weight_decay}, epsilon {self.epsilon}; expected > 0, >= 0, > 0")
-        if self.norm not in ("layer", "batch"):
-            raise UserError(f"knowledge probe: norm: got {self.norm!r}, expected 'layer' or 'batch'")
+        for name, allowed in (("norm", ("layer", "batch")), ("own", ("no", "too", "alone"))):
+            if getattr(self, name) not in allowed:
+                raise UserError(f"knowledge probe: {name}: got {getattr(self, name)!r}, "
+                                f"expected {' or '.join(allowed)}")
 
 
 P_PROBE = KnowledgeConfig()
-Q_PROBE = KnowledgeConfig(rank=16, norm="batch")
+Q_PROBE = KnowledgeConfig(rank=16, own="too", norm="batch")
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,9 @@ class KnowledgeProbes:
         if device.type == "cuda":
             self.model.compile_parts(compiled)
         probes, rows = model.members * len(self.targets), model.embedding.weight.shape[1]
-        self.update = EmbeddingUpdate(probes, rows, width, config.rank, config.seed).to(device)
+        self.own = rows if config.own != "no" else None  # the row of the update behind those of the model's tokens
+        made = EmbeddingUpdate(probes, rows + (config.own != "no"), width, config.rank, config.seed)
+        self.update = (made.only(rows) if config.own == "alone" and config.rank else made).to(device)
         classes = tuple(target.classes for target in self.targets) * model.members
         self.heads = PlaceHeads(classes, len(source.places), width, config.norm).to(device)
         self._learnt_from: list[Tensor] = []
@@ -163,7 +175,8 @@ class KnowledgeProbes:
         causal = self.model.config.causal
         ids_BT = texts.ids_BT[:, : self.source.reach] if causal and self.source.reach else texts.ids_BT
         plain_MBTd = self.model.embedding(ids_BT.expand(members, -1, -1))
-        x_MYBTd = plain_MBTd[:, None] + self.update(ids_BT).unflatten(0, (members, targets))
+        moved_BT = ids_BT if self.own is None else _at_places(ids_BT, texts.places_BP, self.own)
+        x_MYBTd = plain_MBTd[:, None] + self.update(moved_BT).unflatten(0, (members, targets))
         places = texts.places_BP.clamp_min(0).repeat(targets, 1).expand(members, -1, -1)
         hidden = hidden_from(self.model, x_MYBTd.flatten(1, 2), places).float()  # (M, Y B, P, d)
         logits: Tensor = self.heads(hidden.unflatten(1, (targets, -1)).flatten(0, 1).transpose(1, 2))
@@ -180,7 +193,7 @@ class KnowledgeProbes:
     def train(self, progress: bool = False) -> None:
         """All steps."""
         config = self.config
-        decayed = [*self.update.parameters(), self.heads.maps]
+        decayed = [*(p for p in self.update.parameters() if p.requires_grad), self.heads.maps]
         plain = [self.heads.gain, self.heads.shift, self.heads.bias]
         optimiser = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
@@ -240,14 +253,23 @@ class KnowledgeProbes:
 
 
 class EmbeddingUpdate(nn.Module):
-    """A[ids] B for each of N probes; a probe's first A does not depend on the others."""
+    """A[ids] B for each of N probes, at first A = 0 and B Gaussian; a probe's first B does not depend on the others."""
 
     def __init__(self, probes: int, rows: int, width: int, rank: int, seed: int):
         super().__init__()
         self.rows, self.width, self.rank = rows, width, rank
-        first = rng.normal(rng.key("embedding update", seed), rows * rank).view(rows, rank).float()
-        self.coefficients = nn.Parameter(first.repeat(probes, 1, 1))
-        self.directions = nn.Parameter(torch.zeros(probes, rank, width))
+        first = rng.normal(rng.key("embedding update", seed), rank * width).view(rank, width).float()
+        self.coefficients = nn.Parameter(torch.zeros(probes, rows, rank))
+        self.directions = nn.Parameter(first.repeat(probes, 1, 1))
+
+    def only(self, row: int) -> EmbeddingUpdate:
+        """Of rank 1, and of one row: its A is one and stays so, as the others' stay zero; B begins at zero."""
+        probes, rows, _ = self.coefficients.shape
+        self.rank = 1
+        self.coefficients = nn.Parameter(torch.zeros(probes, rows, 1), requires_grad=False)
+        self.coefficients[:, row] = 1
+        self.directions = nn.Parameter(torch.zeros(probes, 1, self.width))
+        return self
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """(N, B, T, d) float32."""
@@ -347,6 +369,12 @@ def probe_flops(model: ModelConfig, source_shape: tuple[int, int], targets: int,
     weights = parameter_counts(model, 1)["params_nonembedding"]
     a_token = 4.0 * weights + 6.0 * model.layers * model.width * positions
     return a_token * rows * positions * targets * steps
+
+
+def _at_places(ids_BT: Tensor, places_BP: Tensor, row: int) -> Tensor:
+    """The same ids with ``row`` at the places, where there are any."""
+    at_BT = torch.zeros_like(ids_BT).scatter_add(1, places_BP.clamp_min(0), (places_BP != ABSENT).long())
+    return ids_BT.masked_fill(at_BT > 0, row)
 
 
 def _labels(texts: Texts) -> Tensor:

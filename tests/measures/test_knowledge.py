@@ -119,7 +119,7 @@ def test_places_targets_and_names(name: str) -> None:
 
 def test_a_planted_month_is_read_from_the_name_and_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedding of a last name holds the month of birth; the controls and the other attributes stay at chance."""
-    shortened(monkeypatch, q_steps=60, rate=0.01)
+    shortened(monkeypatch, q_steps=120, rate=0.01)
     config = bios("single", people=300)
     found = read(run_of(config))
     months, last = found.names.labels_BY[:, 0], found.names.ids_BT[:, 3]
@@ -142,18 +142,20 @@ def test_the_p_probe_is_that_of_the_trained_model_alone(monkeypatch: pytest.Monk
     shortened(monkeypatch, p_steps=8, rate=0.05)
     run = run_of(bios("single", people=40))
     rows, asked, plan = by_name(measure(run)), read(run), knowledge.P_PLANS["cpu"]
-    others = asked.biographies._replace(labels_BY=asked.shuffled_QY[asked.biographies.people_B])
+    first_place = asked.biographies.places_BP[:, :1]
+    others = asked.biographies._replace(labels_BY=asked.shuffled_QY[asked.biographies.people_B], places_BP=first_place)
     different = 0
     for base, model, texts in (("p_probe", run.model, asked.biographies),
                                ("p_probe_untrained", run.untrained, asked.biographies),
                                ("p_probe_shuffled", run.model, others)):
-        source = texts_source(texts, train_half(40), knowledge.PLACES, plan.rows)
+        places = knowledge.PLACES[: texts.places_BP.shape[1]]
+        source = texts_source(texts, train_half(40), places, plan.rows)
         found = knowledge_probe(model, source, asked.targets, plan.probe).accuracy.value[0]
-        for (y, target), place in product(enumerate(TARGETS), range(1 if base == "p_probe_shuffled" else 6)):
+        for (y, target), place in product(enumerate(TARGETS), range(len(places))):
             name = f"/target={target}/place={place + 1}"
             assert rows[base + name].value == pytest.approx(found[y, place], abs=0.051), "one person of 20 in doubt"
-            different += abs(rows["p_probe" + name].value - found[y, place]) > 0.06
-    assert different > 5, "the three differ"
+            different += abs(rows["p_probe" + name].value - found[y, place]) > 0.04
+    assert different > 10, "the three differ"
 
 
 def test_the_rows_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,15 +205,15 @@ def test_on_a_gpu_the_probes_are_the_published_ones_for_as_many_people() -> None
     assert knowledge.P_PLANS["cuda"].rows == 50 and knowledge.Q_PLANS["cuda"].rows == 200
 
 
-def test_a_probe_of_few_people_forgets_as_much_in_all_and_has_a_lower_rank() -> None:
+def test_a_probe_of_few_people_forgets_as_much_in_all_and_moves_no_name() -> None:
     """Weight decay times rate times steps, half of it where the rate falls to 0, as published: 0.3 x 1e-3 x 30,000."""
     for plans in (knowledge.P_PLANS, knowledge.Q_PLANS):
         for plan in (plans["cuda"].for_people(100), plans["cuda"].for_people(20_000), plans["cpu"]):
             probe = plan.probe
             assert probe.weight_decay * probe.learning_rate * probe.steps == pytest.approx(9.0)
-    ranks = [knowledge.Q_PLANS["cuda"].for_people(people).probe.rank for people in (100, 5_000, 20_000, 50_000)]
-    assert ranks == [2, 2, 6, 16]
-    assert knowledge.P_PLANS["cuda"].for_people(100).probe.rank == 2
+    moved = [knowledge.Q_PLANS["cuda"].for_people(people).probe.own for people in (100, 20_000, 49_999, 50_000)]
+    assert moved == ["alone", "alone", "alone", "too"] and knowledge.Q_PLANS["cpu"].probe.own == "alone"
+    assert {plan.for_people(100).probe.own for plan in knowledge.P_PLANS.values()} == {"no"}
 
 
 def test_everybody_is_read_as_often_as_published_from_some_people_on() -> None:

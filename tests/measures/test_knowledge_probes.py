@@ -78,7 +78,7 @@ def test_all_probes_together_are_each_one_alone(norm: str) -> None:
     labels = torch.stack((digits()[:, 4], digits()[:, 1] % 2), -1)
     source = source_of(labels)
     probes = KnowledgeProbes(model, source, [Target("a", DIGITS), Target("b", 2)], config)
-    first = probes.update.coefficients[0].detach().clone()
+    first = probes.update.directions[0].detach().clone()
     probes.train()
     probes.heads.eval()
     test = source.evaluation(0)
@@ -109,7 +109,7 @@ class _Alone(nn.Module):
     def __init__(self, model: Decoder, first: Tensor, norm: str, classes: int):
         super().__init__()
         self.model = model.requires_grad_(False)
-        self.a, self.b = nn.Parameter(first.clone()), nn.Parameter(torch.zeros(first.shape[1], WIDTH))
+        self.a, self.b = nn.Parameter(torch.zeros(DIGITS, len(first))), nn.Parameter(first.clone())
         made = nn.LayerNorm if norm == "layer" else nn.BatchNorm1d
         self.norms = nn.ModuleList(made(WIDTH, eps=EPSILON) for _ in PLACES)
         self.maps = nn.ModuleList(nn.Linear(WIDTH, classes) for _ in PLACES)
@@ -176,6 +176,38 @@ def test_the_update_of_the_embedding_tells_apart_tokens_that_the_model_confuses(
                             for rank in (0, 2))  # fmt: skip
     assert without.accuracy.value[0, 0, 1] == pytest.approx(without.majority[0, 1], abs=0.1)
     assert with_update.accuracy.value[0, 0, 1] > 0.9
+
+
+@pytest.mark.parametrize("own", ["too", "alone"])
+def test_the_tokens_that_are_read_move_without_the_same_ones_elsewhere(own: str) -> None:
+    texts = texts_of(digits()[:, 4:5])
+    places = texts.places_BP.clone()
+    places[::2, 0] = ABSENT
+    texts = texts._replace(ids_BT=torch.full_like(texts.ids_BT, 3), places_BP=places)  # the same token everywhere
+    source = texts_source(texts, train_half(PEOPLE), PLACES, 20)
+    probes = KnowledgeProbes(model_of(0), source, [Target("digit", DIGITS)],
+                             dataclasses.replace(QUICK, rank=3, own=own))  # type: ignore[arg-type]  # fmt: skip
+    assert not probes.update(torch.arange(DIGITS + 1)[None]).any(), "an update begins as none"
+    batch = source.evaluation(0)
+    with torch.no_grad():
+        probes.heads.maps.normal_()
+        probes.update.directions.normal_()
+        probes.update.coefficients[:, DIGITS] = 1
+    moved_BTd = probes.model.embedding(batch.ids_BT[None]).clone()
+    for p in range(2):
+        there = batch.places_BP[:, p] != ABSENT
+        moved_BTd[0, there, batch.places_BP[there, p]] += probes.update.directions.detach().sum(1)
+    hidden = hidden_from(probes.model, moved_BTd, batch.places_BP.clamp_min(0)[None])
+    found, expected = probes.logits(batch)[0], probes.heads(hidden.transpose(1, 2))
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_update_of_the_token_that_is_read_alone_learns_no_name() -> None:
+    source, config = source_of(digits()[:, 4:5]), dataclasses.replace(QUICK, steps=3, own="alone")
+    probes = KnowledgeProbes(model_of(0), source, [Target("digit", DIGITS)], config)
+    probes.train()
+    moved = probes.update(torch.arange(DIGITS + 1)[None])[0, 0]
+    assert not moved[:DIGITS].any() and moved[DIGITS].any()
 
 
 def test_a_name_holds_an_attribute_only_if_the_model_knows_it() -> None:
@@ -271,14 +303,14 @@ def test_what_does_not_fit_is_said() -> None:
         beside(model_of(0), Decoder(SMALL, 6))
     with pytest.raises(UserError, match="got models of shapes"):
         beside(model_of(0), Decoder(ModelConfig(), DIGITS))
-    for settings in ({"rank": -1}, {"steps": 0}, {"norm": "none"}, {"learning_rate": 0.0}):
+    for settings in ({"rank": -1}, {"steps": 0}, {"norm": "none"}, {"own": "maybe"}, {"learning_rate": 0.0}):
         with pytest.raises(UserError, match=f"knowledge probe: .*{next(iter(settings))}"):
             KnowledgeConfig(**settings)
 
 
 def test_the_published_settings_are_the_defaults() -> None:
-    assert KnowledgeConfig(2, "layer", 30_000, 1e-3, 0.3, 1e-6) == P_PROBE
-    assert KnowledgeConfig(16, "batch", 30_000, 1e-3, 0.3, 1e-6) == Q_PROBE
+    assert KnowledgeConfig(2, "no", "layer", 30_000, 1e-3, 0.3, 1e-6) == P_PROBE
+    assert KnowledgeConfig(16, "too", "batch", 30_000, 1e-3, 0.3, 1e-6) == Q_PROBE
 
 
 def test_the_predicted_cost_is_that_of_a_step() -> None:
