@@ -45,12 +45,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from physlm import rng
 from physlm.errors import UserError
 from physlm.measures.intervals import Estimate, share
+from physlm.measures.knowledge_heads import EmbeddingUpdate, PlaceHeads
 from physlm.measures.knowledge_texts import ABSENT, Source, Texts
 from physlm.measures.probes import IGNORE, Target
 from physlm.measures.rows import Row
@@ -58,9 +58,6 @@ from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
 from physlm.training.step import compiled
-
-MOMENTUM = 0.1  # of the running mean and variance of a batch norm
-EPSILON = 1e-5  # of both norms
 
 
 @dataclass(frozen=True)
@@ -163,8 +160,9 @@ class KnowledgeProbes:
             self.model.compile_parts(compiled)
         probes, rows = model.members * len(self.targets), model.embedding.weight.shape[1]
         self.own = rows if config.own != "no" else None  # the row of the update behind those of the model's tokens
-        made = EmbeddingUpdate(probes, rows + (config.own != "no"), width, config.rank, config.seed)
-        self.update = (made.only(rows) if config.own == "alone" and config.rank else made).to(device)
+        only = self.own if config.own == "alone" else None
+        self.update = EmbeddingUpdate(probes, rows + (config.own != "no"), width, config.rank, config.seed, only)
+        self.update.to(device)
         classes = tuple(target.classes for target in self.targets) * model.members
         self.heads = PlaceHeads(classes, len(source.places), width, config.norm).to(device)
         self._learnt_from: list[Tensor] = []
@@ -250,76 +248,6 @@ class KnowledgeProbes:
                 majority[y, p] = int(answers.bincount().max()) / len(answers)
         accuracy = share(hits.numpy(), asked.numpy()[None])
         return KnowledgeScores(self.targets, self.source.places, accuracy, majority, (asked > 0).sum(-1).numpy())
-
-
-class EmbeddingUpdate(nn.Module):
-    """A[ids] B for each of N probes, at first A = 0 and B Gaussian; a probe's first B does not depend on the others."""
-
-    def __init__(self, probes: int, rows: int, width: int, rank: int, seed: int):
-        super().__init__()
-        self.rows, self.width, self.rank = rows, width, rank
-        first = rng.normal(rng.key("embedding update", seed), rank * width).view(rank, width).float()
-        self.coefficients = nn.Parameter(torch.zeros(probes, rows, rank))
-        self.directions = nn.Parameter(first.repeat(probes, 1, 1))
-
-    def only(self, row: int) -> EmbeddingUpdate:
-        """Of rank 1, and of one row: its A is one and stays so, as the others' stay zero; B begins at zero."""
-        probes, rows, _ = self.coefficients.shape
-        self.rank = 1
-        self.coefficients = nn.Parameter(torch.zeros(probes, rows, 1), requires_grad=False)
-        self.coefficients[:, row] = 1
-        self.directions = nn.Parameter(torch.zeros(probes, 1, self.width))
-        return self
-
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """(N, B, T, d) float32."""
-        probes = len(self.directions)
-        if not self.rank:
-            return self.directions.new_zeros(probes, *ids_BT.shape, self.width)
-        offset = self.rows * torch.arange(probes, device=ids_BT.device)
-        ids = ids_BT.flatten() + offset[:, None]
-        return (F.embedding(ids, self.coefficients.flatten(0, 1)) @ self.directions).unflatten(1, ids_BT.shape)
-
-
-class PlaceHeads(nn.Module):
-    """A normalisation and a linear map for each of N probes at each of P places.
-
-    ``batch`` uses the mean and variance of the batch while it trains and their running means afterwards.
-    """
-
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, classes: tuple[int, ...], places: int, width: int, norm: str):
-        super().__init__()
-        probes, most = len(classes), max(classes)
-        self.norm = norm
-        self.gain = nn.Parameter(torch.ones(probes, places, width))
-        self.shift = nn.Parameter(torch.zeros(probes, places, width))
-        self.maps = nn.Parameter(torch.zeros(probes, places, width, most))
-        self.bias = nn.Parameter(torch.zeros(probes, places, most))
-        self.register_buffer("mean", torch.zeros(probes, places, width), persistent=False)
-        self.register_buffer("variance", torch.ones(probes, places, width), persistent=False)
-        self.register_buffer("closed", torch.arange(most) >= torch.tensor(classes)[:, None], persistent=False)
-        self.closed: Tensor
-
-    def forward(self, x_NPBd: Tensor) -> Tensor:
-        """Logits (N, P, B, C)."""
-        x = self._normed(x_NPBd) * self.gain[:, :, None] + self.shift[:, :, None]
-        logits = x @ self.maps + self.bias[:, :, None]
-        return logits.masked_fill(self.closed[:, None, None], -torch.inf)
-
-    def _normed(self, x_NPBd: Tensor) -> Tensor:
-        if self.norm == "layer":
-            return F.layer_norm(x_NPBd, x_NPBd.shape[-1:], eps=EPSILON)
-        mean, variance = self.mean, self.variance
-        if self.training:
-            variance, mean = torch.var_mean(x_NPBd, 2, correction=0)
-            with torch.no_grad():
-                rows = x_NPBd.shape[2]
-                self.mean.lerp_(mean, MOMENTUM)
-                self.variance.lerp_(variance * (rows / max(rows - 1, 1)), MOMENTUM)
-        return (x_NPBd - mean[:, :, None]) * (variance[:, :, None] + EPSILON).rsqrt()
 
 
 def hidden_from(model: Decoder, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from physlm import rng
 from physlm.errors import UserError
+from physlm.measures.knowledge_heads import EPSILON
 from physlm.measures.knowledge_probes import (
-    EPSILON,
     P_PROBE,
     Q_PROBE,
     KnowledgeConfig,
