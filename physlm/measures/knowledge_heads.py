@@ -49,12 +49,16 @@ class PlaceHeads(nn.Module):
     """A normalisation and a linear map for each of N probes at each of P places.
 
     ``batch`` uses the mean and variance of the batch while it trains and their running means afterwards.
+
+    Args:
+        fixed_NdC: a map of each probe, the same at all places, of the state itself, which is added and does not learn.
     """
 
     mean: Tensor
     variance: Tensor
+    fixed: Tensor | None
 
-    def __init__(self, classes: tuple[int, ...], places: int, width: int, norm: str):
+    def __init__(self, classes: tuple[int, ...], places: int, width: int, norm: str, fixed_NdC: Tensor | None = None):
         super().__init__()
         probes, most = len(classes), max(classes)
         self.norm = norm
@@ -64,6 +68,7 @@ class PlaceHeads(nn.Module):
         self.bias = nn.Parameter(torch.zeros(probes, places, most))
         self.register_buffer("mean", torch.zeros(probes, places, width), persistent=False)
         self.register_buffer("variance", torch.ones(probes, places, width), persistent=False)
+        self.register_buffer("fixed", fixed_NdC, persistent=False)
         self.register_buffer("closed", torch.arange(most) >= torch.tensor(classes)[:, None], persistent=False)
         self.closed: Tensor
 
@@ -71,6 +76,8 @@ class PlaceHeads(nn.Module):
         """Logits (N, P, B, C)."""
         x = self._normed(x_NPBd) * self.gain[:, :, None] + self.shift[:, :, None]
         logits = x @ self.maps + self.bias[:, :, None]
+        if self.fixed is not None:
+            logits = logits + x_NPBd @ self.fixed[:, None]
         return logits.masked_fill(self.closed[:, None, None], -torch.inf)
 
     def _normed(self, x_NPBd: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
 """P- and Q-probes: where in a text, and whether in the name, a model's knowledge of a person is linearly readable.
 
-    x = E[ids] + A[ids] B;   logits_p = W_p norm(hidden(x) at place p) + c_p
+    x = E[ids] + A[ids] B;   logits_p = W_p norm(h_p) + c_p [+ U h_p],   h_p = hidden(x) at place p
 
 The model is frozen.  Trained are, for every target, an update of its input embedding of low rank (A of V x r, B of
 r x d), which adapts the model to the new question without room for knowledge, and for every target and place a
-normalisation with gain and shift and a linear map of the last hidden state.  The embedding of the output plays no
-part.  Source: arXiv 2309.14316, section 5.
+normalisation with gain and shift and a linear map of the last hidden state.  Source: arXiv 2309.14316, section 5.
 
     P-probe: reads a biography at the token before each attribute; rank 2, layer norm, 50 texts a step.
     Q-probe: reads <eos> full name <eos> at its last token; rank 16, batch norm, 200 names a step.
@@ -14,6 +13,11 @@ A begins at zero and B as a Gaussian, as in ``physlm.models.lora``.  The publish
 ending token; ours are both <eos>, and in the update the one at the end has a row of its own (``own``), since what asks
 for an attribute there is in the way before the name.  With few people to a name the rows of the names learn these
 people by heart; ``own="alone"`` moves the token that is read and no other.
+
+A map of hundreds of classes by hundreds of dimensions does the same: 5,000 people x 8 bits against 263 x 512 weights.
+``start="output"`` lets it begin where the model's own output stands: U holds the output's rows of the tokens that the
+answers begin with and never learns, W begins at zero.  The model can then be asked by moving what it reads, and W has
+only to correct it.  U knows no person; with ``own="alone"`` it takes one vector to say what is asked.
 
     model = beside(trained, untrained)                                # two members, the second is the control
     scores = knowledge_probe(model, source, targets, P_PROBE)         # texts: ``physlm.measures.knowledge_texts``
@@ -71,7 +75,11 @@ class KnowledgeConfig:
         norm: over the dimensions of each activation, or of each dimension over the batch.
         steps: batches; the rate falls linearly to 0.
         weight_decay: of the maps and the update, not of the norms and biases.
+        update_speed: the rate of the update is so many times that of the rest, its weight decay so many times smaller,
+            so that both forget as much.
         epsilon: of AdamW.
+        start: of the map: "zero", or "output", the model's own map to the token with which the answers of each class
+            begin (``Target.tokens``), to which the trained map is added.
     """
 
     rank: int = 2
@@ -81,16 +89,20 @@ class KnowledgeConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.3
     epsilon: float = 1e-6
+    start: Literal["zero", "output"] = "zero"
+    update_speed: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("rank", 0), ("steps", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"knowledge probe: {name}: got {getattr(self, name)}, expected at least {least}")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.epsilon <= 0:
+        if self.learning_rate <= 0 or self.weight_decay < 0 or self.epsilon <= 0 or self.update_speed <= 0:
             raise UserError(f"knowledge probe: got learning_rate {self.learning_rate}, weight_decay "
-                            f"{self.weight_decay}, epsilon {self.epsilon}; expected > 0, >= 0, > 0")
-        for name, allowed in (("norm", ("layer", "batch")), ("own", ("no", "too", "alone"))):
+                            f"{self.weight_decay}, epsilon {self.epsilon}, update_speed {self.update_speed}; expected "
+                            "> 0, >= 0, > 0, > 0")
+        kinds = {"norm": ("layer", "batch"), "own": ("no", "too", "alone"), "start": ("zero", "output")}
+        for name, allowed in kinds.items():
             if getattr(self, name) not in allowed:
                 raise UserError(f"knowledge probe: {name}: got {getattr(self, name)!r}, "
                                 f"expected {' or '.join(allowed)}")
@@ -142,12 +154,12 @@ class KnowledgeProbes:
     Args:
         model: any number of members; it computes in the dtype of its weights (``Trained.ready``) and is not changed.
         source: texts on the model's device.
-        targets: ``name`` and ``classes`` count.  The maps are padded to the largest number of classes, so targets with
-            ten thousand classes are better asked in a call of their own.
+        targets: ``name``, ``classes`` and, for ``start="output"``, ``tokens`` count.  The maps are padded to the
+            largest number of classes, so targets with ten thousand are better asked in a call of their own.
 
     Raises:
         UserError: no targets, labels outside of the classes, places outside of the text, tokens outside of the model's
-            vocabulary, all seen in the first batches of both kinds.
+            vocabulary, all seen in the first batches of both kinds; classes without the tokens they begin with.
     """
 
     def __init__(self, model: Decoder, source: Source, targets: Sequence[Target], config: KnowledgeConfig = P_PROBE):
@@ -164,7 +176,8 @@ class KnowledgeProbes:
         self.update = EmbeddingUpdate(probes, rows + (config.own != "no"), width, config.rank, config.seed, only)
         self.update.to(device)
         classes = tuple(target.classes for target in self.targets) * model.members
-        self.heads = PlaceHeads(classes, len(source.places), width, config.norm).to(device)
+        fixed = _output_map(self.model, self.targets) if config.start == "output" else None
+        self.heads = PlaceHeads(classes, len(source.places), width, config.norm, fixed).to(device)
         self._learnt_from: list[Tensor] = []
 
     def logits(self, texts: Texts) -> Tensor:
@@ -191,16 +204,19 @@ class KnowledgeProbes:
     def train(self, progress: bool = False) -> None:
         """All steps."""
         config = self.config
-        decayed = [*(p for p in self.update.parameters() if p.requires_grad), self.heads.maps]
+        decay, speed = config.weight_decay, config.update_speed
+        update = [p for p in self.update.parameters() if p.requires_grad]
         plain = [self.heads.gain, self.heads.shift, self.heads.bias]
-        optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.learning_rate, eps=config.epsilon, fused=True,
-        )  # fmt: skip
+        groups = [
+            {"params": update, "weight_decay": decay / speed, "speed": speed},
+            {"params": [self.heads.maps], "weight_decay": decay, "speed": 1.0},
+            {"params": plain, "weight_decay": 0.0, "speed": 1.0},
+        ]
+        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, eps=config.epsilon, fused=True)
         self.heads.train()
         for step in tqdm(range(config.steps), desc="training probes", leave=False, disable=not progress):
             for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * (1 - step / config.steps)
+                group["lr"] = config.learning_rate * group["speed"] * (1 - step / config.steps)
             texts = self.source.train(step)
             self._learnt_from.append(texts.people_B)
             optimiser.zero_grad()
@@ -297,6 +313,22 @@ def probe_flops(model: ModelConfig, source_shape: tuple[int, int], targets: int,
     weights = parameter_counts(model, 1)["params_nonembedding"]
     a_token = 4.0 * weights + 6.0 * model.layers * model.width * positions
     return a_token * rows * positions * targets * steps
+
+
+def _output_map(model: Decoder, targets: Sequence[Target]) -> Tensor:
+    """The output's rows of the tokens that the classes begin with, zero beyond the classes: (M Y, d, C) float32."""
+    for target in targets:
+        if len(target.tokens) != target.classes:
+            raise UserError(f"knowledge probe: {target.name}: got the first tokens of {len(target.tokens)} classes, "
+                            f"expected those of all {target.classes}, as start='output' begins with them")
+        if not 0 <= min(target.tokens) <= max(target.tokens) < model.vocabulary:
+            raise UserError(f"knowledge probe: {target.name}: got first tokens {min(target.tokens)} to "
+                            f"{max(target.tokens)}, but the model has a vocabulary of {model.vocabulary}; expected the "
+                            "vocabulary that it was trained with")
+    most = max(target.classes for target in targets)
+    output_MVd = model.embedding.weight.float()
+    maps = [F.pad(output_MVd[:, list(target.tokens)].mT, (0, most - target.classes)) for target in targets]
+    return torch.stack(maps, 1).flatten(0, 1)
 
 
 def _at_places(ids_BT: Tensor, places_BP: Tensor, row: int) -> Tensor:

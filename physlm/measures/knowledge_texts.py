@@ -203,7 +203,8 @@ def value_targets(
         whole: of which attributes to ask the whole value; None: of all.
 
     Returns:
-        The targets ``<name> first`` of all attributes, then ``<name> whole``; and the classes, (Q, Y).
+        The targets ``<name> first`` of all attributes, then ``<name> whole``, with the first token of each class; and
+        the classes, (Q, Y).
 
     Raises:
         UserError: an unknown attribute, or a text that does not name one.
@@ -221,6 +222,6 @@ def value_targets(
     targets, labels = [], []
     for name, tokens in asked:
         classes, label = tokens.unique(dim=0, return_inverse=True)
-        targets.append(Target(name, len(classes)))
+        targets.append(Target(name, len(classes), tokens=tuple(classes[:, 0].tolist())))
         labels.append(label)
     return targets, torch.stack(labels, -1)

@@ -14,8 +14,8 @@ Controls.  ``with_shuffled`` asks every question once more with the answers of a
 position alone tells; ``side_by_side`` probes an untrained model beside the trained one; ``Scores.majority`` is what the
 best constant answer gets.
 
-Shape letters: M members, K taps, B sentences, W positions, d width, Y questions, C classes, S sentences in all,
-L levels.  An axis M of ``Labelled`` may be 1: the same sentences for all members.
+Shape letters: M members, K taps, B sentences, W positions, d width, Y questions, C classes, S sentences in all, L
+levels.  An axis M of ``Labelled`` may be 1: the same sentences for all members.
 """
 
 from __future__ import annotations
@@ -49,12 +49,14 @@ class Target(NamedTuple):
         classes: its number of classes, C.
         group: the questions of one group (and mask) share their position weights.
         mask: the kind of probe that answers it; None takes ``ProbeConfig.mask``.
+        tokens: with which the answers of each class begin, where they are words.
     """
 
     name: str
     classes: int
     group: str = ""
     mask: Mask | None = None
+    tokens: tuple[int, ...] = ()
 
 
 class Labelled(NamedTuple):

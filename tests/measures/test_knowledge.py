@@ -205,15 +205,17 @@ def test_on_a_gpu_the_probes_are_the_published_ones_for_as_many_people() -> None
     assert knowledge.P_PLANS["cuda"].rows == 50 and knowledge.Q_PLANS["cuda"].rows == 200
 
 
-def test_a_probe_of_few_people_forgets_as_much_in_all_and_moves_no_name() -> None:
+def test_a_probe_of_few_people_forgets_as_much_in_all_and_has_no_room_for_them() -> None:
     """Weight decay times rate times steps, half of it where the rate falls to 0, as published: 0.3 x 1e-3 x 30,000."""
     for plans in (knowledge.P_PLANS, knowledge.Q_PLANS):
         for plan in (plans["cuda"].for_people(100), plans["cuda"].for_people(20_000), plans["cpu"]):
             probe = plan.probe
             assert probe.weight_decay * probe.learning_rate * probe.steps == pytest.approx(9.0)
-    moved = [knowledge.Q_PLANS["cuda"].for_people(people).probe.own for people in (100, 20_000, 49_999, 50_000)]
-    assert moved == ["alone", "alone", "alone", "too"] and knowledge.Q_PLANS["cpu"].probe.own == "alone"
-    assert {plan.for_people(100).probe.own for plan in knowledge.P_PLANS.values()} == {"no"}
+    for plans, published in ((knowledge.P_PLANS, P_PROBE), (knowledge.Q_PLANS, Q_PROBE)):
+        for probe in (*(plans["cuda"].for_people(people).probe for people in (100, 20_000, 49_999)),
+                      plans["cpu"].probe):
+            assert (probe.own, probe.start, probe.update_speed) == ("alone", "output", 10.0)
+            assert probe == knowledge.few(probe) and probe.rank == published.rank
 
 
 def test_everybody_is_read_as_often_as_published_from_some_people_on() -> None:

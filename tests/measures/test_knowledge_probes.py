@@ -210,6 +210,59 @@ def test_an_update_of_the_token_that_is_read_alone_learns_no_name() -> None:
     assert not moved[:DIGITS].any() and moved[DIGITS].any()
 
 
+def test_the_update_moves_as_many_times_as_far_as_the_maps_as_is_said() -> None:
+    """AdamW's first step is the rate, whatever the gradient; both begin at zero."""
+    config = dataclasses.replace(QUICK, steps=1, learning_rate=1e-3, own="alone", update_speed=10.0)
+    probes = KnowledgeProbes(model_of(0), source_of(digits()[:, 4:5]), [Target("digit", DIGITS)], config)
+    probes.train()
+    for parameter, expected in ((probes.heads.maps, 1e-3), (probes.heads.bias, 1e-3)):
+        torch.testing.assert_close(parameter.abs().max(), torch.tensor(expected), rtol=0.01, atol=0)
+    assert not probes.update.directions.any(), "while the maps are zero no gradient reaches it"
+    probes.train()
+    assert 5e-3 < float(probes.update.directions.detach().abs().max()) < 1.5e-2
+
+
+def test_a_map_that_starts_at_the_output_begins_with_the_models_own_logits() -> None:
+    targets = [Target("digit", DIGITS, tokens=tuple(range(DIGITS))), Target("some", 3, tokens=(4, 1, 1))]
+    model, source = model_of(0, 1), source_of(torch.stack((digits()[:, 4], digits()[:, 4] % 3), -1))
+    probes = KnowledgeProbes(model, source, targets, dataclasses.replace(QUICK, start="output"))
+    batch = source.evaluation(0)
+    own_MBTV, _ = model(batch.ids_BT.expand(2, -1, -1))
+    with torch.no_grad():
+        found = probes.logits(batch)
+        probes.heads.maps.normal_()
+        corrected = probes.logits(batch) - found
+    for place, at in enumerate((2, 4)):
+        torch.testing.assert_close(found[:, 0, place], own_MBTV[:, :, at])
+        torch.testing.assert_close(found[:, 1, place, :, :3], own_MBTV[:, :, at][..., [4, 1, 1]])
+    assert bool(found[:, 1, :, :, 3:].isneginf().all()) and corrected[:, 0].abs().min(-1).values.max() > 0.1
+
+
+def test_a_map_that_starts_at_the_output_reads_answers_that_nobody_learnt_from_has() -> None:
+    """The planted model writes the answer where the last name stands; its control knows nothing."""
+    people, answers = 300, 40
+    person, learn_Q = torch.arange(people), train_half(people)
+    label = 2 * rng.below(answers // 2, rng.key("answer"), person) + (~learn_Q).long()  # even to learn from
+    untrained, knowing = (Decoder(SMALL, people + answers + 1, (0,)) for _ in range(2))
+    with torch.no_grad():
+        table = knowing.embedding.weight[0]
+        table[:people] += 3 * table[people + label]
+    names = torch.stack((torch.full_like(person, people + answers), person), -1)
+    texts = Texts(names, torch.ones_like(person)[:, None], label[:, None], person)
+    source = texts_source(texts, learn_Q, ("last name",), 50)
+    target = Target("answer", answers, tokens=tuple(range(people, people + answers)))
+    config = dataclasses.replace(QUICK, steps=20, learning_rate=1e-3, own="alone")
+    both = beside(knowing, untrained)
+    from_zero, from_output = (knowledge_probe(both, source, [target], dataclasses.replace(config, start=start))
+                              for start in ("zero", "output"))  # fmt: skip
+    assert from_zero.accuracy.value[0, 0, 0] < 0.1 and from_output.accuracy.value[0, 0, 0] > 0.9
+    assert from_output.accuracy.value[1, 0, 0] < 1 / answers + 3 * (1 / answers / (people / 2)) ** 0.5
+    others = texts._replace(labels_BY=shuffled_people(label[:, None]))
+    shuffled = knowledge_probe(knowing, texts_source(others, learn_Q, ("last name",), 50), [target],
+                               dataclasses.replace(config, start="output"))  # fmt: skip
+    assert shuffled.accuracy.value[0, 0, 0] < 1 / answers + 3 * (1 / answers / (people / 2)) ** 0.5
+
+
 def test_a_name_holds_an_attribute_only_if_the_model_knows_it() -> None:
     """Two members: one has the answer written into its embedding of the last name, the other is untrained."""
     people, answers = 200, 4
@@ -303,14 +356,20 @@ def test_what_does_not_fit_is_said() -> None:
         beside(model_of(0), Decoder(SMALL, 6))
     with pytest.raises(UserError, match="got models of shapes"):
         beside(model_of(0), Decoder(ModelConfig(), DIGITS))
-    for settings in ({"rank": -1}, {"steps": 0}, {"norm": "none"}, {"own": "maybe"}, {"learning_rate": 0.0}):
+    output = dataclasses.replace(QUICK, start="output")
+    with pytest.raises(UserError, match="digit: got the first tokens of 0 classes, expected those of all 5"):
+        KnowledgeProbes(model_of(0), source, [target], output)
+    with pytest.raises(UserError, match="digit: got first tokens 1 to 5, but the model has a vocabulary of 5"):
+        KnowledgeProbes(model_of(0), source, [target._replace(tokens=(1, 2, 3, 4, 5))], output)
+    for settings in ({"rank": -1}, {"steps": 0}, {"norm": "none"}, {"own": "maybe"}, {"start": "end"},
+                     {"learning_rate": 0.0}, {"update_speed": 0.0}):
         with pytest.raises(UserError, match=f"knowledge probe: .*{next(iter(settings))}"):
             KnowledgeConfig(**settings)
 
 
 def test_the_published_settings_are_the_defaults() -> None:
-    assert KnowledgeConfig(2, "no", "layer", 30_000, 1e-3, 0.3, 1e-6) == P_PROBE
-    assert KnowledgeConfig(16, "too", "batch", 30_000, 1e-3, 0.3, 1e-6) == Q_PROBE
+    assert KnowledgeConfig(2, "no", "layer", 30_000, 1e-3, 0.3, 1e-6, "zero", 1.0) == P_PROBE
+    assert KnowledgeConfig(16, "too", "batch", 30_000, 1e-3, 0.3, 1e-6, "zero", 1.0) == Q_PROBE
 
 
 def test_the_predicted_cost_is_that_of_a_step() -> None:

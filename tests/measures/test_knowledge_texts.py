@@ -76,6 +76,7 @@ def test_labels_are_the_values_that_the_texts_name() -> None:
                   for ids, found in zip(entries.ids_RW.tolist(), entries.roles_RW.tolist(), strict=True)]  # fmt: skip
         values = [value[:1] if kind == "first" else value for value in tokens]
         assert len(set(zip(values, label.tolist(), strict=True))) == len(set(values)) == target.classes
+        assert [target.tokens[answer] for answer in label.tolist()] == [value[0] for value in values]
     shortest = role_tokens(entries, roles["major"])
     assert int((shortest != PADDING).sum()) == int((entries.roles_RW == roles["major"]).sum())
 
