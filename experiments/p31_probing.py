@@ -57,9 +57,9 @@ EXPERIMENT = Experiment(
             "16), ten times as fast as the maps learn, and to the trained map is added a fixed one, the model's own "
             "output rows of the first tokens of the values, so that the probe can ask by this vector for what the "
             "model would tell and the trained map has only to correct it. The controls, and the model of single "
-            "biographies, are asked in the same way. A first run of this claim (commit 54aed0c) with the published "
-            "parts read the employer from the name in 0.048; the parts were chosen in pilots on the model of "
-            "multi5+permute, seed 0, by held-out people."
+            "biographies, are asked in the same way. A first run of this claim (commit 54aed0c), whose updates "
+            "of rank 2 moved all tokens and whose maps began at zero, read the employer from the name in 0.048; these "
+            "parts were chosen in pilots on the model of multi5+permute, seed 0, by held-out people."
         ),
         (
             "Probes read without dropout, since our models have none. The places of one text share their update of the "

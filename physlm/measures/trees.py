@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from physlm.measures.grammar_questions import grammar_labels, grammar_targets
 from physlm.measures.probe_heads import MASKS, Mask
 from physlm.measures.probes import (
     Batches,
@@ -26,8 +27,6 @@ from physlm.measures.probes import (
     Labelled,
     ProbeConfig,
     Scores,
-    grammar_labels,
-    grammar_targets,
     join_questions,
     probe,
     side_by_side,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.errors import UserError
+from physlm.measures.grammar_questions import grammar_labels, grammar_targets
 from physlm.measures.probe_heads import MASKS, ProbeHeads, first_positions, whitening
 from physlm.measures.probes import (
     IGNORE,
@@ -25,8 +26,6 @@ from physlm.measures.probes import (
     ProbeConfig,
     Probes,
     Target,
-    grammar_labels,
-    grammar_targets,
     join_questions,
     probe,
     side_by_side,
