@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Literal, get_args, get_type_hints
 
 import pytest
@@ -39,6 +40,16 @@ def test_the_captured_step_does_what_the_cpu_does(position: Position, members: i
     torch.testing.assert_close(losses["cpu"], losses["cuda"], rtol=2e-3, atol=2e-3)
 
 
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    """torch's own switch: with it the attention is one whose gradient is summed in a fixed order."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(("position", "row_tokens"), [
     ("rope", 512), ("relative", 256), ("position_only", 256), ("uniform", 256)])  # fmt: skip
 def test_training_in_bfloat16_gives_the_same_bits_twice(position: Position, row_tokens: int) -> None:

@@ -9,7 +9,8 @@ only where they are asked for themselves.
 It may be killed at any moment and called again: finished runs are left alone, trained ones are only measured, and an
 interrupted population goes on from its checkpoint and, on a CPU, ends with the same bits as if nothing had happened.
 On a GPU the gradient of torch's attention over rows of 512 tokens is summed in no fixed order, so that two trainings
-from one seed differ in their last bits, interrupted or not.  ``physlm.lab.store`` says which file proves what.
+from one seed differ in their last bits, interrupted or not; after ``torch.use_deterministic_algorithms(True)`` torch
+takes a slower attention, and they do not.  ``physlm.lab.store`` says which file proves what.
 """
 
 from __future__ import annotations
