@@ -66,27 +66,30 @@ _DEMO_LOW_RANK = dataclasses.replace(_SMALL, steps=200, batch_rows=16, learning_
                                      warmup_steps=0, lora_rank=16, lora_embedding_rank=8)  # fmt: skip
 SETTINGS = {
     "smoke": Setting(
-        24, 4, (2, 130), (6, 130), ModelConfig(layers=1, heads=2, width=16), _SMALL,
-        dataclasses.replace(_SMALL, exposures=1), _SMOKE_LOW_RANK, _SMOKE_LOW_RANK, 4,
+        people=24, pool_size=4, entries=(2, 130), questions=(6, 130), model=ModelConfig(layers=1, heads=2, width=16),
+        reading=_SMALL, answering=dataclasses.replace(_SMALL, exposures=1), low_rank=_SMOKE_LOW_RANK,
+        hinted=_SMOKE_LOW_RANK, mixed_exposures=4,
     ),
     "demo": Setting(
-        200, 8, (2, 130), (8, 150), ModelConfig(layers=2, heads=4, width=64),
-        dataclasses.replace(_SMALL, exposures=250, batch_rows=8, warmup_steps=100),
-        dataclasses.replace(_SMALL, steps=800, batch_rows=4, learning_rate=3e-4, weight_decay=0.01, warmup_steps=0),
-        _DEMO_LOW_RANK, _DEMO_LOW_RANK, 300,
+        people=200, pool_size=8, entries=(2, 130), questions=(8, 150), model=ModelConfig(layers=2, heads=4, width=64),
+        reading=dataclasses.replace(_SMALL, exposures=250, batch_rows=8, warmup_steps=100),
+        answering=dataclasses.replace(_SMALL, steps=800, batch_rows=4, learning_rate=3e-4, weight_decay=0.01,
+                                      warmup_steps=0),
+        low_rank=_DEMO_LOW_RANK, hinted=_DEMO_LOW_RANK, mixed_exposures=300,
     ),
     # A tenth of the people in steps of a tenth of the windows, so that an epoch has as many steps as published:
     # whether a name comes to hold the knowledge hangs on it (p31_batch).
     "gpu": Setting(
-        10_000, 0, (9, 512), (28, 512), ModelConfig(layers=8, heads=8, width=512),
-        dataclasses.replace(_READING, batch_rows=10),
-        dataclasses.replace(_ANSWERING, steps=10_000, batch_rows=5, learning_rate=3e-5),
-        dataclasses.replace(_LOW_RANK, steps=12_000, batch_rows=4, learning_rate=1e-4),
-        dataclasses.replace(_LOW_RANK, steps=6_000, batch_rows=4), 540,
+        people=10_000, pool_size=0, entries=(9, 512), questions=(28, 512),
+        model=ModelConfig(layers=8, heads=8, width=512), reading=dataclasses.replace(_READING, batch_rows=10),
+        answering=dataclasses.replace(_ANSWERING, steps=10_000, batch_rows=5, learning_rate=3e-5),
+        low_rank=dataclasses.replace(_LOW_RANK, steps=12_000, batch_rows=4, learning_rate=1e-4),
+        hinted=dataclasses.replace(_LOW_RANK, steps=6_000, batch_rows=4), mixed_exposures=540,
     ),
     "paper": Setting(
-        100_000, 0, (9, 512), (28, 512), ModelConfig(layers=12, heads=12, width=768),
-        _READING, _ANSWERING, _LOW_RANK, dataclasses.replace(_LOW_RANK, learning_rate=1e-3), 540,
+        people=100_000, pool_size=0, entries=(9, 512), questions=(28, 512),
+        model=ModelConfig(layers=12, heads=12, width=768), reading=_READING, answering=_ANSWERING, low_rank=_LOW_RANK,
+        hinted=dataclasses.replace(_LOW_RANK, learning_rate=1e-3), mixed_exposures=540,
     ),
 }  # fmt: skip
 
@@ -172,7 +175,9 @@ def inverse_run(tier: str, base: RunSpec, kinds: Sequence[str] = INVERSE, forms:
     return dataclasses.replace(spec, train=dataclasses.replace(spec.train, steps=steps, learning_rate=rate))
 
 
-# of inverse questions, for readers of figures
+FEW = 2_500  # people asked about in training that are judged: so many, or the most that a tier asks about below that
+LUCK = "Luck: a number from 0 to 99 that each major has."  # for readers of figures
+# of inverse questions, for the same readers
 TOLD = "Three: major, university, employer; four: with the birth city; all: with birth date and employer's city."
 
 

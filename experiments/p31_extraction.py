@@ -21,14 +21,13 @@ from physlm.training.config import RunSpec
 
 BY = ("way", "augmentation")
 SEEDS = {"smoke": (0,), "demo": (0,), "gpu": (0, 1, 2), "paper": (0, 1, 2)}
+LOW_RANK = {"smoke": AUGMENTED, "demo": (), "gpu": AUGMENTED, "paper": AUGMENTED}  # a demonstration has no time for it
 
 
 def runs(tier: str) -> list[RunSpec]:
     """Finetuned runs of both kinds of biographies for each seed, the same by low-rank updates, and a mixed one."""
     tuned = [answer_run(tier, base_run(tier, name, seed), Ask()) for seed in SEEDS[tier] for name in AUGMENTED]
-    if tier in ("demo", "smoke"):
-        return [*tuned, mixed_run(tier, "single", Ask())]
-    low_rank = [answer_run(tier, base_run(tier, name), Ask(), low_rank=True) for name in AUGMENTED]
+    low_rank = [answer_run(tier, base_run(tier, name), Ask(), low_rank=True) for name in LOW_RANK[tier]]
     return [*tuned, *low_rank, mixed_run(tier, "single", Ask())]
 
 
@@ -48,7 +47,8 @@ EXPERIMENT = Experiment(
         ("finetuned/multi5+permute", "mean"): 0.966, ("mixed/single", "mean"): 0.866,
     }),
     expect=(
-        Expectation("recall@finetuned/single", 0.99, "at least", 0.0, "1", "first tokens: 99 % and more"),
+        Expectation("recall@finetuned/single", 0.99, "at least", 0.0, "1",
+                    "99 % and more of first tokens; ours are whole values"),
         Expectation("answer@finetuned/single", 0.30, "at most", 0.0, "1", "Figure 3: 9.7 %; 30 % is our reading"),
         Expectation("answer@finetuned/multi5+permute", 0.966, "at least", 0.0, "1", "Figure 3"),
         Expectation("answer@mixed/single", 0.866, "at least", 0.05, "1", "Figure 1: 86.6 %; the slack is ours"),

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, HINTED_DEVIATION, base_run, hinted_runs
+from _part3 import DEVIATIONS, FEW, HINTED_DEVIATION, LUCK, base_run, hinted_runs
 from physlm.figures.answers_curves import answers_curves
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
 from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.kinds import CLASSIFICATION
 from physlm.training.config import RunSpec
 
 BY = ("hints", "people")
-FEW = 2_500  # people asked about in training that are judged: so many, or the most that a tier asks about below that
 KINDS = {"smoke": ("month_mod2",), "demo": ("month_mod2", "month_mod6"),
          "gpu": ("month_mod2", "month_mod6", "luck_mod5", "luck_mod20"),
-         "paper": ("month_mod2", "month_mod6", "month_mod12", "luck_mod5", "luck_mod20", "luck_mod100")}  # fmt: skip
+         "paper": CLASSIFICATION}
 
 
 def runs(tier: str) -> list[RunSpec]:
@@ -35,7 +35,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY, most=FEW),
-    figure=answers_curves(BY, "Luck: a number from 0 to 99 that each major has."),
+    figure=answers_curves(BY, LUCK),
     expect=(
         Expectation(f"answer@plain/people<={FEW}/month_mod2", 0.604, "at most", 0.1, "1",
                     "Figure 4: 60.4 % at 2,500; the slack is ours"),

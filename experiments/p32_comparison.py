@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, HINTED_DEVIATION, base_run, hinted_runs
+from _part3 import DEVIATIONS, FEW, HINTED_DEVIATION, LUCK, base_run, hinted_runs
 from physlm.figures.answers_curves import answers_curves
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
 from physlm.laws.verdict import Expectation
+from physlm.tasks.biography.kinds import COMPARISON
 from physlm.training.config import RunSpec
 
 BY = ("hints", "people")
-FEW = 2_500  # people asked about in training that are judged: so many, or the most that a tier asks about below that
-ALL = ("month_later", "luck_later", "month_minus", "luck_minus")
-KINDS = {"smoke": ("month_later", "luck_later", "luck_minus"), "demo": ("month_later", "luck_later"), "gpu": ALL,
-         "paper": (*ALL, "day_later", "day_minus")}  # fmt: skip
+KINDS = {"smoke": ("month_later", "luck_later", "luck_minus"), "demo": ("month_later", "luck_later"),
+         "gpu": ("month_later", "luck_later", "month_minus", "luck_minus"),
+         "paper": COMPARISON}
 
 
 def runs(tier: str) -> list[RunSpec]:
@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY, most=FEW),
-    figure=answers_curves(BY, "Luck: a number from 0 to 99 that each major has."),
+    figure=answers_curves(BY, LUCK),
     expect=(
         Expectation(f"answer@plain/people<={FEW}/luck_later", 0.522, "at most", 0.05, "1",
                     "Figure 4: 52.2 % at 25,000"),

@@ -15,8 +15,8 @@ from physlm.training.config import RunSpec
 
 BY = ("forms", "augmentation")
 FORWARD = "multi5+permute"
-REVERSE = {"smoke": ("multi5+reverse6",), "demo": ("multi5+permute+reverse6",), "gpu": ("multi5+permute+reverse6",),
-           "paper": REVERSED}
+ONE = ("multi5+permute+reverse6",)
+REVERSE = {"smoke": ONE, "demo": ONE, "gpu": ONE, "paper": REVERSED}
 
 
 def runs(tier: str) -> list[RunSpec]:

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import Sheet, faded, heading, nothing, percent, share_axis
+from physlm.figures.parts import Sheet, faded, heading, nothing, percent, share_axis
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import with_settings
 from physlm.laws.cells import Estimate

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
 from physlm.figures.answers_bars import DASHES, LEGEND, LEVEL, MAJORITY, SERIES, series_rows
-from physlm.figures.grammar_parts import Sheet, heading, log_steps, nothing, points, series_handle, share_axis
+from physlm.figures.parts import Sheet, heading, log_steps, nothing, points, series_handle, share_axis
 from physlm.laws.biography_settings import kind_title, with_settings
 from physlm.laws.cells import combine
 from physlm.laws.law import Law

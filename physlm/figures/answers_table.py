@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import SHARE, Sheet, group_rows, heat, interval, nothing, percent
+from physlm.figures.parts import SHARE, Sheet, group_rows, heat, interval, nothing, percent
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import kind_title, with_settings
 from physlm.laws.cells import Estimate, cells, combine

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import (
+from physlm.figures.parts import (
     SHARE,
     SIGNED,
     Sheet,
@@ -28,9 +28,9 @@ from physlm.figures.grammar_parts import (
     series_handle,
 )
 from physlm.laws import cells
-from physlm.laws.cells import Estimate, Key, combine
+from physlm.laws.cells import Estimate, Key, combine, named
 from physlm.laws.grammar_attention import KINDS, attention_cells
-from physlm.laws.grammar_settings import decoders, named, with_settings
+from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law
 
 WIDE, HIGH, ROW = 4.7, 3.1, 8.5

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import Sheet, heading, interval, nothing, points, series_handle, share_axis
 from physlm.figures.grammar_probing import Column, control_table, table_heading
-from physlm.laws.cells import Estimate
+from physlm.figures.parts import Sheet, heading, interval, nothing, points, series_handle, share_axis
+from physlm.laws.cells import Estimate, named
 from physlm.laws.grammar_boundaries import MASKS
 from physlm.laws.grammar_probing import CONTROLS, control_by_level, last_layer
-from physlm.laws.grammar_settings import decoders, named, with_settings
+from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law
 
 ROW, HIGH = 4.1, 2.75

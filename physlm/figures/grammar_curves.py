@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import grid, grown, log_steps, nothing, points, share_axis
+from physlm.figures.parts import grid, grown, log_steps, nothing, points, share_axis
 from physlm.laws.cells import Estimate, Key, cells, combine
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import (
+from physlm.figures.parts import (
     SIGNED,
     Sheet,
     grid,

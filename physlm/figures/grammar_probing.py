@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import (
+from physlm.figures.parts import (
     Sheet,
     group_columns,
     grown,
@@ -25,9 +25,9 @@ from physlm.figures.grammar_parts import (
     series_handle,
     share_axis,
 )
-from physlm.laws.cells import Estimate, Key, cells, combine
+from physlm.laws.cells import Estimate, Key, cells, combine, named
 from physlm.laws.grammar_probing import CONTROLS, by_layer, by_step, control_by_level, last_layer
-from physlm.laws.grammar_settings import decoders, named, with_settings
+from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law
 
 # Name above the columns -> base of the rows.

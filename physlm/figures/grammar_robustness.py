@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import Sheet, group_columns, group_rows, heat, interval, nothing
-from physlm.laws.cells import Estimate, Key
+from physlm.figures.parts import Sheet, group_columns, group_rows, heat, interval, nothing
+from physlm.laws.cells import Estimate, Key, named
 from physlm.laws.grammar_robustness import PREFIXES, accuracies, data_order, named_data
-from physlm.laws.grammar_settings import named
 from physlm.laws.law import Law
 
 CELL, WIDE = 0.3, 6.0

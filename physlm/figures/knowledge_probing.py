@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import (
+from physlm.figures.parts import (
     MAJOR,
     Floats,
     Sheet,
@@ -22,8 +22,7 @@ from physlm.figures.grammar_parts import (
     nothing,
     percent,
 )
-from physlm.laws.cells import Estimate, Key
-from physlm.laws.grammar_settings import named
+from physlm.laws.cells import Estimate, Key, named
 from physlm.laws.knowledge_probing import CONTROLS, by_target, mean_over_values, with_setting
 from physlm.laws.law import Law
 

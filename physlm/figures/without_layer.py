@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_parts import Sheet, heading, nothing, percent, points, series_handle, share_axis
+from physlm.figures.parts import Sheet, heading, nothing, percent, points, series_handle, share_axis
 from physlm.laws.biography_settings import with_settings
 from physlm.laws.law import Law
 from physlm.laws.without_layer import PARTS, intact_and_without

@@ -1,8 +1,8 @@
 """How fast the P-probes of one model learn and are judged on this machine: 11 targets at six places, all together.
 
-On a GPU the published shape, 12 x 768 and 10,000 people with five shuffled biographies each; without one the shape of
-tier demo.  The weights are random, which changes no time.  What the measure ``knowledge`` does besides (the untrained
-model, other people's values, Q-probes) is outside.
+On a GPU a model of the published shape, 12 x 768, and the 10,000 people of tier gpu with five shuffled biographies
+each; without one the shape of tier demo.  The weights are random, which changes no time.  What the measure
+``knowledge`` does besides (the untrained model, other people's values, Q-probes) is outside.
 """
 
 from __future__ import annotations

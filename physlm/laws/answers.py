@@ -5,7 +5,8 @@
                 after the true hint
     majority    the best constant answer to the same questions; untrained, start: the model before training,
                 before finetuning
-    above       answer - majority
+    above_majority
+                answer - majority
 
 A claim about few people asked about in training is judged by the same name at every tier: with ``most=2500`` the
 setting ``plain/people<=2500`` stands for the most people, but no more than 2,500, that a kind was asked about.
@@ -24,8 +25,7 @@ import pandas as pd
 
 from physlm.laws import cells
 from physlm.laws.biography_settings import SETTINGS, with_settings
-from physlm.laws.cells import Estimate, Key, combine
-from physlm.laws.grammar_settings import measured_runs, named
+from physlm.laws.cells import Estimate, Key, combine, measured_runs, named
 from physlm.laws.law import Law, Quantity
 
 # name in the law -> base and half of the rows that the measure writes
@@ -37,9 +37,9 @@ SOURCES = {
 }
 BY_KIND = ("answer", "hinted", "hint", "told", "majority")
 # what the measure recall writes by attribute, and what becomes a quantity of it
-RECALLS = ("recall", "recall_celebrities", "recall_others", "recall_token", "recall_token_untrained")
+RECALLS = ("recall", "recall_first", "recall_celebrities", "recall_others", "recall_token", "recall_token_untrained")
 NOTES = (
-    *(note.replace("strings, sentences or words", "people") for note in cells.NOTES),
+    *cells.notes("people"),
     (
         "answer@setting/kind: share of people, held out of all questions in training, whose question is answered word "
         "for word. Without a kind: the mean over the kinds that were asked; kinds are asked about the same people, so "
@@ -54,10 +54,10 @@ NOTES = (
     ),
     (
         "recall: share of people whose whole value is predicted in their own texts, mean over attributes; "
-        "recall_celebrities and recall_others: of these people alone. Reversed biographies tell values before they "
-        "tell whose they are, so there it is low by design; recall_name is the name, predicted from the values before "
-        "it. recall_token, of encoders: one masked word of a value, predicted from all other words of the text, mean "
-        "over attributes."
+        "recall_first: its first token; recall_celebrities and recall_others: whole values of these people alone. "
+        "Reversed biographies tell values before they tell whose they are, so there it is low by design; recall_name "
+        "is the name, predicted from the values before it. recall_token, of encoders: one masked word of a value, "
+        "predicted from all other words of the text, mean over attributes."
     ),
     (
         "Controls: majority, the best constant answer to the same questions; untrained, the model with random weights; "

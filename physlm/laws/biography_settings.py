@@ -23,7 +23,7 @@ import pandas as pd
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.laws.cells import require
+from physlm.laws.cells import require, truth
 
 SETTINGS = ("augmentation", "way", "people", "hints", "forms", "group")
 BIOGRAPHIES, WRITTEN, QUESTIONS, MIXED = "bioS", "bioR", "bioQA", "bioMixed"
@@ -132,5 +132,4 @@ def _setting(run: dict[Any, Any], name: str, default: Any) -> Any:
 
 
 def _true(run: dict[Any, Any], name: str, default: bool) -> bool:
-    """A truth value that may have been read from a file as text."""
-    return str(_setting(run, name, default)).lower() == "true"
+    return truth(_setting(run, name, default))

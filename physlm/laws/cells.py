@@ -26,6 +26,7 @@ import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,22 +35,34 @@ from physlm.errors import UserError
 from physlm.laws.bootstrap import LEVEL
 from physlm.laws.law import Quantity
 
-NOTES = (
-    "n counts the strings, sentences or words that were measured, summed over runs.",
-    (
-        "Several runs (seeds) of one setting: their mean. Interval: on each side the wider of the runs' own intervals "
-        "combined, and, with two runs or more, Student's t over the runs. One run alone says nothing about what "
-        "another seed would give."
-    ),
-)
-CONTRAST_NOTE = (
-    "Differences of numbers from the same sentences: half-widths are added up, since their errors go together; "
-    "differences of different runs: in quadrature."
-)
-LEAST_NOTE = (
-    "least_...: the smallest over all levels, with an interval that knows it is a minimum (lower end: the smallest "
-    "lower end; upper end: the smallest upper end of Bonferroni intervals)."
-)
+
+def notes(items: str) -> tuple[str, str]:
+    """What n counts, such as "people", and what becomes of several runs."""
+    return (
+        f"n counts the {items} that were measured, summed over runs.",
+        (
+            "Several runs (seeds) of one setting: their mean. Interval: on each side the wider of the runs' own "
+            "intervals combined, and, with two runs or more, Student's t over the runs. One run alone says nothing "
+            "about what another seed would give."
+        ),
+    )
+
+
+def contrast_note(items: str) -> str:
+    """How differences of numbers from the same items get their intervals."""
+    return (f"Differences of numbers from the same {items}: half-widths are added up, since their errors go together; "
+            "differences of different runs: in quadrature.")
+
+
+def least_note(name: str, over: str) -> str:
+    """How the quantity ``name``, the smallest over such things, gets its interval."""
+    return (f"{name}: the smallest over all {over}, with an interval that knows it is a minimum (lower end: the "
+            "smallest lower end; upper end: the smallest upper end of Bonferroni intervals).")
+
+
+NOTES = notes("strings, sentences or words")
+CONTRAST_NOTE = contrast_note("sentences")
+LEAST_NOTE = least_note("least_...", "levels")
 
 
 @dataclass(frozen=True)
@@ -234,3 +247,30 @@ def _plain(value: object) -> Hashable:
     plain = value.item() if isinstance(value, np.generic) else value
     assert isinstance(plain, Hashable)
     return plain
+
+
+def named(base: str, *parts: str) -> str:
+    """``base@first/second``, without the parts that are empty."""
+    rest = "/".join(part for part in parts if part)
+    return f"{base}@{rest}" if rest else base
+
+
+def measured_runs(table: pd.DataFrame, by: Sequence[str], quantities: Sequence[Quantity]) -> dict[str, Any]:
+    """For ``details``: how many runs each setting has, and in which settings those of one setting differ.
+
+    Runs of one setting are averaged, which is right for seeds alone; ``differ_in`` shows where it was more.
+    """
+    if not quantities:
+        return {}
+    columns = [name for name in table.columns if name.startswith(("task.", "model.", "train.", "start."))]
+    result = {}
+    for key, group in table.drop_duplicates("run").groupby(list(by), sort=True):
+        differ = [name for name in columns if group[name].astype(str).nunique() > 1]
+        result["/".join(str(part) for part in key if part != "") or "all"] = {
+            "runs": len(group), "differ_in": differ}
+    return result
+
+
+def truth(value: object) -> bool:
+    """A truth value that may have been read from a file as text."""
+    return value is True or str(value).lower() == "true"

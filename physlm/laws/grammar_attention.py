@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from physlm.laws import cells
-from physlm.laws.cells import Estimate, Key, combine
-from physlm.laws.grammar_settings import decoders, measured_runs, named, with_settings
+from physlm.laws.cells import Estimate, Key, combine, measured_runs, named
+from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law, Quantity
 
 # Base of the rows -> the parts of their names that say where; "" is the trained model on the true trees.

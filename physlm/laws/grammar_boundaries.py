@@ -6,8 +6,9 @@ from __future__ import annotations
 import pandas as pd
 
 from physlm.laws import cells
+from physlm.laws.cells import measured_runs, named
 from physlm.laws.grammar_probing import gaps_to_control, last_layer
-from physlm.laws.grammar_settings import decoders, measured_runs, named, with_settings
+from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law, Quantity
 
 MASKS = ("diagonal", "tridiagonal")

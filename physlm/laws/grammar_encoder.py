@@ -9,9 +9,9 @@ from __future__ import annotations
 import pandas as pd
 
 from physlm.laws import cells
-from physlm.laws.cells import Estimate
+from physlm.laws.cells import Estimate, measured_runs, named
 from physlm.laws.grammar_probing import last_layer
-from physlm.laws.grammar_settings import decoders, encoders, measured_runs, named, with_settings
+from physlm.laws.grammar_settings import decoders, encoders, with_settings
 from physlm.laws.law import Law, Quantity
 
 # The base of the rows behind each name: boundaries are rare near the root, so that accuracy must be balanced there.

@@ -8,9 +8,9 @@ from __future__ import annotations
 import pandas as pd
 
 from physlm.laws import cells
-from physlm.laws.cells import Estimate, combine
+from physlm.laws.cells import Estimate, combine, measured_runs, named
 from physlm.laws.grammar_generation import ENTROPY_NOTE, entropies
-from physlm.laws.grammar_settings import VARIANTS, decoders, measured_runs, named, with_settings
+from physlm.laws.grammar_settings import VARIANTS, decoders, with_settings
 from physlm.laws.law import Law, Quantity
 
 DIFFERENCES = {"rot_minus_rel": ("GPT_rot", "GPT_rel"), "rel_minus_abs": ("GPT_rel", "GPT"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pandas as pd
 
 from physlm.laws import cells
-from physlm.laws.cells import Estimate, Key, combine
-from physlm.laws.grammar_settings import measured_runs, named, with_settings
+from physlm.laws.cells import Estimate, Key, combine, measured_runs, named
+from physlm.laws.grammar_settings import with_settings
 from physlm.laws.law import Law, Quantity
 
 COLUMNS = ("task.noise", "task.noise_fraction")

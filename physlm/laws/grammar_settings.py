@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
-from physlm.laws.cells import require
-from physlm.laws.law import Quantity
+from physlm.laws.cells import require, truth
 
 # model.position -> the name in arXiv 2305.13673.
 VARIANTS = {"absolute": "GPT", "relative": "GPT_rel", "rope": "GPT_rot", "position_only": "GPT_pos",
@@ -34,7 +31,7 @@ def with_settings(table: pd.DataFrame) -> pd.DataFrame:
     require(table, SETTINGS)
     table = table.copy()
     table["grammar"] = table["task.grammar"].map(grammar_name)
-    table["variant"] = [VARIANTS.get(position, str(position)) if _truth(causal) else f"encoder-{position}"
+    table["variant"] = [VARIANTS.get(position, str(position)) if truth(causal) else f"encoder-{position}"
                         for position, causal in zip(table["model.position"], table["model.causal"], strict=True)]
     varying = [column for column in ("grammar", "variant") if table[column].nunique() > 1]
     table["setting"] = table[varying].agg("/".join, axis=1) if varying else ""
@@ -44,37 +41,10 @@ def with_settings(table: pd.DataFrame) -> pd.DataFrame:
 def decoders(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of causal models."""
     require(table, SETTINGS)
-    return table[[_truth(causal) for causal in table["model.causal"]]]
+    return table[[truth(causal) for causal in table["model.causal"]]]
 
 
 def encoders(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of bidirectional models."""
     require(table, SETTINGS)
-    return table[[not _truth(causal) for causal in table["model.causal"]]]
-
-
-def named(base: str, *parts: str) -> str:
-    """``base@first/second``, without the parts that are empty."""
-    rest = "/".join(part for part in parts if part)
-    return f"{base}@{rest}" if rest else base
-
-
-def measured_runs(table: pd.DataFrame, by: Sequence[str], quantities: Sequence[Quantity]) -> dict[str, Any]:
-    """For ``details``: how many runs each setting has, and in which settings those of one setting differ.
-
-    Runs of one setting are averaged, which is right for seeds alone; ``differ_in`` shows where it was more.
-    """
-    if not quantities:
-        return {}
-    columns = [name for name in table.columns if name.startswith(("task.", "model.", "train.", "start."))]
-    result = {}
-    for key, group in table.drop_duplicates("run").groupby(list(by), sort=True):
-        differ = [name for name in columns if group[name].astype(str).nunique() > 1]
-        result["/".join(str(part) for part in key if part != "") or "all"] = {
-            "runs": len(group), "differ_in": differ}
-    return result
-
-
-def _truth(value: object) -> bool:
-    """A truth value that may have been read from a file as text."""
-    return value is True or str(value).lower() == "true"
+    return table[[not truth(causal) for causal in table["model.causal"]]]

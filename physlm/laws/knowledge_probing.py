@@ -17,30 +17,29 @@ import pandas as pd
 
 from physlm.laws import cells
 from physlm.laws.biography_settings import with_settings
-from physlm.laws.cells import Estimate, Key
-from physlm.laws.grammar_settings import measured_runs, named
+from physlm.laws.cells import Estimate, Key, measured_runs, named
 from physlm.laws.law import Law, Quantity
 
 COMPANY = "employer_whole"
 CONTROLS = ("untrained", "shuffled", "majority")
 PROBES = ("p_probe", "q_probe")
 NOTES = (
-    *cells.NOTES,
+    *cells.notes("people"),
     (
         "q_probe@S/T: accuracy of the linear probe of the hidden state at the end of <eos> full name <eos>; "
         "p_probe@S/T/place=P: of a biography, at the token before the P-th attribute that it names. T is the first "
         "token of an attribute's value (that of the birth date is the month) or the whole value. Probes learn from one "
-        "half of the people and are judged on the other; n counts people."
+        "half of the people and are judged on the other."
     ),
-    "q_company@S: q_probe@S/employer_whole. q_least@S: the smallest over the five whole values.",
+    "q_company@S: q_probe@S/employer_whole.",
     "q_mean@S, p_early@S: the Q-probe, and the P-probe at place 1, averaged over the five whole values.",
     (
         "q_untrained@S, q_shuffled@S, q_majority@S, p_early_untrained@S, ...: the same averages of the controls: the "
         "model before its first step, somebody else's attributes, the best constant answer. gap_untrained@S: q_mean@S "
         "minus that of the untrained model, run by run. All controls, by target and place, are in law.json."
     ),
-    cells.LEAST_NOTE.replace("levels", "whole values"),
-    cells.CONTRAST_NOTE,
+    cells.least_note("q_least@S", "five whole values"),
+    cells.contrast_note("people"),
 )
 
 

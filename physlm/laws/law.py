@@ -22,7 +22,7 @@ class Quantity:
         name: for example ``peak_bits_per_param@1000``, or ``peak_bits_per_param@1000/N=5000`` for a part of it.
         value: the point value.
         lo, hi: the ends of the 95 % interval; they always enclose ``value``.
-        n: how many trained models the value was fitted to or chosen from.
+        n: how many items it rests on: people, strings or words, or, where a curve is fitted, trained models.
         unit: for example ``bits/parameter``; ``1`` for a pure fraction.
     """
 

@@ -17,8 +17,7 @@ from physlm.laws import cells
 from physlm.laws.answers import NOTES as ANSWER_NOTES
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import with_settings
-from physlm.laws.cells import Estimate
-from physlm.laws.grammar_settings import measured_runs
+from physlm.laws.cells import Estimate, measured_runs
 from physlm.laws.law import Law
 
 PARTS = ("block", "attention", "mlp")

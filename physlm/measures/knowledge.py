@@ -19,7 +19,7 @@ Shape letters as in ``physlm.measures.knowledge_texts``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -150,10 +150,10 @@ def measure(run: Trained) -> list[Row]:
     ):
         plan = plan.for_people(learnt_from)
         found = _scores(both, texts, learn_Q, places, asked.targets, plan, run.progress)
-        rows += [*_rows(found, base, 0), *_rows(found, f"{base}_untrained", 1), *_majority(found, f"{base}_majority")]
+        rows += found.rows(base) + found.rows(f"{base}_untrained", member=1) + found.majority_rows(f"{base}_majority")
         others = control._replace(labels_BY=asked.shuffled_QY[control.people_B])
         found = _scores(trained, others, learn_Q, places[:1], asked.targets, plan, run.progress)
-        rows += _rows(found, f"{base}_shuffled", 0)
+        rows += found.rows(f"{base}_shuffled")
     return rows
 
 
@@ -199,23 +199,3 @@ def _scores(model: Decoder, texts: Texts, learn_Q: Tensor, places: Sequence[str]
     learnt = int(learn_Q.to(texts.people_B.device)[texts.people_B].sum())
     source = texts_source(texts, learn_Q, places, min(plan.rows, learnt))
     return knowledge_probe(model, source, targets, plan.probe, progress)
-
-
-def _rows(found: KnowledgeScores, base: str, member: int) -> Iterator[Row]:
-    for y, p, where, people in _asked(found):
-        yield found.accuracy.row(base + where, people, (member, y, p))
-
-
-def _majority(found: KnowledgeScores, base: str) -> Iterator[Row]:
-    for y, p, where, people in _asked(found):
-        share = float(found.majority[y, p])
-        yield Row(base + where, share, "1", people, share, share)
-
-
-def _asked(found: KnowledgeScores) -> Iterator[tuple[int, int, str, int]]:
-    """(target, place, ``/target=employer_whole/place=1``, people judged); the place of the Q-probe has no name."""
-    for y, target in enumerate(found.targets):
-        for p, place in enumerate(found.places):
-            where = f"/target={target.name.replace(' ', '_')}" + (f"/place={place}" if place else "")
-            if found.people[y, p]:
-                yield y, p, where, int(found.people[y, p])

@@ -41,7 +41,7 @@ S people.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,12 +130,23 @@ class KnowledgeScores:
     people: NDArray[np.int64]
 
     def rows(self, base: str, member: int = 0) -> list[Row]:
-        """One row ``<base>/target=<name>/place=<name>`` for each target and place; blanks become ``_``."""
-        return [
-            self.accuracy.row(f"{base}/target={target.name.replace(' ', '_')}/place={place.replace(' ', '_')}",
-                              int(self.people[y, p]), (member, y, p))
-            for y, target in enumerate(self.targets) for p, place in enumerate(self.places) if self.people[y, p]
-        ]  # fmt: skip
+        """One row ``<base>/target=<name>/place=<name>`` for each target and place; blanks become ``_``, and a place
+        without a name has no part of its own."""
+        return [self.accuracy.row(base + where, people, (member, y, p)) for y, p, where, people in self._asked()]
+
+    def majority_rows(self, base: str) -> list[Row]:
+        """The same rows of the best constant answer, whose interval is empty."""
+        shares = ((float(self.majority[y, p]), where, people) for y, p, where, people in self._asked())
+        return [Row(base + where, share, "1", people, share, share) for share, where, people in shares]
+
+    def _asked(self) -> Iterator[tuple[int, int, str, int]]:
+        """(target, place, ``/target=employer_whole/place=1``, people judged), where anybody was asked."""
+        for y, target in enumerate(self.targets):
+            for p, place in enumerate(self.places):
+                parts = {"target": target.name, "place": place}
+                where = "".join(f"/{key}={name.replace(' ', '_')}" for key, name in parts.items() if name)
+                if self.people[y, p]:
+                    yield y, p, where, int(self.people[y, p])
 
 
 def knowledge_probe(
@@ -189,7 +200,7 @@ class KnowledgeProbes:
         moved_BT = ids_BT if self.own is None else _at_places(ids_BT, texts.places_BP, self.own)
         x_MYBTd = plain_MBTd[:, None] + self.update(moved_BT).unflatten(0, (members, targets))
         places = texts.places_BP.clamp_min(0).repeat(targets, 1).expand(members, -1, -1)
-        hidden = hidden_from(self.model, x_MYBTd.flatten(1, 2), places).float()  # (M, Y B, P, d)
+        hidden = self.model.hidden_from(x_MYBTd.flatten(1, 2), places).float()  # (M, Y B, P, d)
         logits: Tensor = self.heads(hidden.unflatten(1, (targets, -1)).flatten(0, 1).transpose(1, 2))
         return logits.unflatten(0, (members, targets))
 
@@ -264,20 +275,6 @@ class KnowledgeProbes:
                 majority[y, p] = int(answers.bincount().max()) / len(answers)
         accuracy = share(hits.numpy(), asked.numpy()[None])
         return KnowledgeScores(self.targets, self.source.places, accuracy, majority, (asked > 0).sum(-1).numpy())
-
-
-def hidden_from(model: Decoder, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:
-    """``Decoder.hidden`` of given embeddings, before the vectors of positions; only at some positions, if given."""
-    x = x_MBTd
-    if model.positions is not None:
-        model.positions.check(x.shape[2])
-        x = model._run(model.positions, x)
-    shared = model._shared(x.shape[2])
-    for block in model._blocks():
-        x = model._run(block, x, shared)
-    if places_MBP is not None:
-        x = x.gather(2, places_MBP[..., None].expand(-1, -1, -1, x.shape[-1]))
-    return model._run(model.final_norm, x, model.embedding.weight.dtype)
 
 
 def beside(*models: Decoder) -> Decoder:

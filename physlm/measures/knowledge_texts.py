@@ -79,10 +79,12 @@ def texts_source(texts: Texts, train_Q: Tensor, places: Sequence[str], rows: int
         rows: texts of a batch.
 
     Raises:
-        UserError: no people or fewer than two texts on one side, people without a side, rows below 2.
+        UserError: no people or fewer than two texts on one side, people without a side, rows below 2, names for another
+            number of places.
     """
     if len(places) != texts.places_BP.shape[1]:
-        raise UserError(f"knowledge probe: got {len(places)} names for {texts.places_BP.shape[1]} places")
+        raise UserError(f"knowledge probe: places: got {len(places)} names, expected "
+                        f"{texts.places_BP.shape[1]}, one for each place of the texts")
     if rows < 2:
         raise UserError(f"knowledge probe: rows: got {rows}, expected at least 2")
     if int(texts.people_B.min()) < 0 or int(texts.people_B.max()) >= len(train_Q):

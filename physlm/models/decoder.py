@@ -128,6 +128,19 @@ class Decoder(nn.Module):
         found["final"] = x
         return x, {name: found[name] for name in taps}
 
+    def hidden_from(self, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:
+        """``hidden`` of given embeddings, before the vectors of positions; only at some positions, if given."""
+        x = x_MBTd
+        if self.positions is not None:
+            self.positions.check(x.shape[2])
+            x = self._run(self.positions, x)
+        shared = self._shared(x.shape[2])
+        for block in self._blocks():
+            x = self._run(block, x, shared)
+        if places_MBP is not None:
+            x = x.gather(2, places_MBP[..., None].expand(-1, -1, -1, x.shape[-1]))
+        return self._run(self.final_norm, x, self.embedding.weight.dtype)
+
     def forward(self, ids_MBT: Tensor, taps: Sequence[str] = ()) -> Output:
         """Logits of the next token at every position, and the taps."""
         x_MBTd, found = self.hidden(ids_MBT, taps)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sheets import assert_inside_and_apart
 
-from physlm.figures import grammar_parts, style
+from physlm.figures import parts, style
 from physlm.laws.cells import Estimate
 
 ACCURACY = {"cfg3b": 0.99, "cfg3i": 0.96, "cfg3f": 0.613}
@@ -156,8 +156,8 @@ def test_equal_tables_give_equal_pictures() -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(1.0, "100"), (0.9951, "99.5"), (0.0, "0"), (0.07, "7.0")])
 def test_percent(value: float, text: str) -> None:
-    assert grammar_parts.percent(value) == text
+    assert parts.percent(value) == text
 
 
 def test_intervals_are_written_with_their_value() -> None:
-    assert grammar_parts.interval(Estimate(0.5, 0.4, 0.61, 10)) == "50.0 [40.0, 61.0]"
+    assert parts.interval(Estimate(0.5, 0.4, 0.61, 10)) == "50.0 [40.0, 61.0]"

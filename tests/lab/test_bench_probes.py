@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from physlm.lab import bench_probes
-from physlm.lab.bench_probes import FIRST, QUICK, SHAPES, Times, time_probes
+from physlm.lab.bench_probes import FIRST, SHAPES, Times, time_probes
 from physlm.measures import knowledge
 from physlm.models.config import ModelConfig
 
@@ -40,4 +40,4 @@ def test_all_steps_are_done_or_few_and_projected(
     monkeypatch.setitem(SHAPES, "cpu", TINY)
     bench_probes.bench_probes(quick=quick)
     shown = capsys.readouterr().out
-    assert ("projected" in shown) == quick and "25 steps" in shown and "1 x 16" in shown and QUICK == 60
+    assert ("projected" in shown) == quick and "25 steps" in shown and "1 x 16" in shown

@@ -23,7 +23,6 @@ from physlm.measures.knowledge_probes import (
     KnowledgeConfig,
     KnowledgeProbes,
     beside,
-    hidden_from,
     knowledge_probe,
     probe_flops,
 )
@@ -64,9 +63,9 @@ def test_the_last_states_of_given_embeddings_are_those_of_the_tokens(position: s
     model = model_of(0, 1, config=dataclasses.replace(SMALL, position=position))  # type: ignore[arg-type]
     ids = digits(6)[None].expand(2, -1, -1)
     expected, _ = model.hidden(ids)
-    torch.testing.assert_close(hidden_from(model, model.embedding(ids)), expected)
+    torch.testing.assert_close(model.hidden_from(model.embedding(ids)), expected)
     places = torch.tensor([[4, 1]]).expand(2, 6, -1)
-    torch.testing.assert_close(hidden_from(model, model.embedding(ids), places), expected[:, :, [4, 1]])
+    torch.testing.assert_close(model.hidden_from(model.embedding(ids), places), expected[:, :, [4, 1]])
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch"])
@@ -197,7 +196,7 @@ def test_the_tokens_that_are_read_move_without_the_same_ones_elsewhere(own: str)
     for p in range(2):
         there = batch.places_BP[:, p] != ABSENT
         moved_BTd[0, there, batch.places_BP[there, p]] += probes.update.directions.detach().sum(1)
-    hidden = hidden_from(probes.model, moved_BTd, batch.places_BP.clamp_min(0)[None])
+    hidden = probes.model.hidden_from(moved_BTd, batch.places_BP.clamp_min(0)[None])
     found, expected = probes.logits(batch)[0], probes.heads(hidden.transpose(1, 2))
     torch.testing.assert_close(found, expected)
 

@@ -148,7 +148,7 @@ def test_a_split_without_people_is_an_error() -> None:
             texts_source(texts, train, ("end",), 4)
     with pytest.raises(UserError, match="people 0 to 9, expected 0 to 8"):
         texts_source(texts, train_half(9), ("end",), 4)
-    with pytest.raises(UserError, match="got 2 names for 1 places"):
+    with pytest.raises(UserError, match="places: got 2 names, expected 1"):
         texts_source(texts, train_half(10), ("a", "b"), 4)
     with pytest.raises(UserError, match="rows: got 1"):
         texts_source(texts, train_half(10), ("end",), 1)

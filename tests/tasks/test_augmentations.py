@@ -64,7 +64,6 @@ def test_each_dataset_has_the_texts_that_its_name_says(name: str) -> None:
     written = texts(config, 2 * count)
     for person in written:
         assert person[:count] == person[count:]  # nothing but these texts
-        assert Counter(order(text) for text in person[:count]).total() == count
         if not p:
             assert {order(text) for text in person} == {(0, 1, 2, 3, 4, 5)}
         if "fullname" not in name and "reverse" not in name:
