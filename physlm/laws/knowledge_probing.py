@@ -5,7 +5,7 @@
                                           attribute that it names; place 6 is before the last
 
 S is the augmentation of the biographies, ``single`` or ``multi5+permute``; of models that are no pretrained decoders it
-says so: ``mixed/single``, ``encoder/single``.
+says so: ``mixed/single``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from physlm.laws.cells import Estimate, Key, measured_runs, named
 from physlm.laws.law import Law, Quantity
 
 COMPANY = "employer_whole"
-CONTROLS = ("untrained", "shuffled", "majority")
+CONTROLS = ("untrained", "shuffled", "majority", "first_word", "unmapped")
 PROBES = ("p_probe", "q_probe")
 NOTES = (
     *cells.notes("people"),
@@ -35,8 +35,11 @@ NOTES = (
     "q_mean@S, p_early@S: the Q-probe, and the P-probe at place 1, averaged over the five whole values.",
     (
         "q_untrained@S, q_shuffled@S, q_majority@S, p_early_untrained@S, ...: the same averages of the controls: the "
-        "model before its first step, somebody else's attributes, the best constant answer. gap_untrained@S: q_mean@S "
-        "minus that of the untrained model, run by run. All controls, by target and place, are in law.json."
+        "model before its first step, somebody else's attributes, the best constant answer. first_word: the best "
+        "answer by somebody who knows the first word of the right one and no more, as the model's next word could tell "
+        "it. unmapped: the probe without the map that it has trained, so that the model's own output answers what the "
+        "probe's vector asks. gap_untrained@S: q_mean@S minus that of the untrained model, run by run. All controls, "
+        "by target and place, are in law.json."
     ),
     cells.least_note("q_least@S", "five whole values"),
     cells.contrast_note("people"),

@@ -12,6 +12,9 @@ Controls of both probes:
     .._shuffled     the trained model, every person with somebody else's attributes; of the P-probe at place 1 alone,
                     which is the place that claims speak of, and where reading ends so early that it costs a sixth
     .._majority     the best constant answer
+    .._first_word   the best answer by somebody who knows the first token of the right one, and no more
+    .._unmapped     where the probe's map starts at the model's output: without what it has learnt, so that the model's
+                    own output answers; what stays is the vector that asks, and it tells first tokens alone
 
 Shape letters as in ``physlm.measures.knowledge_texts``.
 """
@@ -26,14 +29,8 @@ import torch
 from torch import Tensor
 
 from physlm.errors import UserError
-from physlm.measures.knowledge_probes import (
-    P_PROBE,
-    Q_PROBE,
-    KnowledgeConfig,
-    KnowledgeScores,
-    beside,
-    knowledge_probe,
-)
+from physlm.measures.knowledge_config import P_PROBE, Q_PROBE, KnowledgeConfig
+from physlm.measures.knowledge_probes import KnowledgeProbes, beside
 from physlm.measures.knowledge_texts import (
     P_ROWS,
     Q_ROWS,
@@ -135,7 +132,8 @@ def measure(run: Trained) -> list[Row]:
     """Both probes of one run, with their controls.
 
     Raises:
-        UserError: a run that reads no biographies of bioS or bioR, or fewer than ``LEAST_PEOPLE`` people.
+        UserError: a run that reads no biographies of bioS or bioR, or fewer than ``LEAST_PEOPLE`` people; an encoder,
+            which sees every value of a text before it is told.
     """
     asked = knowledge(run)
     trained, untrained = run.ready(run.model), run.ready(run.untrained)
@@ -149,11 +147,16 @@ def measure(run: Trained) -> list[Row]:
         ("q_probe", Q_PLANS[device], asked.names, asked.names, ("",)),
     ):
         plan = plan.for_people(learnt_from)
-        found = _scores(both, texts, learn_Q, places, asked.targets, plan, run.progress)
-        rows += found.rows(base) + found.rows(f"{base}_untrained", member=1) + found.majority_rows(f"{base}_majority")
+        probes = _trained(both, texts, learn_Q, places, asked.targets, plan, run.progress)
+        found = probes.evaluate(run.progress)
+        rows += found.rows(base) + found.rows(f"{base}_untrained", member=1)
+        rows += found.exact_rows(f"{base}_majority", found.majority)
+        rows += found.exact_rows(f"{base}_first_word", found.first_word)
+        if plan.probe.start == "output":
+            rows += probes.evaluate(run.progress, mapped=False).rows(f"{base}_unmapped")
         others = control._replace(labels_BY=asked.shuffled_QY[control.people_B])
-        found = _scores(trained, others, learn_Q, places[:1], asked.targets, plan, run.progress)
-        rows += found.rows(f"{base}_shuffled")
+        probes = _trained(trained, others, learn_Q, places[:1], asked.targets, plan, run.progress)
+        rows += probes.evaluate(run.progress).rows(f"{base}_shuffled")
     return rows
 
 
@@ -163,6 +166,9 @@ def knowledge(run: Trained) -> Knowledge:
     Raises:
         UserError: as ``measure``.
     """
+    if not run.spec.model.causal:
+        raise UserError("measure knowledge: model.causal: got false, expected true: an encoder sees the values of a "
+                        "text wherever it is read")
     config = run.spec.task.biographies if isinstance(run.spec.task, MixedConfig) else run.spec.task
     if not isinstance(config, (BioSConfig, BioRConfig)):
         raise UserError(f"measure knowledge: got a run on {run.spec.task.title}, expected one on bioS, bioR or "
@@ -193,9 +199,12 @@ def _draws(task: BioS | BioR, person_Q: Tensor) -> tuple[Tensor, Tensor]:
     return person_Q[:, None].expand_as(draw_QT)[kept_QT], draw_QT[kept_QT]
 
 
-def _scores(model: Decoder, texts: Texts, learn_Q: Tensor, places: Sequence[str], targets: Sequence[Target],
-            plan: Plan, progress: bool) -> KnowledgeScores:  # fmt: skip
-    """Learn from the people of ``learn_Q`` and be judged on the others; with few people the batches are smaller."""
+def _trained(model: Decoder, texts: Texts, learn_Q: Tensor, places: Sequence[str], targets: Sequence[Target],
+             plan: Plan, progress: bool) -> KnowledgeProbes:  # fmt: skip
+    """Probes that learn from the people of ``learn_Q``, to be judged on the others; with few people the batches are
+    smaller."""
     learnt = int(learn_Q.to(texts.people_B.device)[texts.people_B].sum())
     source = texts_source(texts, learn_Q, places, min(plan.rows, learnt))
-    return knowledge_probe(model, source, targets, plan.probe, progress)
+    probes = KnowledgeProbes(model, source, targets, plan.probe)
+    probes.train(progress)
+    return probes

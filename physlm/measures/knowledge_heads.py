@@ -20,19 +20,13 @@ class EmbeddingUpdate(nn.Module):
 
     Args:
         rank: 0 leaves the update out.
-        only: move this row alone, by one vector that begins at zero: rank 1, where A is one there and zero elsewhere.
     """
 
-    def __init__(self, probes: int, rows: int, width: int, rank: int, seed: int, only: int | None = None):
+    def __init__(self, probes: int, rows: int, width: int, rank: int, seed: int):
         super().__init__()
-        self.rows, self.width, self.rank = rows, width, min(rank, 1) if only is not None else rank
-        first = torch.zeros(self.rank, width)
-        coefficients = torch.zeros(probes, rows, self.rank)
-        if only is None:
-            first = rng.normal(rng.key("embedding update", seed), rank * width).view(rank, width).float()
-        else:
-            coefficients[:, only] = 1
-        self.coefficients = nn.Parameter(coefficients, requires_grad=only is None)
+        self.rows, self.width, self.rank = rows, width, rank
+        first = rng.normal(rng.key("embedding update", seed), rank * width).view(rank, width).float()
+        self.coefficients = nn.Parameter(torch.zeros(probes, rows, rank))
         self.directions = nn.Parameter(first.repeat(probes, 1, 1))
 
     def forward(self, ids_BT: Tensor) -> Tensor:
@@ -72,12 +66,13 @@ class PlaceHeads(nn.Module):
         self.register_buffer("closed", torch.arange(most) >= torch.tensor(classes)[:, None], persistent=False)
         self.closed: Tensor
 
-    def forward(self, x_NPBd: Tensor) -> Tensor:
-        """Logits (N, P, B, C)."""
-        x = self._normed(x_NPBd) * self.gain[:, :, None] + self.shift[:, :, None]
-        logits = x @ self.maps + self.bias[:, :, None]
-        if self.fixed is not None:
-            logits = logits + x_NPBd @ self.fixed[:, None]
+    def forward(self, x_NPBd: Tensor, mapped: bool = True) -> Tensor:
+        """Logits (N, P, B, C); not ``mapped``: of the fixed map alone."""
+        parts = [] if self.fixed is None else [x_NPBd @ self.fixed[:, None]]
+        if mapped:
+            x = self._normed(x_NPBd) * self.gain[:, :, None] + self.shift[:, :, None]
+            parts.append(x @ self.maps + self.bias[:, :, None])
+        logits = sum(parts[1:], parts[0])
         return logits.masked_fill(self.closed[:, None, None], -torch.inf)
 
     def _normed(self, x_NPBd: Tensor) -> Tensor:

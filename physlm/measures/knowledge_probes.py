@@ -12,27 +12,31 @@ normalisation with gain and shift and a linear map of the last hidden state.  So
 A begins at zero and B as a Gaussian, as in ``physlm.models.lora``.  The published names stand between a starting and an
 ending token; ours are both <eos>, and in the update the one at the end has a row of its own (``own``), since what asks
 for an attribute there is in the way before the name.  With few people to a name the rows of the names learn these
-people by heart; ``own="alone"`` moves the token that is read and no other.
+people by heart; ``own="alone"`` moves the token that is read and no other, by one vector for each target and place:
+every place is read from the text as it stands, so that what is asked at one place does not change another.
 
 A map of hundreds of classes by hundreds of dimensions does the same: 5,000 people x 8 bits against 263 x 512 weights.
 ``start="output"`` lets it begin where the model's own output stands: U holds the output's rows of the tokens that the
 answers begin with and never learns, W begins at zero.  The model can then be asked by moving what it reads, and W has
-only to correct it.  U knows no person; with ``own="alone"`` it takes one vector to say what is asked.
+only to correct it.  U knows no person; with ``own="alone"`` it takes one vector to say what is asked.  What is then
+read is for the most part what the model itself would say next; ``evaluate(mapped=False)`` leaves W and c out.
 
     model = beside(trained, untrained)                                # two members, the second is the control
     scores = knowledge_probe(model, source, targets, P_PROBE)         # texts: ``physlm.measures.knowledge_texts``
     scores.accuracy.value[member, target, place]
 
 All members x targets train in one loop: the frozen model reads each batch once a target, in one pass of M members with
-Y x B rows each.  The places of one target share its embedding update (our reading; an update for each place would be
-six times the work).  The dropout of the published probes is left out, since our models have none.
+Y x B rows each.  The places of one target share its update of low rank (our reading; one for each place would be six
+times the work).  With ``own="alone"`` the model reads each batch once in all, and beside it, at each place, a single
+token for each target (``Decoder.aside``).  The dropout of the published probes is left out, since our models have none.
 
 Cost.  A frozen weight costs 2 FLOPs a token forward and 2 for the gradient of its input, 4 in all where training pays 6
 (``probe_flops``).  A model of 12 x 768 has 85 M weights and needs 0.34 GFLOP a token; 11 targets x 50 biographies x 62
 tokens (bioS up to its last attribute) are 11.7 TFLOP a step.  At 375 TFLOP/s, assumed from what training reaches on an
 H200, that is 31 ms: 3 minutes hold 5,700 steps, 57 passes over 5,000 people, and the published 30,000 take 16 minutes.
 An untrained member beside doubles it.  Judging 5,000 biographies is 0.6 PFLOP, 2 seconds.  A step of a Q-probe is 11 x
-200 x 5 tokens, 3.7 TFLOP, 10 ms.
+200 x 5 tokens, 3.7 TFLOP, 10 ms.  All this is for updates of low rank; one token beside the text for each target and
+place is a tenth of it for P-probes, and a third for Q-probes.
 
 Shape letters: M members, Y targets, N = M Y probes, B texts, T positions, P places, d width, r rank, C classes,
 S people.
@@ -41,112 +45,23 @@ S people.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from physlm.errors import UserError
-from physlm.measures.intervals import Estimate, share
+from physlm.measures.knowledge_config import P_PROBE, KnowledgeConfig
 from physlm.measures.knowledge_heads import EmbeddingUpdate, PlaceHeads
+from physlm.measures.knowledge_scores import KnowledgeScores, scores_of
 from physlm.measures.knowledge_texts import ABSENT, Source, Texts
 from physlm.measures.probes import IGNORE, Target
-from physlm.measures.rows import Row
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
 from physlm.training.step import compiled
-
-
-@dataclass(frozen=True)
-class KnowledgeConfig:
-    """How the probes are built and trained; the defaults are the published P-probe.
-
-    Attributes:
-        rank: r of the embedding update; 0 leaves it out.
-        own: whether the tokens that are read have a row of the update of their own, whatever tokens they are: "no",
-            "too", or "alone", which moves no other token, by one vector that begins at zero, whatever the rank.
-        norm: over the dimensions of each activation, or of each dimension over the batch.
-        steps: batches; the rate falls linearly to 0.
-        weight_decay: of the maps and the update, not of the norms and biases.
-        update_speed: the rate of the update is so many times that of the rest, its weight decay so many times smaller,
-            so that both forget as much.
-        epsilon: of AdamW.
-        start: of the map: "zero", or "output", the model's own map to the token with which the answers of each class
-            begin (``Target.tokens``), to which the trained map is added.
-    """
-
-    rank: int = 2
-    own: Literal["no", "too", "alone"] = "no"
-    norm: Literal["layer", "batch"] = "layer"
-    steps: int = 30_000
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.3
-    epsilon: float = 1e-6
-    start: Literal["zero", "output"] = "zero"
-    update_speed: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("rank", 0), ("steps", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"knowledge probe: {name}: got {getattr(self, name)}, expected at least {least}")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.epsilon <= 0 or self.update_speed <= 0:
-            raise UserError(f"knowledge probe: got learning_rate {self.learning_rate}, weight_decay "
-                            f"{self.weight_decay}, epsilon {self.epsilon}, update_speed {self.update_speed}; expected "
-                            "> 0, >= 0, > 0, > 0")
-        kinds = {"norm": ("layer", "batch"), "own": ("no", "too", "alone"), "start": ("zero", "output")}
-        for name, allowed in kinds.items():
-            if getattr(self, name) not in allowed:
-                raise UserError(f"knowledge probe: {name}: got {getattr(self, name)!r}, "
-                                f"expected {' or '.join(allowed)}")
-
-
-P_PROBE = KnowledgeConfig()
-Q_PROBE = KnowledgeConfig(rank=16, own="too", norm="batch")
-
-
-@dataclass(frozen=True)
-class KnowledgeScores:
-    """How often the probes are right about people whom they did not learn from.
-
-    Attributes:
-        targets, places: the names of the axes Y and P.
-        accuracy: (M, Y, P); intervals clustered by person.
-        majority: the accuracy of the best constant answer, (Y, P).
-        people: how many people were asked about, (Y, P).
-    """
-
-    targets: tuple[Target, ...]
-    places: tuple[str, ...]
-    accuracy: Estimate
-    majority: NDArray[np.float64]
-    people: NDArray[np.int64]
-
-    def rows(self, base: str, member: int = 0) -> list[Row]:
-        """One row ``<base>/target=<name>/place=<name>`` for each target and place; blanks become ``_``, and a place
-        without a name has no part of its own."""
-        return [self.accuracy.row(base + where, people, (member, y, p)) for y, p, where, people in self._asked()]
-
-    def majority_rows(self, base: str) -> list[Row]:
-        """The same rows of the best constant answer, whose interval is empty."""
-        shares = ((float(self.majority[y, p]), where, people) for y, p, where, people in self._asked())
-        return [Row(base + where, share, "1", people, share, share) for share, where, people in shares]
-
-    def _asked(self) -> Iterator[tuple[int, int, str, int]]:
-        """(target, place, ``/target=employer_whole/place=1``, people judged), where anybody was asked."""
-        for y, target in enumerate(self.targets):
-            for p, place in enumerate(self.places):
-                parts = {"target": target.name, "place": place}
-                where = "".join(f"/{key}={name.replace(' ', '_')}" for key, name in parts.items() if name)
-                if self.people[y, p]:
-                    yield y, p, where, int(self.people[y, p])
 
 
 def knowledge_probe(
@@ -182,27 +97,74 @@ class KnowledgeProbes:
         if device.type == "cuda":
             self.model.compile_parts(compiled)
         probes, rows = model.members * len(self.targets), model.embedding.weight.shape[1]
-        self.own = rows if config.own != "no" else None  # the row of the update behind those of the model's tokens
-        only = self.own if config.own == "alone" else None
-        self.update = EmbeddingUpdate(probes, rows + (config.own != "no"), width, config.rank, config.seed, only)
-        self.update.to(device)
+        self.own = rows if config.own == "too" else None  # the row of the update behind those of the model's tokens
+        self.update: EmbeddingUpdate | None = None
+        self.vectors: nn.Parameter | None = None
+        if config.own == "alone":
+            self.vectors = nn.Parameter(torch.zeros(probes, len(source.places), width, device=device))
+        else:
+            self.update = EmbeddingUpdate(probes, rows + (config.own == "too"), width, config.rank, config.seed)
+            self.update.to(device)
         classes = tuple(target.classes for target in self.targets) * model.members
         fixed = _output_map(self.model, self.targets) if config.start == "output" else None
         self.heads = PlaceHeads(classes, len(source.places), width, config.norm, fixed).to(device)
         self._learnt_from: list[Tensor] = []
 
-    def logits(self, texts: Texts) -> Tensor:
-        """(M, Y, P, B, C) float32, -inf beyond the classes of a target; of no meaning at a place that is absent."""
-        members, targets = self.model.members, len(self.targets)
+    def logits(self, texts: Texts, mapped: bool = True) -> Tensor:
+        """(M, Y, P, B, C) float32, -inf beyond the classes of a target; of no meaning at a place that is absent.
+
+        Not ``mapped``: without what the maps have learnt, which ``start="output"`` alone can do.
+        """
         causal = self.model.config.causal
         ids_BT = texts.ids_BT[:, : self.source.reach] if causal and self.source.reach else texts.ids_BT
+        if self.update is not None:
+            hidden_NPBd = self._moved(ids_BT, texts.places_BP, self.update)
+        elif self.model.has_aside:
+            hidden_NPBd = self._aside(ids_BT, texts.places_BP)
+        else:
+            hidden_NPBd = self._one_by_one(ids_BT, texts.places_BP)
+        logits: Tensor = self.heads(hidden_NPBd.float(), mapped)
+        return logits.unflatten(0, (self.model.members, len(self.targets)))
+
+    def _moved(self, ids_BT: Tensor, places_BP: Tensor, update: EmbeddingUpdate) -> Tensor:
+        """Last hidden states of the texts with the update in all of their tokens, (N, P, B, d)."""
+        members, targets = self.model.members, len(self.targets)
         plain_MBTd = self.model.embedding(ids_BT.expand(members, -1, -1))
-        moved_BT = ids_BT if self.own is None else _at_places(ids_BT, texts.places_BP, self.own)
-        x_MYBTd = plain_MBTd[:, None] + self.update(moved_BT).unflatten(0, (members, targets))
-        places = texts.places_BP.clamp_min(0).repeat(targets, 1).expand(members, -1, -1)
-        hidden = self.model.hidden_from(x_MYBTd.flatten(1, 2), places).float()  # (M, Y B, P, d)
-        logits: Tensor = self.heads(hidden.unflatten(1, (targets, -1)).flatten(0, 1).transpose(1, 2))
-        return logits.unflatten(0, (members, targets))
+        moved_BT = ids_BT if self.own is None else _at_places(ids_BT, places_BP, self.own)
+        x_MYBTd = plain_MBTd[:, None] + update(moved_BT).unflatten(0, (members, targets))
+        places = places_BP.clamp_min(0).repeat(targets, 1).expand(members, -1, -1)
+        hidden = self.model.hidden_from(x_MYBTd.flatten(1, 2), places)  # (M, Y B, P, d)
+        return hidden.unflatten(1, (targets, -1)).flatten(0, 1).transpose(1, 2)
+
+    def _aside(self, ids_BT: Tensor, places_BP: Tensor) -> Tensor:
+        """Last hidden states where each place's vector moves the token there and no other, (N, P, B, d).
+
+        The texts are read once; beside each of them stand Y P tokens.
+        """
+        assert self.vectors is not None
+        members, targets = self.model.members, len(self.targets)
+        at_BP = places_BP.clamp_min(0)
+        reading = self.model.remember(*ids_BT.shape)
+        self.model.read(ids_BT.expand(members, -1, -1), reading)
+        plain_MBPd = self.model.embedding(ids_BT.gather(1, at_BP).expand(members, -1, -1))
+        x_MBYPd = plain_MBPd[:, :, None] + self.vectors.unflatten(0, (members, targets))[:, None]
+        hidden = self.model.aside(x_MBYPd.flatten(2, 3), at_BP.repeat(1, targets), reading)  # (M, B, Y P, d)
+        return hidden.unflatten(2, (targets, -1)).permute(0, 2, 3, 1, 4).flatten(0, 1)
+
+    def _one_by_one(self, ids_BT: Tensor, places_BP: Tensor) -> Tensor:
+        """The same by reading the whole text anew for each place: slow, and right for every model."""
+        assert self.vectors is not None
+        members, targets = self.model.members, len(self.targets)
+        plain_MBTd = self.model.embedding(ids_BT.expand(members, -1, -1))
+        found = []
+        for p, vector_Nd in enumerate(self.vectors.unbind(1)):
+            at_B1 = places_BP[:, p : p + 1].clamp_min(0)
+            there_BT = torch.zeros_like(ids_BT).scatter(1, at_B1, 1)
+            x_MYBTd = plain_MBTd[:, None] + (there_BT[..., None] * vector_Nd[:, None, None]).unflatten(
+                0, (members, targets))
+            hidden = self.model.hidden_from(x_MYBTd.flatten(1, 2), at_B1.repeat(targets, 1).expand(members, -1, -1))
+            found.append(hidden.squeeze(2).unflatten(1, (targets, -1)).flatten(0, 1))
+        return torch.stack(found, 1)
 
     def loss(self, texts: Texts) -> Tensor:
         """Mean nats an answer, summed over members, targets and places, which share no parameter across targets."""
@@ -216,7 +178,8 @@ class KnowledgeProbes:
         """All steps."""
         config = self.config
         decay, speed = config.weight_decay, config.update_speed
-        update = [p for p in self.update.parameters() if p.requires_grad]
+        update = [*([] if self.update is None else self.update.parameters()),
+                  *([] if self.vectors is None else [self.vectors])]
         plain = [self.heads.gain, self.heads.shift, self.heads.bias]
         groups = [
             {"params": update, "weight_decay": decay / speed, "speed": speed},
@@ -235,8 +198,8 @@ class KnowledgeProbes:
             optimiser.step()
 
     @torch.no_grad()
-    def evaluate(self, progress: bool = False) -> KnowledgeScores:
-        """Accuracy on the people of split "evaluation".
+    def evaluate(self, progress: bool = False, mapped: bool = True) -> KnowledgeScores:
+        """Accuracy on the people of split "evaluation"; ``mapped`` as for ``logits``.
 
         Raises:
             UserError: a person was learnt from.
@@ -248,11 +211,12 @@ class KnowledgeProbes:
             texts = self.source.evaluation(number)
             _check(texts, self.source, self.targets, self.model)
             label = _labels(texts)
-            hits.append((self.logits(texts).argmax(-1) == label).cpu())  # IGNORE is never an answer
+            hits.append((self.logits(texts, mapped).argmax(-1) == label).cpu())  # IGNORE is never an answer
             labels.append(label.cpu())
             people.append(texts.people_B.cpu())
         self._check_people(torch.cat(people))
-        return self._scores(torch.cat(hits, -1), torch.cat(labels, -1), torch.cat(people))
+        together = (torch.cat(hits, -1), torch.cat(labels, -1), torch.cat(people))
+        return scores_of(self.targets, self.source.places, *together)
 
     def _check_people(self, judged: Tensor) -> None:
         if not self._learnt_from:
@@ -261,20 +225,6 @@ class KnowledgeProbes:
         if len(both):
             raise UserError(f"knowledge probe: {len(both)} of {len(judged.unique())} people to judge by were learnt "
                             f"from, for example person {int(both[0])}; expected disjoint people")
-
-    def _scores(self, hits_MYPN: Tensor, labels_YPN: Tensor, people_N: Tensor) -> KnowledgeScores:
-        found, person_N = people_N.unique(return_inverse=True)
-        asked_YPN = (labels_YPN != IGNORE).double()
-        zeros = torch.zeros(*hits_MYPN.shape[:-1], len(found), dtype=torch.float64)
-        asked = zeros[0].clone().index_add_(-1, person_N, asked_YPN)
-        hits = zeros.index_add_(-1, person_N, hits_MYPN.double())
-        majority = np.full(asked.shape[:2], np.nan)
-        for y, p in np.ndindex(*majority.shape):
-            answers = labels_YPN[y, p][labels_YPN[y, p] != IGNORE]
-            if len(answers):
-                majority[y, p] = int(answers.bincount().max()) / len(answers)
-        accuracy = share(hits.numpy(), asked.numpy()[None])
-        return KnowledgeScores(self.targets, self.source.places, accuracy, majority, (asked > 0).sum(-1).numpy())
 
 
 def beside(*models: Decoder) -> Decoder:

@@ -1,10 +1,12 @@
 """Attention: three mixers behind one interface, chosen by ``config.position`` in ``mixer``.
 
 ``forward`` reads whole rows and, given a memory, keeps their keys and values in it; ``step`` reads one token more with
-a memory; ``weights`` writes the softmax weights out, (M, B, H, T, T), for looking at.  ``shared`` is what a scheme has
-once for all blocks: cosines and sines (rope), the table of distances (relative), windows (uniform), or nothing.
+a memory; ``aside`` (softmax attention over contents alone has it) reads tokens that stand beside a row in memory;
+``weights`` writes the softmax weights out, (M, B, H, T, T), for looking at.  ``shared`` is what a scheme has once for
+all blocks: cosines and sines (rope), the table of distances (relative), windows (uniform), or nothing.
 
-Shape letters: M members, B rows, T positions, L positions of a memory, d width, H heads, k = d / H, W distances in use.
+Shape letters: M members, B rows, T positions, Q tokens beside them, L positions of a memory, d width, H heads,
+k = d / H, W distances in use.
 """
 
 from __future__ import annotations
@@ -72,6 +74,19 @@ class Attention(nn.Module):
         seen = _seen(memory, place_1)
         mixed = F.scaled_dot_product_attention(q, memory.keys.flatten(0, 1), memory.values.flatten(0, 1), seen[None])
         return self.out(mixed.transpose(1, 2).reshape(x_MB1d.shape))
+
+    def aside(self, x_MBQd: Tensor, shared: Shared, memory: Memory, places_BQ: Tensor) -> Tensor:
+        """Each token sees what the memory holds before its place, and itself in the place of what stands there."""
+        members, rows, tokens, _ = x_MBQd.shape
+        here = tuple(x[places_BQ][:, None].repeat(members, 1, 1, 1) for x in shared)  # (M B, 1, Q, ..)
+        q, k, v = self._project(x_MBQd, here)
+        assert memory.keys is not None
+        before_BQL = torch.arange(memory.values.shape[3], device=places_BQ.device) < places_BQ[..., None]
+        itself = torch.eye(tokens, dtype=torch.bool, device=places_BQ.device).expand(rows, -1, -1)
+        seen = torch.cat((before_BQL, itself), -1)[:, None].repeat(members, 1, 1, 1)
+        keys, values = (torch.cat((kept.flatten(0, 1), own), 2) for kept, own in ((memory.keys, k), (memory.values, v)))
+        mixed = F.scaled_dot_product_attention(q, keys, values, seen)
+        return self.out(mixed.transpose(1, 2).reshape(x_MBQd.shape))
 
     def weights(self, x_MBTd: Tensor, shared: Shared = ()) -> Tensor:
         q, k, _ = self._project(x_MBTd, shared)

@@ -1,6 +1,6 @@
 """One block of the decoder: x + attention(norm x), then x + mlp(norm x).
 
-Shape letters: M members, B rows, T positions, d width, H heads, k = d / H, f = mlp_ratio * d.
+Shape letters: M members, B rows, T positions, Q tokens beside them, d width, H heads, k = d / H, f = mlp_ratio * d.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from physlm.models.attention import Memory, Shared, mixer
+from physlm.models.attention import Attention, Memory, Shared, mixer
 from physlm.models.config import ModelConfig
 from physlm.models.primitives import Linear, Norm
 
@@ -45,6 +45,13 @@ class Block(nn.Module):
         """One token more, at a position that only the device knows."""
         dtype = self.attention.out.weight.dtype
         x = x_MB1d + self.attention.step(self.attention_norm(x_MB1d, dtype), shared, memory, place_1)
+        return self._after(x, dtype)
+
+    def aside(self, x_MBQd: Tensor, shared: Shared, memory: Memory, places_BQ: Tensor) -> Tensor:
+        """Tokens beside the rows in memory, each at a place of its own."""
+        assert isinstance(self.attention, Attention)
+        dtype = self.attention.out.weight.dtype
+        x = x_MBQd + self.attention.aside(self.attention_norm(x_MBQd, dtype), shared, memory, places_BQ)
         return self._after(x, dtype)
 
     def attention_weights(self, x_MBTd: Tensor, shared: Shared = ()) -> Tensor:

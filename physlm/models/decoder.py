@@ -1,6 +1,6 @@
 """The decoder: tied embedding, blocks, final norm.  A population of M models of one shape is the ordinary case.
 
-Shape letters: M members, B rows, T positions, d width, V vocabulary rows.
+Shape letters: M members, B rows, T positions, Q tokens beside them, d width, V vocabulary rows.
 
     model = Decoder(ModelConfig(layers=2, heads=1, width=64), vocabulary=100, seeds=(0, 1, 2))   # three members
     logits, taps = model(ids_MBT, taps=("block.1.out",))                                         # (3, B, T, 100)
@@ -187,6 +187,22 @@ class Decoder(nn.Module):
             x = self.positions.at(x, place_1)
         for block, memory in zip(self._blocks(), reading.blocks, strict=True):
             x = block.step(x, reading.shared, memory, place_1)
+        return self._finish(x)
+
+    @property
+    def has_aside(self) -> bool:
+        """Whether the model can read tokens ``aside``: a causal one whose attention looks at contents alone."""
+        return self.config.causal and isinstance(self._blocks()[0].attention, Attention)
+
+    def aside(self, x_MBQd: Tensor, places_BQ: Tensor, reading: Reading) -> Tensor:
+        """``hidden`` of given embeddings beside rows that were read, (M, B, Q, d), with their gradient.
+
+        Each of the Q tokens of a row stands in the place of the token at its position ``places_BQ``: it sees what was
+        read before that and itself, and no other token sees it.  So a row is read once for all that is tried on it.
+        """
+        x = x_MBQd if self.positions is None else self.positions.aside(x_MBQd, places_BQ)
+        for block, memory in zip(self._blocks(), reading.blocks, strict=True):
+            x = block.aside(x, reading.shared, memory, places_BQ)
         return self._finish(x)
 
     def _blocks(self) -> list[Block]:

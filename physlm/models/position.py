@@ -73,6 +73,10 @@ class Positions(nn.Module):
         """The same for one token at a position that only the device knows."""
         return x_MB1d + self.weight.index_select(1, place_1)[:, None].float()
 
+    def aside(self, x_MBQd: Tensor, places_BQ: Tensor) -> Tensor:
+        """The same for tokens each at a place of its own."""
+        return x_MBQd + self.weight[:, places_BQ].float()
+
 
 class Distances(nn.Module):
     """A learnt vector for each distance, shared by all blocks, as in DeBERTa (arXiv 2006.03654); weight (M, P, d)."""

@@ -14,7 +14,8 @@ from physlm.errors import UserError
 from physlm.measures import knowledge
 from physlm.measures.knowledge import LEAST_PEOPLE, TEXTS, WHOLE, Plan, measure
 from physlm.measures.knowledge import knowledge as read
-from physlm.measures.knowledge_probes import P_PROBE, Q_PROBE, KnowledgeConfig, knowledge_probe
+from physlm.measures.knowledge_config import P_PROBE, Q_PROBE, KnowledgeConfig
+from physlm.measures.knowledge_probes import knowledge_probe
 from physlm.measures.knowledge_texts import texts_source, train_half
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -164,9 +165,10 @@ def test_the_rows_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> 
     rows = by_name(measure(run_of(config)))
     places = [f"/place={place}" for place in range(1, 7)]
     expected = {f"{base}/target={target}{place}" for target in TARGETS for base, at in (
-        *((f"p_probe{control}", places) for control in ("", "_untrained", "_majority")),
+        *((f"p_probe{control}", places) for control in ("", "_untrained", "_majority", "_first_word")),
         ("p_probe_shuffled", places[:1]),
-        *((f"q_probe{control}", [""]) for control in ("", "_untrained", "_majority", "_shuffled"))) for place in at}
+        *((f"q_probe{control}", [""]) for control in ("", "_untrained", "_majority", "_first_word", "_shuffled")))
+        for place in at}
     assert set(rows) == expected
     assert all(row.n == PEOPLE // 2 and row.unit == "1" and row.lo <= row.value <= row.hi for row in rows.values())
     judged = read(run_of(config)).names.labels_BY[~train_half(PEOPLE)]
@@ -231,11 +233,11 @@ def test_the_measure_counts_the_people_that_it_learns_from(monkeypatch: pytest.M
     """Half of them, which it tells the plan of both probes; the steps of the plan are those that are trained."""
     trained: list[int] = []
 
-    def record(model: Decoder, source: object, targets: object, config: KnowledgeConfig, progress: bool) -> None:
+    def record(model: Decoder, source: object, targets: object, config: KnowledgeConfig) -> None:
         trained.append(config.steps)
         raise StopIteration
 
-    monkeypatch.setattr(knowledge, "knowledge_probe", record)
+    monkeypatch.setattr(knowledge, "KnowledgeProbes", record)
     monkeypatch.setattr(knowledge, "P_PLANS", {"cpu": Plan(dataclasses.replace(P_PROBE, steps=100_000), 8, least=1)})
     with pytest.raises(StopIteration):
         measure(run_of(bios("single", people=201)))

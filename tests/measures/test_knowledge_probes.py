@@ -16,16 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from physlm import rng
 from physlm.errors import UserError
+from physlm.measures.knowledge_config import P_PROBE, Q_PROBE, KnowledgeConfig
 from physlm.measures.knowledge_heads import EPSILON
-from physlm.measures.knowledge_probes import (
-    P_PROBE,
-    Q_PROBE,
-    KnowledgeConfig,
-    KnowledgeProbes,
-    beside,
-    knowledge_probe,
-    probe_flops,
-)
+from physlm.measures.knowledge_probes import KnowledgeProbes, beside, knowledge_probe, probe_flops
 from physlm.measures.knowledge_texts import ABSENT, Source, Texts, q_texts, shuffled_people, texts_source, train_half
 from physlm.measures.probes import IGNORE, Target
 from physlm.models.config import ModelConfig
@@ -77,6 +70,7 @@ def test_all_probes_together_are_each_one_alone(norm: str) -> None:
     labels = torch.stack((digits()[:, 4], digits()[:, 1] % 2), -1)
     source = source_of(labels)
     probes = KnowledgeProbes(model, source, [Target("a", DIGITS), Target("b", 2)], config)
+    assert probes.update is not None
     first = probes.update.directions[0].detach().clone()
     probes.train()
     probes.heads.eval()
@@ -177,15 +171,15 @@ def test_the_update_of_the_embedding_tells_apart_tokens_that_the_model_confuses(
     assert with_update.accuracy.value[0, 0, 1] > 0.9
 
 
-@pytest.mark.parametrize("own", ["too", "alone"])
-def test_the_tokens_that_are_read_move_without_the_same_ones_elsewhere(own: str) -> None:
+def test_the_tokens_that_are_read_move_without_the_same_ones_elsewhere() -> None:
     texts = texts_of(digits()[:, 4:5])
     places = texts.places_BP.clone()
     places[::2, 0] = ABSENT
     texts = texts._replace(ids_BT=torch.full_like(texts.ids_BT, 3), places_BP=places)  # the same token everywhere
     source = texts_source(texts, train_half(PEOPLE), PLACES, 20)
     probes = KnowledgeProbes(model_of(0), source, [Target("digit", DIGITS)],
-                             dataclasses.replace(QUICK, rank=3, own=own))  # type: ignore[arg-type]  # fmt: skip
+                             dataclasses.replace(QUICK, rank=3, own="too"))
+    assert probes.update is not None
     assert not probes.update(torch.arange(DIGITS + 1)[None]).any(), "an update begins as none"
     batch = source.evaluation(0)
     with torch.no_grad():
@@ -201,12 +195,84 @@ def test_the_tokens_that_are_read_move_without_the_same_ones_elsewhere(own: str)
     torch.testing.assert_close(found, expected)
 
 
-def test_an_update_of_the_token_that_is_read_alone_learns_no_name() -> None:
-    source, config = source_of(digits()[:, 4:5]), dataclasses.replace(QUICK, steps=3, own="alone")
-    probes = KnowledgeProbes(model_of(0), source, [Target("digit", DIGITS)], config)
-    probes.train()
-    moved = probes.update(torch.arange(DIGITS + 1)[None])[0, 0]
-    assert not moved[:DIGITS].any() and moved[DIGITS].any()
+@pytest.mark.parametrize("position", ["rope", "none", "absolute", "relative", "position_only", "uniform"])
+def test_each_place_is_read_from_the_text_as_it_stands(position: str) -> None:
+    """Against the text read once for each place, with the one token moved; a text of one token, and absent places."""
+    config = dataclasses.replace(SMALL, position=position, max_positions=16)  # type: ignore[arg-type]
+    texts = texts_of(torch.stack((digits()[:, 4], digits()[:, 0]), -1), places=(0, 4))
+    places = texts.places_BP.clone()
+    places[::3, 1] = ABSENT
+    source = texts_source(texts._replace(places_BP=places), train_half(PEOPLE), PLACES, 10)
+    probes = KnowledgeProbes(model_of(0, 1, config=config), source, [Target("a", DIGITS), Target("b", DIGITS)],
+                             dataclasses.replace(QUICK, own="alone"))
+    assert probes.vectors is not None and not probes.vectors.any(), "it begins at none"
+    with torch.no_grad():
+        probes.heads.maps.normal_()
+        probes.vectors.normal_()
+    batch = source.evaluation(0)
+    found = probes.logits(batch)
+    found.square().sum().backward()
+    gradient = probes.vectors.grad
+    assert gradient is not None
+    hidden_NPBd = probes._one_by_one(batch.ids_BT, batch.places_BP)
+    expected = probes.heads(hidden_NPBd).unflatten(0, (2, 2))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    probes.vectors.grad = None
+    expected.square().sum().backward()
+    torch.testing.assert_close(gradient, probes.vectors.grad, rtol=1e-3, atol=1e-3)
+    for p in range(2):  # by hand: one member, one target, one place
+        ids = batch.ids_BT[:1]
+        x_MBTd = probes.model.embedding(ids.expand(2, 1, -1)).clone()
+        x_MBTd[1, 0, int(batch.places_BP[0, p].clamp_min(0))] += probes.vectors[3, p]
+        hidden = probes.model.hidden_from(x_MBTd)[1, 0, int(batch.places_BP[0, p].clamp_min(0))]
+        torch.testing.assert_close(hidden_NPBd[3, p, 0], hidden, rtol=1e-4, atol=1e-5)
+
+
+def test_a_probe_at_one_of_many_places_is_the_probe_of_that_place_alone() -> None:
+    """A digit is readable at its own place before a step is done; four places with nothing to read must leave it."""
+    model = model_of(0)
+    with torch.no_grad():
+        model.embedding.weight[0, :DIGITS] = 2 * torch.eye(DIGITS, WIDTH)  # what is read is what would be written
+    own = digits()[:, 4:5]
+    labels = torch.cat((own, shuffled_people(own)), -1)
+    targets = [Target(name, DIGITS, tokens=tuple(range(DIGITS))) for name in ("own", "somebody else's")]
+    config = dataclasses.replace(QUICK, steps=30, own="alone", start="output", update_speed=10.0)
+
+    def probes(*places: int) -> KnowledgeProbes:
+        source = texts_source(texts_of(labels, places), train_half(PEOPLE), tuple(map(str, places)), 40)
+        return KnowledgeProbes(model, source, targets, config)
+
+    many, one = probes(0, 1, 2, 3, 4), probes(4)
+    assert many.evaluate().accuracy.value[0, 0, 4] > 0.95
+    for each in (many, one):
+        each.train()
+    assert many.vectors is not None and one.vectors is not None and bool(many.vectors.any(-1).all())
+    torch.testing.assert_close(many.vectors[:, 4:], one.vectors, rtol=1e-3, atol=1e-3)
+    batch = many.source.evaluation(0)
+    for mapped in (True, False):
+        found, expected = many.logits(batch, mapped)[:, :, 4:], one.logits(one.source.evaluation(0), mapped)
+        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+    value = many.evaluate().accuracy.value[0]
+    assert value[0, 4] > 0.95 and np.all(value[0, :4] < 0.4)
+    assert np.all(value[1] < 0.2 + 3 * (0.2 * 0.8 / (PEOPLE / 2)) ** 0.5)
+
+
+def test_who_knows_a_first_word_answers_by_the_commonest_value_behind_it() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 2, 2, 3]).repeat(20)[:, None]
+    people = len(labels)
+    texts = Texts(digits(people), torch.tensor([[4]]).expand(people, -1), labels, torch.arange(people))
+    judged = labels[~train_half(people), 0].bincount().tolist()
+    target = Target("value", 4, tokens=(7 % DIGITS, 7 % DIGITS, 3, 3))
+    source = texts_source(texts, train_half(people), ("place",), 10)
+    scores = knowledge_probe(model_of(0), source, [target], dataclasses.replace(QUICK, steps=1))
+    expected = (max(judged[:2]) + max(judged[2:])) / sum(judged)
+    assert scores.first_word.tolist() == [[pytest.approx(expected)]]
+    assert scores.majority.tolist() == [[pytest.approx(max(judged) / sum(judged))]]
+    rows = scores.exact_rows("first_word", scores.first_word)
+    assert [(row.quantity, row.value, row.lo, row.hi) for row in rows] == [
+        ("first_word/target=value/place=place", *[pytest.approx(expected)] * 3)]
+    unknown = knowledge_probe(model_of(0), source, [Target("value", 4)], dataclasses.replace(QUICK, steps=1))
+    assert bool(np.isnan(unknown.first_word).all())
 
 
 def test_the_update_moves_as_many_times_as_far_as_the_maps_as_is_said() -> None:
@@ -216,9 +282,9 @@ def test_the_update_moves_as_many_times_as_far_as_the_maps_as_is_said() -> None:
     probes.train()
     for parameter, expected in ((probes.heads.maps, 1e-3), (probes.heads.bias, 1e-3)):
         torch.testing.assert_close(parameter.abs().max(), torch.tensor(expected), rtol=0.01, atol=0)
-    assert not probes.update.directions.any(), "while the maps are zero no gradient reaches it"
+    assert probes.vectors is not None and not probes.vectors.any(), "while the maps are zero no gradient reaches it"
     probes.train()
-    assert 5e-3 < float(probes.update.directions.detach().abs().max()) < 1.5e-2
+    assert 5e-3 < float(probes.vectors.detach().abs().max()) < 1.5e-2
 
 
 def test_a_map_that_starts_at_the_output_begins_with_the_models_own_logits() -> None:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.errors import UserError
-from physlm.measures.knowledge_probes import KnowledgeConfig, KnowledgeProbes
+from physlm.measures.knowledge_config import KnowledgeConfig
+from physlm.measures.knowledge_probes import KnowledgeProbes
 from physlm.measures.knowledge_texts import Texts, texts_source, train_half
 from physlm.measures.probes import IGNORE, Labelled, ProbeConfig, Target, probe, tap_features, train_probes
 from physlm.models.config import ModelConfig
