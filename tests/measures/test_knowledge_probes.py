@@ -378,9 +378,10 @@ def test_intervals_count_people_and_not_texts() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_compiled_probes_learn_the_same() -> None:
-    labels, targets = digits()[:, 4:5], [Target("digit", DIGITS)]
-    config = dataclasses.replace(QUICK, steps=20)
+@pytest.mark.parametrize("config", [QUICK, dataclasses.replace(QUICK, own="alone", start="output", norm="batch")])
+def test_probes_on_a_gpu_learn_the_same(config: KnowledgeConfig) -> None:
+    labels, targets = digits()[:, 4:5], [Target("digit", DIGITS, tokens=tuple(range(DIGITS)))]
+    whole, config = config, dataclasses.replace(config, steps=20)
     found = []
     for device in ("cpu", "cuda"):
         texts = Texts(*(x.to(device) for x in texts_of(labels)))
@@ -389,7 +390,7 @@ def test_compiled_probes_learn_the_same() -> None:
         probes.train()
         found.append(probes.evaluate().accuracy.value)
         if device == "cuda":
-            rounded = KnowledgeProbes(model_of(0, 1).to(device).in_bfloat16(), source, targets, QUICK)
+            rounded = KnowledgeProbes(model_of(0, 1).to(device).in_bfloat16(), source, targets, whole)
             rounded.train()
             assert rounded.evaluate().accuracy.value[0, 0, 1] > 0.9
     np.testing.assert_allclose(found[0], found[1], atol=0.05)
