@@ -48,7 +48,7 @@ def time_probes(
 ) -> tuple[Times, int]:
     """The times, and how many steps a whole training has."""
     from physlm.lab.bench import wait
-    from physlm.measures.knowledge import P_PLANS, PLACES, knowledge
+    from physlm.measures.knowledge import JUDGED, P_PLANS, PLACES, knowledge
     from physlm.measures.knowledge_probes import KnowledgeProbes
     from physlm.measures.knowledge_texts import texts_source, train_half
     from physlm.measures.trained import Trained
@@ -62,7 +62,7 @@ def time_probes(
     clock = [time.perf_counter()]
     asked, learn_Q = knowledge(run), train_half(task.people)
     plan = P_PLANS[device.type].for_people(int(learn_Q.sum()))
-    source = texts_source(asked.biographies, learn_Q, PLACES, plan.rows)
+    source = texts_source(asked.biographies, learn_Q, PLACES, plan.rows, judged_rows=JUDGED * plan.rows)
     config = dataclasses.replace(plan.probe, steps=FIRST)
     probes = KnowledgeProbes(run.ready(run.model), source, asked.targets, config)
     probes.train()

@@ -54,6 +54,7 @@ from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import MixedConfig
 
 TEXTS = 5  # of each person, at most
+JUDGED = 8  # times as many texts at once are judged as are learnt from
 LEAST_PEOPLE = 4  # two to learn from and two to judge by
 PLACES = tuple(str(place + 1) for place in range(len(ATTRIBUTES)))
 WHOLE = tuple(name for name in ATTRIBUTES if name != "birth_date")
@@ -204,7 +205,8 @@ def _trained(model: Decoder, texts: Texts, learn_Q: Tensor, places: Sequence[str
     """Probes that learn from the people of ``learn_Q``, to be judged on the others; with few people the batches are
     smaller."""
     learnt = int(learn_Q.to(texts.people_B.device)[texts.people_B].sum())
-    source = texts_source(texts, learn_Q, places, min(plan.rows, learnt))
+    rows = min(plan.rows, learnt)
+    source = texts_source(texts, learn_Q, places, rows, judged_rows=JUDGED * rows)
     probes = KnowledgeProbes(model, source, targets, plan.probe)
     probes.train(progress)
     return probes

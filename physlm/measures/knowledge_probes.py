@@ -53,6 +53,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from physlm.errors import UserError
+from physlm.measures.captured import captured
 from physlm.measures.knowledge_config import P_PROBE, KnowledgeConfig
 from physlm.measures.knowledge_heads import EmbeddingUpdate, PlaceHeads
 from physlm.measures.knowledge_scores import KnowledgeScores, scores_of
@@ -175,9 +176,35 @@ class KnowledgeProbes:
         return (nll.view(labels.shape).sum(-1) / asked).sum()
 
     def train(self, progress: bool = False) -> None:
-        """All steps."""
-        config = self.config
-        decay, speed = config.weight_decay, config.update_speed
+        """All steps, of batches of one shape."""
+        optimiser, device = self._optimiser(), self.heads.maps.device
+        texts, done = Texts(*(x.clone() for x in self.source.train(0))), torch.zeros((), device=device)
+
+        def one_step() -> None:
+            for group in optimiser.param_groups:
+                group["lr"].copy_(self.config.learning_rate * group["speed"] * (1 - done / self.config.steps))
+            optimiser.zero_grad()
+            self.loss(texts).backward()
+            optimiser.step()
+            done.add_(1)
+
+        def state() -> list[Tensor]:
+            changed = [p for group in optimiser.param_groups for p in group["params"]]
+            moments = [x for one in optimiser.state.values() for x in one.values()]
+            return [*changed, *moments, *self.heads.buffers(), done]
+
+        self.heads.train()
+        step = captured(one_step, state, device)
+        for number in tqdm(range(self.config.steps), desc="training probes", leave=False, disable=not progress):
+            batch = self.source.train(number)
+            self._learnt_from.append(batch.people_B)
+            for held, new in zip(texts, batch, strict=True):
+                held.copy_(new)
+            step()
+
+    def _optimiser(self) -> torch.optim.AdamW:
+        """The rates are tensors, which a step sets for itself."""
+        decay, speed, device = self.config.weight_decay, self.config.update_speed, self.heads.maps.device
         update = [*([] if self.update is None else self.update.parameters()),
                   *([] if self.vectors is None else [self.vectors])]
         plain = [self.heads.gain, self.heads.shift, self.heads.bias]
@@ -186,16 +213,9 @@ class KnowledgeProbes:
             {"params": [self.heads.maps], "weight_decay": decay, "speed": 1.0},
             {"params": plain, "weight_decay": 0.0, "speed": 1.0},
         ]
-        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, eps=config.epsilon, fused=True)
-        self.heads.train()
-        for step in tqdm(range(config.steps), desc="training probes", leave=False, disable=not progress):
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * group["speed"] * (1 - step / config.steps)
-            texts = self.source.train(step)
-            self._learnt_from.append(texts.people_B)
-            optimiser.zero_grad()
-            self.loss(texts).backward()
-            optimiser.step()
+        for group in groups:
+            group["lr"] = torch.zeros((), device=device)
+        return torch.optim.AdamW(groups, eps=self.config.epsilon, fused=True, capturable=device.type == "cuda")
 
     @torch.no_grad()
     def evaluate(self, progress: bool = False, mapped: bool = True) -> KnowledgeScores:

@@ -69,7 +69,9 @@ class Source:
     reach: int = 0
 
 
-def texts_source(texts: Texts, train_Q: Tensor, places: Sequence[str], rows: int, seed: int = 0) -> Source:
+def texts_source(
+    texts: Texts, train_Q: Tensor, places: Sequence[str], rows: int, seed: int = 0, judged_rows: int | None = None
+) -> Source:
     """A source that goes through given texts: in a new order each pass for training, each text once for judging.
 
     Args:
@@ -77,6 +79,7 @@ def texts_source(texts: Texts, train_Q: Tensor, places: Sequence[str], rows: int
         train_Q: whether a person is one to learn from, (Q,) bool.
         places: the names of the places.
         rows: texts of a batch.
+        judged_rows: texts of a batch for judging, where nothing depends on how many there are; None: as many.
 
     Raises:
         UserError: no people or fewer than two texts on one side, people without a side, rows below 2, names for another
@@ -98,7 +101,7 @@ def texts_source(texts: Texts, train_Q: Tensor, places: Sequence[str], rows: int
                             "of the split over people")  # fmt: skip
     train, judge = sides.values()
     order_key = rng.key("texts of a knowledge probe", seed)
-    step = torch.arange(rows, device=train.device)
+    judged_rows = judged_rows or rows
     ordered: dict[int, Tensor] = {}  # the batches AHEAD * block and after, (AHEAD, rows): where their texts stand
 
     def training(number: int) -> Texts:
@@ -111,13 +114,13 @@ def texts_source(texts: Texts, train_Q: Tensor, places: Sequence[str], rows: int
         return texts.take(ordered[block][place])
 
     def judging(number: int) -> Texts:
-        index = number * rows + step
+        index = number * judged_rows + torch.arange(judged_rows, device=train.device)
         batch = texts.take(judge[index % len(judge)])
         again = index >= len(judge)  # the last batch is filled up with texts that are not asked about once more
         return batch._replace(labels_BY=batch.labels_BY.masked_fill(again[:, None], IGNORE))
 
     reach = int(texts.places_BP.max()) + 1
-    return Source(training, judging, -(-len(judge) // rows), tuple(places), reach)
+    return Source(training, judging, -(-len(judge) // judged_rows), tuple(places), reach)
 
 
 def train_half(people: int, seed: int = 0) -> Tensor:

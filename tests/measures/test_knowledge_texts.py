@@ -95,9 +95,10 @@ def test_a_name_stands_between_two_ends() -> None:
     assert texts.places_BP.tolist() == [[4], [4]] and texts.people_B.tolist() == [0, 1]
 
 
-def test_every_text_is_learnt_once_a_pass_or_judged_once() -> None:
+@pytest.mark.parametrize("judged_rows", [None, 4, 7, 100])
+def test_every_text_is_learnt_once_a_pass_or_judged_once(judged_rows: int | None) -> None:
     texts, train = toy(), train_half(10)
-    source = texts_source(texts, train, ("end",), rows=4)
+    source = texts_source(texts, train, ("end",), rows=4, judged_rows=judged_rows)
     learnt = torch.cat([source.train(number).ids_BT[:, 0] for number in range(15)])  # 60 rows, 4 passes of 15 texts
     expected = sorted(n for n in range(30) if train[n // 3])
     passes = learnt.view(4, 15).tolist()
@@ -105,7 +106,7 @@ def test_every_text_is_learnt_once_a_pass_or_judged_once() -> None:
     judged, times = [], 0
     for number in range(source.evaluation_batches):
         batch = source.evaluation(number)
-        assert batch.ids_BT.shape == (4, 4)
+        assert batch.ids_BT.shape == (judged_rows or 4, 4)
         asked = batch.labels_BY[:, 0] != IGNORE
         judged += batch.ids_BT[asked, 0].tolist()
         times += int(asked.sum())

@@ -1,0 +1,41 @@
+"""A training step of a measure that costs the host nothing: recorded once as a CUDA graph, then replayed.
+
+Small models spend their time on launching kernels, not in them: a step of a P-probe of 8 x 512 is 25 ms of launches and
+a fifth of that in work.  On a CPU the step runs as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+
+def captured(
+    step: Callable[[], None], tensors: Callable[[], Iterable[Tensor]], device: torch.device
+) -> Callable[[], None]:
+    """``step`` itself on a CPU; on a GPU a replay of what it does.
+
+    Args:
+        step: reads and writes the same tensors each time, of fixed shapes, and never asks the device for a number.
+        tensors: all that ``step`` changes and later steps read.  The steps done to warm up are undone in them: those
+            that were there before get their old values back, others (an optimiser's moments) become zero.
+    """
+    if device.type != "cuda":
+        return step
+    before = {tensor.data_ptr(): tensor.detach().clone() for tensor in tensors()}
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.no_grad():
+        for tensor in tensors():
+            old = before.get(tensor.data_ptr())
+            tensor.zero_() if old is None else tensor.copy_(old)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
