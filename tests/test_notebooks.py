@@ -54,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def figures(name: str) -> int:
     """How many a tour draws: those of committed claims, and one of its own training in Part 3.3."""
     claims = committed_claims(ROOT / "results")
-    return {"part1_grammars": 2, "part31_knowledge": sum(claim.startswith("p31_") for claim in claims),
+    return {"part1_grammars": 2, "part31_knowledge": sum(claim.startswith(("p31_", "p32_")) for claim in claims),
             "part33_capacity": 2}[name]
 
 
@@ -108,7 +108,7 @@ def test_the_tour_of_part_31_shows_the_results_that_there_are(
     committed: bool, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The cell that reads results, with those of one claim and with none, whatever is in the checkout."""
-    for folder in (copy / "results").glob("p31_*"):
+    for folder in (copy / "results").glob("p3[12]_*"):
         shutil.rmtree(folder)
     if committed:
         claim = load_experiment("p31_extraction", copy / "experiments")
@@ -120,8 +120,8 @@ def test_the_tour_of_part_31_shows_the_results_that_there_are(
     monkeypatch.chdir(copy / "notebooks")
     exec("\n".join("".join(cell["source"]) for cell in (first, *readers)), {"__name__": "tour"})
     printed = capsys.readouterr().out
-    rows = [line for line in printed.splitlines() if line.startswith("p31_")]
-    assert {"p31_extraction", "p31_probing"} <= {row.split()[0] for row in rows}
+    rows = [line for line in printed.splitlines() if line.startswith(("p31_", "p32_"))]
+    assert {"p31_extraction", "p31_probing", "p32_inverse"} <= {row.split()[0] for row in rows}
     tried = {row.split()[0] for row in rows if not row.endswith("not run")}
     assert tried == ({"p31_extraction"} if committed else set())
     assert printed.count("Image object") == committed

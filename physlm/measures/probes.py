@@ -318,6 +318,8 @@ def train_probes(
 def tap_features(model: Decoder, taps: Sequence[str]) -> Features:
     """Activations of a frozen model, by the names of its taps; ``UserError`` for another name (see ``tap_names``)."""
     allowed = [name for name in model.tap_names if not name.endswith(".attention")]
+    if isinstance(taps, str) or not taps:
+        raise UserError(f"taps: got {taps!r}, expected a list of one or more of {', '.join(allowed)}")
     for name in taps:
         if name not in allowed:
             raise UserError(unknown_key("tap", name, allowed))

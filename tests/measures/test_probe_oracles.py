@@ -107,6 +107,9 @@ def test_an_unknown_tap_is_answered_with_those_that_exist() -> None:
     assert all(name in str(error.value) for name in activations)
     with pytest.raises(UserError, match="tap: unknown name 'block.0.attention'"):
         tap_features(model, ("block.0.attention",))
+    for taps in ("final", ()):
+        with pytest.raises(UserError, match="expected a list of one or more of embedding, block.0.out"):
+            tap_features(model, taps)
 
 
 @pytest.mark.parametrize(("wrong", "words"), [(CLASSES, "got labels from -1 to 4"), (-2, "got labels from -2 to 3")])
