@@ -117,7 +117,8 @@ def run(
       physlm run p31_extraction p31_probing --tier demo
       physlm run p33_capacity --tier demo --set train.exposures=50 --set model.layers=3
 
-    Settings changed with --set apply to every run of the tier; the results of tiers gpu and paper then go to
+    Settings changed with --set apply to every run of the tier, those of the model and of the people also to the runs
+    that it begins with, whose others are start.train.exposures and so on; the results of tiers gpu and paper then go to
     runs/TIER-custom/, so that committed results never come from altered settings.
     """
     from physlm.lab.results import results_folder

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from physlm.config import content_hash, override, unknown_key
 from physlm.errors import UserError
-from physlm.training.config import RunSpec
+from physlm.training.config import PEOPLE_FIELDS, RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,16 +73,35 @@ class Experiment:
     def specs(self, tier: str, overrides: Iterable[str] = ()) -> list[RunSpec]:
         """The different runs of a tier, with ``key=value`` overrides applied to each.
 
+        What a run and those that it begins with have in common, the model and the people, is changed in all of them.
+        Settings of a start, ``start.train.exposures=9``, are changed in the runs that have one.
+
         Raises:
             UserError: unknown tier or key (the nearest is named), a bad value, or a tier without runs.
         """
         if tier not in TIERS:
             raise UserError(unknown_key("tier", tier, TIERS))
-        overrides = tuple(overrides)
-        specs = {content_hash(spec): spec for spec in (override(spec, overrides) for spec in self.runs(tier))}
+        overrides, planned = tuple(overrides), list(self.runs(tier))
+        deepest = max((len(spec.starts) for spec in planned), default=0)
+        specs = {content_hash(spec): spec for spec in (_changed(spec, overrides, deepest) for spec in planned)}
         if not specs:
             raise UserError(f"{self.name}: tier {tier} has no runs; expected at least one")
         return list(specs.values())
+
+
+def _changed(spec: RunSpec, overrides: Sequence[str], deepest: int) -> RunSpec:
+    """``spec`` with the overrides that it has settings for, of runs that begin with at most ``deepest`` others."""
+    common, own = [], []
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        part, _, name = key.partition(".")
+        for depth, start in enumerate(reversed(spec.starts), 1):
+            if part == "model" or (key in PEOPLE_FIELDS and hasattr(start.task, name)):
+                common.append("start." * depth + text)
+        depth = len(re.match(r"(start\.)*", key)[0]) // len("start.")  # type: ignore[index]
+        if depth <= len(spec.starts) or depth > deepest:
+            own.append(text)
+    return override(spec, [*common, *own])
 
 
 def experiment_names(folder: Path) -> list[str]:

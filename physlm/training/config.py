@@ -10,11 +10,13 @@ from typing import Literal
 from physlm.config import content_hash, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
+from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.catalogue import vocabulary_for
 from physlm.tasks.config import TaskConfig
 
 # Members of one population share every setting of their training but these.
 _MEMBER_FIELDS = ("train.learning_rate", "train.weight_decay", "train.seed")
+PEOPLE_FIELDS = ("task.people", "task.seed", "task.pool_size")  # who the people are and what there is to know of them
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class RunSpec:
 
 
 def _check_start(start: RunSpec, spec: RunSpec) -> None:
-    """The weights of ``start`` must fit the model of ``spec`` and mean the same words there."""
+    """The weights of ``start`` must fit the model of ``spec``, mean the same words, and know whom it asks about."""
     for field in fields(ModelConfig):
         theirs, ours = getattr(start.model, field.name), getattr(spec.model, field.name)
         if theirs != ours:
@@ -171,6 +173,12 @@ def _check_start(start: RunSpec, spec: RunSpec) -> None:
         raise UserError(f"start.task: {start.task.title} has {len(first)} words, {spec.task.title} has {len(second)}; "
                         f"word {place} is {words[0]} in the one and {words[1]} in the other; expected the same words "
                         "in the same order")
+    for name in PEOPLE_FIELDS if isinstance(spec.task, QuestionsConfig) else ():
+        key = name.removeprefix("task.")
+        ours = getattr(spec.task, key)
+        if (theirs := getattr(start.task, key, ours)) != ours:
+            raise UserError(f"start.{name}: got {theirs} where questions are asked about the people of {name}={ours}; "
+                            "expected the same people, since no others are known")
 
 
 def shape_key(spec: RunSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, Experiment, experiment_names, load_experiment
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.question_config import Ask, QuestionsConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 FILE = """
@@ -69,6 +71,31 @@ def test_tiers_are_checked_and_overrides_reach_every_run() -> None:
         experiment((1e-3,)).specs("demo", ["model.layer=7"])
     with pytest.raises(UserError, match="has no runs"):
         experiment(()).specs("demo")
+
+
+def test_an_override_of_model_or_people_reaches_what_a_run_begins_with() -> None:
+    """A run that begins with one that begins with another, beside one that begins with none."""
+    model, train = ModelConfig(layers=1, heads=1, width=8), TrainConfig(exposures=1)
+    reader = RunSpec(BioSConfig(people=20, texts=1, questions=True), model, train)
+    middle = RunSpec(QuestionsConfig(people=20), model, train, start=reader)
+    last = RunSpec(QuestionsConfig(people=20, ask=Ask(kinds=("month_mod2",))), model, train, start=middle)
+    asked = dataclasses.replace(experiment((1e-3,)), runs=lambda tier: [last, reader])
+
+    def changed(*overrides: str) -> tuple[RunSpec, RunSpec, RunSpec, RunSpec]:
+        deep, plain = asked.specs("demo", overrides)
+        return (*deep.starts, deep, plain)  # type: ignore[return-value]
+
+    for name, value in (("people", 30), ("seed", 7), ("pool_size", 5)):
+        found = changed(f"task.{name}={value}")
+        assert [getattr(spec.task, name) for spec in found] == [value] * 4, name
+    assert [spec.model.layers for spec in changed("model.layers=3")] == [3] * 4
+    assert [spec.train.exposures for spec in changed("train.exposures=5")] == [1, 1, 5, 5], "its own training"
+    assert [spec.train.exposures for spec in changed("start.train.exposures=5")] == [1, 5, 1, 1]
+    assert [spec.train.exposures for spec in changed("start.start.train.exposures=5")] == [5, 1, 1, 1]
+    with pytest.raises(UserError, match="no settings in 'start.start.start.train'"):
+        changed("start.start.start.train.exposures=5")
+    with pytest.raises(UserError, match="start.task.people: got 20 where questions are asked about the people of task.peo"):
+        changed("start.task.people=40")
 
 
 def test_runs_that_an_override_makes_equal_are_one_run() -> None:
