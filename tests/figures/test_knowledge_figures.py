@@ -21,7 +21,8 @@ from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig
 
 TARGETS = [*FIRST, *WHOLE]
-CONTROLS = {"untrained": 0.02, "shuffled": 0.01, "majority": 0.03}
+CONTROLS = {"untrained": 0.02, "shuffled": 0.01, "majority": 0.03, "first_word": 0.6, "unmapped": 0.5}
+PUBLISHED = {"single": tuple(0.01 * k for k in range(11))}
 
 
 def p_truth(setting: str, target: str, place: int) -> float:
@@ -49,7 +50,7 @@ TABLE = planted.table([*rows("multi5+permute"), *rows("single")])
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    return knowledge_figure(table, knowledge_law(table))
+    return knowledge_figure(PUBLISHED)(table, knowledge_law(table))
 
 
 def titled(figure: Figure, title: str) -> Axes:
@@ -83,11 +84,13 @@ def test_heat_maps_read_attribute_by_attribute_and_place_by_place() -> None:
 def test_the_table_of_names_has_a_row_for_each_dataset_and_control() -> None:
     axes = titled(draw(TABLE), "Q-probe: read from the name alone")
     names = [label.get_text() for label in axes.get_yticklabels()]
-    controls = ["untrained", "others' values", "commonest"]
-    assert names == ["single", *controls, "multi5+permute", *controls]
-    for place, row in enumerate(numbers(axes, 11)):
-        control = list(CONTROLS.values())[place % 4 - 1]
-        assert row == [percent(control if place % 4 else 0.8 + 0.01 * k) for k in range(11)]
+    controls = ["untrained", "others' values", "commonest", "first word known", "without its map"]
+    assert names == ["single", "published", *controls, "multi5+permute", *controls]
+    found = numbers(axes, 11)
+    assert found.pop(1) == [percent(value) for value in PUBLISHED["single"]]
+    for place, row in enumerate(found):
+        control = list(CONTROLS.values())[place % 6 - 1]
+        assert row == [percent(control if place % 6 else 0.8 + 0.01 * k) for k in range(11)]
     columns = [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()]
     assert columns == [*ATTRIBUTES, *list(ATTRIBUTES)[1:]]
 
@@ -102,7 +105,7 @@ def test_everything_is_inside_the_sheet_and_apart(settings: list[str]) -> None:
 def test_half_a_table_draws_too() -> None:
     """Without controls; with these alone; one probe alone; and with nothing that the figure knows."""
     names = TABLE["quantity"]
-    control = names.str.contains("untrained|shuffled|majority")
+    control = names.str.contains("untrained|shuffled|majority|first_word|unmapped")
     for part in (TABLE[~control], TABLE[control], TABLE[names.str.startswith("q_")], TABLE[names.str.startswith("p_")],
                  TABLE.assign(quantity="something_else").drop_duplicates("run"), TABLE[~names.str.contains("place=3")]):
         drawn = io.BytesIO()

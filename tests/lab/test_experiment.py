@@ -94,7 +94,7 @@ def test_an_override_of_model_or_people_reaches_what_a_run_begins_with() -> None
     assert [spec.train.exposures for spec in changed("start.start.train.exposures=5")] == [5, 1, 1, 1]
     with pytest.raises(UserError, match="no settings in 'start.start.start.train'"):
         changed("start.start.start.train.exposures=5")
-    with pytest.raises(UserError, match="start.task.people: got 20 where questions are asked about the people of task.peo"):
+    with pytest.raises(UserError, match="start.task.people: got 20 where questions are asked about"):
         changed("start.task.people=40")
 
 
