@@ -47,7 +47,7 @@ EXPERIMENT = Experiment(
     deviations=(
         *DEVIATIONS,
         HINTED_DEVIATION,
-        "Tier gpu has four of the six kinds of Figure 4: months in numerics (mod 12) and luck mod 100 are of tier paper.",
+        "Tier gpu has four of the six kinds of Figure 4: months (mod 12) and luck mod 100 are of tier paper alone.",
         "No expectation covers that more people help slowly: the published rise needs more people than our 5,000.",
     ),
     columns=("answer/kind=month_mod2/half=test", "answer_hinted/kind=month_mod2/half=test",
