@@ -82,7 +82,7 @@ def planted_law(name: str, tier: str) -> Law:
     for spec in experiment.runs(tier):
         _, questions = tasks(spec)
         assert questions is not None
-        run = {"run": content_hash(spec), **results._settings(spec)}
+        run = {"run": content_hash(spec), **results.settings_of(spec)}
         for kind in questions.ask.kinds:
             bases = ["answer", "majority", *(["answer_hinted"] if questions.ask.hints and KINDS[kind].hint else [])]
             found += [share(run, f"{base}/kind={kind}/half=test", 0.5, 100) for base in bases]

@@ -101,15 +101,15 @@ def run_columns(run: Run) -> dict[str, Any]:
     spec = run.spec
     vocabulary = len(vocabulary_for(spec.task))
     flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens
-    return {**_settings(spec), "label": spec.model.label, "steps": spec.steps, "tokens": spec.tokens,
+    return {**settings_of(spec), "label": spec.model.label, "steps": spec.steps, "tokens": spec.tokens,
             **parameter_counts(spec.model, vocabulary), "training_flops": flops}
 
 
-def _settings(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
+def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
     """Every setting under its dotted name; the model of a start is that of its run."""
     parts = ("task", "train") if prefix else ("task", "model", "train")
     flat = _flat({part: to_dict(getattr(spec, part)) for part in parts}, prefix)
-    return flat if spec.start is None else {**flat, **_settings(spec.start, f"{prefix}start.")}
+    return flat if spec.start is None else {**flat, **settings_of(spec.start, f"{prefix}start.")}
 
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:

@@ -25,7 +25,7 @@ def drawn(rows: list[Row], **more: Any) -> Figure:
 
 def rows(causal: bool) -> list[Row]:
     spec = RunSpec(QuestionsConfig(1000), ModelConfig(causal=causal), TrainConfig())
-    run = {"run": content_hash(spec), **results._settings(spec)}
+    run = {"run": content_hash(spec), **results.settings_of(spec)}
     found = [share(run, f"{base}/kind={kind}/half=test", p, 500) for kind in RETRIEVAL
              for base, p in (("answer", 0.4), ("majority", 0.1))]
     if not causal:

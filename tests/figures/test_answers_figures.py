@@ -40,7 +40,7 @@ PEOPLE = (50, 200, 500)
 def finetuned(name: str = "single", seed: int = 0, **ask: Any) -> dict[str, Any]:
     base = RunSpec(BioSConfig(1000, questions=True, **augmentation(name)), ModelConfig(), TrainConfig())
     spec = RunSpec(QuestionsConfig(1000, ask=Ask(**ask)), ModelConfig(), TrainConfig(seed=seed), base)
-    return {"run": content_hash(spec), **results._settings(spec)}
+    return {"run": content_hash(spec), **results.settings_of(spec)}
 
 
 def rows(run: dict[str, Any], base: str, numbers: Mapping[str, float], half: str = "test") -> list[Row]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from learning import through_csv
 from planted import Row, share, table
 from scipy import stats
 
@@ -34,7 +35,7 @@ KINDS = {"birth_date": 0.3, "birth_city": 0.9, "employer": 0.6}
 
 def columns(spec: RunSpec) -> dict[str, Any]:
     """A run's columns in a results table."""
-    return {"run": f"{spec.slug}-{content_hash(spec)}", **results._settings(spec), "steps": 10}
+    return {"run": f"{spec.slug}-{content_hash(spec)}", **results.settings_of(spec), "steps": 10}
 
 
 def finetuned(name: str = "single", seed: int = 0, start_seed: int = 0, **ask: Any) -> dict[str, Any]:
@@ -62,12 +63,6 @@ def everything(run: dict[str, Any], shift: float = 0.0, hints: bool = False) -> 
         found += rows(run, base, {"birth_date": p}) if hints else []
     found += [share(run, f"recall/attribute={name}", p, N) for name, p in (("birth_date", 0.9), ("employer", 1.0))]
     return [*found, share(run, "something_else/layer=3", 0.5, N)]
-
-
-def through_csv(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """As ``physlm.lab`` writes and reads it."""
-    table.to_csv(folder / "measures.csv", index=False, lineterminator="\n")
-    return results._read_table(folder / "measures.csv")
 
 
 def get(law: Law, name: str) -> Quantity:

@@ -30,7 +30,7 @@ def asked(causal: bool = True, **task: Any) -> dict[str, Any]:
     model, train = ModelConfig(causal=causal), TrainConfig()
     questions = QuestionsConfig(1000, celebrities=base.celebrities)
     spec = RunSpec(questions, model, train, RunSpec(base, model, train))
-    return {"run": content_hash(spec), **results._settings(spec), "steps": 10}
+    return {"run": content_hash(spec), **results.settings_of(spec), "steps": 10}
 
 
 def by_attribute(run: dict[str, Any], base: str, p: float, n: int = N) -> list[Row]:

@@ -29,7 +29,7 @@ TRUTH = {("single", 3e-5): (0.2, 0.2), ("single", 1e-4): (0.3, 0.5), ("multi5", 
 def run(name: str, rate: float, seed: int) -> dict[str, Any]:
     start = RunSpec(BioSConfig(1000, questions=True, **augmentation(name)), ModelConfig(), TrainConfig(seed=seed))
     spec = RunSpec(QuestionsConfig(1000), ModelConfig(), TrainConfig(learning_rate=rate, seed=seed), start)
-    return {"run": content_hash(spec), **results._settings(spec)}
+    return {"run": content_hash(spec), **results.settings_of(spec)}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from learning import through_csv
 
 from physlm.config import content_hash
 from physlm.errors import UserError
@@ -27,7 +28,7 @@ PEOPLE = 1000
 
 def columns(spec: RunSpec) -> dict[str, Any]:
     """A run's columns in a results table."""
-    return {"run": f"{spec.slug}-{content_hash(spec)}", **results._settings(spec)}
+    return {"run": f"{spec.slug}-{content_hash(spec)}", **results.settings_of(spec)}
 
 
 def biographies(name: str) -> RunSpec:
@@ -42,12 +43,6 @@ def finetuned(**ask: Any) -> dict[str, Any]:
 def mixed(name: str, part: float = 0.8, causal: bool = True) -> dict[str, Any]:
     task = MixedConfig(PEOPLE, share=part, **augmentation(name))
     return columns(RunSpec(task, ModelConfig(causal=causal), TrainConfig()))
-
-
-def through_csv(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """As ``physlm.lab`` writes and reads it."""
-    table.to_csv(folder / "measures.csv", index=False, lineterminator="\n")
-    return results._read_table(folder / "measures.csv")
 
 
 def settings_of(runs: list[dict[str, Any]], by: tuple[str, ...]) -> list[str]:

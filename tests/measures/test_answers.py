@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from learning import learn
 from torch import Tensor
 
 from physlm.config import override
@@ -24,7 +25,6 @@ from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsCo
 from physlm.tasks.biography.questions import leaks
 from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.training.config import RunSpec, TrainConfig
-from physlm.training.step import Population
 
 CPU = torch.device("cpu")
 PEOPLE, FAMOUS = 60, 22
@@ -211,13 +211,6 @@ def test_rows_depend_on_what_was_trained(monkeypatch: pytest.MonkeyPatch) -> Non
     run = trained(QuestionsConfig(12, ask=Ask(kinds=("month_mod2",))))
     names = {row.quantity.split("/")[0] for row in answers.measure(run)}
     assert names == {"answer", "majority", "answer_untrained"}
-
-
-def learn(spec: RunSpec) -> Decoder:
-    population = Population([spec], CPU)
-    while population.step < population.steps:
-        population.advance()
-    return population.model_of(0)
 
 
 @pytest.mark.parametrize("causal", [True, False], ids=["decoder", "encoder"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from learning import learn
 from torch import Tensor
 
 from physlm.config import override
@@ -22,7 +23,6 @@ from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
 from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.tasks.rows import Entries
 from physlm.training.config import RunSpec, TrainConfig
-from physlm.training.step import Population
 
 CPU = torch.device("cpu")
 TRAIN = TrainConfig(steps=1, precision="float32")
@@ -202,13 +202,6 @@ def test_people_are_spread_evenly_and_their_texts_are_those_of_training() -> Non
     seen = {tuple(row) for row in task.rows(torch.arange(140 * 60), "train", 4).inputs_RT.tolist()}
     for ids, length in zip(texts.ids_RW.tolist(), texts.lengths_R.tolist(), strict=True):
         assert (*ids[:length], *[0] * (120 - length)) in seen
-
-
-def learn(spec: RunSpec) -> Decoder:
-    population = Population([spec], CPU)
-    while population.step < population.steps:
-        population.advance()
-    return population.model_of(0)
 
 
 def values(spec: RunSpec, model: Decoder) -> dict[str, float]:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import learn
 from storyteller import PHRASES, stories, story, write
 
 from physlm.config import content_hash, from_dict, to_dict
@@ -33,7 +34,6 @@ from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.biography.texts import read_texts, tokenise
 from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.training.config import RunSpec, TrainConfig
-from physlm.training.step import Population
 
 CPU = torch.device("cpu")
 PEOPLE = 12
@@ -219,13 +219,6 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path: Path) -> None:
 def spec_of(task: Any, start: RunSpec | None = None, steps: int = 2, **train: Any) -> RunSpec:
     settings = TrainConfig(steps=steps, batch_rows=3, warmup_steps=10, precision="float32", **train)
     return RunSpec(task, ModelConfig(layers=1, heads=1, width=64), settings, start)
-
-
-def learn(spec: RunSpec, initial: Decoder | None = None) -> Decoder:
-    population = Population([spec], CPU, initial=None if initial is None else [initial.state_dict()])
-    while population.step < population.steps:
-        population.advance()
-    return population.model_of(0)
 
 
 def test_what_was_read_is_recalled_and_can_be_asked(tmp_path: Path) -> None:

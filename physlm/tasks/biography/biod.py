@@ -23,7 +23,7 @@ from physlm import rng
 from physlm.tasks.biography.biography import Biography
 from physlm.tasks.biography.config import BioDConfig
 from physlm.tasks.biography.exposure import Exposure
-from physlm.tasks.biography.people import distinct_names
+from physlm.tasks.biography.people import distinct_names, name_ids
 from physlm.tasks.biography.words import biod_names, biod_vocabulary
 from physlm.tasks.information import InformationTerms
 from physlm.tasks.rows import Pieces, Pool
@@ -62,8 +62,7 @@ class BioD(Biography[BioDConfig]):
         pool.add([encode([EOS])])
         punctuation = pool.add([encode([w]) for w in ("Her", ",", ".")])[:, 0]
         frame = pool.add([encode(["'s", "ID", str(a + 1), "is"]) for a in range(c.attributes)])
-        parts = [torch.tensor(encode(part)) for part in biod_names(c)]
-        names = torch.stack([part[names_N3[:, i]] for i, part in enumerate(parts)], -1)
+        names = name_ids(names_N3, biod_names(c), self.vocabulary)
         names_start = pool.add_table(names) + 3 * torch.arange(c.people)
         strings = torch.stack([chunk_strings(c, a) for a in range(c.attributes)])
         self.chunk_start = pool.add_table(torch.tensor(encode([f"v{t}" for t in range(c.alphabet)]))[strings])

@@ -23,7 +23,7 @@ from physlm import rng
 from physlm.tasks.biography.biography import Biography
 from physlm.tasks.biography.config import SENTENCES, BioSConfig, name_pools
 from physlm.tasks.biography.exposure import Exposure, exposures
-from physlm.tasks.biography.people import attribute_numbers, date_ids, distinct_names, draw, value_count
+from physlm.tasks.biography.people import attribute_numbers, date_ids, distinct_names, draw, name_ids, value_count
 from physlm.tasks.biography.pools import ATTRIBUTES, Pools, cut_pools, words
 from physlm.tasks.biography.words import PRONOUNS, bios_vocabulary
 from physlm.tasks.information import InformationTerms
@@ -189,8 +189,7 @@ def _tables(config: BioSConfig, pools: Pools, vocabulary: Vocabulary) -> Tables:
     value_rows += [pool.add([encode(words(value)) for value in values]) for values in lists]
     first_row = [sum(map(len, value_rows[:i])) for i in range(len(value_rows))]
     first_row.append(first_row[1])  # a city of an employer is one of the birth cities
-    words_by_part = [torch.tensor(encode(part)) for part in (pools.first_names, pools.middle_names, pools.last_names)]
-    names = torch.stack([part[names_N3[:, i]] for i, part in enumerate(words_by_part)], -1)
+    names = name_ids(names_N3, (pools.first_names, pools.middle_names, pools.last_names), vocabulary)
     names_start = pool.add_table(names) + 3 * torch.arange(config.people)
     closing = pool.add([encode(["was", "."])])[0, 0] + torch.arange(2)
     numbers = attribute_numbers(config.people, config.seed, config.pool_size)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from physlm.tasks.biography.config import name_pools
-from physlm.tasks.biography.people import attribute_numbers, distinct_names
+from physlm.tasks.biography.people import attribute_numbers, date_parts, distinct_names
 from physlm.tasks.biography.pools import ATTRIBUTES, cut_pools, words
 
 FIELDS = ("name", *ATTRIBUTES)
@@ -34,10 +34,10 @@ class Facts:
         pools = self._pools
         parts = zip((pools.first_names, pools.middle_names, pools.last_names), self._names[person], strict=True)
         date, city, university, major, employer, employer_city = self._numbers[person]
-        months, days = len(pools.months), len(pools.days)
+        month, day, year = date_parts(date, pools)
         return (
             " ".join(pool[number] for pool, number in parts),
-            f"{pools.months[date // days % months]} {pools.days[date % days]}, {pools.years[date // (days * months)]}",
+            f"{pools.months[month]} {pools.days[day]}, {pools.years[year]}",
             pools.cities[city], pools.universities[university], pools.majors[major], pools.employers[employer],
             pools.cities[employer_city],
         )  # fmt: skip

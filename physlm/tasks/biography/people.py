@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from physlm import rng
-from physlm.tasks.biography.pools import ATTRIBUTES, cut_pools
+from physlm.tasks.biography.pools import ATTRIBUTES, Pools, cut_pools
 from physlm.tasks.vocabulary import Vocabulary
+
+Number = TypeVar("Number", int, Tensor)
 
 
 def distinct_names(people: int, pools: tuple[int, int, int], seed: int) -> Tensor:
@@ -29,6 +33,11 @@ def distinct_names(people: int, pools: tuple[int, int, int], seed: int) -> Tenso
     return torch.stack((name // (pools[1] * pools[2]), middle, last), -1)
 
 
+def name_ids(names_N3: Tensor, parts: Sequence[Sequence[str]], vocabulary: Vocabulary) -> Tensor:
+    """Full names as token ids, (N, 3), from the three pools that ``distinct_names`` points into."""
+    return torch.stack([torch.tensor(vocabulary.encode(part))[names_N3[:, i]] for i, part in enumerate(parts)], -1)
+
+
 def draw(n: int, people: int, seed: int, what: str) -> Tensor:
     """One uniform draw from [0, n) for each person, (N,) int64."""
     return rng.below(n, rng.key("person", seed, what), torch.arange(people))
@@ -40,6 +49,12 @@ def date_ids(vocabulary: Vocabulary, pool_size: int = 0) -> Tensor:
     parts = (pools.years, pools.months, pools.days, ",")
     dates = torch.cartesian_prod(*(torch.tensor(vocabulary.encode([str(x) for x in part])) for part in parts))
     return dates[:, [1, 2, 3, 0]]
+
+
+def date_parts(date: Number, pools: Pools) -> tuple[Number, Number, Number]:
+    """Month, day and year of birth dates as ``attribute_numbers`` counts them, each counted from 0."""
+    months, days = len(pools.months), len(pools.days)
+    return date // days % months, date % days, date // (days * months)
 
 
 def attribute_numbers(people: int, seed: int, pool_size: int = 0) -> Tensor:

@@ -70,6 +70,11 @@ class Ask:
                   f"{self.forms} forms" if self.forms > 1 else "", "held-out form" if self.held_out else ""]
         return " ".join(filter(None, extras))
 
+    @property
+    def slug(self) -> str:
+        """For names of files."""
+        return "-".join(self.title.replace(" half", "").replace(" %", "").split())
+
 
 @dataclass(frozen=True)
 class QuestionsConfig:
@@ -137,8 +142,7 @@ class QuestionsConfig:
     @property
     def slug(self) -> str:
         """For names of files."""
-        words = self.ask.title.replace(" half", "").replace(" %", "").split()
-        return "-".join([f"{self.kind}-{self.people}", *words])
+        return f"{self.kind}-{self.people}-{self.ask.slug}"
 
 
 @dataclass(frozen=True)
@@ -186,5 +190,4 @@ class MixedConfig(BioSText):
     @property
     def slug(self) -> str:
         """For names of files."""
-        words = self.ask.title.replace(" half", "").replace(" %", "").split()
-        return "-".join([super().slug, f"qa{self.share:g}", *words])
+        return f"{super().slug}-qa{self.share:g}-{self.ask.slug}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from physlm import rng
 from physlm.tasks.biography.config import name_pools
 from physlm.tasks.biography.kinds import LARGEST
-from physlm.tasks.biography.people import attribute_numbers, date_ids, distinct_names
+from physlm.tasks.biography.people import attribute_numbers, date_ids, date_parts, distinct_names, name_ids
 from physlm.tasks.biography.pools import Pools, cut_pools, words
 from physlm.tasks.rows import Pool
 from physlm.tasks.vocabulary import EOS, Vocabulary
@@ -37,20 +37,18 @@ class Strings:
         self._fixed: dict[str, int] = {}
         self.add([(EOS,)])
         pools = cut_pools(pool_size)
-        encode = vocabulary.encode
         dates = self._add_table(date_ids(vocabulary, pool_size))
         self.zero = self.add((str(n),) for n in range(-LARGEST, LARGEST + 1)) + LARGEST
         self.yes = self.add([("Yes",), ("No",)])
         date_N, city_N, university_N, major_N, employer_N, employer_city_N = attribute_numbers(
             people, seed, pool_size).unbind(-1)
-        months, days = len(pools.months), len(pools.days)
-        month_N, day_N, year_N = date_N // days % months, date_N % days, date_N // (days * months)
+        month_N, day_N, year_N = date_parts(date_N, pools)
         luck_N = luckiness(len(pools.majors))[major_N]
         cities = self.add(map(words, pools.cities))
         years = self.add((str(year),) for year in pools.years)
         names_N3 = distinct_names(people, name_pools(pool_size), seed)
-        parts = [torch.tensor(encode(part)) for part in (pools.first_names, pools.middle_names, pools.last_names)]
-        names = self._add_table(torch.stack([part[names_N3[:, i]] for i, part in enumerate(parts)], -1))
+        parts = (pools.first_names, pools.middle_names, pools.last_names)
+        names = self._add_table(name_ids(names_N3, parts, vocabulary))
         self.columns = {
             "birth_date": dates + date_N,
             "month": self.add((month,) for month in pools.months) + month_N,
