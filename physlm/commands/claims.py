@@ -239,7 +239,7 @@ def _sweep(
 
 def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:
     """From finished runs to tables on the screen and files in ``target``."""
-    from physlm.lab.results import find, write_finding
+    from physlm.lab.results import find, spent, write_finding
 
     finding = find(claim, tier, finished)
     _print_runs(finding)
@@ -250,7 +250,9 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
     except UserError as error:
         raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {finished[0].path.parent}, so the "
                         "same command with another --results will only write") from error
-    print(f"\nresults  {target}\nfigure   {figure}")
+    training, measuring = (seconds / 60 for seconds in spent(finished, claim.measures).values())
+    print(f"\ntime     {training:.1f} minutes of training, shared runs included, and {measuring:.1f} of measuring")
+    print(f"results  {target}\nfigure   {figure}")
 
 
 def _print_runs(finding: Finding) -> None:

@@ -25,6 +25,7 @@ from physlm import storage
 from physlm.config import to_dict
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
+from physlm.lab.store import Run, Store
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
 from physlm.models.counting import parameter_counts, training_flops
@@ -33,7 +34,6 @@ from physlm.tasks.catalogue import vocabulary_for
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from physlm.lab.store import Run
     from physlm.training.config import RunSpec
 
 VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
@@ -136,7 +136,7 @@ def write_finding(
                             finding.tier + part, redo, experiment.deviations)
     figure = _png(experiment.figure(finding.table, law))
     storage.write_text(folder / "measures.csv", finding.table.to_csv(index=False, lineterminator="\n"))
-    storage.write_json(folder / "env.json", _environments(runs))
+    storage.write_json(folder / "env.json", _environments(runs, experiment.measures))
     storage.write_bytes(folder / "figure.png", figure)
     storage.write_text(folder / "VERDICT.md", text)
     storage.write_json(folder / "law.json", {
@@ -225,10 +225,19 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _environments(runs: Sequence[Run]) -> dict[str, Any]:
-    """The different environments that the runs were made in, and how many runs each made."""
+def spent(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, float]:
+    """Seconds of training, that of each run which others begin with included once, and of these measures."""
+    store = Store(runs[0].path.parent)
+    trained = {run.name: run for one in runs for run in (*map(store.run, one.spec.starts), one)}
+    measured = [run.measuring_seconds().get(name, 0.0) for run in runs for name in measures]
+    return {"training": sum(run.training_seconds() for run in trained.values()), "measuring": sum(measured)}
+
+
+def _environments(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, Any]:
+    """The different environments that the runs were made in, how many runs each made, and how long all took."""
     counts = Counter(json.dumps(run.environment(), sort_keys=True) for run in runs)
-    return {"environments": [{"runs": count, **json.loads(text)} for text, count in counts.most_common()]}
+    environments = [{"runs": count, **json.loads(text)} for text, count in counts.most_common()]
+    return {"environments": environments, "seconds": {kind: round(s) for kind, s in spent(runs, measures).items()}}
 
 
 def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,7 +5,8 @@
       populations/<name>.json, .safetensors members and checkpoint of a population in training
       <slug>-<hash>/                        one run; the hash is the content hash of its RunSpec
         config.json  env.json               what was asked for, and where it was run
-        metrics.jsonl  timing.json          losses (the same for every repetition); speed (not the same)
+        metrics.jsonl                       losses, the same for every repetition
+        timing.json  measuring.json         seconds of its training, and of each measure, which are not
         snapshot-STEP.safetensors           weights along the way, where the run asks for them
         model.safetensors                   written once, after the last step
         measures.csv                        one row per number, keyed by the name of the measure; none for a run that
@@ -181,6 +182,25 @@ class Run:
         """Add the rows of one measure; rows of others are kept."""
         assert rows, f"measure {name} returned no rows"
         self._write_measures({**self.measures(), name: list(rows)})
+
+    def training_seconds(self) -> float:
+        """How long its training took, or the last part of one that was resumed, by the members that it trained with;
+        0 where the time was not kept."""
+        timing = self._times("timing.json")
+        return float(timing.get("seconds", 0.0) / timing.get("members", 1))
+
+    def measuring_seconds(self) -> dict[str, float]:
+        """How long each measure took whose time was kept."""
+        return self._times("measuring.json")
+
+    def keep_seconds(self, name: str, seconds: float) -> None:
+        """Note how long a measure took."""
+        storage.write_json(self.path / "measuring.json", {**self.measuring_seconds(), name: seconds})
+
+    def _times(self, file: str) -> dict[str, float]:
+        path = self.path / file
+        found: dict[str, float] = storage.read_json(path, self.cure) if path.exists() else {}
+        return found
 
     def _write_measures(self, taken: Mapping[str, Sequence[Row]]) -> None:
         text = io.StringIO()

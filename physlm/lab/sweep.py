@@ -201,11 +201,13 @@ class _Worker:
             trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress,
                               self._load_start(run))
             for name in missing:
+                start = time.perf_counter()
                 try:
                     rows = self.measure(name, trained)
                 except torch.cuda.OutOfMemoryError as error:
                     raise UserError(f"the GPU has too little memory to take the measure {name} of {run.name}, whose "
                                     "weights are kept; give the same command again when others have left it") from error
+                run.keep_seconds(name, time.perf_counter() - start)  # before the rows, which end it
                 run.add_measure(name, rows)
         run.finish()
 

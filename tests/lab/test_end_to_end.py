@@ -20,7 +20,7 @@ from physlm.lab.sweep import sweep
 from physlm.storage import load_tensors
 
 # where and how fast: what a repetition cannot repeat
-VARYING = {"env.json", "timing.json", ".lock"}
+VARYING = {"env.json", "timing.json", "measuring.json", ".lock"}
 EXPERIMENT = '''
 """Four runs of two shapes, so two populations; slow enough for another process to interrupt them where it wants."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_specs
 from matplotlib.figure import Figure
 
+from physlm.config import override
 from physlm.errors import UserError
 from physlm.lab import results
 from physlm.lab.experiment import Experiment
@@ -98,6 +100,26 @@ def test_five_files_are_written_and_read_back_exactly(runs: list[Run], tmp_path:
     assert "A claim." in text and "physlm run p33_toy --tier gpu" in text
     environments = json.loads((tmp_path / "p33_toy" / "env.json").read_text())["environments"]
     assert sum(environment["runs"] for environment in environments) == len(runs)
+
+
+def test_a_claim_says_how_long_it_took(tmp_path: Path) -> None:
+    """Two runs begin with one, which trained beside another: its time counts once, by half."""
+    first = make_specs()[0]
+    specs = [dataclasses.replace(override(first, [f"train.seed={seed}"]), start=first) for seed in (1, 2)]
+    store = Store(tmp_path)
+    for spec, seconds, members, measures in (
+        (first, 10.0, 2, {"other": 100.0}), (specs[0], 3.0, 1, {"size": 5.0, "more": 1.0}), (specs[1], 4.0, 1, {}),
+    ):
+        run = store.run(spec)
+        run.path.mkdir()
+        (run.path / "timing.json").write_text(json.dumps({"seconds": seconds, "members": members}))
+        for name, taken in measures.items():
+            run.keep_seconds(name, 2 * taken)
+            run.keep_seconds(name, taken)
+    runs = [store.run(spec) for spec in specs]
+    assert results.spent(runs, ("size", "other")) == {"training": 12.0, "measuring": 5.0}, "of their own measures"
+    (runs[1].path / "timing.json").unlink()
+    assert results.spent(runs, ())["training"] == 8.0
 
 
 def test_a_part_of_a_tier_says_that_it_is_a_part(runs: list[Run], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from physlm.training.config import RunSpec
 
 MEASURES = ("first", "second")
 # what a repetition cannot repeat: where and how fast
-VARYING = {"env.json", "timing.json", ".lock"}
+VARYING = {"env.json", "timing.json", "measuring.json", ".lock"}
 
 
 class Killed(BaseException):

@@ -37,7 +37,7 @@ TUNED = [dataclasses.replace(one, train=dataclasses.replace(one.train, seed=3), 
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*"))
-            if path.is_file() and path.name not in ("env.json", "timing.json", ".lock")}
+            if path.is_file() and path.name not in ("env.json", "timing.json", "measuring.json", ".lock")}
 
 
 def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
