@@ -6,6 +6,7 @@ a fifth of that in work.  On a CPU the step runs as it stands.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 
 import torch
@@ -24,17 +25,20 @@ def captured(
     """
     if device.type != "cuda":
         return step
-    before = {tensor.data_ptr(): tensor.detach().clone() for tensor in tensors()}
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors()]
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
+    with torch.cuda.stream(stream), warnings.catch_warnings():
+        # an optimiser that can be captured warns where it is not, as here
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(stream)
     with torch.no_grad():
         for tensor in tensors():
-            old = before.get(tensor.data_ptr())
-            tensor.zero_() if old is None else tensor.copy_(old)
+            tensor.zero_()
+        for tensor, old in before:
+            tensor.copy_(old)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()

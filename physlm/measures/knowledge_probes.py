@@ -178,20 +178,22 @@ class KnowledgeProbes:
     def train(self, progress: bool = False) -> None:
         """All steps, of batches of one shape."""
         optimiser, device = self._optimiser(), self.heads.maps.device
+        learnt = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         texts, done = Texts(*(x.clone() for x in self.source.train(0))), torch.zeros((), device=device)
 
         def one_step() -> None:
             for group in optimiser.param_groups:
                 group["lr"].copy_(self.config.learning_rate * group["speed"] * (1 - done / self.config.steps))
-            optimiser.zero_grad()
-            self.loss(texts).backward()
+            # rank 0 leaves the update unused; the fused update wants parameters and gradients laid out alike
+            gradients = torch.autograd.grad(self.loss(texts), learnt, allow_unused=True)
+            for parameter, gradient in zip(learnt, gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.contiguous()
             optimiser.step()
             done.add_(1)
 
         def state() -> list[Tensor]:
-            changed = [p for group in optimiser.param_groups for p in group["params"]]
             moments = [x for one in optimiser.state.values() for x in one.values()]
-            return [*changed, *moments, *self.heads.buffers(), done]
+            return [*learnt, *moments, *self.heads.buffers(), done]
 
         self.heads.train()
         step = captured(one_step, state, device)
