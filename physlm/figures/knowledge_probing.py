@@ -131,10 +131,13 @@ def _caption(table: pd.DataFrame, bases: set[str]) -> str:
         widest = 100 * max(max(one.up, one.down) for one in shown)
         lines.append(f"95 % intervals reach at most {widest:.1f} points either way. Untrained: the model before its "
                      "first step; in the heat maps, mean of five whole values.")
-    if "q_probe_first_word" in bases:
-        lines.append("Others' values: every person has somebody else's. First word known: the best answer by who knows "
-                     "it and no more.")
-        lines.append("Without its map: what the model's own output answers to what the probe asks.")
+    explained = {
+        "q_probe_shuffled": "Others' values: every person has somebody else's.",
+        "q_probe_first_word": "First word known: the best answer by who knows it and no more.",
+        "q_probe_unmapped": "\nWithout its map: what the model's own output answers to what the probe asks.",
+    }
+    words = " ".join(text for base, text in explained.items() if base in bases).strip()
+    lines += [line.strip() for line in words.split("\n") if line]
     return "\n".join(lines)
 
 

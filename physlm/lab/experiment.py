@@ -93,11 +93,12 @@ def _changed(spec: RunSpec, overrides: Sequence[str], deepest: int) -> RunSpec:
     """``spec`` with the overrides that it has settings for, of runs that begin with at most ``deepest`` others."""
     common, own = [], []
     for text in overrides:
-        key = text.partition("=")[0].strip()
+        key, given, _ = text.partition("=")
+        key = key.strip()
         part, _, name = key.partition(".")
         for depth, start in enumerate(reversed(spec.starts), 1):
-            if part == "model" or (key in PEOPLE_FIELDS and hasattr(start.task, name)):
-                common.append("start." * depth + text)
+            if given and (part == "model" or (key in PEOPLE_FIELDS and hasattr(start.task, name))):
+                common.append("start." * depth + text.strip())
         depth = len(re.match(r"(start\.)*", key)[0]) // len("start.")  # type: ignore[index]
         if depth <= len(spec.starts) or depth > deepest:
             own.append(text)

@@ -226,7 +226,8 @@ def _png(figure: Figure) -> bytes:
 
 
 def spent(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, float]:
-    """Seconds of training, that of each run which others begin with included once, and of these measures."""
+    """Seconds of training, that of each run which others begin with included once, and of these measures; what was
+    trained or measured when nobody kept the time, or whose folder is gone, counts 0."""
     store = Store(runs[0].path.parent)
     trained = {run.name: run for one in runs for run in (*map(store.run, one.spec.starts), one)}
     measured = [run.measuring_seconds().get(name, 0.0) for run in runs for name in measures]

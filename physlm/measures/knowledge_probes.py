@@ -34,9 +34,9 @@ Cost.  A frozen weight costs 2 FLOPs a token forward and 2 for the gradient of i
 (``probe_flops``).  A model of 12 x 768 has 85 M weights and needs 0.34 GFLOP a token; 11 targets x 50 biographies x 62
 tokens (bioS up to its last attribute) are 11.7 TFLOP a step.  At 375 TFLOP/s, assumed from what training reaches on an
 H200, that is 31 ms: 3 minutes hold 5,700 steps, 57 passes over 5,000 people, and the published 30,000 take 16 minutes.
-An untrained member beside doubles it.  Judging 5,000 biographies is 0.6 PFLOP, 2 seconds.  A step of a Q-probe is 11 x
-200 x 5 tokens, 3.7 TFLOP, 10 ms.  All this is for updates of low rank; one token beside the text for each target and
-place is a tenth of it for P-probes, and a third for Q-probes.
+An untrained member beside doubles it. Judging 5,000 biographies is 0.6 PFLOP, 2 seconds. A step of a Q-probe is 11 x
+200 x 5 tokens, 3.7 TFLOP, 10 ms. All this, and ``probe_flops``, is for updates of low rank; one token beside the text
+for each target and place is a seventh of it for P-probes, and a quarter for Q-probes.
 
 Shape letters: M members, Y targets, N = M Y probes, B texts, T positions, P places, d width, r rank, C classes,
 S people.
@@ -115,7 +115,13 @@ class KnowledgeProbes:
         """(M, Y, P, B, C) float32, -inf beyond the classes of a target; of no meaning at a place that is absent.
 
         Not ``mapped``: without what the maps have learnt, which ``start="output"`` alone can do.
+
+        Raises:
+            UserError: another start, without the maps.
         """
+        if not mapped and self.config.start != "output":
+            raise UserError(f"knowledge probe: mapped: got false with start {self.config.start!r}, expected start "
+                            "'output'")
         causal = self.model.config.causal
         ids_BT = texts.ids_BT[:, : self.source.reach] if causal and self.source.reach else texts.ids_BT
         if self.update is not None:

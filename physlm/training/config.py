@@ -16,7 +16,8 @@ from physlm.tasks.config import TaskConfig
 
 # Members of one population share every setting of their training but these.
 _MEMBER_FIELDS = ("train.learning_rate", "train.weight_decay", "train.seed")
-PEOPLE_FIELDS = ("task.people", "task.seed", "task.pool_size")  # who the people are and what there is to know of them
+# who the people are and what there is to know of them
+PEOPLE_FIELDS = ("task.people", "task.seed", "task.pool_size", "task.celebrities")
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,13 @@ def test_an_override_of_model_or_people_reaches_what_a_run_begins_with() -> None
         deep, plain = asked.specs("demo", overrides)
         return (*deep.starts, deep, plain)  # type: ignore[return-value]
 
-    for name, value in (("people", 30), ("seed", 7), ("pool_size", 5)):
+    for name, value in (("people", 30), ("seed", 7), ("pool_size", 5), ("celebrities", 4)):
         found = changed(f"task.{name}={value}")
         assert [getattr(spec.task, name) for spec in found] == [value] * 4, name
     assert [spec.model.layers for spec in changed("model.layers=3")] == [3] * 4
+    assert [spec.model.layers for spec in changed(" model.layers=3 ")] == [3] * 4
+    with pytest.raises(UserError, match="override 'task.people': expected key=value"):
+        changed("task.people")
     assert [spec.train.exposures for spec in changed("train.exposures=5")] == [1, 1, 5, 5], "its own training"
     assert [spec.train.exposures for spec in changed("start.train.exposures=5")] == [1, 5, 1, 1]
     assert [spec.train.exposures for spec in changed("start.start.train.exposures=5")] == [5, 1, 1, 1]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -382,21 +383,30 @@ def test_intervals_count_people_and_not_texts() -> None:
 def test_probes_on_a_gpu_learn_the_same(config: KnowledgeConfig) -> None:
     labels, targets = digits()[:, 4:5], [Target("digit", DIGITS, tokens=tuple(range(DIGITS)))]
     whole, config = config, dataclasses.replace(config, steps=20)
-    found = []
+    found: list[tuple[NDArray[np.float64], Tensor, Tensor]] = []
     for device in ("cpu", "cuda"):
         texts = Texts(*(x.to(device) for x in texts_of(labels)))
         source = texts_source(texts, train_half(PEOPLE), PLACES, 40)
         probes = KnowledgeProbes(model_of(0, 1).to(device), source, targets, config)
         probes.train()
-        found.append(probes.evaluate().accuracy.value)
+        value = probes.evaluate().accuracy.value  # evaluation stops the running means
+        logits = probes.logits(source.evaluation(0)).detach().cpu()
+        found.append((value, probes.heads.maps.detach().cpu(), logits))
         if device == "cuda":
             rounded = KnowledgeProbes(model_of(0, 1).to(device).in_bfloat16(), source, targets, whole)
             rounded.train()
             assert rounded.evaluate().accuracy.value[0, 0, 1] > 0.9
-    np.testing.assert_allclose(found[0], found[1], atol=0.05)
+    np.testing.assert_allclose(found[0][0], found[1][0], atol=0.05)
+    for here, there in zip(found[0][1:], found[1][1:], strict=True):  # what warming up did is undone
+        torch.testing.assert_close(here, there, rtol=2e-2, atol=2e-2)
 
 
 # --- errors and cost ---------------------------------------------------------------------------------------------
+
+
+def test_maps_that_start_at_nothing_cannot_be_left_out() -> None:
+    with pytest.raises(UserError, match="mapped: got false with start 'zero', expected start 'output'"):
+        KnowledgeProbes(model_of(0), source_of(digits()[:, 4:5]), [Target("digit", DIGITS)]).evaluate(mapped=False)
 
 
 def test_people_learnt_from_are_not_judged() -> None:
