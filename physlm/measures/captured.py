@@ -1,7 +1,6 @@
 """A training step of a measure that costs the host nothing: recorded once as a CUDA graph, then replayed.
 
-Small models spend their time on launching kernels, not in them: launched one by one, a step of the P-probes of 8 x 512
-took 25 ms of an H100, where its arithmetic is worth about two.  On a CPU the step runs as it stands.
+Small models spend their time on launching kernels, not in them.  On a CPU the step runs as it stands.
 """
 
 from __future__ import annotations
