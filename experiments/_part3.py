@@ -29,6 +29,8 @@ from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsCo
 from physlm.training.config import RunSpec, TrainConfig
 
 AUGMENTED = ("single", "multi5+permute")
+# of the base models of AUGMENTED that are asked and probed
+SEEDS = {"smoke": (0,), "demo": (0,), "gpu": (0, 1, 2), "paper": (0, 1, 2)}
 
 
 @dataclass(frozen=True)

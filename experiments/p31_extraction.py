@@ -11,7 +11,7 @@ Three ways to the same knowledge of the same people, then questions about half o
 
 from __future__ import annotations
 
-from _part3 import AUGMENTED, DEVIATIONS, answer_run, base_run, mixed_run
+from _part3 import AUGMENTED, DEVIATIONS, SEEDS, answer_run, base_run, mixed_run
 from physlm.figures.answers_table import answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
@@ -20,7 +20,6 @@ from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
 BY = ("way", "augmentation")
-SEEDS = {"smoke": (0,), "demo": (0,), "gpu": (0, 1, 2), "paper": (0, 1, 2)}
 LOW_RANK = {"smoke": AUGMENTED, "demo": (), "gpu": AUGMENTED, "paper": AUGMENTED}  # a demonstration has no time for it
 
 

@@ -124,17 +124,18 @@ def test_several_claims_train_first_and_are_measured_one_by_one(
     """The second has the runs of the first: they are announced, and trained, once."""
     second = EXPERIMENT.replace("p33_toy", "p33_toy_again").replace("Scores grow", "Scores grow still")
     (tmp_path / "experiments" / "p33_toy_again.py").write_text(second)
-    calls: list[tuple[int, tuple[str, ...]]] = []
+    calls: list[tuple[int, Any]] = []
 
-    def sweep(specs: list[Any], measures: tuple[str, ...], *rest: Any, **options: Any) -> list[Any]:
-        calls.append((len(specs), measures))
+    def sweep(specs: list[Any], measures: Any, *rest: Any, **options: Any) -> list[Any]:
+        calls.append((len(specs), set(measures.values()) if isinstance(measures, dict) else measures))
         assert options["processes"] == 2
-        return fake_sweep(specs, measures, *rest, **options)
+        return fake_sweep(specs, ("score",), *rest, **options)
 
     monkeypatch.setattr("physlm.lab.sweep.sweep", sweep)
     code, out, err = physlm("run", "p33_toy", "p33_toy_again", "p33_toy", "--tier", "gpu", "--processes", "2")
     assert (code, err) == (0, "") and "3 runs in 1 populations" in out
-    assert calls == [(6, ()), (3, ("score",)), (3, ("score",))]
+    assert calls == [(3, {("score",)}), (3, ("score",)), (3, ("score",))]
+    assert "all 2 claims: 0.0 minutes of training, shared runs included once, and 0.0 of measuring" in out
     for name in ("p33_toy", "p33_toy_again"):
         assert name in (tmp_path / "results" / name / "VERDICT.md").read_text()
         assert f"results  {os.path.relpath(tmp_path / 'results' / name, tmp_path)}\n" in out

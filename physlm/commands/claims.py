@@ -109,7 +109,7 @@ def run(
 ) -> None:
     """Run claims at one tier, from data to verdict. Finished runs are not repeated; a killed one is resumed.
 
-    Several claims train first, together where their runs have one shape, and are then measured one by one.
+    The runs of several claims are trained and measured together, what they share once; reports come at the end.
 
     \b
     Examples:
@@ -131,7 +131,9 @@ def run(
     if not finished_only:
         _announce(claims, tier, [spec for claim in claims for spec in specs[claim.name]], store, members, yes)
     if len(claims) > 1 and not finished_only:
-        sweep([spec for claim in claims for spec in specs[claim.name]], ())
+        together = _together(claims, specs)
+        sweep(list(together), together)
+    done: list[tuple[list[Run], tuple[str, ...]]] = []
     for claim in claims:
         if finished_only:
             finished = _finished(claim, specs[claim.name], store)
@@ -140,6 +142,9 @@ def run(
         target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
         redo = " ".join(["physlm run", claim.name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
         _report(claim, tier, finished, len(specs[claim.name]), target, redo)
+        done.append((finished, claim.measures))
+    if len(claims) > 1:
+        print(f"\nall {len(claims)} claims: {_time(*done)}")
 
 
 @command
@@ -229,8 +234,18 @@ def _finished(experiment: Experiment, specs: list[RunSpec], store: Any) -> list[
     return finished
 
 
+def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict[RunSpec, tuple[str, ...]]:
+    """The runs of all claims, each with the measures of those that it belongs to."""
+    wanted: dict[RunSpec, tuple[str, ...]] = {}
+    for claim in claims:
+        for spec in specs[claim.name]:
+            wanted[spec] = tuple(dict.fromkeys((*wanted.get(spec, ()), *claim.measures)))
+    return wanted
+
+
 def _sweep(
-    specs: list[RunSpec], measures: tuple[str, ...], store: Any, device: str | None, members: int, processes: int
+    specs: list[RunSpec], measures: tuple[str, ...] | dict[RunSpec, tuple[str, ...]], store: Any, device: str | None,
+    members: int, processes: int,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
@@ -239,7 +254,7 @@ def _sweep(
 
 def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:
     """From finished runs to tables on the screen and files in ``target``."""
-    from physlm.lab.results import find, spent, write_finding
+    from physlm.lab.results import find, write_finding
 
     finding = find(claim, tier, finished)
     _print_runs(finding)
@@ -250,9 +265,16 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
     except UserError as error:
         raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {finished[0].path.parent}, so the "
                         "same command with another --results will only write") from error
-    training, measuring = (seconds / 60 for seconds in spent(finished, claim.measures).values())
-    print(f"\ntime     {training:.1f} minutes of training, shared runs included, and {measuring:.1f} of measuring")
+    print(f"\ntime     {_time((finished, claim.measures))}")
     print(f"results  {target}\nfigure   {figure}")
+
+
+def _time(*claims: tuple[list[Run], tuple[str, ...]]) -> str:
+    """What runs and measures of claims took, each process counted by itself."""
+    from physlm.lab.results import spent
+
+    training, measuring = (seconds / 60 for seconds in spent(*claims).values())
+    return f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"
 
 
 def _print_runs(finding: Finding) -> None:

@@ -225,20 +225,22 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def spent(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, float]:
-    """Seconds of training, that of each run which others begin with included once, and of these measures; what was
-    trained or measured when nobody kept the time, or whose folder is gone, counts 0."""
-    store = Store(runs[0].path.parent)
-    trained = {run.name: run for one in runs for run in (*map(store.run, one.spec.starts), one)}
-    measured = [run.measuring_seconds().get(name, 0.0) for run in runs for name in measures]
-    return {"training": sum(run.training_seconds() for run in trained.values()), "measuring": sum(measured)}
+def spent(*claims: tuple[Sequence[Run], Sequence[str]]) -> dict[str, float]:
+    """Seconds that the runs of claims, and their measures, took: of training, that of each run which others begin with
+    included, and of measuring.  What several claims share counts once; what was trained or measured when nobody kept
+    the time, or whose folder is gone, counts 0."""
+    starts = [Store(run.path.parent).run(spec) for runs, _ in claims for run in runs for spec in run.spec.starts]
+    trained = {run.name: run for run in (*starts, *(run for runs, _ in claims for run in runs))}
+    measured = {(run.name, name): run.measuring_seconds().get(name, 0.0)
+                for runs, measures in claims for run in runs for name in measures}
+    return {"training": sum(run.training_seconds() for run in trained.values()), "measuring": sum(measured.values())}
 
 
 def _environments(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, Any]:
     """The different environments that the runs were made in, how many runs each made, and how long all took."""
     counts = Counter(json.dumps(run.environment(), sort_keys=True) for run in runs)
     environments = [{"runs": count, **json.loads(text)} for text, count in counts.most_common()]
-    return {"environments": environments, "seconds": {kind: round(s) for kind, s in spent(runs, measures).items()}}
+    return {"environments": environments, "seconds": {kind: round(s) for kind, s in spent((runs, measures)).items()}}
 
 
 def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ takes a slower attention, and they do not.  ``physlm.lab.store`` says which file
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -49,7 +49,7 @@ Measure = Callable[[str, Trained], "list[Row]"]
 
 def sweep(
     specs: Sequence[RunSpec],
-    measures: Sequence[str],
+    measures: Sequence[str] | Mapping[RunSpec, Sequence[str]],
     store: Store,
     device: torch.device,
     *,
@@ -64,7 +64,8 @@ def sweep(
 
     Args:
         specs: the runs; two equal ones are one run.  Those that they begin with are trained too, and not returned.
-        measures: names in ``physlm.measures.MEASURES``; a finished run that lacks one is measured, not trained.
+        measures: names in ``physlm.measures.MEASURES``, of all runs, or for each its own; a finished run that lacks one
+            is measured, not trained.
         store: where the run folders are.
         device: to train and measure on.
         members: most runs that train together; on a GPU no more than its memory holds.
@@ -77,20 +78,19 @@ def sweep(
             Whatever was finished stays finished.
     """
     runs = list({content_hash(spec): store.run(spec) for spec in specs}.values())
+    asked = {run.hash: tuple(measures[run.spec] if isinstance(measures, Mapping) else measures) for run in runs}
     worker = _Worker(
-        tuple(measures), frozenset(run.hash for run in runs), store, device, progress,
-        train or _train_population, load or load_model, measure or take_measure,
-    )
+        asked, store, device, progress, train or _train_population, load or load_model, measure or take_measure)
     if measure is None:
-        for name in measures:
-            _measure_path(name)
-    complete = [run.has(measures) for run in runs]  # looks at all, so that damage is reported before any work
+        for run in runs:
+            _check_measures(run.spec, asked[run.hash])
+    complete = [run.has(asked[run.hash]) for run in runs]  # looks at all, so that damage is reported before any work
     if all(complete) and not store.finished_populations():
         return runs
     _unfinished(runs, store)
     with store.lock():
         store.remove_leftovers()
-        _each(worker, [run.spec for run in runs if run.trained() and not run.has(measures)], processes, "runs")
+        _each(worker, [run.spec for run in runs if run.trained() and not run.has(asked[run.hash])], processes, "runs")
         todo = _unfinished(runs, store)
         for run in map(store.run, todo):
             if run.trained():  # a start whose sweep was killed before it wrote DONE
@@ -148,7 +148,12 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
 
     cure = f"delete the folder {path.parent} and give the same command again; no other run is lost"
     tensors, _ = storage.load_tensors(path, cure)
-    model = Decoder(spec.model, len(vocabulary_for(spec.task)), seeds=(None,))
+    vocabulary = len(vocabulary_for(spec.task))
+    model = Decoder(spec.model, vocabulary, seeds=(None,))
+    table, ours = tensors.get("embedding.weight"), model.embedding.weight
+    if table is not None and table.shape[1:2] != ours.shape[1:2]:
+        raise UserError(f"{path}: got weights of a vocabulary of {table.shape[1]} rows, expected {ours.shape[1]}, "
+                        f"those of {spec.task.title}, which has {vocabulary} tokens; {cure}")
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -163,12 +168,20 @@ def take_measure(name: str, run: Trained) -> list[Row]:
     return rows
 
 
+def _check_measures(spec: RunSpec, measures: Sequence[str]) -> None:
+    """Refuse a run that one of the measures could not be taken of, before it is trained."""
+    for name in measures:
+        module, _ = _measure_path(name)
+        check = getattr(import_module(module), "check", None)
+        if check is not None:
+            check(spec)
+
+
 @dataclass(frozen=True)
 class _Worker:
     """What all populations of one sweep share."""
 
-    measures: tuple[str, ...]
-    asked: frozenset[str]  # hashes of the runs to measure
+    asked: Mapping[str, tuple[str, ...]]  # measures by the hashes of the runs to measure
     store: Store
     device: torch.device
     progress: bool
@@ -196,7 +209,7 @@ class _Worker:
         A run that others begin with, or that only trained along, has none to take.
         """
         taken = run.measures()
-        missing = [name for name in self.measures if name not in taken] if run.hash in self.asked else []
+        missing = [name for name in self.asked.get(run.hash, ()) if name not in taken]
         if missing:
             trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress,
                               self._load_start(run))

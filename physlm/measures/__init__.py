@@ -1,7 +1,8 @@
 """What is measured on a trained model; each measure turns a run into rows of value, unit, n and interval.
 
 ``MEASURES`` is the table of measures: name -> "module:function", imported when it is used.  A measure is a function
-of a ``Trained`` run that returns a list of ``Row``.
+of a ``Trained`` run that returns a list of ``Row``.  What only some runs allow, the module's function ``check``, if it
+has one, refuses: it is asked for every run before the first is trained.
 May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
 """
 

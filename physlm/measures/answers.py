@@ -41,6 +41,7 @@ from physlm.tasks.biography.questions import Grades, Prompts, Questions
 from physlm.tasks.catalogue import build
 from physlm.tasks.rows import Pieces, render
 from physlm.tasks.task import BiographyTask
+from physlm.training.config import RunSpec
 
 PEOPLE = {"cuda": 2500, "cpu": 500}  # asked each kind of question, at most
 CONTROL_PEOPLE = 500  # the first of them, for models that have learned no answers
@@ -84,6 +85,18 @@ class Sheet(NamedTuple):
         return common_B
 
 
+def check(spec: RunSpec) -> None:
+    """Whether somebody is left to be asked about.
+
+    Raises:
+        UserError: the run was asked about everybody.
+    """
+    half = _questions(spec).ask.half
+    if half not in OTHER_HALF:
+        raise UserError(f"task.ask.half: got {half!r}, which holds nobody out to be asked about; expected one of "
+                        f"{', '.join(map(repr, OTHER_HALF))}")
+
+
 def measure(run: Trained) -> list[Row]:
     """Everything above, of one run on questions or on biographies and questions."""
     model, sheets = run.ready(run.model), _sheets(run)
@@ -112,12 +125,10 @@ def held_out_questions(run: Trained, people: int, **ask: Any) -> Sheet:
         ask: settings of ``task.ask`` to change besides.
 
     Raises:
-        UserError: it was asked about everybody.
+        UserError: as ``check``.
     """
-    half = _questions(run).ask.half
-    if half not in OTHER_HALF:
-        raise UserError(f"task.ask.half: got {half!r}, which holds nobody out to be asked about; expected one of "
-                        f"{', '.join(map(repr, OTHER_HALF))}")
+    check(run.spec)
+    half = _questions(run.spec).ask.half
     return _sheet(run, people, half=OTHER_HALF[half], most=0, **{"hints": 0.0, **ask})
 
 
@@ -170,8 +181,8 @@ def fill(model: Decoder, task: Questions | BiographyTask, ids_BW: Tensor, length
     return torch.where((at_W > 0) & (at_W < lengths_B[:, None]), read_BW, ids_BW)
 
 
-def _questions(run: Trained) -> QuestionsConfig:
-    task = run.spec.task
+def _questions(spec: RunSpec) -> QuestionsConfig:
+    task = spec.task
     config = task.questions if isinstance(task, MixedConfig) else task
     assert isinstance(config, QuestionsConfig), task
     return config
@@ -182,7 +193,7 @@ def _sheet(run: Trained, people: int, **ask: Any) -> Sheet:
 
     Fewer people are a part of more.
     """
-    config = _questions(run)
+    config = _questions(run.spec)
     task = build(replace(config, ask=replace(config.ask, **ask))).to(run.device)
     count = min(people, task.config.asked) * len(task.config.ask.kinds)
     return Sheet(task, task.prompts(torch.arange(count, device=run.device)))
@@ -190,7 +201,7 @@ def _sheet(run: Trained, people: int, **ask: Any) -> Sheet:
 
 def _sheets(run: Trained) -> dict[tuple[str, str], Sheet]:
     """What the trained model is asked, by the name and the half of its rows."""
-    ask, people = _questions(run).ask, PEOPLE[run.device.type]
+    ask, people = _questions(run.spec).ask, PEOPLE[run.device.type]
     hinted = tuple(kind for kind in ask.kinds if KINDS[kind].hint)
     reworded = tuple(kind for kind in ask.kinds if len(KINDS[kind].forms) > 1)
     sheets = {("answer", "test"): held_out_questions(run, people), ("answer", "train"): _sheet(run, people, hints=0.0)}

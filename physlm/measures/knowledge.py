@@ -9,8 +9,7 @@ the birth date.  The probes learn from one half of the people and are judged on 
 Controls of both probes:
 
     .._untrained    the model before its first step
-    .._shuffled     the trained model, every person with somebody else's attributes; of the P-probe at place 1 alone,
-                    which is the place that claims speak of, and where reading ends so early that it costs a sixth
+    .._shuffled     the trained model, every person with somebody else's attributes
     .._majority     the best constant answer
     .._first_word   the best answer by somebody who knows the first token of the right one, and no more
     .._unmapped     where the probe's map starts at the model's output: without what it has learnt, so that the model's
@@ -52,6 +51,7 @@ from physlm.tasks.biography.bios import BioS
 from physlm.tasks.biography.config import BioRConfig, BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import MixedConfig
+from physlm.training.config import RunSpec
 
 TEXTS = 5  # of each person, at most
 JUDGED = 8  # times as many texts at once are judged as are learnt from
@@ -129,23 +129,41 @@ class Knowledge(NamedTuple):
     shuffled_QY: Tensor
 
 
-def measure(run: Trained) -> list[Row]:
-    """Both probes of one run, with their controls.
+def check(spec: RunSpec) -> BioSConfig | BioRConfig:
+    """What a run reads that can be probed.
 
     Raises:
         UserError: a run that reads no biographies of bioS or bioR, or fewer than ``LEAST_PEOPLE`` people; an encoder,
             which sees every value of a text before it is told.
+    """
+    if not spec.model.causal:
+        raise UserError("measure knowledge: model.causal: got false, expected true: an encoder sees the values of a "
+                        "text wherever it is read")
+    config = spec.task.biographies if isinstance(spec.task, MixedConfig) else spec.task
+    if not isinstance(config, (BioSConfig, BioRConfig)):
+        raise UserError(f"measure knowledge: got a run on {spec.task.title}, expected one on bioS, bioR or "
+                        "bioMixed, which reads biographies")
+    if config.people < LEAST_PEOPLE:
+        raise UserError(f"measure knowledge: task.people: got {config.people}, expected at least {LEAST_PEOPLE}, two "
+                        "to learn from and two to judge by")
+    return config
+
+
+def measure(run: Trained) -> list[Row]:
+    """Both probes of one run, with their controls.
+
+    Raises:
+        UserError: as ``check``.
     """
     asked = knowledge(run)
     trained, untrained = run.ready(run.model), run.ready(run.untrained)
     both, device = beside(trained, untrained), run.device.type
     learn_Q = train_half(len(asked.shuffled_QY))
     learnt_from = int(learn_Q.sum())
-    first_place = asked.biographies._replace(places_BP=asked.biographies.places_BP[:, :1])
     rows: list[Row] = []
-    for base, plan, texts, control, places in (
-        ("p_probe", P_PLANS[device], asked.biographies, first_place, PLACES),
-        ("q_probe", Q_PLANS[device], asked.names, asked.names, ("",)),
+    for base, plan, texts, places in (
+        ("p_probe", P_PLANS[device], asked.biographies, PLACES),
+        ("q_probe", Q_PLANS[device], asked.names, ("",)),
     ):
         plan = plan.for_people(learnt_from)
         probes = _trained(both, texts, learn_Q, places, asked.targets, plan, run.progress)
@@ -155,8 +173,8 @@ def measure(run: Trained) -> list[Row]:
         rows += found.exact_rows(f"{base}_first_word", found.first_word)
         if plan.probe.start == "output":
             rows += probes.evaluate(run.progress, mapped=False).rows(f"{base}_unmapped")
-        others = control._replace(labels_BY=asked.shuffled_QY[control.people_B])
-        probes = _trained(trained, others, learn_Q, places[:1], asked.targets, plan, run.progress)
+        others = texts._replace(labels_BY=asked.shuffled_QY[texts.people_B])
+        probes = _trained(trained, others, learn_Q, places, asked.targets, plan, run.progress)
         rows += probes.evaluate(run.progress).rows(f"{base}_shuffled")
     return rows
 
@@ -165,18 +183,9 @@ def knowledge(run: Trained) -> Knowledge:
     """The texts that the run was trained on, where these are fixed, and fresh ones of the same kind otherwise.
 
     Raises:
-        UserError: as ``measure``.
+        UserError: as ``check``.
     """
-    if not run.spec.model.causal:
-        raise UserError("measure knowledge: model.causal: got false, expected true: an encoder sees the values of a "
-                        "text wherever it is read")
-    config = run.spec.task.biographies if isinstance(run.spec.task, MixedConfig) else run.spec.task
-    if not isinstance(config, (BioSConfig, BioRConfig)):
-        raise UserError(f"measure knowledge: got a run on {run.spec.task.title}, expected one on bioS, bioR or "
-                        "bioMixed, which reads biographies")
-    if config.people < LEAST_PEOPLE:
-        raise UserError(f"measure knowledge: task.people: got {config.people}, expected at least {LEAST_PEOPLE}, two "
-                        "to learn from and two to judge by")
+    config = check(run.spec)
     task = (BioS(config) if isinstance(config, BioSConfig) else BioR(config)).to(run.device)
     stream = run.spec.train.seed
     person = torch.arange(config.people, device=run.device)

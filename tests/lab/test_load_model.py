@@ -29,3 +29,11 @@ def test_the_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     run.write_model(Decoder(spec.model, len(vocabulary_for(spec.task))).state_dict())
     with pytest.raises(UserError, match="not the weights of the run's model; delete the folder"):
         load_model(run.spec, run.model_path, CPU)
+
+
+def test_the_weights_of_another_vocabulary_are_refused_by_name(tmp_path: Path) -> None:
+    spec = make_spec()
+    run, words = Store(tmp_path).run(spec), len(vocabulary_for(spec.task))
+    run.write_model(Decoder(spec.model, words + 300).state_dict())
+    with pytest.raises(UserError, match=rf"a vocabulary of \d+ rows, expected \d+, .* has {words} tokens"):
+        load_model(run.spec, run.model_path, CPU)

@@ -176,6 +176,24 @@ def test_a_finished_sweep_does_nothing_again(reference: Path) -> None:
     assert (trainer.calls, measure.calls) == ([], []) and contents(reference) == before
 
 
+def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path) -> None:
+    """The measure's own ``check``; bioD tells no attributes that probes of biographies could ask for."""
+    trainer = FakeTrainer()
+    with pytest.raises(UserError, match="measure knowledge: got a run on .*, expected one on bioS"):
+        sweep(make_specs(), ("knowledge",), Store(tmp_path), CPU, progress=False, train=trainer, load=load)
+    assert trainer.calls == [] and not list(tmp_path.glob("*/config.json"))
+
+
+def test_each_run_may_have_measures_of_its_own(tmp_path: Path) -> None:
+    specs = make_specs()
+    asked = {spec: MEASURES[: i % 3] for i, spec in enumerate(specs)}
+    runs = sweep(specs, asked, Store(tmp_path), CPU, members=2, progress=False, train=FakeTrainer(), load=load,
+                 measure=(measure := FakeMeasure()))  # fmt: skip
+    assert [set(run.measures()) for run in runs] == [set(asked[run.spec]) for run in runs]
+    assert all(run.finished() for run in runs) and len(measure.calls) == sum(map(len, asked.values()))
+    assert {len(names) for names in asked.values()} == {0, 1, 2}
+
+
 def test_a_new_measure_is_taken_without_training(tmp_path: Path) -> None:
     run_sweep(tmp_path)
     before = {name: data for name, data in contents(tmp_path).items() if not name.endswith("measures.csv")}

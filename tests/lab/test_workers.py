@@ -45,7 +45,7 @@ def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
     for name, processes in (("one", 1), ("two", 2)):
         runs = sweep(specs, (), Store(tmp_path / name), CPU, processes=processes, progress=False)
         assert all(run.finished() for run in runs)
-        # measured afterwards, as several claims are
+        # measured afterwards, as by another claim
         sweep(specs[2:], ("recall",), Store(tmp_path / name), CPU, processes=processes, progress=False)
     found = contents(tmp_path / "one")
     assert found == contents(tmp_path / "two") and len([name for name in found if name.endswith("DONE")]) == 4

@@ -52,7 +52,7 @@ def rows(settings: dict[str, Any], q: Callable[[str], float], chance: float = 0.
         for k, control in enumerate(("untrained", "shuffled", "majority")):
             made.append(planted.share(settings, f"q_probe_{control}/target={target}", chance + 0.01 * k, N))
             made += [planted.share(settings, f"p_probe_{control}/target={target}/place={place}", chance + 0.01 * k, N)
-                     for place in PLACES if place == 1 or control != "shuffled"]
+                     for place in PLACES]
     return made
 
 
@@ -77,7 +77,8 @@ def test_every_probe_is_recovered() -> None:
     assert law.details["controls"]["q_probe_shuffled"]["single/employer_whole"] == pytest.approx(0.03)
     assert law.details["controls"]["p_probe_majority"]["multi5+permute/major_first/place=6"] == pytest.approx(0.04)
     assert set(law.details["controls"]["p_probe_shuffled"]) == {
-        f"{setting}/{target}/place=1" for setting in ("single", "multi5+permute") for target in TARGETS}
+        f"{setting}/{target}/place={place}" for setting in ("single", "multi5+permute") for target in TARGETS
+        for place in PLACES}
 
 
 def test_contrasts_are_those_of_the_whole_values() -> None:

@@ -12,7 +12,7 @@ import torch
 from physlm import rng
 from physlm.errors import UserError
 from physlm.measures import knowledge
-from physlm.measures.knowledge import LEAST_PEOPLE, TEXTS, WHOLE, Plan, measure
+from physlm.measures.knowledge import LEAST_PEOPLE, TEXTS, WHOLE, Plan, check, measure
 from physlm.measures.knowledge import knowledge as read
 from physlm.measures.knowledge_config import P_PROBE, Q_PROBE, KnowledgeConfig
 from physlm.measures.knowledge_probes import knowledge_probe
@@ -143,16 +143,14 @@ def test_the_p_probe_is_that_of_the_trained_model_alone(monkeypatch: pytest.Monk
     shortened(monkeypatch, p_steps=8, rate=0.05)
     run = run_of(bios("single", people=40))
     rows, asked, plan = by_name(measure(run)), read(run), knowledge.P_PLANS["cpu"]
-    first_place = asked.biographies.places_BP[:, :1]
-    others = asked.biographies._replace(labels_BY=asked.shuffled_QY[asked.biographies.people_B], places_BP=first_place)
+    others = asked.biographies._replace(labels_BY=asked.shuffled_QY[asked.biographies.people_B])
     different = 0
     for base, model, texts in (("p_probe", run.model, asked.biographies),
                                ("p_probe_untrained", run.untrained, asked.biographies),
                                ("p_probe_shuffled", run.model, others)):
-        places = knowledge.PLACES[: texts.places_BP.shape[1]]
-        source = texts_source(texts, train_half(40), places, plan.rows)
+        source = texts_source(texts, train_half(40), knowledge.PLACES, plan.rows)
         found = knowledge_probe(model, source, asked.targets, plan.probe).accuracy.value[0]
-        for (y, target), place in product(enumerate(TARGETS), range(len(places))):
+        for (y, target), place in product(enumerate(TARGETS), range(6)):
             name = f"/target={target}/place={place + 1}"
             assert rows[base + name].value == pytest.approx(found[y, place], abs=0.051), "one person of 20 in doubt"
             different += abs(rows["p_probe" + name].value - found[y, place]) > 0.04
@@ -164,10 +162,10 @@ def test_the_rows_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> 
     config = bios("multi2+permute")
     rows = by_name(measure(run_of(config)))
     places = [f"/place={place}" for place in range(1, 7)]
+    controls = ("", "_untrained", "_majority", "_first_word", "_shuffled")
     expected = {f"{base}/target={target}{place}" for target in TARGETS for base, at in (
-        *((f"p_probe{control}", places) for control in ("", "_untrained", "_majority", "_first_word")),
-        ("p_probe_shuffled", places[:1]),
-        *((f"q_probe{control}", [""]) for control in ("", "_untrained", "_majority", "_first_word", "_shuffled")))
+        *((f"p_probe{control}", places) for control in controls),
+        *((f"q_probe{control}", [""]) for control in controls))
         for place in at}
     assert set(rows) == expected
     assert all(row.n == PEOPLE // 2 and row.unit == "1" and row.lo <= row.value <= row.hi for row in rows.values())
@@ -192,6 +190,8 @@ def test_four_people_are_enough_and_fewer_are_said_to_be_too_few(monkeypatch: py
     assert all(row.n == 2 for row in rows.values())
     with pytest.raises(UserError, match="task.people: got 3, expected at least 4, two to learn from"):
         measure(run_of(bios("single", people=3)))
+    with pytest.raises(UserError, match="task.people: got 3"):
+        check(run_of(bios("single", people=3)).spec)
 
 
 def test_runs_without_biographies_are_refused() -> None:
