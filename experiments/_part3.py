@@ -179,6 +179,8 @@ def inverse_run(tier: str, base: RunSpec, kinds: Sequence[str] = INVERSE, forms:
 
 FEW = 2_500  # people asked about in training that are judged: so many, or the most that a tier asks about below that
 LUCK = "Luck: a number from 0 to 99 that each major has."  # for readers of figures
+PUBLISHED_PEOPLE = "Open marks: published, of 100,000 people in all."
+PUBLISHED_HALF = "Open marks: published, 50,000 people asked about in training, half of all as here."
 # of inverse questions, for the same readers
 TOLD = "Three: major, university, employer; four: with the birth city; all: with birth date and employer's city."
 

@@ -41,7 +41,8 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers", "recall"),
     law=answers_law(BY),
-    figure=answers_table(BY),
+    figure=answers_table(BY, words={"batch_rows": "steps of {} windows", "learning_rate": "finetuned at rate {}"},
+                         note="Windows: rows of biographies in one step of reading. Rate: of learning, in finetuning."),
     expect=(
         Expectation("recall@batch_rows=96/learning_rate=3e-05", 0.99, "at least", 0.0, "1",
                     "our control: known all the same"),

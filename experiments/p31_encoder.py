@@ -36,7 +36,9 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers", "recall"),
     law=law_at_best_rate(BY, answers_law(BY, GROUPS)),
-    figure=figure_at_best_rate(BY, answers_table(BY)),
+    figure=figure_at_best_rate(BY, answers_table(
+        BY, words={"finetuned": "decoder"}, note="Both are finetuned on questions; a decoder reads from left to right.",
+    )),
     expect=(
         Expectation("recall_token@encoder", 0.9, "at least", 0.0, "1",
                     "our control: it learned what it was trained on, one masked word of a value; 90 % is our reading"),

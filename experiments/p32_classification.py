@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, FEW, HINTED_DEVIATION, LUCK, base_run, hinted_runs
+from _part3 import DEVIATIONS, FEW, HINTED_DEVIATION, LUCK, PUBLISHED_PEOPLE, base_run, hinted_runs
 from physlm.figures.answers_curves import answers_curves
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
@@ -34,7 +34,10 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY, most=FEW),
-    figure=answers_curves(BY, LUCK),
+    figure=answers_curves(BY, f"{LUCK} {PUBLISHED_PEOPLE}", published={
+        ("plain", "answer", "month_mod2"): {2_500: 0.604, 10_000: 0.759, 50_000: 0.953},
+        ("hints", "answer", "month_mod2"): {10_000: 0.803}, ("hints", "hinted", "month_mod2"): {10_000: 0.942},
+    }),
     expect=(
         Expectation(f"answer@plain/people<={FEW}/month_mod2", 0.604, "at most", 0.1, "1",
                     "Figure 4: 60.4 % at 2,500; the slack is ours"),

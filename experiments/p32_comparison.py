@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, FEW, HINTED_DEVIATION, LUCK, base_run, hinted_runs
+from _part3 import DEVIATIONS, FEW, HINTED_DEVIATION, LUCK, PUBLISHED_PEOPLE, base_run, hinted_runs
 from physlm.figures.answers_curves import answers_curves
 from physlm.lab.experiment import Experiment
 from physlm.laws.answers import answers_law
@@ -34,7 +34,10 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY, most=FEW),
-    figure=answers_curves(BY, LUCK),
+    figure=answers_curves(BY, f"{LUCK} {PUBLISHED_PEOPLE}", published={
+        ("plain", "answer", "month_later"): {50_000: 0.856},
+        ("plain", "answer", "luck_later"): {25_000: 0.522, 50_000: 0.539},
+    }),
     expect=(
         Expectation(f"answer@plain/people<={FEW}/luck_later", 0.522, "at most", 0.05, "1",
                     "Figure 4: 52.2 % at 25,000"),

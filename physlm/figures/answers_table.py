@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import groupby
@@ -15,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from physlm.figures import style
-from physlm.figures.parts import SHARE, Sheet, group_rows, heat, interval, nothing, percent
+from physlm.figures.parts import SHARE, Sheet, group_rows, heat, interval, nothing, percent, wrapped
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import kind_title, with_settings
 from physlm.laws.cells import Estimate, cells, combine
@@ -37,7 +36,8 @@ WIDEST = 6.0  # at least so wide is the sheet, for its title and caption
 
 def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
                   published: Mapping[tuple[str, str], float] | None = None,
-                  besides: Sequence[str] = ("others",), note: str = "") -> Callable[[pd.DataFrame, Law], Figure]:
+                  besides: Sequence[str] = ("others",), note: str = "",
+                  words: Mapping[str, str] | None = None) -> Callable[[pd.DataFrame, Law], Figure]:
     """The figure of the table that ``answers_law(by)`` reads.
 
     Args:
@@ -47,6 +47,8 @@ def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
             setting that ends with a text of ``BESIDES`` is what its model was asked besides.
         besides: names in ``BESIDES`` that get a row under each setting that has them.
         note: a sentence for the caption.
+        words: how the labels of rows call a part of a setting's name; of ``share=0.8`` the part is ``share``, and its
+            words hold ``{}`` for the value.
 
     Raises (when it draws):
         UserError: columns are missing, or a name of ``by`` is unknown.
@@ -63,15 +65,15 @@ def answers_table(by: Sequence[str], row_order: Sequence[str] | None = None,
         known = {key: value for key, value in (published or {}).items() if key[0] in rows and
                  key[1] in (*kinds, MEAN)}
         with style.style():
-            return _draw(table, rows, kinds, known, note)
+            return _draw(table, rows, kinds, known, note, words or {})
 
     return figure
 
 
 def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Mapping[tuple[str, str], float],
-          note: str) -> Figure:
+          note: str, words: Mapping[str, str]) -> Figure:
     """The sheet: kinds, their mean, and the people asked in training; below them the controls."""
-    labels = [row.replace("/", ", ") or "all runs" for row in rows]
+    labels = [_label(row, words) for row in rows]
     train = {(row, TRAINED): one for (row, column), one in _numbers(table, "train").items() if column == MEAN}
     more = {(row + end, column): one for name, end in BESIDES.items()
             for (row, column), one in _numbers(table, name).items() if row + end in rows}
@@ -105,6 +107,15 @@ def _draw(table: pd.DataFrame, rows: list[str], kinds: list[str], published: Map
             _controls(sheet.axes(left, TOP + high + GAP, wide, LOW * len(controls)), controls, names, place == 0)
         left += wide + GAP
     return sheet.figure
+
+
+def _label(row: str, words: Mapping[str, str]) -> str:
+    """The name of a row for readers: each part of its setting by its words, then what was asked besides."""
+    setting, colon, besides = row.partition(": ")
+    parts = [part.partition("=") for part in setting.split("/")]
+    label = ", ".join(words[name].format(value) if name in words else name + equals + value
+                      for name, equals, value in parts)
+    return (label or "all runs") + colon + besides
 
 
 def _numbers(table: pd.DataFrame, name: str) -> dict[tuple[str, str], Estimate]:
@@ -174,8 +185,7 @@ def _caption(found: Mapping[tuple[str, str], Estimate], rows: int, controls: Col
         text += " Small: the published number."
     if note:
         text += f" {note}"
-    lines = math.ceil(len(text) / (width / 0.063))
-    return "\n".join(textwrap.wrap(text, math.ceil(len(text) / lines) + 8))
+    return wrapped(text, width)
 
 
 def _whole(value: float) -> str:

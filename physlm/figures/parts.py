@@ -5,6 +5,8 @@ Shapes: R rows and C columns of a table.
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,7 @@ EMPTY = "#eceef0"  # a cell without a number
 # Pale to the house's blue and on to nearly black: reads in grey too.
 SHARE = LinearSegmentedColormap.from_list("share", ["#f1f6fa", "#cfe3f1", "#6aaad4", "#0072B2", "#003a5c"])
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8a3c00", "#D55E00", "#ffffff", "#0072B2", "#003a5c"])
+OPEN: Any = {"linestyle": "none", "markersize": 5.4, "markerfacecolor": "white", "markeredgewidth": 1.2}
 MAJOR: Any = {"fontweight": "bold", "loc": "left"}
 
 
@@ -85,6 +88,12 @@ def minus(number: str) -> str:
     return number.replace("-", "−")
 
 
+def wrapped(text: str, width: float) -> str:
+    """The text of a caption in lines of about equal length that fit into ``width`` inches."""
+    lines = math.ceil(len(text) / (width / 0.063))
+    return "\n".join(textwrap.wrap(text, math.ceil(len(text) / lines) + 8)) if lines else ""
+
+
 def faded(colour: str, share: float) -> tuple[float, float, float]:
     """``share`` of the colour in white: what alpha would give on white paper, with nothing shining through."""
     red, green, blue = (1.0 - share * (1.0 - part) for part in to_rgb(colour))
@@ -138,6 +147,16 @@ def points(axes: Axes, x: Sequence[float], found: Sequence[Estimate], colour: An
                   marker=marker, linestyle=line, **{"markersize": 4.6, "markeredgecolor": "white",
                                                     "markeredgewidth": 0.5, "elinewidth": 0.9, "capsize": 1.8,
                                                     "linewidth": 1.3, "zorder": 4, **options})
+
+
+def published_marks(axes: Axes, x: Sequence[float], shares: Sequence[float], colour: Any, marker: str) -> None:
+    """What was published, on top of our own numbers: open marks without a line."""
+    axes.plot(x, shares, color=colour, marker=marker, zorder=5, **OPEN)
+
+
+def published_handle(colour: Any, marker: str) -> Line2D:
+    """An entry of a legend that looks like ``published_marks``."""
+    return Line2D([], [], color=colour, marker=marker, label="published", **OPEN)
 
 
 def bars(axes: Axes, groups: Sequence[str], found: Sequence[Sequence[Estimate | None]], colours: Sequence[str],

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from planted import Row, share, table
-from sheets import assert_inside_and_apart
+from sheets import assert_inside_and_apart, published
 
 from physlm.config import content_hash
 from physlm.figures import style
@@ -94,18 +94,30 @@ Draw = Callable[[pd.DataFrame, Law], Figure]
 TABLES = {
     "table": augmented(), "published": augmented(AUGMENTATIONS[:3]), "one row": augmented(("single",)),
     "bars": table(tasks()), "panels": table([*tasks(), *tasks("multi5")]),
-    "curves": table(by_people(CLASSIFICATION)),
+    "published bars": table(tasks()), "curves": table(by_people(CLASSIFICATION)),
+    "published curves": table(by_people(CLASSIFICATION)), "published curve": table(by_people(("month_mod2",))),
     "settings": table([*by_people(("month_mod2",)), *by_people(("month_mod2",), "multi5")]),
     "layers": table(damaged()), "one layer": table(damaged(1)),
 }
 PUBLISHED = {("single", "birth_date"): 0.334, ("single+fullname", "mean"): 0.489, ("multi5", "mean"): 0.41}
+# a mark between our number and its interval, one above, and of kinds that no bar is the mean of
+ON_BARS = {("plain", "answer", RETRIEVAL): 0.9, ("hints", "answer", COMPARISON): 0.63,
+           ("hints", "hinted", CLASSIFICATION[:2]): 0.5}  # fmt: skip
+ON_CURVES = {("plain", "answer", "month_mod2"): {200: 0.604, 5_000: 0.953},
+             ("hints", "hinted", "month_mod2"): {1_000: 0.942}, ("plain", "hinted", "month_mod2"): {50: 0.1},
+             ("plain", "answer", "month_later"): {50: 0.1}}
+NOTE = "Open marks: published, of 100,000 people in all, and a sentence for which a narrow sheet has no room in a line."
 BY: dict[str, tuple[str, ...]] = {
     "table": ("augmentation",), "published": ("augmentation",), "one row": (), "bars": ("hints",),
+    "published bars": ("hints",), "published curves": ("hints", "people"), "published curve": ("hints", "people"),
     "panels": ("hints", "augmentation"), "curves": ("hints", "people"), "settings": ("augmentation", "hints", "people"),
 }
 FIGURES: dict[str, Draw] = {
     "table": answers_table(BY["table"]), "published": answers_table(BY["published"], published=PUBLISHED),
     "one row": answers_table(()), "bars": answers_bars(BY["bars"], GROUPS),
+    "published bars": answers_bars(BY["published bars"], GROUPS, NOTE, ON_BARS),
+    "published curves": answers_curves(BY["published curves"], NOTE, ON_CURVES),
+    "published curve": answers_curves(BY["published curve"], NOTE, ON_CURVES),
     "panels": answers_bars(BY["panels"], GROUPS), "curves": answers_curves(BY["curves"]),
     "settings": answers_curves(BY["settings"]), "layers": without_layer_figure, "one layer": without_layer_figure,
 }
@@ -127,6 +139,10 @@ def texts(axes: Axes) -> list[str]:
 def curves(axes: Axes) -> list[tuple[Any, Any]]:
     """(x, y) of each curve with intervals."""
     return [container.lines[0].get_data() for container in axes.containers]  # type: ignore[attr-defined]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -175,6 +191,13 @@ def test_rows_have_the_order_that_was_asked_for_and_gaps_are_dashes() -> None:
     assert texts(axes)[-6:] == ["5", "6", "7", "–", "9", "10"]
 
 
+def test_rows_are_called_by_the_words_that_a_reader_knows() -> None:
+    by, words = ("task.ask.share", "augmentation"), {"share": "{} of the rows", "single": "one biography"}
+    drawn = answers_table(by, words=words)(TABLES["published"].assign(**{"task.ask.share": 0.8}), Law(()))
+    assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == [
+        "0.8 of the rows, one biography", "0.8 of the rows, single+fullname", "0.8 of the rows, single+permute1"]
+
+
 def test_published_numbers_stand_small_under_ours() -> None:
     figure = draw("published", TABLES["published"])
     cells, means = figure.axes[0], figure.axes[2]
@@ -199,6 +222,52 @@ def test_bars_stand_for_the_groups_and_lines_for_the_commonest_answer() -> None:
         "no hints in training", "hints in training, not at test", "hints in training and at test", "commonest answer"]
     single, multi5 = draw("panels", TABLES["panels"]).axes
     assert (single.get_title(loc="left"), multi5.get_title(loc="left")) == ("single", "multi5")
+
+
+def test_published_numbers_are_open_marks_on_the_bars_that_they_are_about() -> None:
+    figure = draw("published bars", TABLES["published bars"])
+    axes, = figure.axes
+    bars = [bar for bar in axes.patches if bar.get_height() in (LEVELS["retrieval"], 0.6)]  # type: ignore[attr-defined]
+    retrieval, comparison = bars[0], bars[-1]
+    assert [y for _, y, _ in published(axes)] == [0.9, 0.63]
+    for (x, _, colour), bar in zip(published(axes), (retrieval, comparison), strict=True):
+        assert bar.get_x() < x < bar.get_x() + bar.get_width()  # type: ignore[attr-defined]
+        assert colour == "black"  # on a bar of any colour
+    over = next(text for text in axes.texts if text.get_text() == "60.0" and text.xy[0] > 1.5)  # type: ignore[attr-defined]
+    assert over.xy[1] > 0.64  # type: ignore[attr-defined]
+    assert legend(figure)[-1] == "published"
+    assert "Ours: 500." in " ".join(text.get_text() for text in figure.texts)
+
+
+def test_published_numbers_are_open_marks_at_their_number_of_people() -> None:
+    figure = draw("published curves", TABLES["published curves"])
+    month, *others = figure.axes
+    assert [mark for axes in others for mark in published(axes)] == []
+    marks = published(month)
+    assert [y for _, y, _ in marks] == [0.604, 0.953, 0.942]
+    assert [x for x, _, _ in marks] == pytest.approx([200, 5_000, 1_000], rel=0.05)
+    assert [colour for _, _, colour in marks] == [line.lines[0].get_color() for line in  # type: ignore[attr-defined]
+                                                  (month.containers[0], month.containers[0], month.containers[2])]
+    ticks = [label.get_text() for label in month.get_xticklabels()]
+    assert ticks == ["50", "200", "500", "1k", "5k"]
+    assert legend(figure)[-1] == "published"
+
+
+@pytest.mark.parametrize("name", ["bars", "curves"])
+def test_without_published_numbers_there_are_no_open_marks(name: str) -> None:
+    """Nor where what they are about was not measured."""
+    part = TABLES[name][~TABLES[name]["quantity"].str.contains("month_mod2|/kind=birth_date/")]
+    part = part[part["task.ask.hints"] == 0.0]
+    for drawn in (draw(name, TABLES[name]), draw(f"published {name}", part)):
+        assert "published" not in legend(drawn)
+        assert [mark for axes in drawn.axes for mark in published(axes)] == []
+
+
+def test_published_numbers_are_of_one_setting() -> None:
+    with pytest.raises(AssertionError):
+        answers_bars(BY["panels"], GROUPS, published=ON_BARS)
+    with pytest.raises(AssertionError):
+        answers_curves(BY["settings"], published=ON_CURVES)
 
 
 def test_curves_rise_with_the_number_of_people() -> None:
