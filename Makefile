@@ -57,7 +57,7 @@ probes: $(STAMP)  ## Part 3.1: knowledge that is stored but cannot be told, and 
 manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, two hops, inverse search (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_two_hop p32_inverse --tier "$$tier" --processes $(PROCESSES)
 
-night: $(STAMP)  ## every claim: all runs are trained first, then measured claim by claim (TIER as above)
+night: $(STAMP)  ## every claim: their runs are trained and measured together, then reported (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier" --processes $(PROCESSES)
 
 capacity-figure: $(STAMP)  ## draw the capacity figure again from its saved table
