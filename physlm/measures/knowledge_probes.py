@@ -296,10 +296,7 @@ def _output_map(model: Decoder, targets: Sequence[Target]) -> Tensor:
         if len(target.tokens) != target.classes:
             raise UserError(f"knowledge probe: {target.name}: got the first tokens of {len(target.tokens)} classes, "
                             f"expected those of all {target.classes}, as start='output' begins with them")
-        if not 0 <= min(target.tokens) <= max(target.tokens) < model.vocabulary:
-            raise UserError(f"knowledge probe: {target.name}: got first tokens {min(target.tokens)} to "
-                            f"{max(target.tokens)}, but the model has a vocabulary of {model.vocabulary}; expected the "
-                            "vocabulary that it was trained with")
+        _check_vocabulary(f"{target.name}: got first tokens", min(target.tokens), max(target.tokens), model)
     most = max(target.classes for target in targets)
     output_MVd = model.embedding.weight.float()
     maps = [F.pad(output_MVd[:, list(target.tokens)].mT, (0, most - target.classes)) for target in targets]
@@ -334,7 +331,10 @@ def _check(texts: Texts, source: Source, targets: Sequence[Target], model: Decod
     if low < ABSENT or high >= reach:
         raise UserError(f"knowledge probe: got places from {low} to {high}, expected 0 to {reach - 1}, or {ABSENT} "
                         "where there is none")
-    low, high = int(texts.ids_BT.min()), int(texts.ids_BT.max())
+    _check_vocabulary("got tokens", int(texts.ids_BT.min()), int(texts.ids_BT.max()), model)
+
+
+def _check_vocabulary(what: str, low: int, high: int, model: Decoder) -> None:
     if low < 0 or high >= model.vocabulary:
-        raise UserError(f"knowledge probe: got tokens {low} to {high}, but the model has a vocabulary of "
+        raise UserError(f"knowledge probe: {what} {low} to {high}, but the model has a vocabulary of "
                         f"{model.vocabulary}; expected the vocabulary that it was trained with")
