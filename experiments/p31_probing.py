@@ -63,12 +63,13 @@ EXPERIMENT = Experiment(
             "(first_word). The controls, and the model of single biographies, are asked in the same way."
         ),
         (
-            "These parts were chosen in pilots on the model of multi5+permute, seed 0 (one of the three here), which "
-            "judged by 1,000 of the 5,000 people who are judged here. A first run of this claim (commit 54aed0c), "
-            "whose updates of rank 2 moved all tokens and whose maps began at zero, read the employer from the name in "
-            "0.048. In a second (a4876a9) the six places of a target shared one vector and were moved at once, which "
-            "disturbed those that know: single's employer before itself was read in 0.804, less than the model itself "
-            "says there; from the name, where there is one place, nothing has changed since."
+            "These parts were chosen in pilots on a model of multi5+permute and seed 0, which is trained again here "
+            "as one of three; they judged by 1,000 of the 5,000 people who are judged here. A first run of this claim "
+            "(commit 54aed0c), whose updates of rank 2 moved all tokens and whose maps began at zero, read the "
+            "employer from the name in 0.048. In a second (a4876a9) the six places of a target shared one vector and "
+            "were moved at once, which disturbed those that know: single's employer before itself was read in 0.804, "
+            "less than the model itself says there; from the name, where there is one place, nothing has changed "
+            "since."
         ),
         (
             "Probes read without dropout, since our models have none. At tier paper the places of one text share their "

@@ -34,6 +34,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers",),
     law=answers_law(BY, most=FEW),
+    # of differences no number of people was published, so that they have no place on the axis
     figure=answers_curves(BY, f"{LUCK} {PUBLISHED_PEOPLE}", published={
         ("plain", "answer", "month_later"): {50_000: 0.856},
         ("plain", "answer", "luck_later"): {25_000: 0.522, 50_000: 0.539},

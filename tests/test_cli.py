@@ -54,17 +54,18 @@ EXPERIMENT = Experiment(
 '''
 
 
-def fake_sweep(specs: Sequence[RunSpec], measures: Sequence[str], store: Store, device: torch.device,
+def fake_sweep(specs: Sequence[RunSpec], measures: Any, store: Store, device: torch.device,
                members: int, processes: int = 1) -> list[Run]:
     """Finishes every run at once; its score is 1000 times its learning rate."""
     finished = []
     for spec in specs:
-        run = store.run(spec)
-        if not run.has(measures):
+        run, asked = store.run(spec), measures[spec] if isinstance(measures, dict) else measures
+        if not run.has(asked):
             run.start({"device": device.type})
             run.write_model({"w": torch.zeros(1)})
             value = 1000 * spec.train.learning_rate
-            run.add_measure("score", [Row("score", value, "bits", 50, value, value)])
+            for name in asked:
+                run.add_measure(name, [Row(name, value, "bits", 50, value, value)])
             run.finish()
         finished.append(run)
     return finished
@@ -118,23 +119,24 @@ def test_run_ends_with_table_interval_and_figure(physlm: Call, tmp_path: Path) -
     assert not (tmp_path / "results" / "p33_toy").exists()
 
 
-def test_several_claims_train_first_and_are_measured_one_by_one(
+def test_several_claims_train_and_measure_together(
     physlm: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second has the runs of the first: they are announced, and trained, once."""
+    """The second has the runs of the first: they are announced and trained once, with the measures of both."""
     second = EXPERIMENT.replace("p33_toy", "p33_toy_again").replace("Scores grow", "Scores grow still")
+    second = second.replace('measures=("score",)', 'measures=("other", "score")')
     (tmp_path / "experiments" / "p33_toy_again.py").write_text(second)
     calls: list[tuple[int, Any]] = []
 
     def sweep(specs: list[Any], measures: Any, *rest: Any, **options: Any) -> list[Any]:
         calls.append((len(specs), set(measures.values()) if isinstance(measures, dict) else measures))
         assert options["processes"] == 2
-        return fake_sweep(specs, ("score",), *rest, **options)
+        return fake_sweep(specs, measures, *rest, **options)
 
     monkeypatch.setattr("physlm.lab.sweep.sweep", sweep)
     code, out, err = physlm("run", "p33_toy", "p33_toy_again", "p33_toy", "--tier", "gpu", "--processes", "2")
     assert (code, err) == (0, "") and "3 runs in 1 populations" in out
-    assert calls == [(3, {("score",)}), (3, ("score",)), (3, ("score",))]
+    assert calls == [(3, {("score", "other")}), (3, ("score",)), (3, ("other", "score"))]
     assert "all 2 claims: 0.0 minutes of training, shared runs included once, and 0.0 of measuring" in out
     for name in ("p33_toy", "p33_toy_again"):
         assert name in (tmp_path / "results" / name / "VERDICT.md").read_text()

@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from physlm.lab.results import committed_claims, committed_verdicts, find, read_
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.measures import (
+    CHECKS,
     MEASURES,
     answers,
     completion,
@@ -76,6 +78,9 @@ def test_a_tier_is_a_list_of_different_runs_that_survive_json(name: str, tier: s
     assert len({content_hash(spec) for spec in specs}) == len(specs) > 0
     assert all(from_dict(RunSpec, to_dict(spec)) == spec for spec in specs)
     assert set(experiment.measures) <= set(MEASURES)
+    for check in (CHECKS[measure] for measure in experiment.measures if measure in CHECKS):
+        for spec in specs:
+            resolve_name(check)(spec)
     assert experiment.expect and experiment.claim.endswith(".") and "arXiv" in experiment.source
 
 

@@ -109,7 +109,8 @@ def run(
 ) -> None:
     """Run claims at one tier, from data to verdict. Finished runs are not repeated; a killed one is resumed.
 
-    The runs of several claims are trained and measured together, what they share once; reports come at the end.
+    The runs of several claims are trained and measured together, what they share once; reports come at the end, or
+    before it, of what is finished, from the same command with --finished-only.
 
     \b
     Examples:

@@ -41,7 +41,7 @@ DASHES = (0, (4, 2))
 BAR, HIGH, ROW, NARROWEST = 0.42, 2.9, 3.75, 4.2  # inches
 UNIT = len(SERIES) * BAR + 0.5  # a group with the space beside it
 LEFT, BETWEEN, RIGHT, WIDEST = 0.75, 0.75, 0.25, 12.5
-LEGEND, ENTRY = 7.9, 1.1  # so wide is the legend in one row, and one entry more
+LEGEND, ENTRY = 7.9, 1.1  # inches: the legend in one row without published marks, and what their entry adds
 DIAMOND = 0.025  # half of a published mark's height, on the axis of shares
 Published = Mapping[tuple[str, str, tuple[str, ...]], float]  # (hints, name in the law, kinds) -> share
 
@@ -85,7 +85,8 @@ def answers_bars(by: Sequence[str], groups: Mapping[str, Sequence[str]],
                 handles.append(published_handle("black", "D"))
             sheet.legend(handles, top=end, columns=legend_columns(width, bool(known)))
             text = "People held out of all questions in training; mean over the kinds of a group; bars: 95 %."
-            sheet.caption(f"{text}\n{wrapped(note + (_people(rows) if known else ''), width)}".strip())
+            more = f"{note} {_people(rows)}" if known else note
+            sheet.caption(f"{text}\n{wrapped(more.strip(), width)}".strip())
             return sheet.figure
 
     return figure
@@ -122,7 +123,7 @@ def mean_of_kinds(rows: pd.DataFrame | None, kinds: Sequence[str]) -> Estimate |
 def _people(rows: Mapping[tuple[str, str], pd.DataFrame]) -> str:
     """How many people our own training asked about."""
     counts = sorted({int(count) for key in SERIES if key in rows for count in rows[key]["people"]})
-    return f" Ours: {' or '.join(f'{count:,}' for count in counts)}."
+    return f"Ours: {' or '.join(f'{count:,}' for count in counts)}."
 
 
 def _asked(rows: pd.DataFrame | None, kinds: Sequence[str]) -> set[str]:

@@ -74,7 +74,8 @@ def sweep(
         train, load, measure: stand-ins for ``train_population``, ``load_model`` and ``take_measure``, for tests.
 
     Raises:
-        UserError: another sweep is at work in this store, a finished run is damaged, the disk is full, ...
+        UserError: a measure that could not be taken (before any training), another sweep is at work in this store, a
+            finished run is damaged, the disk is full, ...
             Whatever was finished stays finished.
     """
     runs = list({content_hash(spec): store.run(spec) for spec in specs}.values())
@@ -151,7 +152,7 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
     vocabulary = len(vocabulary_for(spec.task))
     model = Decoder(spec.model, vocabulary, seeds=(None,))
     table, ours = tensors.get("embedding.weight"), model.embedding.weight
-    if table is not None and table.shape[1:2] != ours.shape[1:2]:
+    if table is not None and table.ndim == ours.ndim and table.shape[1] != ours.shape[1]:
         raise UserError(f"{path}: got weights of a vocabulary of {table.shape[1]} rows, expected {ours.shape[1]}, "
                         f"those of {spec.task.title}, which has {vocabulary} tokens; {cure}")
     try:
@@ -170,11 +171,13 @@ def take_measure(name: str, run: Trained) -> list[Row]:
 
 def _check_measures(spec: RunSpec, measures: Sequence[str]) -> None:
     """Refuse a run that one of the measures could not be taken of, before it is trained."""
+    from physlm.measures import CHECKS
+
     for name in measures:
-        module, _ = _measure_path(name)
-        check = getattr(import_module(module), "check", None)
-        if check is not None:
-            check(spec)
+        _measure_path(name)
+        if name in CHECKS:
+            module, _, function = CHECKS[name].partition(":")
+            getattr(import_module(module), function)(spec)
 
 
 @dataclass(frozen=True)
@@ -310,7 +313,7 @@ def _interrupted(store: Store, members: int) -> list[Population]:
 
 
 def _timing(population: Population, first_step: int, seconds: float) -> dict[str, Any]:
-    """How fast the last session trained; ``first_step`` > 0 says that it resumed."""
+    """How fast the last part of the training was; ``first_step`` > 0 says that it resumed."""
     spec = population.members[0]
     tokens = len(population.members) * spec.tokens * (spec.steps - first_step) / spec.steps
     return {"seconds": seconds, "first_step": first_step, "last_step": spec.steps, "members": len(population.members),

@@ -1,8 +1,8 @@
 """What is measured on a trained model; each measure turns a run into rows of value, unit, n and interval.
 
 ``MEASURES`` is the table of measures: name -> "module:function", imported when it is used.  A measure is a function
-of a ``Trained`` run that returns a list of ``Row``.  What only some runs allow, the module's function ``check``, if it
-has one, refuses: it is asked for every run before the first is trained.
+of a ``Trained`` run that returns a list of ``Row``.  ``CHECKS`` names, in the same way, functions of a ``RunSpec`` that
+raise UserError where a measure could not be taken; they are asked for every run before the first is trained.
 May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
 """
 
@@ -17,4 +17,10 @@ MEASURES = {
     "answers": "physlm.measures.answers:measure",
     "recall": "physlm.measures.recall:measure",
     "without_layer": "physlm.measures.without_layer:measure",
+}
+CHECKS = {
+    "knowledge": "physlm.measures.knowledge:check",
+    "answers": "physlm.measures.answers:check",
+    "recall": "physlm.measures.recall:check",
+    "without_layer": "physlm.measures.answers:check",
 }

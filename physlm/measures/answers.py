@@ -86,10 +86,10 @@ class Sheet(NamedTuple):
 
 
 def check(spec: RunSpec) -> None:
-    """Whether somebody is left to be asked about.
+    """Refuse a run that nobody is left to be asked by.
 
     Raises:
-        UserError: the run was asked about everybody.
+        UserError: the run learns no questions, or was asked about everybody.
     """
     half = _questions(spec).ask.half
     if half not in OTHER_HALF:
@@ -184,7 +184,9 @@ def fill(model: Decoder, task: Questions | BiographyTask, ids_BW: Tensor, length
 def _questions(spec: RunSpec) -> QuestionsConfig:
     task = spec.task
     config = task.questions if isinstance(task, MixedConfig) else task
-    assert isinstance(config, QuestionsConfig), task
+    if not isinstance(config, QuestionsConfig):
+        raise UserError(f"measure answers: got a run on {task.title}, expected one on bioQA or bioMixed, which learns "
+                        "questions")
     return config
 
 

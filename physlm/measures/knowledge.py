@@ -130,7 +130,7 @@ class Knowledge(NamedTuple):
 
 
 def check(spec: RunSpec) -> BioSConfig | BioRConfig:
-    """What a run reads that can be probed.
+    """The biographies that a run reads, which can be probed.
 
     Raises:
         UserError: a run that reads no biographies of bioS or bioR, or fewer than ``LEAST_PEOPLE`` people; an encoder,

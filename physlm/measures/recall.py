@@ -53,20 +53,39 @@ from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
 from physlm.tasks.catalogue import build
 from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
+from physlm.training.config import RunSpec
 
 PEOPLE = {"cuda": 2000, "cpu": 500}  # read, at most
 BATCH = {"cuda": 2000, "cpu": 50}
 
 
-def measure(run: Trained) -> list[Row]:
-    """Recall of the six attributes, of reversed biographies the name too; before the first step as a control."""
-    reader = run.spec.start if isinstance(run.spec.task, QuestionsConfig) else run.spec
-    if reader is None or (reader is not run.spec and run.load_start is None):
-        return []
+def check(spec: RunSpec) -> BioSConfig | BioRConfig | None:
+    """The biographies that a run, or the one that it begins with, reads; None for questions alone.
+
+    Raises:
+        UserError: it reads something else.
+    """
+    reader = _reader(spec)
+    if reader is None:
+        return None
     config = reader.task.biographies if isinstance(reader.task, MixedConfig) else reader.task
     if not isinstance(config, (BioSConfig, BioRConfig)):
         raise UserError(f"measure recall: got a run on {reader.task.title}, expected one on bioS, bioR or bioMixed, "
                         "which reads biographies, or on questions that begins with one")
+    return config
+
+
+def measure(run: Trained) -> list[Row]:
+    """Recall of the six attributes, of reversed biographies the name too; before the first step as a control.
+
+    Raises:
+        UserError: as ``check``.
+    """
+    reader = _reader(run.spec)
+    if reader is None or (reader is not run.spec and run.load_start is None):
+        return []
+    config = check(run.spec)
+    assert config is not None
     model = run.model if reader is run.spec or run.load_start is None else run.load_start()
     task = build(config).to(run.device)
     count = min(PEOPLE[run.device.type], config.people)
@@ -131,6 +150,11 @@ def token_places(task: BiographyTask, entries: Entries, role: int, person_E: Ten
     draw_E = rng.uniform(rng.key("recall token", task.roles[role]), person_E)
     which_E1 = (draw_E * asked_EW.sum(-1)).long()[:, None]
     return (asked_EW & (asked_EW.cumsum(-1) == which_E1 + 1)).int().argmax(-1)
+
+
+def _reader(spec: RunSpec) -> RunSpec | None:
+    """The run that read biographies: of questions it is the one that they begin with."""
+    return spec.start if isinstance(spec.task, QuestionsConfig) else spec
 
 
 def _right(model: Decoder, task: BiographyTask, entries: Entries, names: Sequence[str],

@@ -176,11 +176,13 @@ def test_a_finished_sweep_does_nothing_again(reference: Path) -> None:
     assert (trainer.calls, measure.calls) == ([], []) and contents(reference) == before
 
 
-def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path) -> None:
-    """The measure's own ``check``; bioD tells no attributes that probes of biographies could ask for."""
+@pytest.mark.parametrize(("measure", "expected"), [
+    ("knowledge", "bioS"), ("recall", "bioS"), ("answers", "bioQA"), ("without_layer", "bioQA")])
+def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path, measure: str, expected: str) -> None:
+    """bioD tells no attributes that probes of biographies or questions could ask for."""
     trainer = FakeTrainer()
-    with pytest.raises(UserError, match="measure knowledge: got a run on .*, expected one on bioS"):
-        sweep(make_specs(), ("knowledge",), Store(tmp_path), CPU, progress=False, train=trainer, load=load)
+    with pytest.raises(UserError, match=f"measure .*: got a run on .*, expected one on {expected}"):
+        sweep(make_specs(), (measure,), Store(tmp_path), CPU, progress=False, train=trainer, load=load)
     assert trainer.calls == [] and not list(tmp_path.glob("*/config.json"))
 
 
