@@ -112,34 +112,32 @@ class Decoder(nn.Module):
         for name in taps:
             if name not in self.tap_names:
                 raise UserError(unknown_key("tap", name, self.tap_names))
-        found = {}
-        x = self._run(self.embedding, ids_MBT)
-        if self.positions is not None:
-            self.positions.check(ids_MBT.shape[-1])
-            x = self._run(self.positions, x)
-        found["embedding"] = x
-        shared = self._shared(ids_MBT.shape[-1])
-        for i, block in enumerate(self._blocks()):
-            if f"block.{i}.attention" in taps:
-                found[f"block.{i}.attention"] = block.attention_weights(x, shared)
-            x = self._run(block, x, shared)
-            found[f"block.{i}.out"] = x
+        x, found = self._through_blocks(self._run(self.embedding, ids_MBT), taps)
         x = self._run(self.final_norm, x, self.embedding.weight.dtype)
         found["final"] = x
         return x, {name: found[name] for name in taps}
 
     def hidden_from(self, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:
         """``hidden`` of given embeddings, before the vectors of positions; only at some positions, if given."""
-        x = x_MBTd
-        if self.positions is not None:
-            self.positions.check(x.shape[2])
-            x = self._run(self.positions, x)
-        shared = self._shared(x.shape[2])
-        for block in self._blocks():
-            x = self._run(block, x, shared)
+        x, _ = self._through_blocks(x_MBTd)
         if places_MBP is not None:
             x = x.gather(2, places_MBP[..., None].expand(-1, -1, -1, x.shape[-1]))
         return self._run(self.final_norm, x, self.embedding.weight.dtype)
+
+    def _through_blocks(self, x: Tensor, taps: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """What leaves the last block, and the taps on the way; no other activation is held longer than it is used."""
+        positions = x.shape[2]
+        if self.positions is not None:
+            self.positions.check(positions)
+            x = self._run(self.positions, x)
+        found, shared = {"embedding": x} if "embedding" in taps else {}, self._shared(positions)
+        for i, block in enumerate(self._blocks()):
+            if f"block.{i}.attention" in taps:
+                found[f"block.{i}.attention"] = block.attention_weights(x, shared)
+            x = self._run(block, x, shared)
+            if f"block.{i}.out" in taps:
+                found[f"block.{i}.out"] = x
+        return x, found
 
     def forward(self, ids_MBT: Tensor, taps: Sequence[str] = ()) -> Output:
         """Logits of the next token at every position, and the taps."""
