@@ -21,6 +21,7 @@ from physlm.figures.parts import (
     interval,
     nothing,
     percent,
+    wrapped,
 )
 from physlm.laws.cells import Estimate, Key, named
 from physlm.laws.knowledge_probing import CONTROLS, by_target, mean_over_values, with_setting
@@ -64,8 +65,9 @@ def _figure(table: pd.DataFrame, law: Law, published: Mapping[str, Sequence[floa
     q_top = row_high * ((len(settings) + 1) // 2) + Q_TOP
     left = max(1.15, 0.35 + 0.075 * max(map(len, settings), default=0))
     with style.style():
-        caption = _caption(table, {base for _, base in rows})
-        sheet = Sheet(left + 2 * WIDE + GAP + RIGHT, q_top + q_high + BELOW + 0.2 * (1 + caption.count("\n")))
+        width = left + 2 * WIDE + GAP + RIGHT
+        caption = wrapped(_caption(table, {base for _, base in rows}), width)
+        sheet = Sheet(width, q_top + q_high + BELOW + 0.2 * (1 + caption.count("\n")))
         for number, setting in enumerate(settings):
             row, column = divmod(number, 2)
             axes = sheet.axes(left + column * (WIDE + GAP), row * row_high + P_TOP, WIDE, p_high)
@@ -126,19 +128,17 @@ def _rows(
 def _caption(table: pd.DataFrame, bases: set[str]) -> str:
     """How to read it, and how wide the intervals are that have no place in it."""
     shown = [one for base in ("p_probe", "q_probe") for one in by_target(table, base).values()]
-    lines = ["Per cent of people that the probe did not learn from. Heat maps: whole values and the birth month."]
+    parts = ["Per cent of people that the probe did not learn from. Heat maps: whole values and the birth month."]
     if shown:
         widest = 100 * max(max(one.up, one.down) for one in shown)
-        lines.append(f"95 % intervals reach at most {widest:.1f} points either way. Untrained: the model before its "
+        parts.append(f"95 % intervals reach at most {widest:.1f} points either way. Untrained: the model before its "
                      "first step; in the heat maps, mean of five whole values.")
     explained = {
         "q_probe_shuffled": "Others' values: every person has somebody else's.",
         "q_probe_first_word": "First word known: the best answer by who knows it and no more.",
-        "q_probe_unmapped": "\nWithout its map: what the model's own output answers to what the probe asks.",
+        "q_probe_unmapped": "Without its map: what the model's own output answers to what the probe asks.",
     }
-    words = " ".join(text for base, text in explained.items() if base in bases).strip()
-    lines += [line.strip() for line in words.split("\n") if line]
-    return "\n".join(lines)
+    return " ".join([*parts, *(text for base, text in explained.items() if base in bases)])
 
 
 def _values(found: dict[Key, Estimate], keys: Sequence[Key]) -> Floats:

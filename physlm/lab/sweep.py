@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -164,8 +164,7 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
 
 def take_measure(name: str, run: Trained) -> list[Row]:
     """Call the measure called ``name``."""
-    module, function = _measure_path(name)
-    rows: list[Row] = getattr(import_module(module), function)(run)
+    rows: list[Row] = resolve_name(_measure_path(name))(run)
     return rows
 
 
@@ -176,8 +175,7 @@ def _check_measures(spec: RunSpec, measures: Sequence[str]) -> None:
     for name in measures:
         _measure_path(name)
         if name in CHECKS:
-            module, _, function = CHECKS[name].partition(":")
-            getattr(import_module(module), function)(spec)
+            resolve_name(CHECKS[name])(spec)
 
 
 @dataclass(frozen=True)
@@ -320,13 +318,12 @@ def _timing(population: Population, first_step: int, seconds: float) -> dict[str
             "tokens_per_second_all_members": tokens / seconds if seconds > 0 else None}
 
 
-def _measure_path(name: str) -> tuple[str, str]:
+def _measure_path(name: str) -> str:
     from physlm.measures import MEASURES
 
     if name not in MEASURES:
         raise UserError(unknown_key("measure", name, MEASURES))
-    module, _, function = MEASURES[name].partition(":")
-    return module, function
+    return MEASURES[name]
 
 
 def _train_population(*args: Any, **kwargs: Any) -> Sequence[Any]:

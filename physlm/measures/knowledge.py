@@ -44,13 +44,12 @@ from physlm.measures.knowledge_texts import (
 )
 from physlm.measures.probes import Target
 from physlm.measures.rows import Row
-from physlm.measures.trained import Trained
+from physlm.measures.trained import Trained, biographies_of
 from physlm.models.decoder import Decoder
 from physlm.tasks.biography.bior import BioR
 from physlm.tasks.biography.bios import BioS
-from physlm.tasks.biography.config import BioRConfig, BioSConfig
+from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
-from physlm.tasks.biography.question_config import MixedConfig
 from physlm.training.config import RunSpec
 
 TEXTS = 5  # of each person, at most
@@ -91,18 +90,14 @@ def few(probe: KnowledgeConfig) -> KnowledgeConfig:
     """The probe for few people, who would be learnt by heart: what it trains has no more room for them than it needs.
 
     Only the token that is read moves, ten times as fast as the maps learn, and these begin at the model's own output.
-    On the model of multi5+permute and seed 0 of tier gpu, 5,000 people to learn from, the Q-probe of the employer reads
-    5 % when all tokens move; in pilots that judged by 1,000 others 37 % when the last one moves alone, and 98 % with
-    the output's start (university, whose 300 names begin with 114 words: 42 %).  At place 1 the P-probe of the employer
-    reads 89 % so in 900 steps, and 97 % with the vector ten times as fast.
+    All three were chosen in pilots; ``experiments/p31_probing.py`` says by whom, and what the published parts read.
     """
     return dataclasses.replace(probe, own="alone", start="output", update_speed=10.0)
 
 
 # Where there is a GPU and where there is none.  Published: 30,000 steps of both at 1e-3, 50,000 people to learn from,
-# which is tier paper; tier gpu makes as many passes over 5,000 in 3,000 steps.  What 200 or 300 steps on a CPU can do
-# was tried on the demonstration's model of multi5+permute, five whole values: P-probe at place 1 75 % at a rate of 1e-2
-# for all, 84 % where the update is three times as fast, 85 % at 3e-3 where it is ten times as fast.
+# which is tier paper; tier gpu makes as many passes over 5,000 in 3,000 steps.  The rate of the 200 or 300 steps on a
+# CPU was chosen on the demonstration's model of multi5+permute.
 P_PLANS = {
     "cuda": Plan(P_PROBE, P_ROWS, least=3000),
     "cpu": Plan(few(dataclasses.replace(P_PROBE, steps=200, learning_rate=3e-3, weight_decay=15.0)), 16),
@@ -129,8 +124,8 @@ class Knowledge(NamedTuple):
     shuffled_QY: Tensor
 
 
-def check(spec: RunSpec) -> BioSConfig | BioRConfig:
-    """The biographies that a run reads, which can be probed.
+def check(spec: RunSpec) -> None:
+    """Refuse a run that cannot be probed.
 
     Raises:
         UserError: a run that reads no biographies of bioS or bioR, or fewer than ``LEAST_PEOPLE`` people; an encoder,
@@ -139,14 +134,10 @@ def check(spec: RunSpec) -> BioSConfig | BioRConfig:
     if not spec.model.causal:
         raise UserError("measure knowledge: model.causal: got false, expected true: an encoder sees the values of a "
                         "text wherever it is read")
-    config = spec.task.biographies if isinstance(spec.task, MixedConfig) else spec.task
-    if not isinstance(config, (BioSConfig, BioRConfig)):
-        raise UserError(f"measure knowledge: got a run on {spec.task.title}, expected one on bioS, bioR or "
-                        "bioMixed, which reads biographies")
-    if config.people < LEAST_PEOPLE:
-        raise UserError(f"measure knowledge: task.people: got {config.people}, expected at least {LEAST_PEOPLE}, two "
-                        "to learn from and two to judge by")
-    return config
+    people = biographies_of(spec, "knowledge").people
+    if people < LEAST_PEOPLE:
+        raise UserError(f"measure knowledge: task.people: got {people}, expected at least {LEAST_PEOPLE}, two to learn "
+                        "from and two to judge by")
 
 
 def measure(run: Trained) -> list[Row]:
@@ -185,7 +176,8 @@ def knowledge(run: Trained) -> Knowledge:
     Raises:
         UserError: as ``check``.
     """
-    config = check(run.spec)
+    check(run.spec)
+    config = biographies_of(run.spec, "knowledge")
     task = (BioS(config) if isinstance(config, BioSConfig) else BioR(config)).to(run.device)
     stream = run.spec.train.seed
     person = torch.arange(config.people, device=run.device)

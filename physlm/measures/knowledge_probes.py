@@ -31,12 +31,10 @@ times the work).  With ``own="alone"`` the model reads each batch once in all, a
 token for each target (``Decoder.aside``).  The dropout of the published probes is left out, since our models have none.
 
 Cost.  A frozen weight costs 2 FLOPs a token forward and 2 for the gradient of its input, 4 in all where training pays 6
-(``probe_flops``).  A model of 12 x 768 has 85 M weights and needs 0.34 GFLOP a token; 11 targets x 50 biographies x 62
-tokens (bioS up to its last attribute) are 11.7 TFLOP a step.  At 375 TFLOP/s, assumed from what training reaches on an
-H200, that is 31 ms: 3 minutes hold 5,700 steps, 57 passes over 5,000 people, and the published 30,000 take 16 minutes.
-An untrained member beside doubles it. Judging 5,000 biographies is 0.6 PFLOP, 2 seconds. A step of a Q-probe is 11 x
-200 x 5 tokens, 3.7 TFLOP, 10 ms. All this, and ``probe_flops``, is for updates of low rank; one token beside the text
-for each target and place is a seventh of it for P-probes, and a quarter for Q-probes.
+(``probe_flops``): 11 targets x 50 biographies x 62 tokens (bioS up to its last attribute) of a model of 12 x 768, whose
+85 M weights need 0.34 GFLOP a token, are 11.7 TFLOP a step, and a step of a Q-probe, 11 x 200 x 5 tokens, is 3.7.  That
+is for updates of low rank; one token beside the text for each target and place is a seventh of it for P-probes, and a
+quarter for Q-probes.  ``physlm bench probes`` times these.
 
 Shape letters: M members, Y targets, N = M Y probes, B texts, T positions, P places, d width, r rank, C classes,
 S people.

@@ -41,15 +41,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from physlm import rng
-from physlm.errors import UserError
 from physlm.measures.answers import fill
 from physlm.measures.intervals import share
 from physlm.measures.rows import Row
-from physlm.measures.trained import Trained
+from physlm.measures.trained import Trained, biographies_of
 from physlm.models.decoder import Decoder
-from physlm.tasks.biography.config import BioRConfig, BioSConfig
+from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
-from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
+from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.catalogue import build
 from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
@@ -59,20 +58,14 @@ PEOPLE = {"cuda": 2000, "cpu": 500}  # read, at most
 BATCH = {"cuda": 2000, "cpu": 50}
 
 
-def check(spec: RunSpec) -> BioSConfig | BioRConfig | None:
-    """The biographies that a run, or the one that it begins with, reads; None for questions alone.
+def check(spec: RunSpec) -> None:
+    """Refuse a run that has read, or begins with one that has read, something else than biographies.
 
     Raises:
-        UserError: it reads something else.
+        UserError: see above.
     """
-    reader = _reader(spec)
-    if reader is None:
-        return None
-    config = reader.task.biographies if isinstance(reader.task, MixedConfig) else reader.task
-    if not isinstance(config, (BioSConfig, BioRConfig)):
-        raise UserError(f"measure recall: got a run on {reader.task.title}, expected one on bioS, bioR or bioMixed, "
-                        "which reads biographies, or on questions that begins with one")
-    return config
+    if (reader := _reader(spec)) is not None:
+        biographies_of(reader, "recall")
 
 
 def measure(run: Trained) -> list[Row]:
@@ -84,8 +77,7 @@ def measure(run: Trained) -> list[Row]:
     reader = _reader(run.spec)
     if reader is None or (reader is not run.spec and run.load_start is None):
         return []
-    config = check(run.spec)
-    assert config is not None
+    config = biographies_of(reader, "recall")
     model = run.model if reader is run.spec or run.load_start is None else run.load_start()
     task = build(config).to(run.device)
     count = min(PEOPLE[run.device.type], config.people)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from physlm.errors import UserError
+from physlm.tasks.biography.config import BioRConfig, BioSConfig
+from physlm.tasks.biography.question_config import MixedConfig
 from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
@@ -48,3 +51,16 @@ class Trained:
     def ready(self, model: Decoder) -> Decoder:
         """The model in the precision that the run was trained in."""
         return model.in_bfloat16() if self.spec.train.precision == "bf16" else model
+
+
+def biographies_of(spec: RunSpec, measure: str) -> BioSConfig | BioRConfig:
+    """The biographies of bioS or bioR that a run reads, for the measure of this name.
+
+    Raises:
+        UserError: it reads none.
+    """
+    config = spec.task.biographies if isinstance(spec.task, MixedConfig) else spec.task
+    if not isinstance(config, (BioSConfig, BioRConfig)):
+        raise UserError(f"measure {measure}: got a run on {spec.task.title}, expected one on bioS, bioR or bioMixed, "
+                        "which reads biographies")
+    return config

@@ -48,6 +48,27 @@ class Memory(NamedTuple):
                 memory.index_copy_(3, place_1, new)
 
 
+class View(NamedTuple):
+    """What Q tokens beside the rows of a memory have once for all blocks.
+
+    Attributes:
+        shared: that of their places, each (M B, 1, Q, ..).
+        seen: which positions of the memory, and then which of each other, they see, (M B, 1, Q, L + Q).
+    """
+
+    shared: Shared
+    seen: Tensor
+
+    @classmethod
+    def of(cls, members: int, places_BQ: Tensor, shared: Shared, positions: int) -> View:
+        """Each sees what stands before its place, and of the others itself alone."""
+        rows, tokens = places_BQ.shape
+        here = tuple(x[places_BQ][:, None].repeat(members, 1, 1, 1) for x in shared)
+        before_BQL = torch.arange(positions, device=places_BQ.device) < places_BQ[..., None]
+        itself = torch.eye(tokens, dtype=torch.bool, device=places_BQ.device).expand(rows, -1, -1)
+        return cls(here, torch.cat((before_BQL, itself), -1)[:, None].repeat(members, 1, 1, 1))
+
+
 class Attention(nn.Module):
     """Softmax attention, softmax(q k^T / sqrt(k)) v; causal unless the config says otherwise; rotary or not."""
 
@@ -75,17 +96,12 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(q, memory.keys.flatten(0, 1), memory.values.flatten(0, 1), seen[None])
         return self.out(mixed.transpose(1, 2).reshape(x_MB1d.shape))
 
-    def aside(self, x_MBQd: Tensor, shared: Shared, memory: Memory, places_BQ: Tensor) -> Tensor:
+    def aside(self, x_MBQd: Tensor, view: View, memory: Memory) -> Tensor:
         """Each token sees what the memory holds before its place, and itself in the place of what stands there."""
-        members, rows, tokens, _ = x_MBQd.shape
-        here = tuple(x[places_BQ][:, None].repeat(members, 1, 1, 1) for x in shared)  # (M B, 1, Q, ..)
-        q, k, v = self._project(x_MBQd, here)
+        q, k, v = self._project(x_MBQd, view.shared)
         assert memory.keys is not None
-        before_BQL = torch.arange(memory.values.shape[3], device=places_BQ.device) < places_BQ[..., None]
-        itself = torch.eye(tokens, dtype=torch.bool, device=places_BQ.device).expand(rows, -1, -1)
-        seen = torch.cat((before_BQL, itself), -1)[:, None].repeat(members, 1, 1, 1)
         keys, values = (torch.cat((kept.flatten(0, 1), own), 2) for kept, own in ((memory.keys, k), (memory.values, v)))
-        mixed = F.scaled_dot_product_attention(q, keys, values, seen)
+        mixed = F.scaled_dot_product_attention(q, keys, values, view.seen)
         return self.out(mixed.transpose(1, 2).reshape(x_MBQd.shape))
 
     def weights(self, x_MBTd: Tensor, shared: Shared = ()) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from physlm.models.attention import Attention, Memory, Shared, mixer
+from physlm.models.attention import Attention, Memory, Shared, View, mixer
 from physlm.models.config import ModelConfig
 from physlm.models.primitives import Linear, Norm
 
@@ -47,11 +47,11 @@ class Block(nn.Module):
         x = x_MB1d + self.attention.step(self.attention_norm(x_MB1d, dtype), shared, memory, place_1)
         return self._after(x, dtype)
 
-    def aside(self, x_MBQd: Tensor, shared: Shared, memory: Memory, places_BQ: Tensor) -> Tensor:
+    def aside(self, x_MBQd: Tensor, view: View, memory: Memory) -> Tensor:
         """Tokens beside the rows in memory, each at a place of its own."""
         assert isinstance(self.attention, Attention)
         dtype = self.attention.out.weight.dtype
-        x = x_MBQd + self.attention.aside(self.attention_norm(x_MBQd, dtype), shared, memory, places_BQ)
+        x = x_MBQd + self.attention.aside(self.attention_norm(x_MBQd, dtype), view, memory)
         return self._after(x, dtype)
 
     def attention_weights(self, x_MBTd: Tensor, shared: Shared = ()) -> Tensor:

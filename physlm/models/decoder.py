@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.models.attention import Attention, Memory, PositionalAttention, Shared
+from physlm.models.attention import Attention, Memory, PositionalAttention, Shared, View
 from physlm.models.block import Block
 from physlm.models.config import ModelConfig
 from physlm.models.position import Distances, Positions, size_for, windows
@@ -199,8 +199,9 @@ class Decoder(nn.Module):
         read before that and itself, and no other token sees it.  So a row is read once for all that is tried on it.
         """
         x = x_MBQd if self.positions is None else self.positions.aside(x_MBQd, places_BQ)
+        view = View.of(self.members, places_BQ, reading.shared, reading.positions)
         for block, memory in zip(self._blocks(), reading.blocks, strict=True):
-            x = block.aside(x, reading.shared, memory, places_BQ)
+            x = block.aside(x, view, memory)
         return self._finish(x)
 
     def _blocks(self) -> list[Block]:
