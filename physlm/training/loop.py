@@ -71,14 +71,15 @@ def train_population(
                 if population.step in kept:
                     snapshot(population.step, _models(population))
             losses = population.recent_losses(count)
-            bar.show(count, losses)
-            if not losses.isfinite().any():
+            bar.show(count, losses["loss"])
+            if not losses["loss"].isfinite().any():
                 raise UserError(f"train.learning_rate: at step {population.step} the loss of every member is no longer "
                                 "finite; expected smaller learning rates")
-            for i, loss in enumerate(losses.tolist()):
-                tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
-                finite = loss if math.isfinite(loss) else None  # JSON has no NaN
-                log({"step": population.step, "member": i, "loss": finite, "tokens": tokens})
+            tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
+            for i in range(len(specs)):
+                values = {name: float(loss_M[i]) for name, loss_M in losses.items()}
+                finite = {name: x if math.isfinite(x) else None for name, x in values.items()}  # JSON has no NaN
+                log({"step": population.step, "member": i, **finite, "tokens": tokens})
             if time.monotonic() - saved_at >= wait or population.step == population.steps:
                 begun = time.monotonic()
                 _save(population, checkpoint)
