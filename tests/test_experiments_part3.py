@@ -124,7 +124,7 @@ def test_an_epoch_of_tier_gpu_has_as_many_steps_as_published() -> None:
     """Of biographies and of questions; the numbers of tier paper are those of arXiv 2309.14316, appendix A."""
     def people_in_a_step(tier: str) -> list[float]:
         spec = load_experiment("p31_extraction", FOLDER).runs(tier)[0]
-        return [one.train.batch_rows * one.task.entries_per_row / (one.task.people or 0)
+        return [one.train.batch_rows * one.task.entries_per_row / (one.task.items or 0)
                 for one in (*spec.starts, spec)]  # fmt: skip
 
     published = people_in_a_step("paper")

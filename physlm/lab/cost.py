@@ -132,7 +132,7 @@ def cpu_speed(width: int, cores: int) -> float:
 
 
 def describe(cost: Cost) -> list[str]:
-    """The cost in lines for people."""
+    """The cost in lines for readers."""
     times = ", ".join(f"{duration(seconds)} on {device}" for device, seconds in cost.seconds.items())
     starts = f" ({cost.starts} for others to begin with)" if cost.starts else ""
     return [

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from physlm.config import content_hash, override, unknown_key
 from physlm.errors import UserError
-from physlm.training.config import PEOPLE_FIELDS, RunSpec
+from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,8 @@ class Experiment:
     def specs(self, tier: str, overrides: Iterable[str] = ()) -> list[RunSpec]:
         """The different runs of a tier, with ``key=value`` overrides applied to each.
 
-        What a run and those that it begins with have in common, the model and the people, is changed in all of them.
+        What a run and those that it begins with have in common, the model and the ``shared_fields`` of its task, is
+        changed in all of them.
         Settings of a start, ``start.train.exposures=9``, are changed in the runs that have one.
 
         Raises:
@@ -97,7 +98,8 @@ def _changed(spec: RunSpec, overrides: Sequence[str], deepest: int) -> RunSpec:
         key = key.strip()
         part, _, name = key.partition(".")
         for depth, start in enumerate(reversed(spec.starts), 1):
-            if given and (part == "model" or (key in PEOPLE_FIELDS and hasattr(start.task, name))):
+            shared = part == "task" and name in spec.task.shared_fields and hasattr(start.task, name)
+            if given and (part == "model" or shared):
                 common.append("start." * depth + text.strip())
         depth = len(re.match(r"(start\.)*", key)[0]) // len("start.")  # type: ignore[index]
         if depth <= len(spec.starts) or depth > deepest:

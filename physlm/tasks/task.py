@@ -17,7 +17,9 @@ from physlm.tasks.vocabulary import Vocabulary
 class Task(Protocol):
     """A pure function from (config, split, stream, index) to training rows, on one device."""
 
-    vocabulary: Vocabulary
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Words and ids; that of ``config.vocabulary()``."""
 
     @property
     def config(self) -> TaskConfig:
@@ -39,11 +41,20 @@ class BiographyTask(Task, Protocol):
         entry_width: the longest possible entry, with both separators.
     """
 
-    roles: tuple[str, ...]
-    name_role: int
-    value_roles: tuple[int, ...]
-    first_chunk_roles: tuple[int, ...]
-    entry_width: int
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+
+    @property
+    def name_role(self) -> int: ...
+
+    @property
+    def value_roles(self) -> tuple[int, ...]: ...
+
+    @property
+    def first_chunk_roles(self) -> tuple[int, ...]: ...
+
+    @property
+    def entry_width(self) -> int: ...
 
     @property
     def config(self) -> BiographyConfig:

@@ -19,7 +19,6 @@ from physlm import rng
 from physlm.errors import UserError
 from physlm.models.cross_entropy import linear_cross_entropy
 from physlm.models.decoder import Decoder
-from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.catalogue import build
 from physlm.tasks.rows import IGNORE, Rows
 from physlm.tasks.task import Task
@@ -105,10 +104,10 @@ class Population:
         return inputs, torch.stack([d.targets_RT.unflatten(0, (steps, rows)) for d in drawn], 1)
 
     def _objective(self, task: Task, index: Tensor, stream: int) -> Rows:
-        rows, config = task.rows(index, "train", stream), task.config
+        rows = task.rows(index, "train", stream)
         if self.spec.model.causal:
             return rows
-        if isinstance(config, QuestionsConfig) and config.ask.loss == "answer":
+        if task.config.hides_answers:
             return hidden_rows(rows, self.model.vocabulary)
         return masked_rows(rows, index, self.spec.train.mask_rate, self.model.vocabulary, rng.key("mask", stream))
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.tasks.biography.config import BioSConfig, BioSText, check_positive
+from physlm.tasks.biography.config import BioSConfig, BioSText, PeopleConfig
 from physlm.tasks.biography.kinds import KINDS, RETRIEVAL
 from physlm.tasks.biography.texts import checked_sha256
+from physlm.tasks.config import TaskConfig, check_positive
+
+if TYPE_CHECKING:
+    from physlm.tasks.biography.mixed import Mixed
+    from physlm.tasks.biography.questions import Questions
+    from physlm.tasks.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class QuestionsConfig:
+class QuestionsConfig(PeopleConfig):
     """Questions, and answers, about the people of ``BioSConfig(people, seed=seed, questions=True)``, or of a bioR.
 
     ``train.exposures`` counts questions by person of the dataset, asked or not; questions are numbered by
@@ -144,6 +150,35 @@ class QuestionsConfig:
         """For names of files."""
         return f"{self.kind}-{self.people}-{self.ask.slug}"
 
+    @property
+    def hides_answers(self) -> bool:
+        """Where answers alone are scored an encoder fills them in (GBERT of arXiv 2309.14316)."""
+        return self.ask.loss == "answer"
+
+    def facts(self) -> dict[str, Any]:
+        """Also how many people are asked about."""
+        return {**super().facts(), "asked": self.asked}
+
+    def vocabulary(self) -> Vocabulary:
+        """That of the biographies which the questions are about."""
+        from physlm.tasks.biography.words import questions_vocabulary
+
+        return questions_vocabulary(self)
+
+    def build(self) -> Questions:
+        """The task on the CPU."""
+        from physlm.tasks.biography.questions import Questions
+
+        return Questions(self)
+
+    def check_start(self, start: TaskConfig) -> None:
+        """The model must have read about the people whom the questions are about."""
+        for name in self.shared_fields:
+            ours = getattr(self, name)
+            if (theirs := getattr(start, name, ours)) != ours:
+                raise UserError(f"start.task.{name}: got {theirs} where questions are asked about the people of "
+                                f"task.{name}={ours}; expected the same people, since no others are known")
+
 
 @dataclass(frozen=True)
 class MixedConfig(BioSText):
@@ -191,3 +226,17 @@ class MixedConfig(BioSText):
     def slug(self) -> str:
         """For names of files."""
         return f"{super().slug}-qa{self.share:g}-{self.ask.slug}"
+
+    def facts(self) -> dict[str, Any]:
+        """Also how many people are asked about."""
+        return {**super().facts(), "asked": self.questions.asked}
+
+    def vocabulary(self) -> Vocabulary:
+        """That of the biographies and their questions."""
+        return self.questions.vocabulary()
+
+    def build(self) -> Mixed:
+        """The task on the CPU."""
+        from physlm.tasks.biography.mixed import Mixed
+
+        return Mixed(self)

@@ -25,7 +25,7 @@ from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.tasks.grammar.bags import Bags, emission_choices, make_bags, observed_grammar
-from physlm.tasks.grammar.config import GrammarConfig, grammar_vocabulary
+from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.noise import Noise, perturbed, replace_tokens, token_bits
 from physlm.tasks.grammar.pieces import Choices, choose, move
@@ -71,7 +71,7 @@ class GrammarTask:
     def __init__(self, config: GrammarConfig):
         self.config = config
         self.grammar = config.rules
-        self.vocabulary = grammar_vocabulary(config)
+        self.vocabulary = config.vocabulary()
         self.sampler = Sampler(self.grammar)
         self.entry_width = self.sampler.longest + 2
         self._noisy_sampler = self.sampler

@@ -245,7 +245,7 @@ def test_names_for_readers_and_files():
     assert noisy.title == "cfg3f, bags 90 overlap, token noise 10 %"
     assert noisy.slug == "cfg3f-bags90overlap-tokennoise10"
     assert BASE.title.split() == ["grammar", BASE.slug.removeprefix("grammar")] and len(BASE.slug) == 13
-    assert GrammarConfig().people is None and GrammarConfig().entries_per_row == 1
+    assert GrammarConfig().items is None and GrammarConfig().entries_per_row == 1
 
 
 @pytest.mark.parametrize(("settings", "message"), [
