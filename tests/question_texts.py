@@ -7,14 +7,13 @@ from torch import Tensor
 
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
 from physlm.tasks.biography.questions import Questions
-from physlm.tasks.catalogue import build
 
 PEOPLE = 60
 
 
 def questions(people: int = PEOPLE, rows: tuple[int, int] = (4, 100), pool_size: int = 0, **ask: Any) -> Questions:
-    return build(QuestionsConfig(people, entries_per_row=rows[0], row_tokens=rows[1], ask=Ask(**ask),
-                                 pool_size=pool_size))
+    return QuestionsConfig(people, entries_per_row=rows[0], row_tokens=rows[1], ask=Ask(**ask),
+                                 pool_size=pool_size).build()
 
 
 def decoded(task: Questions, ids_BW: Tensor, lengths_B: Tensor) -> list[str]:

@@ -12,7 +12,6 @@ from torch import Tensor
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
-from physlm.tasks.catalogue import build
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.loop import train_population
 from physlm.training.step import Population
@@ -47,12 +46,12 @@ def agree(here: tuple[Tensor, ...], there: tuple[Tensor, ...]) -> bool:
 
 
 def same_rows(config: BiographyConfig | QuestionsConfig | MixedConfig) -> bool:
-    task, index = build(config), torch.arange(1000, 1064)
+    task, index = config.build(), torch.arange(1000, 1064)
     return agree(task.rows(index, "train", 3), task.to("cuda").rows(index.cuda(), "train", 3))
 
 
 def same_entries(config: BiographyConfig) -> bool:
-    task, person = build(config), torch.arange(config.people)
+    task, person = config.build(), torch.arange(config.people)
     return agree(task.entries(person, person), task.to("cuda").entries(person.cuda(), person.cuda()))
 
 

@@ -120,17 +120,16 @@ class _Texts:
     """What biographies and questions have in common here: ``count`` things to write a text about."""
 
     def __init__(self, config: Config):
-        from physlm.tasks.catalogue import build
 
         self.kinds: tuple[str, ...] = ()
         if isinstance(config, QuestionsConfig):
-            questions = build(config)
+            questions = config.build()
             self.count, self.kinds, self._asked = questions.count, config.ask.kinds, questions.tables.asked_A
             self.vocabulary: Vocabulary = questions.vocabulary
             self.roles: tuple[str, ...] = questions.roles
             self._write: Callable[[Tensor, Tensor, str], Entries] = questions.entries
         else:
-            task = build(config)
+            task = config.build()
             self.count, self.vocabulary, self.roles = config.people, task.vocabulary, task.roles
             self._write = task.entries
 

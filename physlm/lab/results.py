@@ -29,7 +29,6 @@ from physlm.lab.store import Run, Store
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.tasks.catalogue import vocabulary_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,7 +98,7 @@ def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
 def run_columns(run: Run) -> dict[str, Any]:
     """A run's settings and sizes, as they stand in each of its rows."""
     spec = run.spec
-    vocabulary = len(vocabulary_for(spec.task))
+    vocabulary = len(spec.task.vocabulary())
     flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens
     return {**settings_of(spec), **facts_of(spec), "label": spec.model.label, "steps": spec.steps,
             "tokens": spec.tokens, **parameter_counts(spec.model, vocabulary), "training_flops": flops}

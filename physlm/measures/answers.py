@@ -38,7 +38,6 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.biography.kinds import FACTS, KINDS
 from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
 from physlm.tasks.biography.questions import Grades, Prompts, Questions
-from physlm.tasks.catalogue import build
 from physlm.tasks.rows import Pieces, render
 from physlm.tasks.task import BiographyTask
 from physlm.training.config import RunSpec
@@ -196,7 +195,7 @@ def _sheet(run: Trained, people: int, **ask: Any) -> Sheet:
     Fewer people are a part of more.
     """
     config = _questions(run.spec)
-    task = build(replace(config, ask=replace(config.ask, **ask))).to(run.device)
+    task = replace(config, ask=replace(config.ask, **ask)).build().to(run.device)
     count = min(people, task.config.asked) * len(task.config.ask.kinds)
     return Sheet(task, task.prompts(torch.arange(count, device=run.device)))
 

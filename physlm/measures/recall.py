@@ -49,7 +49,6 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import QuestionsConfig
-from physlm.tasks.catalogue import build
 from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
 from physlm.training.config import RunSpec
@@ -79,7 +78,7 @@ def measure(run: Trained) -> list[Row]:
         return []
     config = biographies_of(reader, "recall")
     model = run.model if reader is run.spec or run.load_start is None else run.load_start()
-    task = build(config).to(run.device)
+    task = config.build().to(run.device)
     count = min(PEOPLE[run.device.type], config.people)
     person_E = people_read(task, count, run.device)
     entries = training_texts(task, count, run.device, reader.train.seed)

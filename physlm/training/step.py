@@ -19,7 +19,6 @@ from physlm import rng
 from physlm.errors import UserError
 from physlm.models.cross_entropy import linear_cross_entropy
 from physlm.models.decoder import Decoder
-from physlm.tasks.catalogue import build
 from physlm.tasks.rows import IGNORE, Rows
 from physlm.tasks.task import Task
 from physlm.training.config import RunSpec, shape_key
@@ -65,7 +64,7 @@ class Population:
         self.step = 0
         # members with the same data share one sampling
         sources = list(dict.fromkeys((spec.task, spec.train.seed) for spec in specs))
-        tasks = {config: build(config).to(device) for config in dict.fromkeys(spec.task for spec in specs)}
+        tasks = {config: config.build().to(device) for config in dict.fromkeys(spec.task for spec in specs)}
         self._sources: list[tuple[Task, int]] = [(tasks[config], stream) for config, stream in sources]
         self._source_M = torch.tensor([sources.index((s.task, s.train.seed)) for s in specs], device=device)
         vocabulary = len(self._sources[0][0].vocabulary)

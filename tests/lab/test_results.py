@@ -21,7 +21,6 @@ from physlm.lab.sweep import sweep
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import Expectation
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.tasks.catalogue import vocabulary_for
 
 FILES = ["VERDICT.md", "env.json", "figure.png", "law.json", "measures.csv"]
 
@@ -55,7 +54,7 @@ def test_the_table_has_one_row_for_each_run_and_quantity(runs: list[Run]) -> Non
     table = results.results_table(runs, ("size",))
     assert len(table) == 2 * len(runs) and set(table["quantity"]) == {"size_sum", "size_third"}
     for run, (_, rows) in zip(runs, table.groupby("run", sort=False), strict=True):
-        row, words = rows.iloc[0], len(vocabulary_for(run.spec.task))
+        row, words = rows.iloc[0], len(run.spec.task.vocabulary())
         assert row["run"] == run.name and row["task.kind"] == "bioD" and row["task.people"] == 100
         assert row["train.learning_rate"] == run.spec.train.learning_rate and row["train.betas"] == "[0.9, 0.98]"
         assert row["label"] == run.spec.model.label and row["steps"] == 8 and row["tokens"] == 8 * 20 * 64

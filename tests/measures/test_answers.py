@@ -23,7 +23,6 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.biography.questions import leaks
-from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.training.config import RunSpec, TrainConfig
 
 CPU = torch.device("cpu")
@@ -43,13 +42,13 @@ def trained(task: Any = TASK, causal: bool = True, start: bool = False) -> Train
     """A run whose three models have random weights and are told apart by being different objects."""
     base = BioSConfig(PEOPLE, texts=1, celebrities=FAMOUS, questions=True)
     spec = spec_of(task, causal, spec_of(base, causal) if start else None)
-    one, two = (Decoder(spec.model, len(vocabulary_for(task)), (seed,)) for seed in (1, 2))
+    one, two = (Decoder(spec.model, len(task.vocabulary()), (seed,)) for seed in (1, 2))
     return Trained(spec, CPU, lambda step: one, load_start=(lambda: two) if start else None)
 
 
 def told() -> dict[str, tuple[int, str, str]]:
     """Number, birth city and birth month of everybody by full name, as the biographies tell them."""
-    task = build(BioSConfig(PEOPLE, questions=True))
+    task = BioSConfig(PEOPLE, questions=True).build()
     entries = task.entries(torch.arange(PEOPLE), torch.zeros(PEOPLE, dtype=torch.long))
     found = {}
     for n, (ids, roles) in enumerate(zip(entries.ids_RW.tolist(), entries.roles_RW.tolist(), strict=True)):
@@ -68,7 +67,7 @@ class Writer:
     """
 
     def __init__(self, know: list[tuple[Decoder, Know]]):
-        self.know, self.people, self.words = know, told(), vocabulary_for(TASK).words
+        self.know, self.people, self.words = know, told(), TASK.vocabulary().words
         self.asked: list[tuple[Decoder, str]] = []
 
     def __call__(self, model: Decoder, prompts: Tensor, new_tokens: int, *, lengths: Tensor, temperature: float,
@@ -103,7 +102,7 @@ class Writer:
 
 def asked_in(half: Any, group: Any = "celebrities") -> list[int]:
     ask = dataclasses.replace(ASK, half=half, group=group)
-    return build(dataclasses.replace(TASK, ask=ask)).tables.asked_A.tolist()
+    return dataclasses.replace(TASK, ask=ask).build().tables.asked_A.tolist()
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["questions", "mixed"])
@@ -197,7 +196,7 @@ def test_held_out_people_and_wordings_are_nowhere_in_training(half: Any) -> None
     ask = dataclasses.replace(ASK, half=half, kinds=("birth_city", "month_minus"), hints=0.5)
     run = trained(dataclasses.replace(TASK, ask=ask))
     sheets = answers._sheets(run)
-    rows = build(run.spec.task).rows(torch.arange(40)).inputs_RT
+    rows = run.spec.task.build().rows(torch.arange(40)).inputs_RT
     for (name, label), sheet in sheets.items():
         assert (leaks(rows, sheet.task) == 0) == (label == "test"), name
         assert sheet.task.config.ask.half == ("all" if name == "answer_others" else OTHER_HALF[half]
