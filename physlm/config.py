@@ -18,7 +18,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pkgutil import resolve_name
-from typing import Any, ClassVar, TypeVar, Union
+from typing import Any, ClassVar, Self, TypeVar, Union
 
 from physlm.errors import UserError
 
@@ -70,7 +70,7 @@ class Family:
         return tuple(dict.fromkeys((*cls.table, *cls._members)))
 
     @classmethod
-    def of_kind(cls, kind: object, where: str = "") -> type:
+    def of_kind(cls, kind: object, where: str = "") -> type[Self]:
         """The member of this kind.
 
         Raises:
@@ -80,7 +80,8 @@ class Family:
             raise UserError(unknown_key(_join(where, "kind"), str(kind), cls.kinds()))
         if kind not in cls._members:
             resolve_name(cls.table[kind])
-        return cls._members[kind]
+        member: type[Self] = cls._members[kind]
+        return member
 
 
 def to_dict(config: Any) -> Any:

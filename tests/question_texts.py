@@ -23,6 +23,6 @@ def decoded(task: Questions, ids_BW: Tensor, lengths_B: Tensor) -> list[str]:
 
 def asked(task: Questions, draw: int = 0) -> list[tuple[str, str, str]]:
     """(kind, prompt, all that should follow) of every question."""
-    p = task.prompts(torch.arange(task.count), draw)
+    p = task.numbered(torch.arange(task.count), draw)
     return list(zip([task.config.ask.kinds[k] for k in p.kind_B.tolist()], decoded(task, p.ids_BP, p.lengths_B),
                     decoded(task, p.answers_BQ, p.answer_lengths_B), strict=True))

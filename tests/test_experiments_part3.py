@@ -65,8 +65,8 @@ def test_held_out_wordings_have_no_word_that_training_lacks(tier: str) -> None:
     """Text against text, of all that the measure asks: names and values in them are those of biographies."""
     forms = set()
     for (read, ask), (spec, questions) in reworded(tier).items():
-        sheet = answers._sheets(Trained(spec, CPU, no_model))["answer_reworded", "test"]
-        assert sheet.task.config.ask.held_out and not ask.held_out
+        sheet = answers.sheets_of(Trained(spec, CPU, no_model))["answer_reworded", "test"]
+        assert spec.task.conditions()["answer_reworded", "test"]["held_out"] and not ask.held_out
         unknown = set(sheet.prompts.ids_BP.unique().tolist()) - set(words_trained(read, questions).tolist())
         assert not [spec.task.vocabulary().words[i] for i in unknown], (read.augmentation, ask.title)
         forms |= {(kind, ask.forms) for kind in ask.kinds}
@@ -149,7 +149,7 @@ def test_facts_are_asked_as_often_as_the_deviations_say() -> None:
     task, marks = spec.task.build(), spec.task.build().vocabulary.id("?")
     row = int((task.rows(torch.arange(50)).inputs_RT == marks).sum()) / 50
     passes = row * spec.steps * spec.train.batch_rows / task.count
-    prompts = task.prompts(torch.arange(task.count))
+    prompts = task.numbered(torch.arange(task.count))
     counts = {kind: (int((prompts.kind_B == k).sum()), len(prompts.ids_BP[prompts.kind_B == k].unique(dim=0)))
               for k, kind in enumerate(spec.task.ask.kinds)}
     often = {kind: passes * asked / different for kind, (asked, different) in counts.items()}

@@ -21,12 +21,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from physlm.config import Family
+from physlm.config import Family, unknown_key
 from physlm.errors import UserError
 
 if TYPE_CHECKING:
     from physlm.tasks.task import Task
     from physlm.tasks.vocabulary import Vocabulary
+
+SPLITS = ("train", "validation", "evaluation")  # of every task: what one has, no other has
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,12 @@ class TaskConfig(Family):
         return {}
 
 
+def check_split(split: str) -> None:
+    """``UserError`` for a name that is none of ``SPLITS``."""
+    if split not in SPLITS:
+        raise UserError(unknown_key("split", split, SPLITS))
+
+
 def check_positive(config: object, *names: str) -> None:
     """``UserError`` for a setting below 1."""
     for name in names:
@@ -121,6 +129,6 @@ def check_positive(config: object, *names: str) -> None:
 def check_between(config: object, name: str, least: float, most: float | None) -> None:
     """``UserError`` for a setting outside of a range, whose end may be open."""
     value = getattr(config, name)
-    if value < least or (most is not None and value > most):
+    if not (value >= least and (most is None or value <= most)):  # also a NaN
         wanted = f"at least {least}" if most is None else f"between {least} and {most:,}"
         raise UserError(f"task.{name}: got {value}, expected {wanted}")

@@ -1,8 +1,8 @@
-"""What every task offers to training, and what biographies offer to measuring besides."""
+"""What every task offers: rows to train on, texts to read; questions and grades, where it is asked any."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -10,8 +10,27 @@ from torch import Tensor
 from physlm.tasks.biography.config import BiographyConfig
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.information import InformationTerms
+from physlm.tasks.prompts import Grades, Prompts
 from physlm.tasks.rows import Entries, Rows
 from physlm.tasks.vocabulary import Vocabulary
+
+
+class Text(NamedTuple):
+    """One labelled text.
+
+    Attributes:
+        about: what it is about, such as person and draw, in the order to be shown.
+        ids: token ids.
+        labels: the role of each token.
+        more: what is exported besides, such as ``prompt`` and ``answer``.
+        lines: what is shown to readers in place of the plain text.
+    """
+
+    about: dict[str, Any]
+    ids: list[int]
+    labels: list[str]
+    more: dict[str, Any] = {}  # noqa: RUF012  a named tuple's default is never written to
+    lines: tuple[str, ...] = ()
 
 
 class Task(Protocol):
@@ -29,7 +48,27 @@ class Task(Protocol):
         """The same task on another device."""
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows by number."""
+        """Training rows by number, ``config.row_tokens`` inputs and targets each."""
+
+    def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
+        """Labelled texts by number."""
+
+
+class AskedTask(Task, Protocol):
+    """A task that asks questions."""
+
+    def to(self, device: torch.device | str) -> AskedTask:
+        """The same task on another device."""
+
+    def prompts(self, n: int, split: str = "evaluation", **condition: Any) -> Prompts:
+        """At most ``n`` questions of each kind, fewer being a part of more.
+
+        Args:
+            condition: which questions, as in the values of ``config.conditions()``.
+        """
+
+    def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
+        """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
 
 
 class BiographyTask(Task, Protocol):

@@ -15,13 +15,13 @@ from torch import Tensor
 from physlm.config import override
 from physlm.errors import UserError
 from physlm.measures import answers
-from physlm.measures.answers import OTHER_HALF, Sheet, fill, grade
+from physlm.measures.answers import Sheet, fill, grade
 from physlm.measures.generation import Generated
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioSConfig
-from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
+from physlm.tasks.biography.question_config import OTHER_HALF, Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.biography.questions import leaks
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -141,25 +141,25 @@ def test_planted_answers_are_found_exactly(monkeypatch: pytest.MonkeyPatch, mixe
 
 def test_no_more_people_are_asked_than_the_cap_and_they_are_among_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained()
-    whole = answers._sheets(run)
-    monkeypatch.setitem(answers.PEOPLE, "cpu", 4)
-    part = answers._sheets(run)
+    whole = answers.sheets_of(run)
+    monkeypatch.setitem(answers.QUESTIONS, "cpu", 4)
+    part = answers.sheets_of(run)
     assert whole.keys() == part.keys()
     for name, sheet in part.items():
-        kinds = len(sheet.task.config.ask.kinds)
+        kinds = len(sheet.prompts.kinds)
         assert sheet.prompts.kind_B.bincount().tolist() == [4] * kinds
-        assert sheet.prompts.person_B.equal(whole[name].prompts.person_B[: 4 * kinds])
+        assert sheet.prompts.item_B.equal(whole[name].prompts.item_B[: 4 * kinds])
     rows = {row.quantity: row.n for row in answers.measure(run)}
     assert rows["answer/kind=birth_city/half=test"] == rows["answer_untrained/kind=birth_city/half=test"] == 4
     few = dataclasses.replace(TASK, ask=dataclasses.replace(ASK, most=3))
-    sheets = answers._sheets(trained(few))
-    assert {*sheets["answer", "train"].prompts.person_B.tolist()} == {*asked_in("train")[:3]}, "only they were asked"
+    sheets = answers.sheets_of(trained(few))
+    assert {*sheets["answer", "train"].prompts.item_B.tolist()} == {*asked_in("train")[:3]}, "only they were asked"
     assert len(sheets["answer", "test"].prompts.kind_B) == 2 * 4
 
 
 def test_controls_are_asked_about_the_first_few_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """The models know everybody but the first three: n and the share of a control are those of the first four."""
-    monkeypatch.setattr(answers, "CONTROL_PEOPLE", 4)
+    monkeypatch.setattr(answers, "CONTROL_QUESTIONS", 4)
     run, test = trained(start=True), asked_in("test")
     assert run.load_start is not None and len(test) == 11
     know: Know = lambda n: n not in test[:3]  # noqa: E731
@@ -195,12 +195,14 @@ def test_a_fact_that_many_people_share_is_one_fact() -> None:
 def test_held_out_people_and_wordings_are_nowhere_in_training(half: Any) -> None:
     ask = dataclasses.replace(ASK, half=half, kinds=("birth_city", "month_minus"), hints=0.5)
     run = trained(dataclasses.replace(TASK, ask=ask))
-    sheets = answers._sheets(run)
-    rows = run.spec.task.build().rows(torch.arange(40)).inputs_RT
-    for (name, label), sheet in sheets.items():
-        assert (leaks(rows, sheet.task) == 0) == (label == "test"), name
-        assert sheet.task.config.ask.half == ("all" if name == "answer_others" else OTHER_HALF[half]
-                                              if label == "test" else half)
+    task = dataclasses.replace(TASK, ask=ask).build()
+    sheets, rows = answers.sheets_of(run), task.rows(torch.arange(40)).inputs_RT
+    for (name, label), condition in run.spec.task.conditions().items():
+        asking = task.asking(**{setting: value for setting, value in condition.items() if setting != "told"})
+        assert {*sheets[name, label].prompts.item_B.tolist()} == {*asking.tables.asked_A.tolist()}, name
+        assert (leaks(rows, asking) == 0) == (label == "test"), name
+        assert asking.config.ask.half == ("all" if name == "answer_others" else OTHER_HALF[half]
+                                          if label == "test" else half)
     with pytest.raises(UserError, match=r"task\.ask\.half: got 'all'.*'train', 'test'"):
         answers.measure(trained(dataclasses.replace(TASK, ask=dataclasses.replace(ASK, half="all"))))
 
@@ -253,7 +255,7 @@ def test_an_encoder_sees_as_many_masks_as_the_answer_has_tokens_and_no_answer(mo
     model, sheet = encoder_sheet("employer", "birth_date")
     prompts, right = sheet.prompts, []
 
-    def plant(encoder: Decoder, task: Any, ids_BW: Tensor, lengths_B: Tensor) -> Tensor:
+    def plant(encoder: Decoder, ids_BW: Tensor, lengths_B: Tensor, together: int) -> Tensor:
         filled = ids_BW.clone()
         for b, (ids, length) in enumerate(zip(ids_BW.tolist(), lengths_B.tolist(), strict=True)):
             start = int(prompts.lengths_B[b])
@@ -285,8 +287,9 @@ def test_filling_is_the_likeliest_token_of_each_row_as_training_packs_it(monkeyp
     ids[:, 0] = 0
     texts = [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
     monkeypatch.setitem(answers.FILL_TOKENS, "cpu", 60)  # several batches of one length
-    filled = fill(model, sheet.task, ids, lengths)
     each, rows = 4, 13
+    assert sheet.prompts.together == each
+    filled = fill(model, ids, lengths, each)
     for row in range(rows):
         members = [b for b in range(row, each * rows, rows) if b < count]
         laid = [0, *(token for b in members for token in texts[b][1:])]

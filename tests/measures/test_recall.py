@@ -141,7 +141,7 @@ def test_an_encoder_is_asked_for_single_tokens_of_its_own_biographies(monkeypatc
     entries = training_texts(task, 12, CPU, TRAIN.seed)
     asked: list[tuple[str, int]] = []
 
-    def plant(model: Decoder, its_task: Any, ids_EW: Tensor, lengths_E: Tensor) -> Tensor:
+    def plant(model: Decoder, ids_EW: Tensor, lengths_E: Tensor, together: int) -> Tensor:
         assert lengths_E.min() > 30
         people = [int((entries.ids_RW[:, :4] == ids[:4]).all(-1).nonzero()) for ids in ids_EW]  # by the full name
         hidden_EW = ids_EW == model.vocabulary

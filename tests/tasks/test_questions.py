@@ -102,7 +102,7 @@ def test_answers_and_hints_are_what_the_biographies_say(hints: float, pool_size:
 def test_published_wordings() -> None:
     """As printed in 2309.14316, in separate words."""
     task = questions(half="all")
-    name = decoded(task, *task.prompts(torch.tensor([0]))[:2])[0].removeprefix("<eos> What is the birth date of ")
+    name = decoded(task, *task.numbered(torch.tensor([0]))[:2])[0].removeprefix("<eos> What is the birth date of ")
     name = name.removesuffix(" ? Answer :")
     assert [prompt for _, prompt, _ in asked(task)[:6]] == [f"<eos> {text} ? Answer :" for text in (
         f"What is the birth date of {name}", f"What is the birth city of {name}", f"Which university did {name} study",
@@ -226,7 +226,7 @@ def test_hints_are_asked_for_as_often_as_said() -> None:
     from scipy import stats
 
     task = questions(people=3000, kinds=("month_mod2", "major"), half="all", hints=0.3)
-    hinted = task.prompts(torch.arange(task.count)).hint_lengths_B.view(-1, 2) > 0
+    hinted = task.numbered(torch.arange(task.count)).hint_lengths_B.view(-1, 2) > 0
     assert not hinted[:, 1].any()  # a major has no middle step
     assert stats.binomtest(int(hinted[:, 0].sum()), 3000, 0.3).pvalue > 1e-4
 
@@ -261,7 +261,7 @@ def test_a_planted_leak_is_found() -> None:
     rows = train.rows(torch.arange(40)).inputs_RT
     assert leaks(rows, test) == 0 < leaks(rows, train)
     planted = rows.clone()
-    (text,) = decoded(test, *test.prompts(torch.tensor([0]))[:2])
+    (text,) = decoded(test, *test.numbered(torch.tensor([0]))[:2])
     ids = torch.tensor(test.vocabulary.encode(text))
     planted[7, :] = 0
     planted[7, 3 : 3 + len(ids)] = ids

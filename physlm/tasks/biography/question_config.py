@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from physlm.tasks.biography.questions import Questions
     from physlm.tasks.vocabulary import Vocabulary
 
+OTHER_HALF = {"train": "test", "test": "train"}
+OTHER_GROUP = {"celebrities": "others", "others": "celebrities"}
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -171,6 +174,30 @@ class QuestionsConfig(PeopleConfig):
 
         return Questions(self)
 
+    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Held-out people first of all; ``physlm.measures.answers`` names the conditions.
+
+        Raises:
+            UserError: nobody is left to be asked about.
+        """
+        ask = self.ask
+        if ask.half not in OTHER_HALF:
+            raise UserError(f"task.ask.half: got {ask.half!r}, which holds nobody out to be asked about; expected one "
+                            f"of {', '.join(map(repr, OTHER_HALF))}")
+        held_out: dict[str, Any] = {"half": OTHER_HALF[ask.half], "most": 0}
+        found = {("answer", "test"): {**held_out, "hints": 0.0}, ("answer", "train"): {"hints": 0.0}}
+        if ask.hints:
+            hinted = {**held_out, "kinds": tuple(kind for kind in ask.kinds if KINDS[kind].hint), "hints": 1.0}
+            found |= {("answer_hinted", "test"): hinted, ("answer_told", "test"): {**hinted, "told": True}}
+        reworded = tuple(kind for kind in ask.kinds if len(KINDS[kind].forms) > 1)
+        if reworded:
+            found["answer_reworded", "test"] = {**held_out, "hints": 0.0, "kinds": reworded, "forms": 1,
+                                                "held_out": not ask.held_out}  # fmt: skip
+        if ask.group != "all":
+            # none of them was asked about, in either half
+            found["answer_others", "test"] = {"group": OTHER_GROUP[ask.group], "half": "all", "most": 0, "hints": 0.0}
+        return found
+
     def check_start(self, start: TaskConfig) -> None:
         """The model must have read about the people whom the questions are about."""
         for name in self.shared_fields:
@@ -230,6 +257,10 @@ class MixedConfig(BioSText):
     def facts(self) -> dict[str, Any]:
         """Also how many people are asked about."""
         return {**super().facts(), "asked": self.questions.asked}
+
+    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Those of its questions."""
+        return self.questions.conditions()
 
     def vocabulary(self) -> Vocabulary:
         """That of the biographies and their questions."""

@@ -11,12 +11,13 @@ import torch
 from scipy import stats
 
 from physlm.errors import UserError
+from physlm.tasks.config import SPLITS
 from physlm.tasks.grammar.bags import make_bags
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.grammar import parse_grammar
 from physlm.tasks.grammar.published import PUBLISHED, published
 from physlm.tasks.grammar.statistics import length_statistics
-from physlm.tasks.grammar.task import CHAPTER_ROWS, SPLITS, GrammarTask
+from physlm.tasks.grammar.task import CHAPTER_ROWS, GrammarTask
 
 SMALL = "s -> a b | b a b\na -> c d | d\nb -> c c | d c\nc -> '1' | '2' '1'\nd -> '2' | '3' '1' '1'\n"
 BASE = GrammarConfig(SMALL, row_tokens=20)
