@@ -15,6 +15,7 @@ from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
@@ -33,6 +34,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                        name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
     "GrammarConfig": dict(grammar="cfg3b", row_tokens=512, seed=0, bag_tokens=0, bags="disjoint", bag_weights="uniform",
                           noise="none", noise_rate=0.15, noise_fraction=0.0),
+    "ManoConfig": dict(length=10, modulus=23, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mlp_ratio=4, norm="layernorm", position="rope",
                         rope_fraction=1.0, rope_base=10_000.0, vocab_size=0, init_std=0.02, causal=True,
                         max_positions=512),
@@ -111,7 +113,7 @@ def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
-                            ModelConfig, TrainConfig)}
+                            ManoConfig, ModelConfig, TrainConfig)}
     assert defaults == DEFAULTS
 
 

@@ -36,7 +36,7 @@ TORCH_FREE = sorted(
     or (path.parent.name == "lab" and path.stem not in ("sweep", "bench", "bench_grammar"))
     or path.relative_to(PACKAGE).as_posix() in (
         "cli.py", "errors.py", "machine.py", "storage.py",
-        "tasks/vocabulary.py", "tasks/biography/pools.py",
+        "tasks/vocabulary.py", "tasks/task.py", "tasks/prompts.py", "tasks/biography/pools.py",
         "tasks/biography/words.py", "models/counting.py", "measures/__init__.py", "measures/rows.py",
     )
 )

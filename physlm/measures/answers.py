@@ -92,8 +92,8 @@ def check(spec: RunSpec) -> None:
     if not spec.task.conditions():
         asked = [kind for kind in TaskConfig.kinds()
                  if TaskConfig.of_kind(kind).conditions is not TaskConfig.conditions]
-        raise UserError(f"measure answers: got a run on {spec.task.title}, expected one on a task that asks questions: "
-                        f"{', '.join(sorted(asked))}")
+        raise UserError(f"measure answers: got a run on {spec.task.title}, expected one on {' or '.join(asked)}, which "
+                        "asks questions")
 
 
 def measure(run: Trained) -> list[Row]:

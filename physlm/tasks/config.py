@@ -17,6 +17,7 @@ A task of the package is one file and one line of ``table``.  An experiment file
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,8 +44,8 @@ class TaskConfig(Family):
         shared_fields: settings that a run and those that it begins with have in common: an override of one of them is
             an override of all.
         hides_answers: an encoder learns it from rows whose scored tokens are all hidden, instead of a random part.
-        title: for readers, such as ``bioS N=10,000``.
-        slug: for names of files, such as ``bioS-10000``.
+        title: for readers, such as ``bioS N=10,000``; by default the kind.
+        slug: for names of files, such as ``bioS-10000``; by default the title.
     """
 
     table: ClassVar[Mapping[str, str]] = {
@@ -54,6 +55,7 @@ class TaskConfig(Family):
         "bioQA": "physlm.tasks.biography.question_config:QuestionsConfig",
         "bioMixed": "physlm.tasks.biography.question_config:MixedConfig",
         "grammar": "physlm.tasks.grammar.config:GrammarConfig",
+        "mano": "physlm.tasks.mano:ManoConfig",
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
     shared_fields: ClassVar[tuple[str, ...]] = ()
@@ -82,7 +84,8 @@ class TaskConfig(Family):
         items = None
         entries_per_row = 1
         hides_answers = False
-        title = slug = property(lambda self: self.kind)
+        title = property(lambda self: self.kind)
+        slug = property(lambda self: re.sub(r"[^\w.+=-]+", "-", self.title))
 
     def vocabulary(self) -> Vocabulary:
         """The closed vocabulary, without building the task."""

@@ -1,18 +1,22 @@
-"""What every task offers: rows to train on, texts to read; questions and grades, where it is asked any."""
+"""What every task offers: rows to train on, texts to read; questions and grades, where it is asked any.
+
+Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-from physlm.tasks.biography.config import BiographyConfig
-from physlm.tasks.config import TaskConfig
-from physlm.tasks.information import InformationTerms
-from physlm.tasks.prompts import Grades, Prompts
-from physlm.tasks.rows import Entries, Rows
-from physlm.tasks.vocabulary import Vocabulary
+    from physlm.tasks.biography.config import BiographyConfig
+    from physlm.tasks.config import TaskConfig
+    from physlm.tasks.information import InformationTerms
+    from physlm.tasks.prompts import Grades, Prompts
+    from physlm.tasks.rows import Entries, Rows
+    from physlm.tasks.vocabulary import Vocabulary
 
 
 class Text(NamedTuple):
@@ -31,6 +35,12 @@ class Text(NamedTuple):
     labels: list[str]
     more: dict[str, Any] = {}  # noqa: RUF012  a named tuple's default is never written to
     lines: tuple[str, ...] = ()
+
+
+def question(about: dict[str, Any], ids: list[int], labels: list[str], asked: int, vocabulary: Vocabulary) -> Text:
+    """A text whose first ``asked`` tokens are a prompt, and whose others the answer."""
+    parts = {"prompt": vocabulary.decode(ids[:asked]), "answer": vocabulary.decode(ids[asked:])}
+    return Text(about, ids, labels, dict(parts), tuple(f"{name}  {part}" for name, part in parts.items()))
 
 
 class Task(Protocol):

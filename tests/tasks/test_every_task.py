@@ -94,7 +94,7 @@ def test_settings_survive_json_and_the_defaults_are_a_task(config: Any) -> None:
     again = from_dict(RunSpec, json.loads(json.dumps(to_dict(spec))))
     assert again == spec and content_hash(again) == content_hash(spec) and hash(again.task) == hash(config)
     assert from_dict(TaskConfig.of_kind(config.kind), {}) == type(config)()
-    with pytest.raises(UserError, match=r"task\.row_tokens: got 0, expected at least 1"):
+    with pytest.raises(UserError, match=r"task\.row_tokens: got 0, expected"):
         override(config, ["row_tokens=0"])
     with pytest.raises(UserError, match=r"task\.no_such_setting"):
         override(spec, ["task.no_such_setting=1"])
@@ -118,7 +118,7 @@ def test_texts_are_labelled_and_are_those_of_their_number(config: Any, task: Any
     assert task.texts(numbers, "evaluation") != texts or config.items is not None
     for text in texts:
         assert len(text.ids) == len(text.labels) > 2 and text.about and "pad" not in text.labels
-        assert 0 <= min(text.ids) and max(text.ids) < len(task.vocabulary)
+        assert min(text.ids) >= 0 and max(text.ids) < len(task.vocabulary)
         record = json.loads(json.dumps([text.about, text.more]))
         assert not set(text.about) & {"text", "ids", "labels"} and not set(text.more) & {*text.about, "text", "ids"}
         assert record == [text.about, text.more] and len(set(text.labels)) > 1

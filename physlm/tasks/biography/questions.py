@@ -29,9 +29,9 @@ from physlm.tasks.biography.kinds import FACTS, HELD_OUT, KINDS, Kind
 from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.biography.strings import PAIRS, Strings
 from physlm.tasks.biography.words import questions_vocabulary
-from physlm.tasks.prompts import Grades, Prompts, texts_in_row, tokens_from
+from physlm.tasks.prompts import Grades, Prompts, cut, texts_in_row, tokens_from
 from physlm.tasks.rows import IGNORE, Entries, Pieces, Rows, pack, render, single, training_rows
-from physlm.tasks.task import Text
+from physlm.tasks.task import Text, question
 
 ROLES = ("pad", "text", "hint", "answer")
 TEXT, HINT, ANSWER = 1, 2, 3
@@ -144,12 +144,10 @@ class Questions:
         found = zip(item_E.tolist(), person_E.tolist(), draw_E.tolist(), *map(Tensor.tolist, self.entries(
             item_E, draw_E, split)), strict=True)  # fmt: skip
         for item, person, draw, ids, roles, length in found:
-            ids, roles = ids[:length], roles[:length]
+            about = {"person": person, "draw": draw, "kind": kinds[item % len(kinds)]}
             asked = next(i for i, role in enumerate(roles) if role >= HINT)
-            parts = {"prompt": self.vocabulary.decode(ids[:asked]), "answer": self.vocabulary.decode(ids[asked:])}
-            texts.append(Text({"person": person, "draw": draw, "kind": kinds[item % len(kinds)]}, ids,
-                              [self.roles[role] for role in roles], parts,
-                              tuple(f"{name}  {part}" for name, part in parts.items())))  # fmt: skip
+            labels = [self.roles[role] for role in roles[:length]]
+            texts.append(question(about, ids[:length], labels, asked, self.vocabulary))
         return texts
 
     def prompts(self, n: int, split: str = "evaluation", *, told: bool = False, **ask: Any) -> Prompts:
@@ -176,21 +174,14 @@ class Questions:
         """
         ids, roles, lengths_B = self.entries(number_B, torch.full_like(number_B, draw), split)
         prompt_lengths_B = (roles >= HINT).int().argmax(-1)
-        answer_lengths_B = lengths_B - prompt_lengths_B
-        at_P = torch.arange(int(prompt_lengths_B.max()), device=ids.device)
-        at_Q = torch.arange(int(answer_lengths_B.max()), device=ids.device)
-        prompt_BP = torch.where(at_P < prompt_lengths_B[:, None], ids[:, : len(at_P)], 0)
-        answer_BQ = tokens_from(ids, prompt_lengths_B, at_Q)
         kinds, config = self.config.ask.kinds, self.config
+        together = texts_in_row(config.entries_per_row, config.row_tokens, self.entry_width)
         kind_B = number_B % len(kinds)
-        same_B = torch.arange(len(number_B), device=ids.device)
+        found = cut(ids, prompt_lengths_B, lengths_B, kinds, together, hint_lengths_B=(roles == HINT).sum(-1),
+                    kind_B=kind_B, item_B=self.tables.asked_A[number_B // len(kinds)])  # fmt: skip
         for k in (k for k, kind in enumerate(kinds) if kind in FACTS):
-            same_B[kind_B == k] = prompt_BP[kind_B == k].unique(dim=0, return_inverse=True)[1]
-        return Prompts(
-            prompt_BP, prompt_lengths_B, torch.where(at_Q < answer_lengths_B[:, None], answer_BQ, 0), answer_lengths_B,
-            (roles == HINT).sum(-1), kind_B, self.tables.asked_A[number_B // len(kinds)], same_B, kinds,
-            texts_in_row(config.entries_per_row, config.row_tokens, self.entry_width),
-        )  # fmt: skip
+            found.same_B[kind_B == k] = found.ids_BP[kind_B == k].unique(dim=0, return_inverse=True)[1]
+        return found
 
     def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
         """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
