@@ -25,6 +25,10 @@ from physlm.errors import UserError
 T = TypeVar("T")
 
 
+class UnknownKind(UserError):
+    """No member of a family is of this kind, as far as files have been loaded."""
+
+
 class Family:
     """Config dataclasses of one sort, told apart by ``kind``; a file outside of the package may add members.
 
@@ -74,10 +78,10 @@ class Family:
         """The member of this kind.
 
         Raises:
-            UserError: there is none; the nearest kind is named.
+            UnknownKind: there is none; the nearest kind is named.
         """
         if not isinstance(kind, str) or kind not in cls.kinds():
-            raise UserError(unknown_key(_join(where, "kind"), str(kind), cls.kinds()))
+            raise UnknownKind(unknown_key(_join(where, "kind"), str(kind), cls.kinds()))
         if kind not in cls._members:
             resolve_name(cls.table[kind])
         member: type[Self] = cls._members[kind]

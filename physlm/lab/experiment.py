@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TIERS = ("smoke", "demo", "gpu", "paper")
 COMMITTED_TIERS = ("gpu", "paper")
+_MODULE = "physlm_experiment_"  # how the name of an experiment's module begins
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ def _helpers_of(folder: Path) -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
+def loaded_files() -> list[Path]:
+    """The files of the experiments that were loaded here."""
+    return [Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith(_MODULE)]
+
+
 def load_experiment(name: str, folder: Path) -> Experiment:
     """The ``EXPERIMENT`` of ``folder/name.py``.
 
@@ -137,7 +143,7 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     if name not in names:
         raise UserError(unknown_key("experiment", name, names))
     path = folder / f"{name}.py"
-    module_name = f"physlm_experiment_{name}"
+    module_name = _MODULE + name
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from itertools import zip_longest
-from typing import Literal
+from typing import Any, Literal
 
-from physlm.config import content_hash, to_dict
+from physlm.config import content_hash, from_dict, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.tasks.config import TaskConfig
@@ -104,6 +104,10 @@ class RunSpec:
         if self.train.lora_rank and self.model.position in ("position_only", "uniform"):
             raise UserError(f"train.lora_rank: got {self.train.lora_rank} with model.position {self.model.position}, "
                             "whose attention has no queries; expected 0")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets the settings, and reads them with the classes that it has."""
+        return from_dict, (RunSpec, to_dict(self))
 
     @property
     def starts(self) -> tuple[RunSpec, ...]:
