@@ -5,9 +5,8 @@
 l is uniform in 1 .. L.  An operation is +, - or *, and its first operand has l' of the other l - 1 operations, l'
 uniform in 0 .. l - 1; values are uniform.  Instances follow each other from the beginning of a row, whose end cuts the
 last; every token is a target.  Tested are instances of L operations among others of L, at every place of a row.  Zero
-is the commonest value, since products make it so: always to say it is right in 7.0 % at L = 10.  As in the released
-code the marker before the answer repeats l.  Deviation: that code may write operations, <bos> and <len_l> as one of two
-tokens each (``knowledge_augment``), which is off here.  Importing this module does not import torch.
+is the commonest value, since products make it so: 7.0 % at L = 10.  As in the released code the marker before the
+answer repeats l.  Deviation: that code's ``knowledge_augment``, two tokens for operations, <bos> and <len_l>, is off.
 """
 
 from __future__ import annotations
@@ -130,8 +129,9 @@ class Mano:
         number_RW, begin_RW = laid_out(2 * length_RI + 5, width)
         length_RW = length_RI.gather(1, number_RW)
         node_RW, under_RW = begin_RW + 2, length_RW  # where the part begins, and how many operations it has
+        share_RW = rng.uniform(rng.key("split", key), row_R1 + at_W)
         for _ in range(L + 1):
-            first_RW = (rng.uniform(rng.key("split", key), row_R1 + node_RW) * under_RW).long()  # in its first operand
+            first_RW = (share_RW.gather(1, node_RW.clamp(0, width - 1)) * under_RW).long()  # in its first operand
             second_RW = node_RW + 2 + 2 * first_RW  # where its second operand begins
             within_RW, beyond_RW = at_W > node_RW, at_W >= second_RW
             under_RW = under_RW.where(~within_RW, torch.where(beyond_RW, under_RW - 1 - first_RW, first_RW))
