@@ -280,15 +280,19 @@ def _time(*claims: tuple[list[Run], tuple[str, ...]]) -> str:
 
 def _print_runs(finding: Finding) -> None:
     """One line a run: the settings in which the runs differ, and what was measured."""
+    from physlm.laws.columns import labels, same_places
+
     table = finding.table
-    measured = dict.fromkeys(table["quantity"])
-    quantities = [name for name in finding.experiment.columns if name in measured] or list(measured)
+    table = table.assign(number=labels(table))
+    measured = {same_places(name): name for name in dict.fromkeys(table["number"])}
+    quantities = [measured[same_places(name)] for name in finding.experiment.columns if same_places(name) in measured]
+    quantities = quantities or list(measured.values())
     settings = [column for column in table.columns
                 if column.startswith(("task.", "train.")) and table[column].nunique(dropna=False) > 1]
     header = ["label", *settings, "params_used"]
     rows = []
     for _, group in table.groupby("run", sort=False):
-        values = dict(zip(group["quantity"], group["value"], strict=True))
+        values = dict(zip(group["number"], group["value"], strict=True))
         rows.append([*(_plain(group.iloc[0][column]) for column in header), *(values.get(q) for q in quantities)])
     print("\n" + text_table([*(name.split(".")[-1] for name in header), *quantities], rows))
 

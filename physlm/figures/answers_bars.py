@@ -25,9 +25,9 @@ from physlm.figures.parts import (
     share_axis,
     wrapped,
 )
+from physlm.interval import Interval
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import with_settings
-from physlm.laws.cells import Estimate
 from physlm.laws.law import Law
 
 # (hints in training, name in the law) -> legend and colour; one training, one hue
@@ -113,7 +113,7 @@ def series_rows(table: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     return {key: rows for key, rows in found.items() if len(rows)}
 
 
-def mean_of_kinds(rows: pd.DataFrame | None, kinds: Sequence[str]) -> Estimate | None:
+def mean_of_kinds(rows: pd.DataFrame | None, kinds: Sequence[str]) -> Interval | None:
     """The mean over those of the kinds that have rows, all settings together."""
     if rows is None:
         return None
@@ -164,7 +164,7 @@ def _panel(axes: Axes, rows: Mapping[tuple[str, str], pd.DataFrame], groups: Map
     share_axis(axes)
 
 
-def _bar(axes: Axes, x: float, one: Estimate, colour: Any, level: Estimate | None, mark: float | None) -> None:
+def _bar(axes: Axes, x: float, one: Interval, colour: Any, level: Interval | None, mark: float | None) -> None:
     """One bar, its interval and its number, and what was published beside the interval."""
     width = BAR / UNIT
     axes.bar(x, one.value, 0.92 * width, color=colour, linewidth=0, zorder=2)

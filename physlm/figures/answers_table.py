@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 
 from physlm.figures import style
 from physlm.figures.parts import SHARE, Sheet, group_rows, heat, interval, nothing, percent, wrapped
+from physlm.interval import Interval
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import kind_title, with_settings
-from physlm.laws.cells import Estimate, cells, combine
+from physlm.laws.cells import cells, combine
 from physlm.laws.law import Law
 
 GREYS = LinearSegmentedColormap.from_list("greys", ["#f6f7f8", "#d4d8dd", "#9aa1aa", "#5f6670", "#33383f"])
@@ -118,22 +119,22 @@ def _label(row: str, words: Mapping[str, str]) -> str:
     return (label or "all runs") + colon + besides
 
 
-def _numbers(table: pd.DataFrame, name: str) -> dict[tuple[str, str], Estimate]:
+def _numbers(table: pd.DataFrame, name: str) -> dict[tuple[str, str], Interval]:
     """By (setting, kind), and the mean over kinds as (setting, ``mean``)."""
     return _columns(answers(table, name), "kind")
 
 
-def _masked_words(table: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
+def _masked_words(table: pd.DataFrame) -> dict[tuple[str, str], Interval]:
     """``recall_token`` by (setting, attribute), and its mean; kinds that ask for attributes have their names."""
     return _columns(cells(table, "recall_token", ["attribute"]), "attribute")
 
 
-def _columns(rows: pd.DataFrame, column: str) -> dict[tuple[str, str], Estimate]:
+def _columns(rows: pd.DataFrame, column: str) -> dict[tuple[str, str], Interval]:
     found = {(str(key[0]), str(key[1])): one for key, one in combine(rows, ["setting", column], share=True).items()}
     return {**found, **{(str(key[0]), MEAN): one for key, one in means_over(rows, column).items()}}
 
 
-def _highest(found: Mapping[tuple[str, str], Estimate]) -> dict[str, float]:
+def _highest(found: Mapping[tuple[str, str], Interval]) -> dict[str, float]:
     """By column, the highest of all settings."""
     highest: dict[str, float] = {}
     for (_, column), one in found.items():
@@ -141,7 +142,7 @@ def _highest(found: Mapping[tuple[str, str], Estimate]) -> dict[str, float]:
     return highest
 
 
-def _body(axes: Axes, found: Mapping[tuple[str, str], Estimate], rows: Sequence[str], names: Sequence[str],
+def _body(axes: Axes, found: Mapping[tuple[str, str], Interval], rows: Sequence[str], names: Sequence[str],
           published: Mapping[tuple[str, str], float]) -> None:
     """Coloured numbers under the names of their columns, means with their interval; a published number stands small
     under ours, which moves up a little."""
@@ -170,7 +171,7 @@ def _controls(axes: Axes, controls: Mapping[str, Mapping[str, float]], names: Se
     axes.tick_params(axis="y", labelsize=8, labelcolor=style.GREY)
 
 
-def _caption(found: Mapping[tuple[str, str], Estimate], rows: int, controls: Collection[str], published: bool,
+def _caption(found: Mapping[tuple[str, str], Interval], rows: int, controls: Collection[str], published: bool,
              width: float, note: str) -> str:
     """How to read the table, in lines of about equal length that fit into ``width`` inches."""
     single = [max(one.up, one.down) for (_, column), one in found.items() if column not in (MEAN, TRAINED)]

@@ -13,6 +13,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from physlm import interval
 from physlm.figures import style
 from physlm.figures.parts import (
     SHARE,
@@ -27,8 +28,9 @@ from physlm.figures.parts import (
     points,
     series_handle,
 )
+from physlm.interval import Interval
 from physlm.laws import cells
-from physlm.laws.cells import Estimate, Key, combine, named
+from physlm.laws.cells import Key, combine, named
 from physlm.laws.grammar_attention import KINDS, attention_cells
 from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law
@@ -173,22 +175,22 @@ def _thousandths(value: float, most: float) -> str:
     return minus(f"{round(value, digits) + 0.0:.{digits}f}")  # + 0.0: no minus before a zero
 
 
-def _scaled(one: Estimate) -> Estimate:
-    return Estimate(one.value * PER_MILLE, one.lo * PER_MILLE, one.hi * PER_MILLE, one.n, one.runs)
+def _scaled(one: Interval) -> Interval:
+    return Interval(one.value * PER_MILLE, one.lo * PER_MILLE, one.hi * PER_MILLE, one.n, one.runs)
 
 
-def _line(axes: Axes, found: Sequence[tuple[int, Estimate]], shade: Any, marker: str, line: Any = "-",
+def _line(axes: Axes, found: Sequence[tuple[int, Interval]], shade: Any, marker: str, line: Any = "-",
           **options: Any) -> None:
     points(axes, [x for x, _ in found], [_scaled(one) for _, one in found], shade, marker, line, **options)
 
 
-def _grouped(found: dict[Key, Estimate], place: Callable[[Key], int]) -> list[tuple[int, Estimate]]:
+def _grouped(found: dict[Key, Interval], place: Callable[[Key], int]) -> list[tuple[int, Interval]]:
     """Means over all cells of one place, rising."""
     places = sorted({place(key) for key in found})
-    return [(x, cells.mean_of([one for key, one in found.items() if place(key) == x])) for x in places]
+    return [(x, interval.mean_of([one for key, one in found.items() if place(key) == x])) for x in places]
 
 
-def _means(axes: Axes, parts: dict[str, dict[Key, Estimate]], place: Callable[[Key], int]) -> None:
+def _means(axes: Axes, parts: dict[str, dict[Key, Interval]], place: Callable[[Key], int]) -> None:
     """The mean over levels in black, and grey those of the controls."""
     for kind, found in parts.items():
         if found and kind:

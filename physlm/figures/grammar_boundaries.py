@@ -10,7 +10,8 @@ from matplotlib.ticker import FixedLocator
 from physlm.figures import style
 from physlm.figures.grammar_probing import Column, control_table, table_heading
 from physlm.figures.parts import Sheet, heading, interval, nothing, points, series_handle, share_axis
-from physlm.laws.cells import Estimate, named
+from physlm.interval import Interval
+from physlm.laws.cells import named
 from physlm.laws.grammar_boundaries import MASKS
 from physlm.laws.grammar_probing import CONTROLS, control_by_level, last_layer
 from physlm.laws.grammar_settings import decoders, with_settings
@@ -47,7 +48,7 @@ def boundaries_figure(table: pd.DataFrame, law: Law) -> Figure:
         return sheet.figure
 
 
-Parts = dict[tuple[str, str], dict[int, Estimate]]
+Parts = dict[tuple[str, str], dict[int, Interval]]
 
 
 def _parts(table: pd.DataFrame) -> Parts:

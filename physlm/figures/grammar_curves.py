@@ -10,10 +10,11 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from physlm.figures import style
 from physlm.figures.parts import grid, grown, log_steps, nothing, points, share_axis
-from physlm.laws.cells import Estimate, Key, cells, combine
+from physlm.interval import Interval
+from physlm.laws.cells import Key, cells, combine
 
 
-def accuracy_by_step(table: pd.DataFrame, by: str) -> dict[Key, Estimate]:
+def accuracy_by_step(table: pd.DataFrame, by: str) -> dict[Key, Interval]:
     """Accuracy from the larger cut by (series, step); a table with the column ``by``."""
     parts = [cells(table, "accuracy", ["cut", "step"]), _at_the_end(cells(table, "accuracy", ["cut"]))]
     found = pd.concat([part for part in parts if len(part)]) if any(map(len, parts)) else parts[0]
@@ -22,7 +23,7 @@ def accuracy_by_step(table: pd.DataFrame, by: str) -> dict[Key, Estimate]:
     return combine(found, [by, "step"], share=True)
 
 
-def kl_by_step(table: pd.DataFrame, by: str) -> dict[Key, Estimate]:
+def kl_by_step(table: pd.DataFrame, by: str) -> dict[Key, Interval]:
     """KL by (series, step), nats/token."""
     parts = [cells(table, "kl", ["step"]), _at_the_end(cells(table, "kl"))]
     return combine(pd.concat([part for part in parts if len(part)]) if any(map(len, parts)) else parts[0],
@@ -52,7 +53,7 @@ def kl_curves(axes: Axes, table: pd.DataFrame, by: str, series: Sequence[str]) -
     for place, name in enumerate(series):
         steps, values = grown(found, (name,))
         # An interval that reaches 0 has no end on this axis: it goes down to the edge.
-        points(axes, steps, [Estimate(one.value, max(one.lo, lo), one.hi, one.n, one.runs) for one in values],
+        points(axes, steps, [Interval(one.value, max(one.lo, lo), one.hi, one.n, one.runs) for one in values],
                style.colour(place), style.marker(place), label=name)
     axes.set(yscale="log", ylim=(lo, hi), ylabel="KL(truth || model) (nats/token, log)")
     axes.yaxis.set_major_locator(FixedLocator(style.log_ticks(lo, hi)))

@@ -60,7 +60,7 @@ def _panel(axes: Axes, table: pd.DataFrame, base: str, models: list[str]) -> Non
                    style.marker(place) if line == "-" else "none", line, alpha=shade)
     if not drawn:
         return nothing(axes)
-    if base.endswith("/balanced"):
+    if base.endswith("_balanced"):
         axes.axhline(0.5, color=style.GREY, linewidth=0.8, linestyle=(0, (1, 1.5)))
     axes.set(ylim=(-0.03, 1.04), ylabel="accuracy (%)", xlabel="level (1 = root)")
     axes.xaxis.set_major_locator(FixedLocator(sorted(drawn)))

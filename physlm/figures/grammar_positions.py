@@ -10,7 +10,8 @@ from matplotlib.ticker import FixedLocator
 from physlm.figures import style
 from physlm.figures.grammar_curves import accuracy_curves, kl_curves
 from physlm.figures.parts import Sheet, bars, heading, minus, nothing, series_handle, signed
-from physlm.laws.cells import Estimate, cells, combine, named
+from physlm.interval import Interval
+from physlm.laws.cells import cells, combine, named
 from physlm.laws.grammar_positions import DIFFERENCES, ORDER
 from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law
@@ -64,7 +65,7 @@ def _differences(axes: Axes, law: Law, grammar: str) -> None:
     if not known:
         return nothing(axes)
     for place, (_, one) in enumerate(known):
-        part = Estimate(one.value, one.lo, one.hi, one.n)
+        part = Interval(one.value, one.lo, one.hi, one.n)
         axes.errorbar(one.value, place, xerr=[[part.down], [part.up]], color="black", marker="o", markersize=5,
                       elinewidth=1.1, capsize=2.5, linestyle="none")
         axes.annotate(signed(100 * one.value), (one.hi, place), xytext=(5, 0), textcoords="offset points",

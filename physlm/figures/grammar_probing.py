@@ -25,13 +25,14 @@ from physlm.figures.parts import (
     series_handle,
     share_axis,
 )
-from physlm.laws.cells import Estimate, Key, cells, combine, named
+from physlm.interval import Interval
+from physlm.laws.cells import Key, cells, combine, named
 from physlm.laws.grammar_probing import CONTROLS, by_layer, by_step, control_by_level, last_layer
 from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law
 
 # Name above the columns -> base of the rows.
-GROUPS = {"ancestor": "ancestor", "boundary": "boundary", "boundary, balanced": "boundary/balanced"}
+GROUPS = {"ancestor": "ancestor", "boundary": "boundary", "boundary, balanced": "boundary_balanced"}
 ROW, HIGH = 4.1, 2.75
 
 
@@ -69,7 +70,7 @@ def probed_levels(table: pd.DataFrame) -> list[int]:
     return sorted({int(level) for level in found})
 
 
-def combine_last_step(table: pd.DataFrame, base: str) -> dict[Key, Estimate]:
+def combine_last_step(table: pd.DataFrame, base: str) -> dict[Key, Interval]:
     """Accuracy (mask full, last layer) by (level, step): the snapshots, and the end of training."""
     found = {key[1:]: one for key, one in by_step(table, base).items()}
     rows = cells(table, base, ["level", "mask", "layer"])
@@ -79,7 +80,7 @@ def combine_last_step(table: pd.DataFrame, base: str) -> dict[Key, Estimate]:
     return {**found, **combine(rows, ["level", "steps"], share=True)}
 
 
-Column = tuple[str, str, Callable[[int], Estimate | None]]
+Column = tuple[str, str, Callable[[int], Interval | None]]
 
 
 def control_table(axes: Axes, levels: Sequence[int], columns: Sequence[Column]) -> None:
@@ -119,7 +120,7 @@ def _table(axes: Axes, table: pd.DataFrame, law: Law, setting: str) -> None:
     table_heading(axes, "Probe of the last layer" + (f", {setting}" if setting else ""), least)
 
 
-def _curves(axes: Axes, found: dict[Key, Estimate], colours: dict[int, object], title: str, found_text: str,
+def _curves(axes: Axes, found: dict[Key, Interval], colours: dict[int, object], title: str, found_text: str,
             steps: bool) -> None:
     """Accuracy by layer or step, one curve a level."""
     heading(axes, title, found_text)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from physlm.figures import style
 from physlm.figures.parts import Sheet, group_columns, group_rows, heat, interval, nothing
-from physlm.laws.cells import Estimate, Key, named
+from physlm.interval import Interval
+from physlm.laws.cells import Key, named
 from physlm.laws.grammar_robustness import PREFIXES, accuracies, data_order, named_data
 from physlm.laws.law import Law
 
@@ -40,7 +41,7 @@ def robustness_figure(table: pd.DataFrame, law: Law) -> Figure:
         return sheet.figure
 
 
-def _table(axes: Axes, found: dict[Key, Estimate], rows: list[str], law: Law, setting: str) -> None:
+def _table(axes: Axes, found: dict[Key, Interval], rows: list[str], law: Law, setting: str) -> None:
     axes.set_title("Accuracy after corrupted prefixes" + (f", {setting}" if setting else ""), fontweight="bold",
                    loc="left", pad=38)
     parts = [f"{text} {interval(judged)}"

@@ -23,7 +23,8 @@ from physlm.figures.parts import (
     percent,
     wrapped,
 )
-from physlm.laws.cells import Estimate, Key, named
+from physlm.interval import Interval
+from physlm.laws.cells import Key, named
 from physlm.laws.knowledge_probing import CONTROLS, by_target, mean_over_values, with_setting
 from physlm.laws.law import Law
 
@@ -141,5 +142,5 @@ def _caption(table: pd.DataFrame, bases: set[str]) -> str:
     return " ".join([*parts, *(text for base, text in explained.items() if base in bases)])
 
 
-def _values(found: dict[Key, Estimate], keys: Sequence[Key]) -> Floats:
+def _values(found: dict[Key, Interval], keys: Sequence[Key]) -> Floats:
     return np.array([found[key].value if key in found else np.nan for key in keys])

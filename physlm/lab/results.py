@@ -14,7 +14,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,12 @@ from physlm.config import to_dict
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.store import Run, Store
+from physlm.laws.columns import with_columns
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
+from physlm.measures.rows import Row
 from physlm.models.counting import parameter_counts, training_flops
+from physlm.places import AT
 from physlm.tasks.catalogue import vocabulary_for
 
 if TYPE_CHECKING:
@@ -77,23 +80,31 @@ def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Pa
 
 
 def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
-    """The long table of finished runs, one row per (run, quantity).
+    """The long table of finished runs, one row per (run, quantity, places), see ``physlm.laws.columns``.
 
     Columns: run (folder name), every setting under its dotted name, label, steps, tokens, params_all, params_used,
-    params_nonembedding, training_flops (of the whole training), quantity, value, unit, n, lo, hi.  Where some runs
+    params_nonembedding, training_flops (of the whole training), quantity, where it was measured (at.kind, at.layer,
+    ...; empty texts where not), value, unit, n, lo, hi.  Where some runs
     begin with others, also the settings of these under ``start.task``, ``start.train``, ``start.start.task``, ...;
     runs without have empty texts and NaN there.
     """
+    taken = {run: [row for name in measures for row in run.measures()[name]] for run in runs}
+    places = dict.fromkeys(key for rows in taken.values() for row in rows for key in row.where)
     rows = []
-    for run in runs:
-        taken = run.measures()
+    for run, measured in taken.items():
         columns = {"run": run.name, **run_columns(run)}
-        rows += [{**columns, **asdict(row)} for name in measures for row in taken[name]]
-    table = pd.DataFrame(rows)
+        rows += [{**columns, **_cells(row, places)} for row in measured]
+    table = with_columns(pd.DataFrame(rows))
     for name in table.columns[table.isna().any()]:
         if any(isinstance(value, str) for value in table[name]):
             table[name] = table[name].fillna("")  # as it will be read from a file
     return table
+
+
+def _cells(row: Row, places: Iterable[str]) -> dict[str, Any]:
+    """A measured row as cells of a table; each of these places has one, empty where the row was measured at none."""
+    own = {key: value for key, value in asdict(row).items() if key != "where"}
+    return {**own, **{AT + key: row.where.get(key, "") for key in places}}
 
 
 def run_columns(run: Run) -> dict[str, Any]:
@@ -204,7 +215,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except ValueError as error:
         raise UserError(f"{path}: expected a table, found damage ({error}); {_CURE}") from error
-    return pd.DataFrame({name: _parse(list(column)) for name, column in cells.items()})
+    return with_columns(pd.DataFrame({
+        name: list(column) if name.startswith(AT) else _parse(list(column)) for name, column in cells.items()}))
 
 
 def _parse(texts: list[str]) -> list[Any]:

@@ -172,7 +172,7 @@ class Run:
         for line in reader:
             try:
                 row = Row(line["quantity"], float(line["value"]), line["unit"], int(line["n"]),
-                          float(line["lo"]), float(line["hi"]))
+                          float(line["lo"]), float(line["hi"]), dict(json.loads(line["where"])))
             except (TypeError, ValueError) as error:
                 raise UserError(f"{path}: line {reader.line_num} is damaged; {self.cure}") from error
             taken.setdefault(line["measure"], []).append(row)
@@ -207,7 +207,8 @@ class Run:
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         for measure, measured in taken.items():
-            writer.writerows({"measure": measure, **asdict(row)} for row in measured)
+            writer.writerows({"measure": measure, **asdict(row), "where": json.dumps(dict(row.where))}
+                             for row in measured)
         storage.write_text(self.path / "measures.csv", text.getvalue())
 
     def finish(self) -> None:

@@ -23,9 +23,11 @@ from typing import Any
 
 import pandas as pd
 
+from physlm import interval
+from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.biography_settings import SETTINGS, with_settings
-from physlm.laws.cells import Estimate, Key, combine, measured_runs, named
+from physlm.laws.cells import Key, combine, measured_runs, named
 from physlm.laws.law import Law, Quantity
 
 # name in the law -> base and half of the rows that the measure writes
@@ -106,7 +108,7 @@ def answers_law(by: Sequence[str], groups: Mapping[str, Sequence[str]] | None = 
         for setting in map(str, dict.fromkeys(table["setting"])):
             own = _own(by_kind, setting)
             quantities += _means(setting, means, recalls, own["answer"])
-            quantities += [one.quantity(named(name, setting, group)) for name in BY_KIND
+            quantities += [Quantity.of(named(name, setting, group), one) for name in BY_KIND
                            for group, parts in in_groups[name].items()
                            if (one := parts.get((setting,))) is not None]
             quantities += _kinds(setting, own)
@@ -157,7 +159,7 @@ def _needed(found: pd.DataFrame) -> list[str]:
     return [name for name in found.columns if name in names or name.endswith(".seed")]
 
 
-def means_over(found: pd.DataFrame, item: str, by: Sequence[str] = ("setting",)) -> dict[Key, Estimate]:
+def means_over(found: pd.DataFrame, item: str, by: Sequence[str] = ("setting",)) -> dict[Key, Interval]:
     """The mean over the items (such as kinds) of each combination of ``by``, see the top of this page.
 
     Args:
@@ -168,54 +170,54 @@ def means_over(found: pd.DataFrame, item: str, by: Sequence[str] = ("setting",))
     return {key: _mean_over(rows, item) for key, rows in found.groupby(list(by), sort=True)}
 
 
-def _mean_over(rows: pd.DataFrame, item: str) -> Estimate:
+def _mean_over(rows: pd.DataFrame, item: str) -> Interval:
     """Over items in each run or seed and then over these, if each has every item once; else over the items' means."""
     ends = zip(rows["value"], rows["lo"], rows["hi"], rows["n"], strict=True)
-    parts = [Estimate(float(value), float(lo), float(hi), int(n)) for value, lo, hi, n in ends]
+    parts = [Interval(float(value), float(lo), float(hi), int(n)) for value, lo, hi, n in ends]
     for repeat in (["run"], [name for name in rows.columns if name.endswith(".seed")]):
         repeats = list(map(tuple, rows[repeat].astype(str).to_numpy()))  # as texts, where none is equal to none
         cells_ = set(zip(repeats, rows[item], strict=True))
         if len(cells_) == len(rows) == len(set(repeats)) * rows[item].nunique():
-            groups: dict[tuple[str, ...], list[Estimate]] = {}
+            groups: dict[tuple[str, ...], list[Interval]] = {}
             for key, part in zip(repeats, parts, strict=True):
                 groups.setdefault(key, []).append(part)
-            return cells.mean_of_runs([cells.mean_of(group) for group in groups.values()], share=True)
-    return cells.mean_of(list(combine(rows, [item], share=True).values()))
+            return interval.mean_of_runs([interval.mean_of(group) for group in groups.values()], share=True)
+    return interval.mean_of(list(combine(rows, [item], share=True).values()))
 
 
-def _own(by_kind: Mapping[str, Mapping[Key, Estimate]], setting: str) -> dict[str, dict[str, Estimate]]:
+def _own(by_kind: Mapping[str, Mapping[Key, Interval]], setting: str) -> dict[str, dict[str, Interval]]:
     """Those of one setting, by name and kind."""
     return {name: {str(key[1]): one for key, one in parts.items() if key[0] == setting}
             for name, parts in by_kind.items()}
 
 
-def _means(setting: str, means: Mapping[str, Mapping[Key, Estimate]], recalls: Mapping[str, Mapping[Key, Estimate]],
-           own: Mapping[str, Estimate]) -> Iterable[Quantity]:
+def _means(setting: str, means: Mapping[str, Mapping[Key, Interval]], recalls: Mapping[str, Mapping[Key, Interval]],
+           own: Mapping[str, Interval]) -> Iterable[Quantity]:
     """The quantities of a setting that are over all kinds or attributes; ``own``: its answers by kind."""
     for name, found in means.items():
         yield from cells.quantity(named(name, setting), found.get((setting,)))
         if name == "answer" and own:
-            yield cells.least(list(own.values()), share=True).quantity(named("least", setting))
-            yield cells.most(list(own.values()), share=True).quantity(named("most", setting))
+            yield Quantity.of(named("least", setting), interval.least(list(own.values()), share=True))
+            yield Quantity.of(named("most", setting), interval.most(list(own.values()), share=True))
     for name, found in recalls.items():
         yield from cells.quantity(named(name, setting), found.get((setting,)))
 
 
-def _kinds(setting: str, own: Mapping[str, Mapping[str, Estimate]]) -> Iterable[Quantity]:
+def _kinds(setting: str, own: Mapping[str, Mapping[str, Interval]]) -> Iterable[Quantity]:
     """The quantities of a setting by kind; ``own``: its numbers by name and kind."""
     for name in BY_KIND:
         for kind, one in own[name].items():
-            yield one.quantity(named(name, setting, kind))
+            yield Quantity.of(named(name, setting, kind), one)
     for kind, one in own["answer"].items():
         if kind in own["majority"]:
-            gap = cells.difference(one, own["majority"][kind], independent=False)
-            yield gap.quantity(named("above_majority", setting, kind))
+            gap = interval.difference(one, own["majority"][kind], independent=False)
+            yield Quantity.of(named("above_majority", setting, kind), gap)
 
 
-def _details(table: pd.DataFrame, by_kind: Mapping[str, Mapping[Key, Estimate]],
+def _details(table: pd.DataFrame, by_kind: Mapping[str, Mapping[Key, Interval]],
              quantities: Sequence[Quantity]) -> dict[str, Any]:
     """Which runs were averaged, which kinds they were asked, and the rest by kind or attribute."""
-    asked = table[table["quantity"].str.startswith("answer/")]
+    asked = table[table["quantity"] == "answer"]
     kinds: dict[str, list[str]] = {}
     for key in by_kind["answer"]:
         kinds.setdefault(str(key[0]) or "all", []).append(str(key[1]))

@@ -23,7 +23,7 @@ import pandas as pd
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.laws.cells import require, truth
+from physlm.laws.columns import require, truth
 
 SETTINGS = ("augmentation", "way", "people", "hints", "forms", "group")
 BIOGRAPHIES, WRITTEN, QUESTIONS, MIXED = "bioS", "bioR", "bioQA", "bioMixed"

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from physlm.errors import UserError
+from physlm.interval import LEVEL
 from physlm.laws import bootstrap
 from physlm.laws.law import Law, Quantity
 
@@ -177,7 +178,7 @@ def capacity_law(table: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> L
         str(exposures): {"models": len(group), "at_edge": int(group["learning_rate_at_edge"].sum())}
         for exposures, group in best.groupby("exposures")
     }
-    details["bootstrap"] = {"resamples": resamples, "seed": seed, "level": bootstrap.LEVEL}
+    details["bootstrap"] = {"resamples": resamples, "seed": seed, "level": LEVEL}
     details["notes"] = list(NOTES)
     return Law(tuple(quantities), details)
 

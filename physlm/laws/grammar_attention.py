@@ -16,8 +16,10 @@ from typing import Any
 
 import pandas as pd
 
+from physlm import interval
+from physlm.interval import Interval
 from physlm.laws import cells
-from physlm.laws.cells import Estimate, Key, combine, measured_runs, named
+from physlm.laws.cells import Key, combine, measured_runs, named
 from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law, Quantity
 
@@ -47,7 +49,7 @@ NOTES = (
     ),
     cells.CONTRAST_NOTE,
 )
-Cells = dict[Key, Estimate]
+Cells = dict[Key, Interval]
 
 
 def attention_law(table: pd.DataFrame) -> Law:
@@ -61,16 +63,17 @@ def attention_law(table: pd.DataFrame) -> Law:
     """
     table = with_settings(decoders(table))
     quantities: list[Quantity] = []
-    statistics: list[tuple[str, str, str, Callable[[Cells], Estimate | None]]] = [
+    statistics: list[tuple[str, str, str, Callable[[Cells], Interval | None]]] = [
         *(("peak_at_zero", kind, base, _peak) for kind, base in PEAKS.items()),
         ("end_to_end", "", "end_to_end", _mean), ("adjacent_decay", "", "adjacent", _decay),
     ]
     for name, part, base, statistic in statistics:
         kinds = {kind: _by_run(table, base + kind, KEYS[base], statistic) for kind in KINDS}
-        controlled = {key: cells.least(beyond) for key, found in kinds[""].items() if (beyond := [
-            cells.difference(found, kinds[kind][key], independent=False) for kind in KINDS[1:] if key in kinds[kind]])}
+        controlled = {key: interval.least(beyond) for key, found in kinds[""].items() if (beyond := [
+            interval.difference(found, kinds[kind][key], independent=False)
+            for kind in KINDS[1:] if key in kinds[kind]])}
         for suffix, found in (("", controlled), ("_raw", kinds[""]), *((kind, kinds[kind]) for kind in KINDS[1:])):
-            quantities += [one.quantity(named(name + suffix, setting, part)) for setting, one in _over_runs(found)]
+            quantities += [Quantity.of(named(name + suffix, setting, part), one) for setting, one in _over_runs(found)]
     for setting in sorted(table["setting"].unique()):
         own = table[table["setting"] == setting]
         for kind, base in PEAKS.items():
@@ -87,7 +90,7 @@ def attention_cells(table: pd.DataFrame, base: str, kind: str = "") -> Cells:
     return combine(cells.cells(table, base + kind, KEYS[base]), KEYS[base])
 
 
-def grouped(found: Cells, last: int) -> list[tuple[Estimate, list[Estimate]]]:
+def grouped(found: Cells, last: int) -> list[tuple[Interval, list[Interval]]]:
     """Cells that differ in their last key alone: the one at ``last``, and the others.
 
     Groups without the one or without any other are left out: the whole sentence has no adjacent one.
@@ -103,22 +106,22 @@ def grouped(found: Cells, last: int) -> list[tuple[Estimate, list[Estimate]]]:
     return result
 
 
-def _peak(found: Cells) -> Estimate | None:
-    parts = [cells.difference(one, cells.mean_of(others), independent=False) for one, others in grouped(found, 0)]
-    return cells.mean_of(parts) if parts else None
+def _peak(found: Cells) -> Interval | None:
+    parts = [interval.difference(one, interval.mean_of(others), independent=False) for one, others in grouped(found, 0)]
+    return interval.mean_of(parts) if parts else None
 
 
-def _decay(found: Cells) -> Estimate | None:
-    parts = [cells.difference(one, cells.mean_of(others), independent=False) for one, others in grouped(found, 1)]
-    return cells.mean_of(parts) if parts else None
+def _decay(found: Cells) -> Interval | None:
+    parts = [interval.difference(one, interval.mean_of(others), independent=False) for one, others in grouped(found, 1)]
+    return interval.mean_of(parts) if parts else None
 
 
-def _mean(found: Cells) -> Estimate | None:
-    return cells.mean_of(list(found.values())) if found else None
+def _mean(found: Cells) -> Interval | None:
+    return interval.mean_of(list(found.values())) if found else None
 
 
-def _by_run(table: pd.DataFrame, base: str, keys: tuple[str, ...], statistic: Callable[[Cells], Estimate | None]
-            ) -> dict[tuple[str, str], Estimate]:
+def _by_run(table: pd.DataFrame, base: str, keys: tuple[str, ...], statistic: Callable[[Cells], Interval | None]
+            ) -> dict[tuple[str, str], Interval]:
     """The statistic of every run, by (setting, run)."""
     rows = cells.cells(table, base, keys)
     result = {}
@@ -129,12 +132,12 @@ def _by_run(table: pd.DataFrame, base: str, keys: tuple[str, ...], statistic: Ca
     return result
 
 
-def _over_runs(found: dict[tuple[str, str], Estimate]) -> list[tuple[str, Estimate]]:
+def _over_runs(found: dict[tuple[str, str], Interval]) -> list[tuple[str, Interval]]:
     settings = dict.fromkeys(setting for setting, _ in found)
-    return [(s, cells.mean_of_runs([one for (own, _), one in found.items() if own == s])) for s in settings]
+    return [(s, interval.mean_of_runs([one for (own, _), one in found.items() if own == s])) for s in settings]
 
 
-def _share_largest(groups: list[tuple[Estimate, list[Estimate]]]) -> Estimate | None:
+def _share_largest(groups: list[tuple[Interval, list[Interval]]]) -> Interval | None:
     """The share of groups in which the one is the largest; see ``NOTES`` for the interval."""
     if not groups:
         return None
@@ -142,5 +145,5 @@ def _share_largest(groups: list[tuple[Estimate, list[Estimate]]]) -> Estimate | 
     surely = sum(one.lo > max(other.hi for other in others) for one, others in groups)
     perhaps = sum(one.hi >= max(other.lo for other in others) for one, others in groups)
     k = len(groups)
-    return Estimate(largest / k, surely / k, perhaps / k, k,
+    return Interval(largest / k, surely / k, perhaps / k, k,
                     min(one.runs for one, _ in groups))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from physlm import interval
 from physlm.laws import cells
 from physlm.laws.cells import measured_runs, named
 from physlm.laws.grammar_probing import gaps_to_control, last_layer
@@ -37,8 +38,8 @@ def boundaries_law(table: pd.DataFrame) -> Law:
         levels, gaps = last_layer(table, "ancestor", mask), gaps_to_control(table, "ancestor", mask, "untrained")
         for name, found in (("least_ancestor", levels), ("gap_untrained", gaps)):
             for setting in dict.fromkeys(key[0] for key in found):
-                part = cells.least([one for key, one in found.items() if key[0] == setting], share=True)
-                quantities.append(part.quantity(named(name, str(setting), mask)))
-        quantities += [one.quantity(named("ancestor", str(s), mask, f"level={level}"))
+                part = interval.least([one for key, one in found.items() if key[0] == setting], share=True)
+                quantities.append(Quantity.of(named(name, str(setting), mask), part))
+        quantities += [Quantity.of(named("ancestor", str(s), mask, f"level={level}"), one)
                        for (s, level), one in levels.items()]
     return Law(tuple(quantities), {"runs": measured_runs(table, ["setting"], quantities), "notes": list(NOTES)})

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import pandas as pd
 
+from physlm import interval
+from physlm.interval import Interval
 from physlm.laws import cells
-from physlm.laws.cells import Estimate, measured_runs, named
+from physlm.laws.cells import measured_runs, named
 from physlm.laws.grammar_probing import last_layer
 from physlm.laws.grammar_settings import decoders, encoders, with_settings
 from physlm.laws.law import Law, Quantity
 
 # The base of the rows behind each name: boundaries are rare near the root, so that accuracy must be balanced there.
-BASES = {"ancestor": "ancestor", "boundary": "boundary/balanced"}
+BASES = {"ancestor": "ancestor", "boundary": "boundary_balanced"}
 NOTES = (
     *cells.NOTES,
     (
@@ -67,14 +69,14 @@ def encoder_law(table: pd.DataFrame) -> Law:
             level, gaps = _gaps(own)
             if gaps:
                 deep[named(name, at)] = level
-                quantities.append(cells.least(list(gaps.values())).quantity(named("deep_gap", at, name)))
-                quantities += [gap.quantity(named("deep_gap", at, name, model)) for model, gap in gaps.items()]
-        quantities += [one.quantity(named(name, str(s), f"level={level}")) for (s, level), one in found.items()]
+                quantities.append(Quantity.of(named("deep_gap", at, name), interval.least(list(gaps.values()))))
+                quantities += [Quantity.of(named("deep_gap", at, name, model), gap) for model, gap in gaps.items()]
+        quantities += [Quantity.of(named(name, str(s), f"level={level}"), one) for (s, level), one in found.items()]
     return Law(tuple(quantities), {"runs": measured_runs(table, ["setting"], quantities), "deep_level": deep,
                                    "notes": list(NOTES)})
 
 
-def _gaps(found: dict[tuple[str, int], Estimate]) -> tuple[int, dict[str, Estimate]]:
+def _gaps(found: dict[tuple[str, int], Interval]) -> tuple[int, dict[str, Interval]]:
     """The level nearest to the root that all models have, and decoder minus encoder there, by encoder."""
     models = list(dict.fromkeys(model for model, _ in found))
     levels = [{level for model, level in found if model == one} for one in models]
@@ -82,5 +84,5 @@ def _gaps(found: dict[tuple[str, int], Estimate]) -> tuple[int, dict[str, Estima
     if "decoder" not in models or len(models) < 2 or not common:
         return 0, {}
     level = min(common)
-    return level, {model: cells.difference(found["decoder", level], found[model, level], independent=True)
+    return level, {model: interval.difference(found["decoder", level], found[model, level], independent=True)
                    for model in models if model != "decoder"}

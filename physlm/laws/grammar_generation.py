@@ -13,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from physlm import interval
+from physlm.interval import Interval
 from physlm.laws import cells
-from physlm.laws.cells import Estimate, Key, combine, measured_runs, named
+from physlm.laws.cells import Key, combine, measured_runs, named
 from physlm.laws.grammar_settings import decoders, with_settings
 from physlm.laws.law import Law, Quantity
 
@@ -57,18 +59,18 @@ def generation_law(table: pd.DataFrame) -> Law:
     quantities: list[Quantity] = []
     for base in ("accuracy", "accuracy_untrained"):
         for (setting, cut), found in combine(cells.cells(table, base, ["cut"]), ["setting", "cut"], share=True).items():
-            quantities.append(found.quantity(named(base, str(setting), f"cut={cut}")))
+            quantities.append(Quantity.of(named(base, str(setting), f"cut={cut}"), found))
     accuracies = combine(cells.cells(table, "accuracy", ["cut"]), ["setting", "cut"], share=True)
     if accuracies:
-        quantities.append(cells.least(list(accuracies.values()), share=True).quantity("least_accuracy"))
+        quantities.append(Quantity.of("least_accuracy", interval.least(list(accuracies.values()), share=True)))
     for base in ("kl", "kl_untrained"):
         for (setting,), found in combine(cells.cells(table, base), ["setting"]).items():
-            quantities.append(found.quantity(named(base, str(setting)), "nats/token"))
+            quantities.append(Quantity.of(named(base, str(setting)), found, "nats/token"))
     quantities += entropies(table, "setting")
     ratios = distinct_ratios(table)
     for setting in dict.fromkeys(key[0] for key in ratios):
-        part = cells.least([found for key, found in ratios.items() if key[0] == setting])
-        quantities.append(part.quantity(named("least_distinct_ratio", str(setting))))
+        part = interval.least([found for key, found in ratios.items() if key[0] == setting])
+        quantities.append(Quantity.of(named("least_distinct_ratio", str(setting)), part))
     details: dict[str, Any] = {
         "runs": measured_runs(table, ["setting"], quantities), "notes": [*NOTES, cells.LEAST_NOTE],
         "distinct_ratio": {f"{s}/level={level}": found.value for (s, level), found in ratios.items()},
@@ -79,19 +81,19 @@ def generation_law(table: pd.DataFrame) -> Law:
 def entropies(table: pd.DataFrame, by: str) -> list[Quantity]:
     """``entropy_gap@g``, then ``entropy_model@g`` and ``entropy_truth@g`` (bits/string), g from the column ``by``."""
     model, truth = (combine(cells.cells(table, base), [by]) for base in ("entropy_model", "entropy_truth"))
-    gaps = {key: cells.difference(found, truth[key], independent=True) for key, found in model.items() if key in truth}
-    return [found.quantity(named(base, str(key[0])), "bits/string")
+    gaps = {key: interval.difference(one, truth[key], independent=True) for key, one in model.items() if key in truth}
+    return [Quantity.of(named(base, str(key[0])), found, "bits/string")
             for base, byname in (("entropy_gap", gaps), ("entropy_model", model), ("entropy_truth", truth))
             for key, found in byname.items()]
 
 
-def distinct_ratios(table: pd.DataFrame) -> dict[Key, Estimate]:
+def distinct_ratios(table: pd.DataFrame) -> dict[Key, Interval]:
     """Generated over true different yields, by (setting, level); the interval divides opposite ends."""
     made, true = (combine(cells.cells(table, base, ["level"]), ["setting", "level"])
                   for base in ("distinct", "distinct_truth"))
-    result: dict[Key, Estimate] = {}
+    result: dict[Key, Interval] = {}
     for key, a in made.items():
         b = true.get(key)
         if b is not None and b.lo > 0:
-            result[key] = Estimate(a.value / b.value, a.lo / b.hi, a.hi / b.lo, min(a.n, b.n), min(a.runs, b.runs))
+            result[key] = Interval(a.value / b.value, a.lo / b.hi, a.hi / b.lo, min(a.n, b.n), min(a.runs, b.runs))
     return result

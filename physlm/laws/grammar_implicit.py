@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from physlm.laws import cells
-from physlm.laws.cells import Estimate, combine, measured_runs, named
+from physlm import interval
+from physlm.interval import Interval
+from physlm.laws import cells, columns
+from physlm.laws.cells import combine, measured_runs, named
 from physlm.laws.grammar_settings import with_settings
 from physlm.laws.law import Law, Quantity
 
@@ -37,7 +39,7 @@ def named_bags(table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: columns are missing.
     """
-    cells.require(table, COLUMNS)
+    columns.require(table, COLUMNS)
     table = with_settings(table[table["task.bag_tokens"].astype(int) > 0])
     bags = [f"{words}-{bags}-{weights}" for words, bags, weights in zip(*(table[c] for c in COLUMNS), strict=True)]
     table["setting"] = [f"{setting}/{bag}" if setting else bag
@@ -57,24 +59,24 @@ def implicit_law(table: pd.DataFrame) -> Law:
     table = named_bags(table)
     quantities: list[Quantity] = []
     for (setting,), before in combine(cells.cells(table, "gap_untrained"), ["setting"]).items():
-        quantities.append(before.quantity(named("gap_untrained", str(setting))))
+        quantities.append(Quantity.of(named("gap_untrained", str(setting)), before))
     for base in ("gap", *SHARES):
         found = combine(cells.cells(table, base), ["setting"], share=base in SHARES)
         if found:
-            quantities.append(cells.least(list(found.values()), share=base in SHARES).quantity(f"least_{base}"))
+            quantities.append(Quantity.of(f"least_{base}", interval.least(list(found.values()), share=base in SHARES)))
         for name, parts in ((base, found), (f"{base}_permuted", combine(cells.cells(table, f"{base}_permuted"),
                                                                          ["setting"], share=base in SHARES))):
-            quantities += [one.quantity(named(name, str(s))) for (s,), one in parts.items()]
+            quantities += [Quantity.of(named(name, str(s)), one) for (s,), one in parts.items()]
     p_values = _p_values(table)
     if p_values:
         worst = max(p_values.values(), key=lambda one: one.value)
-        quantities.append(worst.quantity("largest_p_value"))
-    quantities += [one.quantity(named("p_value", setting)) for setting, one in p_values.items()]
+        quantities.append(Quantity.of("largest_p_value", worst))
+    quantities += [Quantity.of(named("p_value", setting), one) for setting, one in p_values.items()]
     return Law(tuple(quantities), {"runs": measured_runs(table, ["setting"], quantities), "notes": list(NOTES)})
 
 
-def _p_values(table: pd.DataFrame) -> dict[str, Estimate]:
+def _p_values(table: pd.DataFrame) -> dict[str, Interval]:
     """The largest over the runs of each setting: a mean of p-values is none."""
-    return {str(setting): Estimate(float(rows["value"].max()), float(rows["value"].min()), float(rows["value"].max()),
+    return {str(setting): Interval(float(rows["value"].max()), float(rows["value"].min()), float(rows["value"].max()),
                                    int(rows["n"].sum()), len(rows))
             for setting, rows in cells.cells(table, "p_value").groupby("setting", sort=True)}

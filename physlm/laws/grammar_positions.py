@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from physlm.laws import cells
-from physlm.laws.cells import Estimate, combine, measured_runs, named
+from physlm import interval
+from physlm.interval import Interval
+from physlm.laws import cells, columns
+from physlm.laws.cells import combine, measured_runs, named
 from physlm.laws.grammar_generation import ENTROPY_NOTE, entropies
 from physlm.laws.grammar_settings import VARIANTS, decoders, with_settings
 from physlm.laws.law import Law, Quantity
@@ -48,25 +50,25 @@ def positions_law(table: pd.DataFrame) -> Law:
         last, start = rows[rows["cut"] == rows["cut"].max()], rows[rows["cut"] == 0]
         for base, part in (("accuracy", last), ("accuracy_start", start)):
             found = combine(part, ["variant"], share=True)
-            quantities += [found[v,].quantity(named(base, at, v)) for v in ORDER if (v,) in found]
+            quantities += [Quantity.of(named(base, at, v), found[v,]) for v in ORDER if (v,) in found]
         for name, (a, b) in DIFFERENCES.items():
             quantities += cells.quantity(named(name, at), _difference(last, a, b))
     table["place"] = table["grammar"] + "/" + table["variant"] if several else table["variant"]
     for (place,), kl in combine(cells.cells(table, "kl"), ["place"]).items():
-        quantities.append(kl.quantity(named("kl", str(place)), "nats/token"))
+        quantities.append(Quantity.of(named("kl", str(place)), kl, "nats/token"))
     quantities += entropies(table, "place")
     return Law(tuple(quantities), {"runs": measured_runs(table, ["grammar", "variant"], quantities),
                                    "larger_cut": cuts, "notes": list(NOTES)})
 
 
-def _difference(rows: pd.DataFrame, a: str, b: str) -> Estimate | None:
+def _difference(rows: pd.DataFrame, a: str, b: str) -> Interval | None:
     """Accuracy of variant a minus that of b; by seed where they share seeds."""
-    cells.require(rows, ["train.seed"])
+    columns.require(rows, ["train.seed"])
     first, second = (combine(rows[rows["variant"] == v], ["train.seed"], share=True) for v in (a, b))
     if not first or not second:
         return None
     shared = [seed for seed in first if seed in second]
     if shared:
-        return cells.mean_of_runs([cells.difference(first[s], second[s], independent=True) for s in shared])
-    return cells.difference(cells.mean_of_runs(list(first.values()), share=True),
-                            cells.mean_of_runs(list(second.values()), share=True), independent=True)
+        return interval.mean_of_runs([interval.difference(first[s], second[s], independent=True) for s in shared])
+    return interval.difference(interval.mean_of_runs(list(first.values()), share=True),
+                            interval.mean_of_runs(list(second.values()), share=True), independent=True)

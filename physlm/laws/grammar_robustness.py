@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from physlm.laws import cells
-from physlm.laws.cells import Estimate, Key, combine, measured_runs, named
+from physlm import interval
+from physlm.interval import Interval
+from physlm.laws import cells, columns
+from physlm.laws.cells import Key, combine, measured_runs, named
 from physlm.laws.grammar_settings import with_settings
 from physlm.laws.law import Law, Quantity
 
@@ -42,14 +44,14 @@ def named_data(table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: columns are missing.
     """
-    cells.require(table, COLUMNS)
+    columns.require(table, COLUMNS)
     table = with_settings(table)
     table["data"] = [f"{noise}={float(fraction):g}" if noise != "none" and float(fraction) > 0 else "clean"
                      for noise, fraction in zip(*(table[c] for c in COLUMNS), strict=True)]
     return table
 
 
-def accuracies(table: pd.DataFrame) -> dict[Key, Estimate]:
+def accuracies(table: pd.DataFrame) -> dict[Key, Interval]:
     """Accuracy by (setting, data, prefix, temperature); a table of ``named_data``."""
     return combine(cells.cells(table, "accuracy", ["prefix", "temperature"]),
                    ["setting", "data", "prefix", "temperature"], share=True)
@@ -82,21 +84,21 @@ def robustness_law(table: pd.DataFrame) -> Law:
         quantities += _gains(own, setting)
         for name, prefix in (("corrupted", "corrupted"), ("uncorrupted", "clean"), ("start", "none")):
             for data in data_order([str(key[0]) for key in own]):
-                quantities += [one.quantity(named(name, setting, data, f"temperature={key[2]:g}"))
+                quantities += [Quantity.of(named(name, setting, data, f"temperature={key[2]:g}"), one)
                                for key, one in own.items() if key[:2] == (data, prefix)]
     return Law(tuple(quantities), {"runs": measured_runs(table, ["setting", "data"], quantities),
                                    "notes": list(NOTES)})
 
 
-def _gains(own: dict[Key, Estimate], setting: str) -> list[Quantity]:
+def _gains(own: dict[Key, Interval], setting: str) -> list[Quantity]:
     """``drop`` and the gains of one setting, from accuracies by (data, prefix, temperature)."""
     quantities: list[Quantity] = []
     whole, broken = own.get(("clean", "clean", 1.0)), own.get(("clean", "corrupted", 1.0))
     if whole is not None and broken is not None:
-        quantities.append(cells.difference(whole, broken, independent=False).quantity(named("drop", setting)))
+        quantities.append(Quantity.of(named("drop", setting), interval.difference(whole, broken, independent=False)))
     base = own.get(("clean", "corrupted", GAIN_TEMPERATURE))
-    gains = {noise: cells.difference(noisy, base, independent=True) for noise in NOISES if base is not None and (
+    gains = {noise: interval.difference(noisy, base, independent=True) for noise in NOISES if base is not None and (
         noisy := own.get((f"{noise}={GAIN_FRACTION:g}", "corrupted", GAIN_TEMPERATURE))) is not None}
     if gains:
-        quantities.append(cells.least(list(gains.values())).quantity(named("gain", setting)))
-    return quantities + [gain.quantity(named("gain", setting, noise)) for noise, gain in gains.items()]
+        quantities.append(Quantity.of(named("gain", setting), interval.least(list(gains.values()))))
+    return quantities + [Quantity.of(named("gain", setting, noise), gain) for noise, gain in gains.items()]

@@ -6,7 +6,7 @@ import hashlib
 
 import pandas as pd
 
-from physlm.laws.cells import require, truth
+from physlm.laws.columns import require, truth
 
 # model.position -> the name in arXiv 2305.13673.
 VARIANTS = {"absolute": "GPT", "relative": "GPT_rel", "rope": "GPT_rot", "position_only": "GPT_pos",

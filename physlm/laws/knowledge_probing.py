@@ -15,9 +15,11 @@ from typing import Any
 
 import pandas as pd
 
+from physlm import interval
+from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.biography_settings import with_settings
-from physlm.laws.cells import Estimate, Key, measured_runs, named
+from physlm.laws.cells import Key, measured_runs, named
 from physlm.laws.law import Law, Quantity
 
 COMPANY = "employer_whole"
@@ -56,14 +58,14 @@ def knowledge_law(table: pd.DataFrame) -> Law:
     """
     table = with_setting(table)
     q, p = by_target(table, "q_probe"), by_target(table, "p_probe")
-    quantities = [one.quantity(named("q_company", str(s))) for (s, target), one in q.items() if target == COMPANY]
+    quantities = [Quantity.of(named("q_company", str(s)), one) for (s, target), one in q.items() if target == COMPANY]
     for name, base, place in (("q", "q_probe", None), ("p_early", "p_probe", 1)):
         quantities += _named("q_mean" if name == "q" else name, mean_over_values(table, base, place))
         for control in CONTROLS:
             quantities += _named(f"{name}_{control}", mean_over_values(table, f"{base}_{control}", place))
     quantities += _named("q_least", _least(q)) + _named("gap_untrained", _gaps(table))
-    quantities += [one.quantity(named("q_probe", *map(str, key))) for key, one in q.items()]
-    quantities += [one.quantity(named("p_probe", str(s), str(target), f"place={place}"))
+    quantities += [Quantity.of(named("q_probe", *map(str, key)), one) for key, one in q.items()]
+    quantities += [Quantity.of(named("p_probe", str(s), str(target), f"place={place}"), one)
                    for (s, target, place), one in p.items()]
     details: dict[str, Any] = {"runs": measured_runs(table, ["setting"], quantities), "notes": list(NOTES),
                                "controls": _controls(table)}
@@ -81,7 +83,7 @@ def with_setting(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(setting=table["augmentation"].where(plain, table["way"] + "/" + table["augmentation"]))
 
 
-def by_target(table: pd.DataFrame, base: str) -> dict[Key, Estimate]:
+def by_target(table: pd.DataFrame, base: str) -> dict[Key, Interval]:
     """Accuracy of ``q_probe`` by (setting, target) or of ``p_probe`` by (setting, target, place), or of one of their
     controls, ``q_probe_untrained``; a table of ``with_setting``."""
     keys = _keys(base)
@@ -92,48 +94,48 @@ def _keys(base: str) -> list[str]:
     return ["target", "place"] if base.startswith("p_probe") else ["target"]
 
 
-def mean_over_values(table: pd.DataFrame, base: str, place: int | None = None) -> dict[Key, Estimate]:
+def mean_over_values(table: pd.DataFrame, base: str, place: int | None = None) -> dict[Key, Interval]:
     """Accuracy averaged over the whole values, by (setting,): run by run, then over runs."""
     return _over_runs(_run_means(table, base, place))
 
 
-def _run_means(table: pd.DataFrame, base: str, place: int | None = None) -> dict[Key, Estimate]:
+def _run_means(table: pd.DataFrame, base: str, place: int | None = None) -> dict[Key, Interval]:
     """The mean over whole values of each run, by (setting, run)."""
     found = cells.cells(table, base, _keys(base))
     found = found[found["target"].astype(str).str.endswith("_whole")]
     if place is not None:
         found = found[found["place"] == place]
-    values: dict[Key, list[Estimate]] = {}
+    values: dict[Key, list[Interval]] = {}
     for (setting, run, _), one in cells.combine(found, ["setting", "run", "target"], share=True).items():
         values.setdefault((setting, run), []).append(one)
-    return {key: cells.mean_of(parts) for key, parts in values.items()}
+    return {key: interval.mean_of(parts) for key, parts in values.items()}
 
 
-def _gaps(table: pd.DataFrame) -> dict[Key, Estimate]:
+def _gaps(table: pd.DataFrame) -> dict[Key, Interval]:
     """The Q-probe of the trained model minus that of the untrained one."""
     trained, untrained = (_run_means(table, base) for base in ("q_probe", "q_probe_untrained"))
-    return _over_runs({key: cells.difference(one, untrained[key], independent=False)
+    return _over_runs({key: interval.difference(one, untrained[key], independent=False)
                        for key, one in trained.items() if key in untrained}, share=False)  # fmt: skip
 
 
-def _over_runs(by_run: dict[Key, Estimate], share: bool = True) -> dict[Key, Estimate]:
-    runs: dict[Key, list[Estimate]] = {}
+def _over_runs(by_run: dict[Key, Interval], share: bool = True) -> dict[Key, Interval]:
+    runs: dict[Key, list[Interval]] = {}
     for (setting, _), one in by_run.items():
         runs.setdefault((setting,), []).append(one)
-    return {key: cells.mean_of_runs(parts, share) for key, parts in runs.items()}
+    return {key: interval.mean_of_runs(parts, share) for key, parts in runs.items()}
 
 
-def _least(q: dict[Key, Estimate]) -> dict[Key, Estimate]:
+def _least(q: dict[Key, Interval]) -> dict[Key, Interval]:
     """The smallest accuracy of the Q-probe over the whole values."""
-    values: dict[Key, list[Estimate]] = {}
+    values: dict[Key, list[Interval]] = {}
     for (setting, target), one in q.items():
         if str(target).endswith("_whole"):
             values.setdefault((setting,), []).append(one)
-    return {key: cells.least(parts, share=True) for key, parts in values.items()}
+    return {key: interval.least(parts, share=True) for key, parts in values.items()}
 
 
-def _named(name: str, by_setting: dict[Key, Estimate]) -> list[Quantity]:
-    return [one.quantity(named(name, str(setting))) for (setting,), one in by_setting.items()]
+def _named(name: str, by_setting: dict[Key, Interval]) -> list[Quantity]:
+    return [Quantity.of(named(name, str(setting)), one) for (setting,), one in by_setting.items()]
 
 
 def _controls(table: pd.DataFrame) -> dict[str, dict[str, float]]:

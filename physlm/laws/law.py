@@ -12,6 +12,7 @@ from typing import Any
 
 from physlm.config import from_dict, to_dict, unknown_key
 from physlm.errors import UserError
+from physlm.interval import Interval
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Quantity:
         lo, hi: the ends of the 95 % interval; they always enclose ``value``.
         n: how many items it rests on: people, strings or words, or, where a curve is fitted, trained models.
         unit: for example ``bits/parameter``; ``1`` for a pure fraction.
+        covers: the chance of what the interval holds, see ``physlm.interval``; empty in laws of before it was kept.
+        remark: what a reader has to know of this number, such as that a better one may lie outside of the grid.
     """
 
     name: str
@@ -32,6 +35,19 @@ class Quantity:
     hi: float
     n: int
     unit: str
+    covers: str = ""
+    remark: str = ""
+
+    @classmethod
+    def of(cls, name: str, found: Interval, unit: str = "1", remark: str = "") -> Quantity:
+        """An interval under a name, widened where needed so that it encloses its value."""
+        lo, hi = min(found.lo, found.value), max(found.hi, found.value)
+        return cls(name, found.value, lo, hi, found.n, unit, found.covers, remark)
+
+    @property
+    def interval(self) -> Interval:
+        """The number and its interval."""
+        return Interval(self.value, self.lo, self.hi, self.n, covers=self.covers or "items")
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.value, self.lo, self.hi))):

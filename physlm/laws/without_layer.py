@@ -13,12 +13,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from physlm import interval
+from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.answers import NOTES as ANSWER_NOTES
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import with_settings
-from physlm.laws.cells import Estimate, measured_runs
-from physlm.laws.law import Law
+from physlm.laws.cells import measured_runs
+from physlm.laws.law import Law, Quantity
 
 PARTS = ("block", "attention", "mlp")
 NOTES = (
@@ -51,18 +53,18 @@ def without_layer_law(table: pd.DataFrame) -> Law:
         layers = without.get(part, {})
         if layers:
             found = list(layers.values())
-            median, least, most = (of(found, share=True) for of in (cells.median, cells.least, cells.most))
+            median, least, most = (of(found, share=True) for of in (interval.median, interval.least, interval.most))
             quantities += cells.quantity(f"left@{part}", _ratio(median, intact))
             quantities += cells.quantity(f"left_most@{part}", _ratio(most, intact))
-            quantities.append(median.quantity(f"without_median@{part}"))
-            quantities.append(least.quantity(f"without_least@{part}"))
-            quantities.append(most.quantity(f"without_most@{part}"))
-            quantities += [one.quantity(f"without@{part}/layer={i}") for i, one in layers.items()]
-    runs = measured_runs(table[table["quantity"].str.startswith("answer_without/")], ["setting"], quantities)
+            quantities.append(Quantity.of(f"without_median@{part}", median))
+            quantities.append(Quantity.of(f"without_least@{part}", least))
+            quantities.append(Quantity.of(f"without_most@{part}", most))
+            quantities += [Quantity.of(f"without@{part}/layer={i}", one) for i, one in layers.items()]
+    runs = measured_runs(table[table["quantity"] == "answer_without"], ["setting"], quantities)
     return Law(tuple(quantities), {"runs": runs, "notes": list(NOTES)})
 
 
-def intact_and_without(table: pd.DataFrame) -> tuple[Estimate | None, Mapping[str, Mapping[int, Estimate]]]:
+def intact_and_without(table: pd.DataFrame) -> tuple[Interval | None, Mapping[str, Mapping[int, Interval]]]:
     """The share answered by the intact models, and without each part (by part and layer); from a table of
     ``with_settings``.  The runs and kinds of which no layer was left out do not count."""
     found = cells.cells(table, "answer_without", ["kind", "half", "layer", "part"])
@@ -70,14 +72,14 @@ def intact_and_without(table: pd.DataFrame) -> tuple[Estimate | None, Mapping[st
     whole = answers(table, "answer")
     whole = whole[pd.MultiIndex.from_frame(whole[["run", "kind"]]).isin(
         pd.MultiIndex.from_frame(found[["run", "kind"]]))]
-    without: dict[str, dict[int, Estimate]] = {}
+    without: dict[str, dict[int, Interval]] = {}
     for (part, layer), one in means_over(found, "kind", ["part", "layer"]).items():
         without.setdefault(str(part), {})[int(str(layer))] = one
     return next(iter(means_over(whole, "kind", ["half"]).values()), None), without
 
 
-def _ratio(a: Estimate, b: Estimate | None) -> Estimate | None:
+def _ratio(a: Interval, b: Interval | None) -> Interval | None:
     """a / b, opposite ends divided; None where b may be 0."""
     if b is None or b.lo <= 0:
         return None
-    return Estimate(a.value / b.value, a.lo / b.hi, a.hi / b.lo, min(a.n, b.n), min(a.runs, b.runs))
+    return Interval(a.value / b.value, a.lo / b.hi, a.hi / b.lo, min(a.n, b.n), min(a.runs, b.runs))

@@ -1,6 +1,6 @@
 """Which share of questions a model answers word for word, about people it was asked about in training and others.
 
-    answer/kind=birth_city/half=test     questions about held-out people, by ``Answer :``; half=train: about those asked
+    answer  kind=birth_city half=test    questions about held-out people, by ``Answer :``; half=train: about those asked
     answer_hinted, hint                  the same held-out people by ``Hint :``: the answer right, the hint right
     answer_told                          the same after the true hint: what is left is the step from hint to answer
     answer_reworded                      wordings that were never trained on
@@ -35,6 +35,7 @@ from physlm.measures.intervals import share
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
+from physlm.places import Place
 from physlm.tasks.biography.kinds import FACTS, KINDS
 from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
 from physlm.tasks.biography.questions import Grades, Prompts, Questions
@@ -58,8 +59,8 @@ class Sheet(NamedTuple):
     task: Questions
     prompts: Prompts
 
-    def rows(self, name: str, half: str, right_B: Tensor, place: str = "") -> list[Row]:
-        """The share of right answers to each kind, with Wilson's interval; ``place`` ends the quantity's name.
+    def rows(self, quantity: str, half: str, right_B: Tensor, **more: Place) -> list[Row]:
+        """The share of right answers to each kind, with Wilson's interval; ``more`` of where they were measured.
 
         n counts people; of ``FACTS``, which many people share, the facts: one question asked again is no more evidence.
         """
@@ -72,7 +73,7 @@ class Sheet(NamedTuple):
                 which = self.prompts.ids_BP[at_B].cpu().unique(dim=0, return_inverse=True)[1]
             counts = which.bincount()
             found = share(which.bincount(hits).numpy(), counts.double().numpy())
-            rows.append(found.row(f"{name}/kind={kind}/half={half}{place}", len(counts)))
+            rows.append(found.row(quantity, len(counts), where={"kind": kind, "half": half, **more}))
         return rows
 
     def commonest(self) -> Tensor:

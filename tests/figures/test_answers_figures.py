@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from planted import Row, share, table
+from planted import Row, names, share, table
 from sheets import assert_inside_and_apart, published
 
 from physlm.config import content_hash
@@ -154,7 +154,7 @@ def test_a_figure_can_be_saved_with_legend_and_caption_inside_and_apart(name: st
 def test_half_a_table_draws_too(name: str) -> None:
     """Without controls; with these alone; one run alone; and with nothing that the figure knows."""
     table = TABLES[name]
-    control = table["quantity"].str.contains("untrained|start|majority|hinted|half=train|without")
+    control = names(table).str.contains("untrained|start|majority|hinted|half=train|without")
     for part in (table[~control], table[control], table[table["run"] == table["run"].iloc[0]],
                  table.assign(quantity="something_else").drop_duplicates("run")):
         drawn = io.BytesIO()
@@ -184,7 +184,7 @@ def test_the_table_reads_row_by_row() -> None:
 
 def test_rows_have_the_order_that_was_asked_for_and_gaps_are_dashes() -> None:
     table_ = TABLES["published"]
-    table_ = table_[~((table_["start.task.fullname"] == True) & table_["quantity"].str.contains("major"))]  # noqa: E712
+    table_ = table_[~((table_["start.task.fullname"] == True) & names(table_).str.contains("major"))]  # noqa: E712
     figure = answers_table(("augmentation",), ("single+permute1", "multi2", "single"))(table_, Law(()))
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["single+permute1", "single", "single+fullname"]
@@ -256,7 +256,7 @@ def test_published_numbers_are_open_marks_at_their_number_of_people() -> None:
 @pytest.mark.parametrize("name", ["bars", "curves"])
 def test_without_published_numbers_there_are_no_open_marks(name: str) -> None:
     """Nor where what they are about was not measured."""
-    part = TABLES[name][~TABLES[name]["quantity"].str.contains("month_mod2|/kind=birth_date/")]
+    part = TABLES[name][~names(TABLES[name]).str.contains("month_mod2|/kind=birth_date/")]
     part = part[part["task.ask.hints"] == 0.0]
     for drawn in (draw(name, TABLES[name]), draw(f"published {name}", part)):
         assert "published" not in legend(drawn)

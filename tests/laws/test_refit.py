@@ -1,4 +1,4 @@
-"""Every committed law is the law of its committed table: refitted from measures.csv, it gives the numbers of law.json."""
+"""Every committed law is the law of its committed table: refitted, it gives the numbers of law.json."""
 
 from __future__ import annotations
 
