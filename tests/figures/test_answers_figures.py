@@ -13,7 +13,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from planted import Row, names, share, table
-from sheets import assert_inside_and_apart, published
+from sheets import assert_inside_and_apart, legend, published
 
 from physlm.config import content_hash
 from physlm.figures import style
@@ -139,10 +139,6 @@ def texts(axes: Axes) -> list[str]:
 def curves(axes: Axes) -> list[tuple[Any, Any]]:
     """(x, y) of each curve with intervals."""
     return [container.lines[0].get_data() for container in axes.containers]  # type: ignore[attr-defined]
-
-
-def legend(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 @pytest.mark.parametrize("name", TABLES)

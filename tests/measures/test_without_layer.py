@@ -97,6 +97,6 @@ def test_a_needed_block_is_found_and_one_that_does_nothing_too(sandwich: Decoder
     assert set(rows) == set(names.values()) and whole.value == 1.0
     for (i, part), name in names.items():
         if i != 1:
-            assert dataclasses.replace(rows[name], quantity=whole.quantity) == whole
+            assert dataclasses.replace(rows[name], quantity=whole.quantity, where=whole.where) == whole
         elif part != "mlp":
             assert rows[name].value < 0.5 and rows[name].n == whole.n == 6
