@@ -36,7 +36,8 @@ EXPERIMENT = Experiment(
     law=generation_law,
     figure=generation_figure,
     expect=(
-        *(bound(f"accuracy@cfg3b/cut={cut}", "at least", 0.99, FIGURE_4, "one point of slack is ours", slack=0.01) for cut in (0, 50)),
+        *(bound(f"accuracy@cfg3b/cut={cut}", "at least", 0.99, FIGURE_4, "one point of slack is ours", slack=0.01)
+          for cut in (0, 50)),
         *(bound(f"accuracy@{name}/cut={cut}", "at least", 0.95, FIGURE_4, "95 % is our reading")
           for name in ("cfg3i", "cfg3h") for cut in (0, 50)),
         *(bound(f"accuracy@{name}/cut={cut}", "at least", 0.8, FIGURE_4, "80 % is our reading")

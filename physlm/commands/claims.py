@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
     from physlm.lab.results import Finding
     from physlm.lab.store import Run
+    from physlm.measures.measure import AnyMeasure
     from physlm.training.config import RunSpec
 
 FITTED_ROWS = 40  # of a law's quantities on the screen; some laws have hundreds
@@ -143,7 +144,7 @@ def run(
         target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
         redo = " ".join(["physlm run", claim.name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
         _report(claim, tier, finished, len(specs[claim.name]), target, redo)
-        done.append((finished, claim.measures))
+        done.append((finished, claim.measure_names))
     if len(claims) > 1:
         print(f"\nall {len(claims)} claims: {_time(*done)}")
 
@@ -229,15 +230,15 @@ def _announce(
 
 def _finished(experiment: Experiment, specs: list[RunSpec], store: Any) -> list[Run]:
     """The runs that need nothing more, without touching the others."""
-    finished = [run for run in map(store.run, specs) if run.has(experiment.measures)]
+    finished = [run for run in map(store.run, specs) if run.has(experiment.measure_names)]
     if not finished:
         raise UserError(f"--finished-only: none of the {len(specs)} runs is finished in {store.root}; run without it")
     return finished
 
 
-def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict[RunSpec, tuple[str, ...]]:
+def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict[RunSpec, tuple[AnyMeasure, ...]]:
     """The runs of all claims, each with the measures of those that it belongs to."""
-    wanted: dict[RunSpec, tuple[str, ...]] = {}
+    wanted: dict[RunSpec, tuple[AnyMeasure, ...]] = {}
     for claim in claims:
         for spec in specs[claim.name]:
             wanted[spec] = tuple(dict.fromkeys((*wanted.get(spec, ()), *claim.measures)))
@@ -245,8 +246,8 @@ def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict
 
 
 def _sweep(
-    specs: list[RunSpec], measures: tuple[str, ...] | dict[RunSpec, tuple[str, ...]], store: Any, device: str | None,
-    members: int, processes: int,
+    specs: list[RunSpec], measures: tuple[AnyMeasure, ...] | dict[RunSpec, tuple[AnyMeasure, ...]], store: Any,
+    device: str | None, members: int, processes: int,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
@@ -266,7 +267,7 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
     except UserError as error:
         raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {finished[0].path.parent}, so the "
                         "same command with another --results will only write") from error
-    print(f"\ntime     {_time((finished, claim.measures))}")
+    print(f"\ntime     {_time((finished, claim.measure_names))}")
     print(f"results  {target}\nfigure   {figure}")
 
 

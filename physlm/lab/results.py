@@ -125,7 +125,7 @@ def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
     """Fit the law to the finished runs of a tier."""
-    table = results_table(runs, experiment.measures)
+    table = results_table(runs, experiment.measure_names)
     return Finding(experiment, tier, table, experiment.law(table))
 
 
@@ -147,7 +147,7 @@ def write_finding(
                             finding.tier + part, redo, experiment.deviations)
     figure = _png(experiment.figure(finding.table, law))
     storage.write_text(folder / "measures.csv", finding.table.to_csv(index=False, lineterminator="\n"))
-    storage.write_json(folder / "env.json", _environments(runs, experiment.measures))
+    storage.write_json(folder / "env.json", _environments(runs, experiment.measure_names))
     storage.write_bytes(folder / "figure.png", figure)
     storage.write_text(folder / "VERDICT.md", text)
     storage.write_json(folder / "law.json", {

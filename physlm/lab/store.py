@@ -32,7 +32,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -107,7 +107,7 @@ class Run:
             return False  # without DONE nothing is promised; the run is continued
         return True
 
-    def has(self, measures: Sequence[str]) -> bool:
+    def has(self, measures: Iterable[str]) -> bool:
         """Whether the run is finished and all these measures were taken."""
         return self.finished() and set(measures) <= set(self.measures())
 

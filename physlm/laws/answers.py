@@ -18,7 +18,7 @@ over runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,7 +28,7 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.biography_settings import SETTINGS, with_settings
 from physlm.laws.cells import Key, combine, measured_runs, named
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Fit, Law, Quantity
 
 # name in the law -> base and half of the rows that the measure writes
 SOURCES = {
@@ -74,7 +74,7 @@ NOTES = (
 
 
 def answers_law(by: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None,
-                most: int | None = None) -> Callable[[pd.DataFrame], Law]:
+                most: int | None = None) -> Fit:
     """The law of a claim that distinguishes its runs by the settings ``by`` (see ``with_settings``).
 
     Its quantities, where the table allows them, for each setting S and kind K: the means over kinds ``answer@S``,
@@ -121,7 +121,7 @@ def answers_law(by: Sequence[str], groups: Mapping[str, Sequence[str]] | None = 
                                     f"fewer, those that asked about most; here {behind or 'none'}.")
         return Law(tuple(quantities), details)
 
-    return law
+    return Fit(law, (*SOURCES, *RECALLS, "recall_name", "least", "most", "above_majority"))
 
 
 def _few(found: Mapping[str, pd.DataFrame], most: int) -> tuple[list[Quantity], dict[str, int]]:

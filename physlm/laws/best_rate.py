@@ -18,7 +18,7 @@ import pandas as pd
 
 from physlm.laws.answers import answers
 from physlm.laws.biography_settings import with_settings
-from physlm.laws.law import Law
+from physlm.laws.law import Fit, Law
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def at_best_rate(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, 
     return table[kept.to_numpy()].reset_index(drop=True), best
 
 
-def law_at_best_rate(by: Sequence[str], law: Callable[[pd.DataFrame], Law]) -> Callable[[pd.DataFrame], Law]:
+def law_at_best_rate(by: Sequence[str], law: Fit) -> Fit:
     """``law`` of the runs at the best rates, which its details name."""
     def best_law(table: pd.DataFrame) -> Law:
         kept, best = at_best_rate(table, by)
@@ -53,7 +53,7 @@ def law_at_best_rate(by: Sequence[str], law: Callable[[pd.DataFrame], Law]) -> C
                 f"{', '.join(f'{rate:g} for {setting}' for setting, rate in best.items())}.")
         return replace(found, details={**found.details, "rates": best, "notes": [*found.details["notes"], note]})
 
-    return best_law
+    return Fit(best_law, law.names)
 
 
 def figure_at_best_rate(

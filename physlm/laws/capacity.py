@@ -31,7 +31,7 @@ import pandas as pd
 from physlm.errors import UserError
 from physlm.interval import LEVEL
 from physlm.laws import bootstrap
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 UNSATURATED, OVERSIZED, AMPLE = 1.25, 0.5, 0.9
 SATURATED = 0.97
@@ -143,6 +143,7 @@ def best_of_learning_rates(models: pd.DataFrame) -> pd.DataFrame:
     return best
 
 
+@gives("peak_bits_per_param", "line_bits_per_param", "saturation", "saturation_ample")
 def capacity_law(table: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> Law:
     """Fit peak, line and saturation at every number of exposures E in the table.
 

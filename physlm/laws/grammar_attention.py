@@ -21,7 +21,7 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key, combine, measured_runs, named
 from physlm.laws.grammar_settings import decoders, with_settings
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 # Base of the rows -> the parts of their names that say where; "" is the trained model on the true trees.
 KEYS = {"to_end": ("level", "shift"), "nearest_end": ("level", "shift"), "end_to_end": ("from", "to"),
@@ -52,6 +52,9 @@ NOTES = (
 Cells = dict[Key, Interval]
 
 
+@gives(
+       *(name + suffix for name in ("peak_at_zero", "end_to_end", "adjacent_decay") for suffix in ("_raw", *KINDS)),
+       "levels_peaking_at_zero", "pairs_most_to_adjacent")
 def attention_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them: ``peak_at_zero@any``, ``peak_at_zero@nearest``, ``end_to_end``,
     ``adjacent_decay``, each beyond its controls, and with ``_raw``, ``_shuffled`` and ``_untrained`` behind the base;

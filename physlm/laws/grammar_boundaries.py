@@ -10,7 +10,7 @@ from physlm.laws import cells
 from physlm.laws.cells import measured_runs, named
 from physlm.laws.grammar_probing import gaps_to_control, last_layer
 from physlm.laws.grammar_settings import decoders, with_settings
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 MASKS = ("diagonal", "tridiagonal")
 NOTES = (
@@ -25,6 +25,7 @@ NOTES = (
 )
 
 
+@gives("least_ancestor", "gap_untrained", "ancestor")
 def boundaries_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them, for m = diagonal, tridiagonal: ``least_ancestor@m``,
     ``gap_untrained@m`` and ``ancestor@m/level=l``.  With several grammars or variants: ``least_ancestor@cfg3f/m``.

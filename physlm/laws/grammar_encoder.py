@@ -14,7 +14,7 @@ from physlm.laws import cells
 from physlm.laws.cells import measured_runs, named
 from physlm.laws.grammar_probing import last_layer
 from physlm.laws.grammar_settings import decoders, encoders, with_settings
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 # The base of the rows behind each name: boundaries are rare near the root, so that accuracy must be balanced there.
 BASES = {"ancestor": "ancestor", "boundary": "boundary_balanced"}
@@ -48,6 +48,7 @@ def compared_models(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@gives("deep_gap", "ancestor", "boundary")
 def encoder_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them: ``deep_gap@ancestor``, ``deep_gap@boundary`` (balanced), and for every
     encoder ``deep_gap@ancestor/encoder-rope``; ``ancestor@decoder/level=l``, ``boundary@encoder-rope/level=l``.  With

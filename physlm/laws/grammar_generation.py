@@ -18,7 +18,7 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key, combine, measured_runs, named
 from physlm.laws.grammar_settings import decoders, with_settings
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 ENTROPY_NOTE = (
     "entropy_gap: bits/string of the model's strings minus those of true strings, errors in quadrature; below 0 the "
@@ -46,6 +46,8 @@ def named_settings(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@gives("accuracy", "accuracy_untrained", "least_accuracy", "kl", "kl_untrained", "entropy_gap", "entropy_model",
+       "entropy_truth", "least_distinct_ratio")
 def generation_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them, for each setting g (grammar, and variant if there are several):
     ``accuracy@g/cut=c`` and ``accuracy_untrained@g/cut=c`` for every cut, and ``least_accuracy`` over all of them;

@@ -13,7 +13,7 @@ from physlm.interval import Interval
 from physlm.laws import cells, columns
 from physlm.laws.cells import combine, measured_runs, named
 from physlm.laws.grammar_settings import with_settings
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 COLUMNS = ("task.bag_tokens", "task.bags", "task.bag_weights")
 SHARES = ("neighbours", "clusters")
@@ -47,6 +47,8 @@ def named_bags(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@gives("gap", "gap_permuted", "gap_untrained", "p_value", "neighbours", "clusters", "neighbours_permuted",
+       "clusters_permuted", "least_gap", "least_neighbours", "least_clusters", "largest_p_value")
 def implicit_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them, for every setting s: ``gap@s``, ``gap_permuted@s``,
     ``gap_untrained@s``, ``p_value@s``, ``neighbours@s``, ``clusters@s``, ``neighbours_permuted@s``,

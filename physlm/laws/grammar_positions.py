@@ -13,7 +13,7 @@ from physlm.laws import cells, columns
 from physlm.laws.cells import combine, measured_runs, named
 from physlm.laws.grammar_generation import ENTROPY_NOTE, entropies
 from physlm.laws.grammar_settings import VARIANTS, decoders, with_settings
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 DIFFERENCES = {"rot_minus_rel": ("GPT_rot", "GPT_rel"), "rel_minus_abs": ("GPT_rel", "GPT"),
                "rot_minus_abs": ("GPT_rot", "GPT"), "pos_minus_abs": ("GPT_pos", "GPT"),
@@ -31,6 +31,7 @@ NOTES = (
 )
 
 
+@gives("accuracy", "accuracy_start", "kl", "entropy_gap", "entropy_model", "entropy_truth", *DIFFERENCES)
 def positions_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them: ``accuracy@v`` (larger cut), ``accuracy_start@v`` (cut 0), ``kl@v``
     (nats/token) and ``entropy_gap@v``, ``entropy_model@v``, ``entropy_truth@v`` (bits/string) for v = GPT, GPT_rel,

@@ -15,7 +15,7 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key, combine, measured_runs, named
 from physlm.laws.grammar_settings import decoders, with_settings
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 CONTROLS = ("untrained", "shuffled", "majority")
 NOTES = (
@@ -34,6 +34,8 @@ NOTES = (
 )
 
 
+@gives("ancestor", "boundary", "boundary_balanced", "least_ancestor", "least_boundary", "least_boundary_balanced",
+       "gap_untrained", "gap_untrained_boundary")
 def probing_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them: ``ancestor@level=l``, ``boundary@level=l``,
     ``boundary_balanced@level=l``; ``least_ancestor``, ``least_boundary``, ``least_boundary_balanced``;

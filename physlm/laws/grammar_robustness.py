@@ -13,7 +13,7 @@ from physlm.interval import Interval
 from physlm.laws import cells, columns
 from physlm.laws.cells import Key, combine, measured_runs, named
 from physlm.laws.grammar_settings import with_settings
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 COLUMNS = ("task.noise", "task.noise_fraction")
 NOISES = ("token", "nonterminal", "permute")
@@ -66,6 +66,7 @@ def data_order(names: list[str]) -> list[str]:
     return sorted(dict.fromkeys(names), key=place)
 
 
+@gives("corrupted", "uncorrupted", "start", "drop", "gain")
 def robustness_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them: ``corrupted@clean/temperature=0.1``,
     ``corrupted@token=0.1/temperature=1`` and so on for all data and temperatures, ``uncorrupted@...`` (clean prefix)

@@ -20,7 +20,7 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.biography_settings import with_settings
 from physlm.laws.cells import Key, measured_runs, named
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 COMPANY = "employer_whole"
 CONTROLS = ("untrained", "shuffled", "majority", "first_word", "unmapped")
@@ -48,6 +48,8 @@ NOTES = (
 )
 
 
+@gives("q_company", "q_mean", "q_least", "p_early", "gap_untrained", "q_probe", "p_probe",
+       *(f"{name}_{control}" for name in ("q", "p_early") for control in CONTROLS))
 def knowledge_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them: ``q_company@S``, ``q_mean@S``, ``q_least@S``, ``p_early@S``,
     ``gap_untrained@S``; ``q_untrained@S``, ``p_early_untrained@S`` and so on for each of ``CONTROLS``;

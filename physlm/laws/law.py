@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from physlm.config import from_dict, to_dict, unknown_key
 from physlm.errors import UserError
 from physlm.interval import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,37 @@ class Quantity:
             raise UserError(f"{self.name}: got {self.value} [{self.lo}, {self.hi}], expected lo <= value <= hi")
         if self.n < 1:
             raise UserError(f"{self.name}: got n = {self.n}, expected at least 1")
+
+
+@runtime_checkable
+class Declared(Protocol):
+    """A fit that says before there is a table which quantities it can give."""
+
+    def check(self, name: str, unit: str) -> None:
+        """Raise UserError where no table can give a quantity of this name in this unit; the nearest name is said."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A function from a results table to a law, and the names, before the ``@``, of all quantities that it can give."""
+
+    function: Callable[..., Law]
+    names: tuple[str, ...]
+
+    def __call__(self, table: pd.DataFrame, *settings: Any, **options: Any) -> Law:
+        """The law of a table."""
+        return self.function(table, *settings, **options)
+
+    def check(self, name: str, unit: str) -> None:
+        """See ``Declared``; what stands behind the ``@``, and the unit, are known with the table."""
+        base = name.partition("@")[0]
+        if base not in self.names:
+            raise UserError(unknown_key("quantity", base, self.names))
+
+
+def gives(*names: str) -> Callable[[Callable[..., Law]], Fit]:
+    """Say of a function from a table to a law what its quantities are called."""
+    return lambda function: Fit(function, names)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from physlm.laws.answers import NOTES as ANSWER_NOTES
 from physlm.laws.answers import answers, means_over
 from physlm.laws.biography_settings import with_settings
 from physlm.laws.cells import measured_runs
-from physlm.laws.law import Law, Quantity
+from physlm.laws.law import Law, Quantity, gives
 
 PARTS = ("block", "attention", "mlp")
 NOTES = (
@@ -38,6 +38,7 @@ NOTES = (
 )
 
 
+@gives("intact", "left", "left_most", "without", "without_median", "without_least", "without_most")
 def without_layer_law(table: pd.DataFrame) -> Law:
     """Quantities, where the table allows them, for part = block, attention, mlp and each layer i: ``intact``,
     ``left@part``, ``left_most@part``, ``without_median@part``, ``without_least@part``, ``without_most@part``,

@@ -228,15 +228,15 @@ def test_settings_that_name_nothing_are_errors_before_there_is_a_table() -> None
 
 def test_a_law_knows_the_names_that_it_can_give() -> None:
     for name in ("answer@position=rope/canon=none", "gain@position=rope", "least_gain"):
-        LAW.check(name)
+        LAW.check(name, "1")
     with pytest.raises(UserError, match=r"unknown name 'gains'; did you mean 'gain'\?"):
-        LAW.check("gains@position=rope")
+        LAW.check("gains@position=rope", "1")
     for wrong in ("gain", "gain@rope", "gain@canon=ABCD", "least_gain@position=rope", "answer@position=rope"):
         with pytest.raises(UserError, match="got settings"):
-            LAW.check(wrong)
+            LAW.check(wrong, "1")
     given = {quantity.name for quantity in LAW(TABLE).quantities}
     for name in given:
-        LAW.check(name)
+        LAW.check(name, "1")
 
 
 def test_what_was_not_measured_gives_no_quantity_and_what_is_not_finite_neither() -> None:

@@ -18,7 +18,8 @@ KEYS = ["claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier
 
 def expectation(relation: Literal["at least", "at most", "about"] = "at least", tolerance: float = 0.0,
                 quantity: str = "peak") -> Expectation:
-    return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a")
+    return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a",
+                       reason="as large as the paper's own")
 
 
 def measured(lo: float, hi: float, name: str = "peak") -> Quantity:

@@ -43,8 +43,8 @@ class Laws:
         runs = cells.measured_runs(table, by, quantities) if by else {}
         return Law(tuple(quantities), {"runs": runs, "notes": list(dict.fromkeys(notes))})
 
-    def check(self, name: str) -> None:
-        """Refuse the name of a quantity that it never gives, whatever the table.
+    def check(self, name: str, unit: str) -> None:
+        """Refuse the name of a quantity that it never gives, or gives in another unit, whatever the table.
 
         Raises:
             UserError: no form has this name, or its settings are others; the nearest is named.
@@ -57,6 +57,8 @@ class Laws:
         if keys not in [form.keys for form in found]:
             raise UserError(f"quantity {name}: got settings {', '.join(keys) or 'none'}, expected "
                             f"{' or '.join(', '.join(form.keys) or 'none' for form in found)}")
+        if unit not in [form.unit for form in found]:
+            raise UserError(f"quantity {name}: got unit {unit}, expected {found[0].unit}")
 
 
 def laws(*forms: Form, items: str = "items", notes: Sequence[str] = ()) -> Laws:
