@@ -1,8 +1,7 @@
-"""Commands about claims: list, show, run, figure, verify."""
+"""Commands about claims: list, show, run."""
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,9 @@ from physlm.commands.options import (
     choose_device,
     command,
     folder,
-    number,
     text_table,
 )
-from physlm.config import unknown_key
+from physlm.commands.results import verdict_table, wanted
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, experiment_names, load_experiment
 from physlm.lab.planner import MAX_MEMBERS
@@ -149,62 +147,6 @@ def run(
         print(f"\nall {len(claims)} claims: {_time(*done)}")
 
 
-@command
-def figure(
-    name: NameArgument,
-    tier: Annotated[str | None, typer.Option("--tier", metavar="TIER", help="Default: the largest that ran.")] = None,
-    runs: RunsOption = None,
-    results: ResultsOption = None,
-    experiments: ExperimentsOption = None,
-) -> None:
-    """Draw a claim's figure again, from its measures.csv and law.json alone."""
-    from physlm.lab.results import latest_folder, redraw
-
-    if tier is not None and tier not in TIERS:
-        raise UserError(unknown_key("tier", tier, TIERS))
-    experiment = load_experiment(name, folder("experiments", experiments))
-    print(redraw(experiment, latest_folder(name, tier, folder("results", results), folder("runs", runs))))
-
-
-@command
-def verify(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One claim; all of them by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects instead of a table.")] = False,
-    results: ResultsOption = None,
-    experiments: ExperimentsOption = None,
-) -> None:
-    """Say for every claim what was published, what we found with its 95 % interval, and whether they agree.
-
-    Reads the committed results alone; claims without results are "not run".
-    """
-    rows = _verdicts(name, folder("results", results), folder("experiments", experiments))
-    if as_json:
-        print(json.dumps(rows, indent=2, allow_nan=False))
-    else:
-        where = folder("experiments", experiments)
-        known = set(experiment_names(where)) if where.is_dir() else set()
-        names = sorted({row["claim"] for row in rows} & known)
-        print(_verdict_table(rows, _wanted([load_experiment(name, where) for name in names])))
-
-
-def _verdicts(name: str | None, results: Path, experiments: Path) -> list[dict[str, Any]]:
-    from physlm.lab.results import committed_claims, committed_verdicts
-    from physlm.laws.verdict import verdict_rows
-
-    committed = committed_claims(results)
-    known = experiment_names(experiments) if experiments.is_dir() else []
-    names = sorted({*committed, *known})
-    if name is not None and name not in names:
-        raise UserError(unknown_key("claim", name, names))
-    rows: list[dict[str, Any]] = []
-    for claim in names if name is None else [name]:
-        if claim in committed:
-            rows += committed_verdicts(claim, results)
-        else:
-            rows += verdict_rows(claim, None, load_experiment(claim, experiments).expect, None)
-    return rows
-
-
 def _announce(
     claims: list[Experiment], tier: str, specs: list[RunSpec], store: Any, members: int, yes: bool
 ) -> None:
@@ -261,7 +203,7 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
     finding = find(claim, tier, finished)
     _print_runs(finding)
     _print_law(finding)
-    print("\n" + _verdict_table(finding.verdicts, _wanted([claim])))
+    print("\n" + verdict_table(finding.verdicts, wanted([claim])))
     try:
         figure = write_finding(finding, target, finished, redo, planned=planned)
     except UserError as error:
@@ -303,21 +245,6 @@ def _print_law(finding: Finding) -> None:
     print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows[:FITTED_ROWS]))
     if len(rows) > FITTED_ROWS:
         print(f"... and {len(rows) - FITTED_ROWS} more, in VERDICT.md and law.json of the results")
-
-
-def _wanted(experiments: list[Experiment]) -> dict[tuple[str, str], str]:
-    """What each claim expects of each quantity, in words."""
-    return {(claim.name, one.quantity): one.wanted_number for claim in experiments for one in claim.expect}
-
-
-def _verdict_table(rows: list[dict[str, Any]], wanted: dict[tuple[str, str], str]) -> str:
-    header = ["claim", "quantity", "published", "ours", "95 % interval", "n", "unit", "tier", "verdict"]
-    return text_table(header, [
-        [row["claim"], row["quantity"], wanted.get((row["claim"], row["quantity"]), row["published"]), row["ours"],
-         None if row["lo"] is None else f"{number(row['lo'])} to {number(row['hi'])}",
-         row["n"], row["unit"], row["tier"], row["verdict"]]
-        for row in rows
-    ])
 
 
 def _plain(value: Any) -> Any:

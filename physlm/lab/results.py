@@ -15,7 +15,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from physlm.config import to_dict
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.store import Run, Store
-from physlm.laws.columns import with_columns
+from physlm.laws.columns import finite, with_columns
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
 from physlm.measures.rows import Row
@@ -35,8 +35,6 @@ from physlm.places import AT
 from physlm.tasks.catalogue import vocabulary_for
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from physlm.training.config import RunSpec
 
 VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
@@ -126,7 +124,18 @@ def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
     """Fit the law to the finished runs of a tier."""
     table = results_table(runs, experiment.measure_names)
-    return Finding(experiment, tier, table, experiment.law(table))
+    return Finding(experiment, tier, table, fit(experiment, table))
+
+
+def fit(experiment: Experiment, table: pd.DataFrame) -> Law:
+    """The experiment's law of the rows that are finite; ``details["not_finite"]`` names the others, if there are any.
+
+    Raises:
+        UserError: what the law raises.
+    """
+    whole, left_out = finite(table)
+    law = experiment.law(whole)
+    return replace(law, details={**law.details, "not_finite": left_out}) if left_out else law
 
 
 def write_finding(
@@ -140,21 +149,43 @@ def write_finding(
     Raises:
         UserError: the folder cannot be written.  The runs themselves are not touched.
     """
-    experiment, law = finding.experiment, finding.law
     planned = len(runs) if planned is None else planned
-    part = "" if len(runs) == planned else f", {len(runs)} of its {planned} runs; the others are not trained yet"
-    text = verdict_markdown(experiment.name, experiment.claim, experiment.source, law, experiment.expect,
-                            finding.tier + part, redo, experiment.deviations)
-    figure = _png(experiment.figure(finding.table, law))
+    figure = _png(finding)
     storage.write_text(folder / "measures.csv", finding.table.to_csv(index=False, lineterminator="\n"))
-    storage.write_json(folder / "env.json", _environments(runs, experiment.measure_names))
+    storage.write_json(folder / "env.json", _environments(runs, finding.experiment.measure_names))
     storage.write_bytes(folder / "figure.png", figure)
+    write_law(finding, folder, redo, len(runs), planned)
+    return folder / "figure.png"
+
+
+def write_law(finding: Finding, folder: Path, redo: str, finished: int, planned: int) -> None:
+    """Write VERDICT.md and, last, law.json.
+
+    Args:
+        finished, planned: how many of the tier's runs the finding is about, and how many there are.
+    """
+    experiment = finding.experiment
+    part = "" if finished == planned else f", {finished} of its {planned} runs; the others are not trained yet"
+    text = verdict_markdown(experiment.name, experiment.claim, experiment.source, finding.law, experiment.expect,
+                            finding.tier + part, redo, experiment.deviations)
     storage.write_text(folder / "VERDICT.md", text)
     storage.write_json(folder / "law.json", {
-        **law.to_dict(), "tier": finding.tier, "runs": {"finished": len(runs), "planned": planned},
+        **finding.law.to_dict(), "tier": finding.tier, "runs": {"finished": finished, "planned": planned},
         "verdicts": finding.verdicts,
     })
-    return folder / "figure.png"
+
+
+def planned_runs(folder: Path) -> tuple[int, int]:
+    """How many runs the results are about, and how many their tier has.
+
+    Raises:
+        UserError: law.json is missing or damaged.
+    """
+    runs = _law_file(folder).get("runs")
+    if not isinstance(runs, dict) or not all(isinstance(runs.get(key), int) for key in ("finished", "planned")):
+        raise UserError(f"{folder / 'law.json'}: runs: expected how many are finished and planned, got {runs!r}; "
+                        f"{_CURE}")
+    return runs["finished"], runs["planned"]
 
 
 def read_finding(experiment: Experiment, folder: Path) -> Finding:
@@ -174,7 +205,7 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
 def redraw(experiment: Experiment, folder: Path) -> Path:
     """Draw ``figure.png`` again from ``measures.csv`` and ``law.json``; return its path."""
     finding = read_finding(experiment, folder)
-    storage.write_bytes(folder / "figure.png", _png(experiment.figure(finding.table, finding.law)))
+    storage.write_bytes(folder / "figure.png", _png(finding))
     return folder / "figure.png"
 
 
@@ -230,7 +261,9 @@ def _parse(texts: list[str]) -> list[Any]:
     return list(texts)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(finding: Finding) -> bytes:
+    """The experiment's figure of the rows that are finite."""
+    figure = finding.experiment.figure(finite(finding.table)[0], finding.law)
     buffer = io.BytesIO()
     # without the version of matplotlib in it, equal figures are equal files
     figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})

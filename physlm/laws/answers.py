@@ -172,8 +172,7 @@ def means_over(found: pd.DataFrame, item: str, by: Sequence[str] = ("setting",))
 
 def _mean_over(rows: pd.DataFrame, item: str) -> Interval:
     """Over items in each run or seed and then over these, if each has every item once; else over the items' means."""
-    ends = zip(rows["value"], rows["lo"], rows["hi"], rows["n"], strict=True)
-    parts = [Interval(float(value), float(lo), float(hi), int(n)) for value, lo, hi, n in ends]
+    parts = cells.intervals(rows)
     for repeat in (["run"], [name for name in rows.columns if name.endswith(".seed")]):
         repeats = list(map(tuple, rows[repeat].astype(str).to_numpy()))  # as texts, where none is equal to none
         cells_ = set(zip(repeats, rows[item], strict=True))

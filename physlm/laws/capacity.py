@@ -31,11 +31,13 @@ import pandas as pd
 from physlm.errors import UserError
 from physlm.interval import LEVEL
 from physlm.laws import bootstrap
+from physlm.laws.forms.extremes import edge_of
 from physlm.laws.law import Law, Quantity, gives
 
 UNSATURATED, OVERSIZED, AMPLE = 1.25, 0.5, 0.9
 SATURATED = 0.97
 RATIO = "bits/parameter"
+MODELS = "items and models"  # that an interval covers
 
 _CONFIG = {
     "train.exposures": "exposures", "task.people": "people", "task.kind": "task", "label": "label",
@@ -131,7 +133,7 @@ def best_of_learning_rates(models: pd.DataFrame) -> pd.DataFrame:
     for _, group in models.groupby(_SHAPE, sort=True):
         rates = group["learning_rate"]
         winner = group.loc[group["ratio"].idxmax()].to_dict()
-        edge = bool(winner["learning_rate"] in (rates.min(), rates.max()))
+        edge = bool(edge_of(winner["learning_rate"], rates.unique().tolist()))
         rows.append({**winner, "runs": len(group), "learning_rates": rates.nunique(), "learning_rate_at_edge": edge})
     best = pd.DataFrame(rows).sort_values(["exposures", "people", "params", "label"], ignore_index=True)
     reference = best["exposures"].map(published_ratio)
@@ -194,7 +196,7 @@ def _peak(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: int, see
         value = float(runs["ratio"].max())
         groups = [(g["ratio"].to_numpy(), g["error"].to_numpy()) for _, g in runs.groupby("people")]
         samples = bootstrap.resampled_max(groups, resamples, bootstrap.generator(seed, name))
-        return Quantity(name, value, *bootstrap.percentile_interval(samples, value), len(runs), RATIO)
+        return Quantity(name, value, *bootstrap.percentile_interval(samples, value), len(runs), RATIO, MODELS)
 
     name = f"peak_bits_per_param{at}"
     quantities = [quantity(name, models)]
@@ -228,7 +230,7 @@ def _line(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: int, see
     samples = bootstrap.resampled_mean(logs, errors, weights, resamples, bootstrap.generator(seed, name))
     interval = bootstrap.percentile_interval(np.exp(samples), value)
     detail["weights"] = weights.tolist()
-    return [Quantity(name, value, *interval, len(fitted), RATIO)], detail
+    return [Quantity(name, value, *interval, len(fitted), RATIO, MODELS)], detail
 
 
 def _saturation(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: int, seed: int) -> Fit:
@@ -239,7 +241,7 @@ def _saturation(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: in
         errors = (rows["error"] / rows["ratio_max"]).to_numpy()
         samples = bootstrap.perturbed_min(rows["fraction"].to_numpy(), errors, resamples,
                                           bootstrap.generator(seed, name))
-        return Quantity(name, value, *bootstrap.percentile_interval(samples, value), len(rows), "1")
+        return Quantity(name, value, *bootstrap.percentile_interval(samples, value), len(rows), "1", "items")
 
     largest = best.loc[best.groupby("people")["params"].idxmax()]
     over, ample = largest[largest["oversized"]], best[best["ample"]]

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from physlm.errors import UserError
-from physlm.interval import Interval, mean_of_runs
+from physlm.interval import NOTHING, Interval, mean_of_runs
 from physlm.laws import columns
 from physlm.laws.law import Quantity
 from physlm.places import AT
@@ -86,14 +86,20 @@ def combine(found: pd.DataFrame, by: Sequence[str], share: bool = False) -> dict
             row = group[group["run"].duplicated(keep=False)].iloc[:1]
             raise UserError(f"results table: got {columns.labels(row)[0]} of run {row['run'].iloc[0]!r} more than "
                             "once, expected one row")
-        result[tuple(map(columns.plain, key))] = mean_of_runs(intervals(group), share)
+        result[tuple(map(columns.plain, key))] = mean_of_runs(intervals(group), share, repeats(group))
     return result
+
+
+def repeats(group: pd.DataFrame) -> str:
+    """What an interval over these runs covers: ``seeds``, if each has others, else ``models``."""
+    return "seeds" if len(group[columns.seed_columns(group)].drop_duplicates()) == len(group) else "models"
 
 
 def intervals(found: pd.DataFrame) -> list[Interval]:
     """The number and interval of each row."""
     rows = zip(found["value"], found["lo"], found["hi"], found["n"], strict=True)
-    return [Interval(float(value), float(lo), float(hi), int(n)) for value, lo, hi, n in rows]
+    return [Interval(float(value), float(lo), float(hi), int(n), covers=NOTHING if lo == hi else "items")
+            for value, lo, hi, n in rows]
 
 
 def quantity(name: str, part: Interval | None, unit: str = "1") -> list[Quantity]:

@@ -80,5 +80,5 @@ def implicit_law(table: pd.DataFrame) -> Law:
 def _p_values(table: pd.DataFrame) -> dict[str, Interval]:
     """The largest over the runs of each setting: a mean of p-values is none."""
     return {str(setting): Interval(float(rows["value"].max()), float(rows["value"].min()), float(rows["value"].max()),
-                                   int(rows["n"].sum()), len(rows))
+                                   int(rows["n"].sum()), len(rows), "seeds")
             for setting, rows in cells.cells(table, "p_value").groupby("setting", sort=True)}

@@ -121,7 +121,9 @@ class Law:
             ValueError, TypeError: ``details`` holds something that JSON does not know, such as NaN.
         """
         details = json.loads(json.dumps(self.details, allow_nan=False))
-        return {"quantities": [to_dict(quantity) for quantity in self.quantities], "details": details}
+        quantities = [{key: value for key, value in to_dict(quantity).items() if value != ""}
+                      for quantity in self.quantities]
+        return {"quantities": quantities, "details": details}
 
     @classmethod
     def from_dict(cls, data: Any) -> Law:

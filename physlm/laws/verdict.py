@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from physlm.errors import UserError
+from physlm.interval import NOTHING
 from physlm.laws.law import Law, Quantity
 
 Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not run"]
@@ -192,7 +193,8 @@ def verdict_markdown(
         redo: the command that makes them again.
         deviations: how the run differs from the published one.
 
-    ``law.details["notes"]``, a list of texts if present, says how to read the intervals.
+    ``law.details["notes"]``, a list of texts if present, says how to read the intervals; ``["not_finite"]`` what was
+    left out.
     """
     details = law.details if law is not None else {}
     rows = verdict_rows(name, law, expect, tier)
@@ -209,7 +211,8 @@ def verdict_markdown(
     if others:
         lines += ["", "Also measured:", "", "| quantity | ours | 95 % interval | n |", "|---|---|---|---|"]
         lines += [f"| {quantity.name} | {measured(quantity)} |" for quantity in others]
-    for title, texts in (("How to read the numbers", details.get("notes", ())),
+    for title, texts in (("Not finite, and left out", details.get("not_finite", ())),
+                         ("How to read the numbers", details.get("notes", ())),
                          ("Deviations from the published setting", deviations)):
         if texts:
             lines += ["", f"## {title}", "", *(f"- {text}" for text in texts)]
@@ -236,7 +239,7 @@ def measured(quantity: Quantity | None) -> str:
     if quantity is None:
         return "- | - | -"
     remark = f" ({quantity.remark})" if quantity.remark else ""
-    covers = f", over {quantity.covers}" if quantity.covers else ""
+    covers = {"": "", NOTHING: ", exact"}.get(quantity.covers, f", over {quantity.covers}")
     return (f"{quantity.value:.4g}{_unit(quantity.unit)}{remark} | {quantity.lo:.4g} to {quantity.hi:.4g}{covers} "
             f"| {quantity.n}")
 

@@ -224,8 +224,12 @@ def test_the_winning_rate_is_named_and_flagged_at_the_edge_of_the_grid() -> None
     assert not small["learning_rate_at_edge"].any()
     assert set(best["runs"]) == {3}
     table = planted_capacity(exposures=(1000,), people_error=0.0)
-    lopsided = scaled(table, 1.2, table["train.learning_rate"] == 8e-3)
-    assert best_of_learning_rates(capacity_models(lopsided))["learning_rate_at_edge"].all()
+    for end in (2e-3, 8e-3):
+        lopsided = scaled(table, 1.2, table["train.learning_rate"] == end)
+        found = best_of_learning_rates(capacity_models(lopsided))
+        assert set(found.loc[found["unsaturated"], "learning_rate"]) == {end} and found["learning_rate_at_edge"].all()
+    alone = table[table["train.learning_rate"] == 4e-3]
+    assert best_of_learning_rates(capacity_models(alone))["learning_rate_at_edge"].all(), "both ends of its grid"
 
 
 def test_a_peak_at_the_smallest_size_is_flagged() -> None:
