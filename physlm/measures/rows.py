@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from physlm.errors import UserError
 from physlm.interval import NOTHING, Interval
 from physlm.places import Place, place
 
@@ -34,9 +35,13 @@ class Row:
     where: Mapping[str, Place] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        assert re.fullmatch(r"\w+", self.quantity), f"{self.quantity!r}: where it was measured belongs into ``where``"
-        assert all(re.fullmatch(r"\w+", key) for key in self.where), self.where
-        assert all(isinstance(value, int | float | str) and value != "" for value in self.where.values()), self.where
+        if not re.fullmatch(r"\w+", self.quantity):
+            raise UserError(f"row: got quantity {self.quantity!r}, expected letters, digits and _: where it was "
+                            "measured belongs into where")
+        for key, value in self.where.items():
+            if not re.fullmatch(r"\w+", key) or not isinstance(value, int | float | str) or value == "":
+                raise UserError(f"row {self.quantity}: got where {key!r}: {value!r}, expected a name of letters, "
+                                "digits and _, and a number or a text that is not empty")
         texts = {key: place(value) if isinstance(value, str) else value for key, value in self.where.items()}
         object.__setattr__(self, "where", texts)
 

@@ -236,6 +236,8 @@ def test_a_peak_at_the_smallest_size_is_flagged() -> None:
     table = planted_capacity(exposures=(1000,), people_error=0.0)
     best_at_edge = scaled(table, 1.1, table["label"] == "2-1x16")
     assert fit(best_at_edge).details["peak"]["1000"]["size_at_edge"] is True
+    sizes = table.drop_duplicates("run").groupby("label")["params_used"].max()
+    assert fit(scaled(table, 9.0, table["label"] == sizes.idxmax())).details["peak"]["1000"]["size_at_edge"] is True
     inside = scaled(table, 1.1, (table["label"] == "2-1x24") & (table["task.people"] == 20_000))
     assert fit(inside).details["peak"]["1000"]["size_at_edge"] is False
 

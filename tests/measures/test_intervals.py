@@ -59,7 +59,7 @@ def test_balanced_intervals_cover() -> None:
 
 @pytest.mark.parametrize("count", [2, 3, 50])
 def test_the_variance_is_that_of_a_sample_and_not_of_all_sentences(count: int) -> None:
-    """S / (S - 1) sum (c - p n)^2 / (sum n)^2, written out; of two sentences twice what it would be without the factor."""
+    """S / (S - 1) sum (c - p n)^2 / (sum n)^2, written out."""
     rng = np.random.default_rng(count)
     counts = rng.integers(20, 40, (1, count)).astype(float)
     hits = np.minimum(rng.binomial(30, 0.7, (1, count)) + np.linspace(-8, 8, count), counts).clip(0)
