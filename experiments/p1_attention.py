@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from _part1 import DEVIATIONS, run_of
-from physlm.figures.grammar_attention import attention_figure
+from physlm.figures.grammar.attention import attention_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_attention import attention_law
+from physlm.laws.grammar.attention import attention_law
 from physlm.laws.verdict import published_bound
 from physlm.training.config import RunSpec
 

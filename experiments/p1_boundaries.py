@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from _part1 import DEVIATIONS, at_last_layers, run_of
-from physlm.figures.grammar_boundaries import boundaries_figure
+from physlm.figures.grammar.boundaries import boundaries_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_boundaries import boundaries_law
+from physlm.laws.grammar.boundaries import boundaries_law
 from physlm.laws.verdict import bound, published_bound
 from physlm.training.config import RunSpec
 

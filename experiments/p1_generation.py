@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from _part1 import ACCURACIES, BASE, DEVIATIONS, FIVE, grammar_of, run_of
-from physlm.figures.grammar_generation import generation_figure
+from physlm.figures.grammar.generation import generation_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_generation import generation_law
+from physlm.laws.grammar.generation import generation_law
 from physlm.laws.verdict import bound
 from physlm.training.config import RunSpec
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 
 from _part1 import DEVIATIONS, grammar_of, run_of
-from physlm.figures.grammar_implicit import implicit_figure
+from physlm.figures.grammar.implicit import implicit_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_implicit import implicit_law
+from physlm.laws.grammar.implicit import implicit_law
 from physlm.laws.verdict import bound, published_bound
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.training.config import RunSpec

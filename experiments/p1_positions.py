@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from _part1 import ACCURACIES, DEVIATIONS, run_of
-from physlm.figures.grammar_positions import positions_figure
+from physlm.figures.grammar.positions import positions_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_positions import positions_law
+from physlm.laws.grammar.positions import positions_law
 from physlm.laws.verdict import published_bound
 from physlm.training.config import RunSpec
 

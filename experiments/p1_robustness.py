@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 
 from _part1 import DEVIATIONS, grammar_of, run_of
-from physlm.figures.grammar_robustness import robustness_figure
+from physlm.figures.grammar.robustness import robustness_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_robustness import robustness_law
+from physlm.laws.grammar.robustness import robustness_law
 from physlm.laws.verdict import bound, published, published_bound
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.training.config import RunSpec

@@ -9,10 +9,10 @@ answer questions about half of them, and are asked about the others.
 from __future__ import annotations
 
 from _part3 import AUGMENTED, DEVIATIONS, RATES_DEVIATION, answer_runs, base_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.best_rate import figure_at_best_rate, law_at_best_rate
 from physlm.laws.verdict import bound, published
 from physlm.tasks.biography.augmentation import AUGMENTATIONS
 from physlm.tasks.biography.question_config import Ask

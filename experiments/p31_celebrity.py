@@ -9,10 +9,10 @@ one.  Questions are about celebrities only, and what counts are the others.
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, RATES_DEVIATION, answer_runs, base_run, setting
-from physlm.figures.answers_table import OTHERS, answers_table
+from physlm.figures.knowledge.answers_table import OTHERS, answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.best_rate import figure_at_best_rate, law_at_best_rate
 from physlm.laws.verdict import bound
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec

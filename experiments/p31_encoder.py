@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, RATES_DEVIATION, answer_runs, base_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.best_rate import figure_at_best_rate, law_at_best_rate
 from physlm.laws.verdict import bound, own_test
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec

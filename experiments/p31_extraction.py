@@ -12,9 +12,9 @@ Three ways to the same knowledge of the same people, then questions about half o
 from __future__ import annotations
 
 from _part3 import AUGMENTED, DEVIATIONS, SEEDS, answer_run, base_run, mixed_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
 from physlm.laws.verdict import bound
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, answer_run, base_run
-from physlm.figures.without_layer import without_layer_figure
+from physlm.figures.knowledge.without_layer import without_layer_figure
 from physlm.lab.experiment import Experiment
+from physlm.laws.knowledge.without_layer import without_layer_law
 from physlm.laws.verdict import own_test
-from physlm.laws.without_layer import without_layer_law
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 

@@ -10,9 +10,9 @@ and in a biography before each attribute that it names (P-probe).
 from __future__ import annotations
 
 from _part3 import AUGMENTED, DEVIATIONS, SEEDS, base_run
-from physlm.figures.knowledge_probing import knowledge_figure
+from physlm.figures.knowledge.probing import knowledge_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.knowledge_probing import knowledge_law
+from physlm.laws.knowledge.probing import knowledge_law
 from physlm.laws.verdict import bound
 from physlm.training.config import RunSpec
 

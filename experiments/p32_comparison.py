@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, FEW, HINTED_DEVIATION, LUCK, PUBLISHED_PEOPLE, base_run, hinted_runs
-from physlm.figures.answers_curves import answers_curves
+from physlm.figures.knowledge.answers_curves import answers_curves
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
 from physlm.laws.verdict import bound
 from physlm.tasks.biography.kinds import COMPARISON
 from physlm.training.config import RunSpec

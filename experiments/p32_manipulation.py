@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, HINTED_DEVIATION, PUBLISHED_HALF, answer_run, base_run, hinted_run, inverse_run
-from physlm.figures.answers_bars import answers_bars
+from physlm.figures.knowledge.answers_bars import answers_bars
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
 from physlm.laws.verdict import bound
 from physlm.tasks.biography.kinds import INVERSE, RETRIEVAL
 from physlm.tasks.biography.question_config import Ask

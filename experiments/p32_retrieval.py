@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, answer_run, base_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
 from physlm.laws.verdict import bound
 from physlm.tasks.biography.kinds import DUAL, PARTIAL
 from physlm.tasks.biography.question_config import Ask

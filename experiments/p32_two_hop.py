@@ -12,9 +12,9 @@ verdict.
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, answer_run, base_run
-from physlm.figures.answers_bars import answers_bars
+from physlm.figures.knowledge.answers_bars import answers_bars
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
 from physlm.laws.verdict import own_test
 from physlm.tasks.biography.kinds import FACTS, TWO_HOP
 from physlm.tasks.biography.question_config import Ask

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.figures.capacity import capacity_figure
+from physlm.figures.knowledge.capacity import capacity_figure
 from physlm.lab.experiment import TIERS, Experiment
-from physlm.laws.capacity import capacity_law
+from physlm.laws.knowledge.capacity import capacity_law
 from physlm.laws.verdict import bound, published_bound
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BioSConfig

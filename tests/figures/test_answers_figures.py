@@ -17,14 +17,14 @@ from sheets import assert_inside_and_apart, legend, published
 
 from physlm.config import content_hash
 from physlm.figures import style
-from physlm.figures.answers_bars import answers_bars
-from physlm.figures.answers_curves import answers_curves
-from physlm.figures.answers_table import answers_table
-from physlm.figures.without_layer import without_layer_figure
+from physlm.figures.knowledge.answers_bars import answers_bars
+from physlm.figures.knowledge.answers_curves import answers_curves
+from physlm.figures.knowledge.answers_table import answers_table
+from physlm.figures.knowledge.without_layer import without_layer_figure
 from physlm.lab import results
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.without_layer import without_layer_law
 from physlm.laws.law import Law
-from physlm.laws.without_layer import without_layer_law
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import AUGMENTATIONS, augmentation
 from physlm.tasks.biography.config import BioSConfig

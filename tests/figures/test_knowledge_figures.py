@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from sheets import assert_inside_and_apart
 
 from physlm.figures import style
-from physlm.figures.knowledge_probing import ATTRIBUTES, FIRST, WHOLE, knowledge_figure
+from physlm.figures.knowledge.probing import ATTRIBUTES, FIRST, WHOLE, knowledge_figure
 from physlm.figures.parts import percent
-from physlm.laws.knowledge_probing import knowledge_law
+from physlm.laws.knowledge.probing import knowledge_law
 from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig
 

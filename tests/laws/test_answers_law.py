@@ -20,9 +20,9 @@ from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.lab import results
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.without_layer import without_layer_law
 from physlm.laws.law import Law, Quantity
-from physlm.laws.without_layer import without_layer_law
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig

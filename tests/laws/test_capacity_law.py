@@ -11,7 +11,7 @@ import pytest
 from planted_capacities import planted_capacity
 
 from physlm.errors import UserError
-from physlm.laws.capacity import best_of_learning_rates, capacity_law, capacity_models, published_ratio
+from physlm.laws.knowledge.capacity import best_of_learning_rates, capacity_law, capacity_models, published_ratio
 from physlm.laws.law import Law, Quantity
 
 FAST = 400

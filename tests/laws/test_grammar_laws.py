@@ -10,15 +10,15 @@ import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws.grammar_attention import attention_law
-from physlm.laws.grammar_boundaries import boundaries_law
-from physlm.laws.grammar_encoder import encoder_law
-from physlm.laws.grammar_generation import generation_law
-from physlm.laws.grammar_implicit import implicit_law
-from physlm.laws.grammar_positions import positions_law
-from physlm.laws.grammar_probing import probing_law
-from physlm.laws.grammar_robustness import robustness_law
-from physlm.laws.grammar_settings import grammar_name, with_settings
+from physlm.laws.grammar.attention import attention_law
+from physlm.laws.grammar.boundaries import boundaries_law
+from physlm.laws.grammar.encoder import encoder_law
+from physlm.laws.grammar.generation import generation_law
+from physlm.laws.grammar.implicit import implicit_law
+from physlm.laws.grammar.positions import positions_law
+from physlm.laws.grammar.probing import probing_law
+from physlm.laws.grammar.robustness import robustness_law
+from physlm.laws.grammar.settings import grammar_name, with_settings
 from physlm.laws.law import Law, Quantity
 
 TEXT = "r -> a b\na -> '1'\nb -> '2'\n"

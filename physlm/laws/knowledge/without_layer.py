@@ -16,10 +16,10 @@ import pandas as pd
 from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells
-from physlm.laws.answers import NOTES as ANSWER_NOTES
-from physlm.laws.answers import answers, means_over
-from physlm.laws.biography_settings import with_settings
 from physlm.laws.cells import measured_runs
+from physlm.laws.knowledge.answers import NOTES as ANSWER_NOTES
+from physlm.laws.knowledge.answers import answers, means_over
+from physlm.laws.knowledge.settings import with_settings
 from physlm.laws.law import Law, Quantity, gives
 
 PARTS = ("block", "attention", "mlp")

@@ -27,8 +27,8 @@ from physlm.figures.parts import (
 )
 from physlm.interval import Interval
 from physlm.laws.cells import Key, cells, combine, named
-from physlm.laws.grammar_probing import CONTROLS, by_layer, by_step, control_by_level, last_layer
-from physlm.laws.grammar_settings import decoders, with_settings
+from physlm.laws.grammar.probing import CONTROLS, by_layer, by_step, control_by_level, last_layer
+from physlm.laws.grammar.settings import decoders, with_settings
 from physlm.laws.law import Law
 
 # Name above the columns -> base of the rows.

@@ -25,7 +25,7 @@ from physlm.figures.parts import (
 )
 from physlm.interval import Interval
 from physlm.laws.cells import Key, named
-from physlm.laws.knowledge_probing import CONTROLS, by_target, mean_over_values, with_setting
+from physlm.laws.knowledge.probing import CONTROLS, by_target, mean_over_values, with_setting
 from physlm.laws.law import Law
 
 # Names of the rows of the P-probe -> the targets behind them, in the published order of the sentences.

@@ -8,9 +8,9 @@ from matplotlib.ticker import MaxNLocator
 
 from physlm.figures import style
 from physlm.figures.parts import Sheet, heading, nothing, percent, points, series_handle, share_axis
-from physlm.laws.biography_settings import with_settings
+from physlm.laws.knowledge.settings import with_settings
+from physlm.laws.knowledge.without_layer import PARTS, intact_and_without
 from physlm.laws.law import Law
-from physlm.laws.without_layer import PARTS, intact_and_without
 
 NAMES = {"block": "block", "attention": "attention", "mlp": "MLP"}
 

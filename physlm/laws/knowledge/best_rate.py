@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from physlm.laws.answers import answers
-from physlm.laws.biography_settings import with_settings
+from physlm.laws.knowledge.answers import answers
+from physlm.laws.knowledge.settings import with_settings
 from physlm.laws.law import Fit, Law
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells, columns
 from physlm.laws.cells import combine, measured_runs, named
-from physlm.laws.grammar_generation import ENTROPY_NOTE, entropies
-from physlm.laws.grammar_settings import VARIANTS, decoders, with_settings
+from physlm.laws.grammar.generation import ENTROPY_NOTE, entropies
+from physlm.laws.grammar.settings import VARIANTS, decoders, with_settings
 from physlm.laws.law import Law, Quantity, gives
 
 DIFFERENCES = {"rot_minus_rel": ("GPT_rot", "GPT_rel"), "rel_minus_abs": ("GPT_rel", "GPT"),

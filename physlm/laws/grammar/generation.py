@@ -17,7 +17,7 @@ from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key, combine, measured_runs, named
-from physlm.laws.grammar_settings import decoders, with_settings
+from physlm.laws.grammar.settings import decoders, with_settings
 from physlm.laws.law import Law, Quantity, gives
 
 ENTROPY_NOTE = (

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from physlm.figures import style
 from physlm.figures.parts import SHARE, Sheet, group_rows, heat, interval, nothing, percent, wrapped
 from physlm.interval import Interval
-from physlm.laws.answers import answers, means_over
-from physlm.laws.biography_settings import kind_title, with_settings
 from physlm.laws.cells import cells, combine
+from physlm.laws.knowledge.answers import answers, means_over
+from physlm.laws.knowledge.settings import kind_title, with_settings
 from physlm.laws.law import Law
 
 GREYS = LinearSegmentedColormap.from_list("greys", ["#f6f7f8", "#d4d8dd", "#9aa1aa", "#5f6670", "#33383f"])

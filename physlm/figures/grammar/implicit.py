@@ -23,7 +23,7 @@ from physlm.figures.parts import (
     share_axis,
 )
 from physlm.laws.cells import cells, combine
-from physlm.laws.grammar_implicit import named_bags
+from physlm.laws.grammar.implicit import named_bags
 from physlm.laws.law import Law
 
 STRIP, ROW, WIDE = 0.75, 1.65, 6.4

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from numpy.typing import NDArray
 
 from physlm.figures import style
-from physlm.laws.capacity import best_of_learning_rates, capacity_models
+from physlm.laws.knowledge.capacity import best_of_learning_rates, capacity_models
 from physlm.laws.law import Law, Quantity
 
 GUIDES = ((2.0, (0, (6, 2))), (1.0, (0, (1, 1.6))))

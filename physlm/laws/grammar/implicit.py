@@ -12,7 +12,7 @@ from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells, columns
 from physlm.laws.cells import combine, measured_runs, named
-from physlm.laws.grammar_settings import with_settings
+from physlm.laws.grammar.settings import with_settings
 from physlm.laws.law import Law, Quantity, gives
 
 COLUMNS = ("task.bag_tokens", "task.bags", "task.bag_weights")

@@ -10,8 +10,8 @@ from matplotlib.ticker import FixedLocator
 from physlm.figures import style
 from physlm.figures.parts import Sheet, grown, heading, interval, nothing, points, series_handle, share_axis
 from physlm.laws.cells import named
-from physlm.laws.grammar_encoder import BASES, compared_models
-from physlm.laws.grammar_probing import control_by_level, last_layer
+from physlm.laws.grammar.encoder import BASES, compared_models
+from physlm.laws.grammar.probing import control_by_level, last_layer
 from physlm.laws.law import Law
 
 WIDE, HIGH, ROW = 4.7, 3.3, 4.6

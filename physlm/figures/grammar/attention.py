@@ -31,8 +31,8 @@ from physlm.figures.parts import (
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key, combine, named
-from physlm.laws.grammar_attention import KINDS, attention_cells
-from physlm.laws.grammar_settings import decoders, with_settings
+from physlm.laws.grammar.attention import KINDS, attention_cells
+from physlm.laws.grammar.settings import decoders, with_settings
 from physlm.laws.law import Law
 
 WIDE, HIGH, ROW = 4.7, 3.1, 8.5

@@ -12,8 +12,8 @@ from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import measured_runs, named
-from physlm.laws.grammar_probing import last_layer
-from physlm.laws.grammar_settings import decoders, encoders, with_settings
+from physlm.laws.grammar.probing import last_layer
+from physlm.laws.grammar.settings import decoders, encoders, with_settings
 from physlm.laws.law import Law, Quantity, gives
 
 # The base of the rows behind each name: boundaries are rare near the root, so that accuracy must be balanced there.

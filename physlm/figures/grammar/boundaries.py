@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_probing import Column, control_table, table_heading
+from physlm.figures.grammar.probing import Column, control_table, table_heading
 from physlm.figures.parts import Sheet, heading, interval, nothing, points, series_handle, share_axis
 from physlm.interval import Interval
 from physlm.laws.cells import named
-from physlm.laws.grammar_boundaries import MASKS
-from physlm.laws.grammar_probing import CONTROLS, control_by_level, last_layer
-from physlm.laws.grammar_settings import decoders, with_settings
+from physlm.laws.grammar.boundaries import MASKS
+from physlm.laws.grammar.probing import CONTROLS, control_by_level, last_layer
+from physlm.laws.grammar.settings import decoders, with_settings
 from physlm.laws.law import Law
 
 ROW, HIGH = 4.1, 2.75

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_curves import accuracy_curves, kl_curves
+from physlm.figures.grammar.curves import accuracy_curves, kl_curves
 from physlm.figures.parts import Sheet, bars, heading, minus, nothing, series_handle, signed
 from physlm.interval import Interval
 from physlm.laws.cells import cells, combine, named
-from physlm.laws.grammar_positions import DIFFERENCES, ORDER
-from physlm.laws.grammar_settings import decoders, with_settings
+from physlm.laws.grammar.positions import DIFFERENCES, ORDER
+from physlm.laws.grammar.settings import decoders, with_settings
 from physlm.laws.law import Law
 
 WIDE, HIGH, ROW = 4.7, 3.1, 8.4

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.grammar_curves import accuracy_curves, kl_curves
+from physlm.figures.grammar.curves import accuracy_curves, kl_curves
 from physlm.figures.parts import Sheet, bars, grid, heading, nothing, points, series_handle, signed
 from physlm.laws.cells import cells, combine
-from physlm.laws.grammar_generation import named_settings
+from physlm.laws.grammar.generation import named_settings
 from physlm.laws.law import Law
 
 WIDE, HIGH = 4.7, 3.1

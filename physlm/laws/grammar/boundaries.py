@@ -8,8 +8,8 @@ import pandas as pd
 from physlm import interval
 from physlm.laws import cells
 from physlm.laws.cells import measured_runs, named
-from physlm.laws.grammar_probing import gaps_to_control, last_layer
-from physlm.laws.grammar_settings import decoders, with_settings
+from physlm.laws.grammar.probing import gaps_to_control, last_layer
+from physlm.laws.grammar.settings import decoders, with_settings
 from physlm.laws.law import Law, Quantity, gives
 
 MASKS = ("diagonal", "tridiagonal")

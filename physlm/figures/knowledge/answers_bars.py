@@ -26,8 +26,8 @@ from physlm.figures.parts import (
     wrapped,
 )
 from physlm.interval import Interval
-from physlm.laws.answers import answers, means_over
-from physlm.laws.biography_settings import with_settings
+from physlm.laws.knowledge.answers import answers, means_over
+from physlm.laws.knowledge.settings import with_settings
 from physlm.laws.law import Law
 
 # (hints in training, name in the law) -> legend and colour; one training, one hue

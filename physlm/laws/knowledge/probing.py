@@ -18,8 +18,8 @@ import pandas as pd
 from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells
-from physlm.laws.biography_settings import with_settings
 from physlm.laws.cells import Key, measured_runs, named
+from physlm.laws.knowledge.settings import with_settings
 from physlm.laws.law import Law, Quantity, gives
 
 COMPANY = "employer_whole"

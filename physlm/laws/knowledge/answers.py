@@ -26,8 +26,8 @@ import pandas as pd
 from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells
-from physlm.laws.biography_settings import SETTINGS, with_settings
 from physlm.laws.cells import Key, combine, measured_runs, named
+from physlm.laws.knowledge.settings import SETTINGS, with_settings
 from physlm.laws.law import Fit, Law, Quantity
 
 # name in the law -> base and half of the rows that the measure writes

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.answers_bars import DASHES, LEVEL, MAJORITY, SERIES, below, legend_columns, series_rows
+from physlm.figures.knowledge.answers_bars import DASHES, LEVEL, MAJORITY, SERIES, below, legend_columns, series_rows
 from physlm.figures.parts import (
     Sheet,
     heading,
@@ -23,8 +23,8 @@ from physlm.figures.parts import (
     share_axis,
     wrapped,
 )
-from physlm.laws.biography_settings import kind_title, with_settings
 from physlm.laws.cells import combine
+from physlm.laws.knowledge.settings import kind_title, with_settings
 from physlm.laws.law import Law
 
 LEFT, WIDE, HIGH, BETWEEN, ROW = 0.75, 2.75, 2.3, 0.6, 3.45  # inches

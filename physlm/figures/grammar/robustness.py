@@ -11,7 +11,7 @@ from physlm.figures import style
 from physlm.figures.parts import Sheet, group_columns, group_rows, heat, interval, nothing
 from physlm.interval import Interval
 from physlm.laws.cells import Key, named
-from physlm.laws.grammar_robustness import PREFIXES, accuracies, data_order, named_data
+from physlm.laws.grammar.robustness import PREFIXES, accuracies, data_order, named_data
 from physlm.laws.law import Law
 
 CELL, WIDE = 0.3, 6.0
