@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import biographies, claims, data, grammar
+from physlm.commands import biographies, claims, data, grammar, results
 from physlm.commands.options import command, interrupted
 
 app = typer.Typer(
@@ -44,8 +44,8 @@ written.command("check")(biographies.check)
 app.command("list")(claims.list_claims)
 app.command("show")(claims.show)
 app.command("run")(claims.run)
-app.command("figure")(claims.figure)
-app.command("verify")(claims.verify)
+app.command("figure")(results.figure)
+app.command("verify")(results.verify)
 
 
 def _version(wanted: bool) -> None:

@@ -185,6 +185,40 @@ def test_verify_prints_and_dumps_what_was_found(physlm: Call, tmp_path: Path) ->
     assert "3.9 to 4.1" in table and "reproduced" in table and "95 % interval" in table
 
 
+def test_verify_refits_and_says_where_law_json_disagrees(physlm: Call, tmp_path: Path) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    assert physlm("verify")[::2] == (0, "")
+    path = tmp_path / "results" / "p33_toy" / "law.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"value": 4.0', '"value": 4.05'))
+    for arguments in (("verify",), ("verify", "p33_toy", "--json"), ("verify", "--markdown")):
+        code, out, err = physlm(*arguments)
+        assert code == 1 and err.startswith("p33_toy: best_score: law.json says 4.05 (3.9 to 4.1, n 3) bits"), err
+        assert "4.05" not in out
+    assert physlm("verify", "--write")[0] == 0 and path.read_text() == whole
+    assert physlm("verify")[0] == 0
+
+
+def test_verify_prints_markdown_by_part(physlm: Call) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    code, out, _ = physlm("verify", "--markdown", "--part", "3.3")
+    assert code == 0 and out.startswith("## Part 3.3\n\n1 of 1 quantities agree")
+    assert "| p33_toy | best_score | at least 1 bits | 4 bits | 3.9 to 4.1 | 3 | reproduced |" in out
+    code, _, err = physlm("verify", "--part", "3.4")
+    assert code == 2 and "did you mean '3.3'" in err
+
+
+def test_all_figures_are_drawn_again(physlm: Call, tmp_path: Path) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    figure = tmp_path / "results" / "p33_toy" / "figure.png"
+    drawn = figure.read_bytes()
+    figure.unlink()
+    assert physlm("figure", "--all")[:2] == (0, "results/p33_toy/figure.png\n") and figure.read_bytes() == drawn
+    for arguments in (("figure",), ("figure", "p33_toy", "--all")):
+        code, _, err = physlm(*arguments)
+        assert code == 2 and "expected a claim or --all" in err
+
+
 def test_the_figure_is_drawn_again_from_results_alone(physlm: Call, tmp_path: Path) -> None:
     assert physlm("figure", "p33_toy")[0] == 2
     physlm("run", "p33_toy", "--tier", "smoke")

@@ -13,7 +13,7 @@ from planted_capacities import planted_capacity
 from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, Experiment, load_experiment
-from physlm.laws.capacity import AMPLE, OVERSIZED, UNSATURATED, capacity_law, published_ratio
+from physlm.laws.knowledge.capacity import AMPLE, OVERSIZED, UNSATURATED, capacity_law, published_ratio
 from physlm.laws.verdict import verdict_rows
 from physlm.models.counting import parameter_counts
 from physlm.tasks.biography.config import BioDConfig, BioSConfig

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 from physlm.config import content_hash, override, unknown_key
 from physlm.errors import UserError
+from physlm.laws.law import Declared
+from physlm.measures.measure import AnyMeasure, check_quantity, name_of
 from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
@@ -45,20 +47,21 @@ class Experiment:
         claim: one sentence that can be false.
         source: paper and figure.
         runs: the run specs of a tier, usually a plain loop.
-        measures: names in ``physlm.measures.MEASURES``, taken on every run.
+        measures: taken on every run: names in ``physlm.measures.MEASURES``, or measures of its own
+            (``physlm.measures.measure``).
         law: from the long results table to the fitted quantities.
         figure: from the table and the law to a matplotlib ``Figure``.
         expect: the published values with their tolerances.
         deviations: how our setting differs from the published one; goes into ``VERDICT.md``.
-        columns: the quantities to show in the table of runs that ``physlm run`` prints, those of them that the tier
-            measured; if none, all.
+        columns: what to show in the table of runs that ``physlm run`` prints, quantities with the places where they
+            were measured, ``answer/kind=employer/half=test``; those of them that the tier measured; if none, all.
     """
 
     name: str
     claim: str
     source: str
     runs: Callable[[str], Sequence[RunSpec]]
-    measures: tuple[str, ...]
+    measures: tuple[AnyMeasure, ...]
     law: Callable[[pd.DataFrame], Law]
     figure: Callable[[pd.DataFrame, Law], Figure]
     expect: tuple[Expectation, ...]
@@ -70,6 +73,32 @@ class Experiment:
         """The part of the series that the name starts with: ``p33_...`` is Part 3.3, ``p1_...`` is Part 1."""
         match = re.match(r"p(\d)(\d?)_", self.name)
         return ".".join(filter(None, match.groups())) if match else "-"
+
+    @property
+    def measure_names(self) -> tuple[str, ...]:
+        """The names of its measures."""
+        return tuple(map(name_of, self.measures))
+
+    def check(self) -> None:
+        """Refuse what names nothing, as far as that can be known before there is a table.
+
+        Raises:
+            UserError: an expectation speaks of a quantity that the law never gives, or in another unit; a column of a
+                quantity that no measure returns; two measures or two expectations are called the same.
+        """
+        for name in self.measure_names:
+            if self.measure_names.count(name) > 1:
+                raise UserError(f"{self.name}: measures: got {name!r} more than once, expected each name once")
+        try:
+            for column in self.columns:
+                check_quantity(self.measures, column.partition("/")[0])
+            for place, expectation in enumerate(self.expect):
+                if isinstance(self.law, Declared):
+                    self.law.check(expectation.quantity, expectation.unit)
+                if expectation in self.expect[:place]:
+                    raise UserError(f"got the expectation of {expectation.quantity} more than once, expected each once")
+        except UserError as error:
+            raise UserError(f"{self.name}: {error}") from error
 
     def specs(self, tier: str, overrides: Iterable[str] = ()) -> list[RunSpec]:
         """The different runs of a tier, with ``key=value`` overrides applied to each.
@@ -157,4 +186,5 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     if not isinstance(experiment, Experiment) or experiment.name != name:
         found = f"one named {experiment.name!r}" if isinstance(experiment, Experiment) else repr(experiment)
         raise UserError(f"{path}: EXPERIMENT: found {found}, expected an Experiment named {name!r}")
+    experiment.check()
     return experiment

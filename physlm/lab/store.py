@@ -33,7 +33,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -108,7 +108,7 @@ class Run:
             return False  # without DONE nothing is promised; the run is continued
         return True
 
-    def has(self, measures: Sequence[str]) -> bool:
+    def has(self, measures: Iterable[str]) -> bool:
         """Whether the run is finished and all these measures were taken."""
         return self.finished() and set(measures) <= set(self.measures())
 
@@ -174,7 +174,7 @@ class Run:
         for line in reader:
             try:
                 row = Row(line["quantity"], float(line["value"]), line["unit"], int(line["n"]),
-                          float(line["lo"]), float(line["hi"]))
+                          float(line["lo"]), float(line["hi"]), dict(json.loads(line["where"])))
             except (TypeError, ValueError) as error:
                 raise UserError(f"{path}: line {reader.line_num} is damaged; {self.cure}") from error
             taken.setdefault(line["measure"], []).append(row)
@@ -209,7 +209,8 @@ class Run:
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         for measure, measured in taken.items():
-            writer.writerows({"measure": measure, **asdict(row)} for row in measured)
+            writer.writerows({"measure": measure, **asdict(row), "where": json.dumps(dict(row.where))}
+                             for row in measured)
         storage.write_text(self.path / "measures.csv", text.getvalue())
 
     def finish(self) -> None:

@@ -1,6 +1,6 @@
 """Which share of questions a model answers exactly, under each condition that its task offers, and controls.
 
-    answer/kind=birth_city/half=test     questions that training held out, or fresh ones; half=train: those it showed
+    answer  kind=birth_city half=test    questions that training held out, or fresh ones; half=train: those it showed
     answer_untrained, answer_start       controls, of the first of these: random weights; the run that this one begins
                                          with
     majority                             control: the best constant answer to the same questions
@@ -8,6 +8,7 @@
 Any task with ``conditions`` is asked; their names are the others.  Questions about people (bioQA, bioMixed), where
 half=test are people whom nobody asked about in training:
 
+    answer                               by ``Answer :``
     answer_hinted, hint                  the same held-out people by ``Hint :``: the answer right, the hint right
     answer_told                          the same after the true hint: what is left is the step from hint to answer
     answer_reworded                      wordings that were never trained on
@@ -38,6 +39,7 @@ from physlm.measures.intervals import share
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
+from physlm.places import Place
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.prompts import Grades, Prompts
 from physlm.tasks.rows import Pieces, render
@@ -58,8 +60,8 @@ class Sheet(NamedTuple):
     task: AskedTask
     prompts: Prompts
 
-    def rows(self, name: str, half: str, right_B: Tensor, place: str = "") -> list[Row]:
-        """The share of right answers to each kind, with Wilson's interval; ``place`` ends the quantity's name.
+    def rows(self, quantity: str, half: str, right_B: Tensor, **more: Place) -> list[Row]:
+        """The share of right answers to each kind, with Wilson's interval; ``more`` of where they were measured.
 
         n counts different questions: one question asked again is no more evidence.
         """
@@ -70,7 +72,7 @@ class Sheet(NamedTuple):
             which = self.prompts.same_B[at_B].cpu().unique(return_inverse=True)[1]
             counts = which.bincount()
             found = share(which.bincount(hits).numpy(), counts.double().numpy())
-            rows.append(found.row(f"{name}/kind={kind}/half={half}{place}", len(counts)))
+            rows.append(found.row(quantity, len(counts), where={"kind": kind, "half": half, **more}))
         return rows
 
     def commonest(self) -> Tensor:

@@ -2,7 +2,7 @@
 
     gap, gap_permuted, p_value                  within-bag minus between-bag mean cosine similarity, and its control
     neighbours, clusters, .._permuted           share of words whose bag is told from the embeddings, and its control
-    similarity/word=7/bag=2, bag/word=7         mean similarity of word w7 to the words of bag 2; w7's own bag
+    similarity  word=7 bag=2; bag  word=7       mean similarity of word w7 to the words of bag 2; w7's own bag
     gap_untrained                               the model before its first step
 """
 
@@ -37,9 +37,10 @@ def measure(run: Trained) -> list[Row]:
         for bag in range(weights_VG.shape[1]):
             others = (main == bag) & (np.arange(n) != i)
             if others.any():
-                name, value = f"similarity/word={word + 1}/bag={bag + 1}", float(found.similarity[i, others].mean())
-                rows.append(Row(name, value, "1", int(others.sum()), value, value))
-        rows.append(Row(f"bag/word={word + 1}", int(main[i]) + 1, "1", 1, int(main[i]) + 1, int(main[i]) + 1))
+                value, where = float(found.similarity[i, others].mean()), {"word": int(word) + 1, "bag": bag + 1}
+                rows.append(Row("similarity", value, "1", int(others.sum()), value, value, where))
+        own = int(main[i]) + 1
+        rows.append(Row("bag", own, "1", 1, own, own, {"word": int(word) + 1}))
     return rows
 
 

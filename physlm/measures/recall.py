@@ -1,9 +1,9 @@
 """What a model holds of the biographies that it was trained on: each value, predicted where the text tells it.
 
-    recall/attribute=employer            share of people whose whole value is right: the likeliest token at every place
+    recall attribute=employer            share of people whose whole value is right: the likeliest token at every place
                                          of the value, the true text before it
-    recall_first/attribute=employer      the value's first token
-    recall_untrained/attribute=employer  control: the whole value, random weights
+    recall_first attribute=employer      the value's first token
+    recall_untrained attribute=employer  control: the whole value, random weights
     recall_celebrities, recall_others    the whole value, of these people alone, where the dataset has both
 
 Each person is read once: in the first of their fixed texts, or, where each text is fresh, in a fresh one.  Of a run on
@@ -21,8 +21,8 @@ reverse6 all six):
 An encoder sees the text on both sides: all of one value is masked at a time, which reveals how many tokens it has.
 Training seldom hides whole values of several tokens, so there is a control that asks no more than training does:
 
-    recall_token/attribute=employer             one word of the value is masked, and all others are seen
-    recall_token_untrained/attribute=employer   random weights
+    recall_token attribute=employer             one word of the value is masked, and all others are seen
+    recall_token_untrained attribute=employer   random weights
 
 The person's number decides which word, never a comma, which needs no knowledge.  An encoder that fails it was not
 trained enough, and cannot show whether what was learnt can be told.  A causal model reads no masks and has no such
@@ -201,5 +201,8 @@ def _of_groups(names: Sequence[str], right: Tensor, person_E: Tensor, celebritie
 def _rows(base: str, names: Sequence[str], right: Tensor) -> Iterator[Row]:
     """The share of people of each of ``names``; that of the name is ``recall_name`` in place of ``recall``."""
     for name, right_E in zip(names, right.double().cpu().numpy(), strict=True):
-        quantity = base.replace("recall", "recall_name", 1) if name == "name" else f"{base}/attribute={name}"
-        yield share(right_E, np.ones(len(right_E))).row(quantity, len(right_E))
+        found, n = share(right_E, np.ones(len(right_E))), len(right_E)
+        if name == "name":
+            yield found.row(base.replace("recall", "recall_name", 1), n)
+        else:
+            yield found.row(base, n, where={"attribute": name})

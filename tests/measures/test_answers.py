@@ -134,7 +134,7 @@ def test_planted_answers_are_found_exactly(monkeypatch: pytest.MonkeyPatch, mixe
         expected[f"answer_untrained/kind={kind}/half=test"] = (0, len(test))
         if run.load_start is not None:
             expected[f"answer_start/kind={kind}/half=test"] = (sum(n % 4 == 1 for n in test), len(test))
-    assert {row.quantity: (round(row.value * row.n, 9), row.n) for row in rows} == expected
+    assert {row.label: (round(row.value * row.n, 9), row.n) for row in rows} == expected
     assert len(rows) == len(expected) and all(0 <= row.lo <= row.value <= row.hi <= 1 for row in rows)
     assert {model for model, _ in writer.asked} == {model for model, _ in knows}
 
@@ -149,7 +149,7 @@ def test_no_more_people_are_asked_than_the_cap_and_they_are_among_the_others(mon
         kinds = len(sheet.prompts.kinds)
         assert sheet.prompts.kind_B.bincount().tolist() == [4] * kinds
         assert sheet.prompts.item_B.equal(whole[name].prompts.item_B[: 4 * kinds])
-    rows = {row.quantity: row.n for row in answers.measure(run)}
+    rows = {row.label: row.n for row in answers.measure(run)}
     assert rows["answer/kind=birth_city/half=test"] == rows["answer_untrained/kind=birth_city/half=test"] == 4
     few = dataclasses.replace(TASK, ask=dataclasses.replace(ASK, most=3))
     sheets = answers.sheets_of(trained(few))
@@ -165,7 +165,7 @@ def test_controls_are_asked_about_the_first_few_people(monkeypatch: pytest.Monke
     know: Know = lambda n: n not in test[:3]  # noqa: E731
     monkeypatch.setattr(answers, "generate", Writer([(model, know) for model in (
         run.model, run.untrained, run.load_start())]))
-    rows = {row.quantity: row for row in answers.measure(run)}
+    rows = {row.label: row for row in answers.measure(run)}
     for kind in ASK.kinds:
         whole = rows[f"answer/kind={kind}/half=test"]
         assert (whole.value, whole.n) == (pytest.approx(8 / 11), 11) and rows[f"majority/kind={kind}/half=test"].n == 11
@@ -210,7 +210,7 @@ def test_held_out_people_and_wordings_are_nowhere_in_training(half: Any) -> None
 def test_rows_depend_on_what_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """No hints: none asked for.  One wording or no group: no rows about others.  No start: no such control."""
     run = trained(QuestionsConfig(12, ask=Ask(kinds=("month_mod2",))))
-    names = {row.quantity.split("/")[0] for row in answers.measure(run)}
+    names = {row.label.split("/")[0] for row in answers.measure(run)}
     assert names == {"answer", "majority", "answer_untrained"}
 
 
@@ -223,7 +223,7 @@ def test_a_model_that_learnt_one_half_answers_that_one(causal: bool) -> None:
     model = learn(spec)
 
     def values(run: RunSpec) -> dict[str, float]:
-        return {row.quantity: row.value for row in answers.measure(Trained(run, CPU, lambda step: model))}
+        return {row.label: row.value for row in answers.measure(Trained(run, CPU, lambda step: model))}
 
     same, swapped = values(spec), values(override(spec, ["task.ask.half=test"]))
     test, train_half, control = (f"{name}/kind=employer/half={half}" for name, half in

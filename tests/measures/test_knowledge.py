@@ -55,8 +55,8 @@ def shortened(monkeypatch: pytest.MonkeyPatch, p_steps: int = 1, q_steps: int = 
 
 
 def by_name(rows: list[Row]) -> dict[str, Row]:
-    assert len({row.quantity for row in rows}) == len(rows)
-    return {row.quantity: row for row in rows}
+    assert len({row.label for row in rows}) == len(rows)
+    return {row.label: row for row in rows}
 
 
 # --- what is read ------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_a_planted_memory_is_found_exactly(monkeypatch: pytest.MonkeyPatch, conf
         return guess
 
     monkeypatch.setattr(recall, "guesses", plant)
-    rows = {row.quantity: row for row in recall.measure(run)}
+    rows = {row.label: row for row in recall.measure(run)}
     task = (config.biographies if isinstance(config, MixedConfig) else config).build()
     roles_EW = training_texts(task, 12, CPU, TRAIN.seed).roles_RW
     expected: dict[str, float] = {}
@@ -156,7 +156,7 @@ def test_an_encoder_is_asked_for_single_tokens_of_its_own_biographies(monkeypatc
 
     monkeypatch.setattr(recall, "fill", plant)
     monkeypatch.setitem(recall.BATCH, "cpu", 5)  # several batches, the last one smaller
-    rows = {row.quantity: row for row in recall.measure(run)}
+    rows = {row.label: row for row in recall.measure(run)}
     for attribute in ATTRIBUTES:
         row = rows[f"recall_token/attribute={attribute}"]
         assert (row.value, row.n) == (0.5, 12) and row.lo < 0.3 and row.hi > 0.7
@@ -165,13 +165,13 @@ def test_an_encoder_is_asked_for_single_tokens_of_its_own_biographies(monkeypatc
         assert {person for name, person in asked if name == attribute} == set(range(12))
         assert attribute != "birth_date" or rows[f"recall/attribute={attribute}"].value == 0.0
     assert len(rows) == 5 * len(ATTRIBUTES)
-    assert not any("recall_token" in row.quantity for row in recall.measure(trained(SINGLE))), "no masks, no such rows"
+    assert not any("recall_token" in row.label for row in recall.measure(trained(SINGLE))), "no masks, no such rows"
 
 
 def test_people_who_are_all_of_one_group_have_no_rows_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """One person is read, the first, who is a celebrity."""
     monkeypatch.setitem(recall.PEOPLE, "cpu", 1)
-    names = {row.quantity.split("/")[0] for row in recall.measure(trained(CONFIGS[1]))}
+    names = {row.label.split("/")[0] for row in recall.measure(trained(CONFIGS[1]))}
     assert "recall_celebrities" in names and "recall_others" not in names
 
 
@@ -204,7 +204,7 @@ def test_people_are_spread_evenly_and_their_texts_are_those_of_training() -> Non
 
 
 def values(spec: RunSpec, model: Decoder) -> dict[str, float]:
-    return {row.quantity: row.value for row in recall.measure(Trained(spec, CPU, lambda step: model))}
+    return {row.label: row.value for row in recall.measure(Trained(spec, CPU, lambda step: model))}
 
 
 def test_what_was_read_is_recalled() -> None:

@@ -142,6 +142,14 @@ def test_celebrities_have_five_texts_and_five_places_in_an_epoch() -> None:
     assert [person[:5] for person in written[:10]] == five[:10]
 
 
+def test_celebrities_are_permuted_where_the_others_keep_the_published_order() -> None:
+    written = texts(BioSConfig(people=30, celebrities=10, texts=1), 5)
+    assert all({order(text) for text in person} == {(0, 1, 2, 3, 4, 5)} for person in written[10:])
+    assert all(len({order(text) for text in person}) > 1 for person in written[:10])
+    permuted = texts(BioSConfig(people=30, celebrities=10, texts=1, permute=1), 5)
+    assert written[:10] == permuted[:10], "their texts are the same whatever the others' are"
+
+
 @pytest.mark.parametrize("celebrities", [0, 20])
 def test_a_window_holds_two_texts_of_one_person_no_more_often_than_chance(celebrities: int) -> None:
     """Entries are shuffled before they are packed; the control packs one person's texts together."""

@@ -226,7 +226,7 @@ def test_what_was_read_is_recalled_and_can_be_asked(tmp_path: Path) -> None:
     task = BioRConfig(6, file=file, entries_per_row=2, row_tokens=220, pool_size=3)
     read = spec_of(task, steps=200, learning_rate=5e-3)
     model = learn(read)
-    rows = {row.quantity: row.value for row in recall.measure(Trained(read, CPU, lambda step: model))}
+    rows = {row.label: row.value for row in recall.measure(Trained(read, CPU, lambda step: model))}
     assert len(rows) == 3 * len(ATTRIBUTES)
     for attribute in ATTRIBUTES:
         assert rows[f"recall/attribute={attribute}"] == rows[f"recall_first/attribute={attribute}"] == 1.0
