@@ -15,7 +15,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +26,14 @@ from physlm.config import to_dict
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.store import Run, Store
+from physlm.laws.diverged import diverged_sentence, with_diverged
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
+from physlm.measures.rows import Row
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.tasks.catalogue import vocabulary_for
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from physlm.training.config import RunSpec
 
 VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
@@ -77,7 +77,7 @@ def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Pa
 
 
 def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
-    """The long table of finished runs, one row per (run, quantity).
+    """The long table of finished runs that have not diverged, one row per (run, quantity).
 
     Columns: run (folder name), every setting under its dotted name, label, steps, tokens, params_all, params_used,
     params_nonembedding, training_flops (of the whole training), quantity, value, unit, n, lo, hi.  Where some runs
@@ -86,9 +86,13 @@ def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for run in runs:
+        if run.diverged() is not None:
+            continue
         taken = run.measures()
         columns = {"run": run.name, **run_columns(run)}
         rows += [{**columns, **asdict(row)} for name in measures for row in taken[name]]
+    if not rows:
+        return pd.DataFrame(columns=["run", *run_columns(runs[0]), *(field.name for field in fields(Row))])
     table = pd.DataFrame(rows)
     for name in table.columns[table.isna().any()]:
         if any(isinstance(value, str) for value in table[name]):
@@ -113,9 +117,21 @@ def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
 
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
-    """Fit the law to the finished runs of a tier."""
+    """Fit the law to the finished runs of a tier that have not diverged; if all have, it has no quantities.
+
+    Raises:
+        UserError: there is no law of the runs that are left.
+    """
     table = results_table(runs, experiment.measures)
-    return Finding(experiment, tier, table, experiment.law(table))
+    diverged = {run.name: reason for run in runs if (reason := run.diverged()) is not None}
+    if not diverged:
+        return Finding(experiment, tier, table, experiment.law(table))
+    try:
+        law = Law(()) if table.empty else experiment.law(table)
+    except UserError as error:
+        raise UserError(f"{error} ({len(diverged)} of {len(runs)} runs diverged and are left out: "
+                        f"{', '.join(diverged)})") from error
+    return Finding(experiment, tier, table, with_diverged(law, len(runs), diverged))
 
 
 def write_finding(
@@ -134,7 +150,7 @@ def write_finding(
     part = "" if len(runs) == planned else f", {len(runs)} of its {planned} runs; the others are not trained yet"
     text = verdict_markdown(experiment.name, experiment.claim, experiment.source, law, experiment.expect,
                             finding.tier + part, redo, experiment.deviations)
-    figure = _png(experiment.figure(finding.table, law))
+    figure = _figure(finding)
     storage.write_text(folder / "measures.csv", finding.table.to_csv(index=False, lineterminator="\n"))
     storage.write_json(folder / "env.json", _environments(runs, experiment.measures))
     storage.write_bytes(folder / "figure.png", figure)
@@ -163,7 +179,7 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
 def redraw(experiment: Experiment, folder: Path) -> Path:
     """Draw ``figure.png`` again from ``measures.csv`` and ``law.json``; return its path."""
     finding = read_finding(experiment, folder)
-    storage.write_bytes(folder / "figure.png", _png(experiment.figure(finding.table, finding.law)))
+    storage.write_bytes(folder / "figure.png", _figure(finding))
     return folder / "figure.png"
 
 
@@ -218,10 +234,17 @@ def _parse(texts: list[str]) -> list[Any]:
     return list(texts)
 
 
-def _png(figure: Figure) -> bytes:
+def _figure(finding: Finding) -> bytes:
+    """The experiment's figure as a PNG file; a line under it says how many runs diverged."""
+    from physlm.figures import style
+
     buffer = io.BytesIO()
+    sentence = diverged_sentence(finding.law)
+    figure = style.empty("no run is left to draw") if finding.table.empty else finding.experiment.figure(
+        finding.table, finding.law)
+    box = style.with_footnote(figure, sentence) if sentence else None
     # without the version of matplotlib in it, equal figures are equal files
-    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None}, bbox_inches=box)
     return buffer.getvalue()
 
 
