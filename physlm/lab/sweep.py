@@ -19,8 +19,10 @@ takes a slower attention, and they do not.  ``physlm.lab.store`` says which file
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +40,7 @@ from physlm.lab.cost import amount, members_in
 from physlm.lab.env import environment
 from physlm.lab.planner import MAX_MEMBERS, Population
 from physlm.lab.store import MetricsLog, Run, Store
-from physlm.lab.workers import Job, finish_jobs
+from physlm.lab.workers import Job, finish_jobs, keep_bars_to_this_process
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.training.config import RunSpec
@@ -109,14 +111,17 @@ def sweep(
 
 def _each(worker: _Worker, works: Sequence[Population | RunSpec], processes: int, title: str) -> None:
     """Train the populations, or measure the runs, with a bar over all of them; ``title`` names them."""
+    if processes > 1:
+        keep_bars_to_this_process()
     bar = tqdm(total=len(works), desc=title, unit=title[:-1], disable=None if worker.progress else True)
     with bar:
         if processes > 1 and len(works) > 1:
-            jobs = list(map(Job, works))
-            for job in finish_jobs(jobs, partial(_do, worker), worker.device, min(processes, len(works))):
-                bar.update()
-                if worker.progress:
-                    tqdm.write(f"done: {describe(job.work)}")
+            jobs = finish_jobs(list(map(Job, works)), partial(_do, worker), worker.device, min(processes, len(works)))
+            with _swept_away(worker.progress), contextlib.closing(jobs):
+                for job in jobs:
+                    bar.update()
+                    if worker.progress:
+                        tqdm.write(f"done: {describe(job.work)}")
             return
         for number, work in enumerate(works, start=1):
             bar.set_description(f"{title[:-1]} {number}/{len(works)}")
@@ -126,6 +131,17 @@ def _each(worker: _Worker, works: Sequence[Population | RunSpec], processes: int
             if worker.device.type == "cuda":
                 torch.cuda.empty_cache()  # processes of this sweep may be next on the same GPU
             bar.update()
+
+
+@contextlib.contextmanager
+def _swept_away(shown: bool) -> Iterator[None]:
+    """After an error, wipe the bars of processes that were killed: what is printed next begins a line of its own."""
+    try:
+        yield
+    except BaseException:
+        if shown:
+            sys.stderr.write("\r\033[J" if sys.stderr.isatty() else "\n")
+        raise
 
 
 def _do(worker: _Worker, work: Population | RunSpec) -> None:
