@@ -125,5 +125,5 @@ def test_the_captured_step_does_what_the_cpu_does() -> None:
         population = Population(specs("float32"), torch.device(device), window=20)
         while population.step < 40:
             population.advance()
-        losses[device] = population.recent_losses(20)
+        losses[device] = population.recent_losses(20)["loss"]
     torch.testing.assert_close(losses["cpu"], losses["cuda"], rtol=2e-3, atol=2e-3)

@@ -18,9 +18,10 @@ from physlm.models.config import ModelConfig
 from physlm.models.counting import training_flops
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.catalogue import build
+from physlm.training.batches import AHEAD_TOKENS
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.hardware import peak_flops
-from physlm.training.step import AHEAD_TOKENS, Population
+from physlm.training.step import Population
 
 VOCABULARY = 4096
 TASK = BioSConfig(people=20_000)

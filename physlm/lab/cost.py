@@ -14,8 +14,8 @@ ASSUMPTIONS, not promises, give or take a factor of two: populations of 3 on an 
 widths 48, 64 and 96, start included, and a single 12 x 768 406; the rest are rules of thumb.  Measuring is left out.
 
 A member needs the memory of its activations, 42 bytes a token, layer and dimension in bfloat16 (measured: 8 x 512 took
-168 KB a token on an H100).  Assumed: twice that in float32; the products with all distances, if it has relative
-positions; 32 bytes a parameter for weights, gradients, Adam's averages and what capturing the step copies.
+168 KB a token on an H100).  Assumed: twice that in float32; what parts say that they keep beside these; 32 bytes a
+parameter for weights, gradients, Adam's averages and what capturing the step copies.
 Free of torch.
 """
 
@@ -37,7 +37,7 @@ REFERENCE_GPU = "NVIDIA H200"
 GPU_STEP, CPU_STEP = 0.5e-3, 2e-3  # seconds
 GPU_START = 15.0  # seconds a population
 ACTIVATION_BYTES = {"bf16": 42, "float32": 84}
-PRODUCT_BYTES = {"bf16": 4, "float32": 8}  # a query, key, head and layer: logits and weights
+NUMBER_BYTES = {"bf16": 2, "float32": 4}  # of those that parts keep beside them
 STATE_BYTES = 32
 MEMORY_SHARE = 0.85  # of a GPU's memory; the rest is for batches sampled ahead, the context, and what others hold
 
@@ -111,8 +111,8 @@ def member_bytes(spec: RunSpec) -> int:
     model, train = spec.model, spec.train
     tokens = train.batch_rows * spec.task.row_tokens
     needed = tokens * model.layers * model.width * ACTIVATION_BYTES[train.precision]
-    if model.position == "relative":
-        needed += tokens * spec.task.row_tokens * model.heads * model.layers * PRODUCT_BYTES[train.precision]
+    kept = sum(part.kept_numbers(model, spec.task.row_tokens) for part in (*model.mixers, *model.mlps))
+    needed += tokens * kept * NUMBER_BYTES[train.precision]
     return needed + parameter_counts(model, len(vocabulary_for(spec.task)))["params_all"] * STATE_BYTES
 
 

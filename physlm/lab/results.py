@@ -112,7 +112,8 @@ def run_columns(run: Run) -> dict[str, Any]:
 def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
     """Every setting under its dotted name; the model of a start is that of its run."""
     parts = ("task", "train") if prefix else ("task", "model", "train")
-    flat = _flat({part: to_dict(getattr(spec, part)) for part in parts}, prefix)
+    flat = _flat({part: spec.model.facts() if part == "model" else to_dict(getattr(spec, part)) for part in parts},
+                 prefix)
     return flat if spec.start is None else {**flat, **settings_of(spec.start, f"{prefix}start.")}
 
 

@@ -40,6 +40,7 @@ class TrainConfig:
         lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
             and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
         lora_alpha: the updates are scaled by alpha / rank.
+        z_loss: times the mean over scored tokens of (log sum_v exp logit_v)^2 is added to the loss (arXiv 2204.02311).
     """
 
     exposures: int = 100
@@ -59,6 +60,7 @@ class TrainConfig:
     lora_rank: int = 0
     lora_embedding_rank: int = 0
     lora_alpha: float = 4.0
+    z_loss: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
@@ -66,7 +68,7 @@ class TrainConfig:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 1")
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
                                 ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0),
-                                ("lora_alpha", 0.0, math.inf)):
+                                ("lora_alpha", 0.0, math.inf), ("z_loss", 0.0, math.inf)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")
         for name in ("warmup_steps", "steps", "snapshots", "lora_rank", "lora_embedding_rank"):
@@ -104,9 +106,11 @@ class RunSpec:
         elif self.train.low_rank:
             raise UserError(f"train.lora_rank, train.lora_embedding_rank: got {self.train.lora_rank} and "
                             f"{self.train.lora_embedding_rank} without a start; expected a start, or 0 and 0")
-        if self.train.lora_rank and self.model.position in ("position_only", "uniform"):
-            raise UserError(f"train.lora_rank: got {self.train.lora_rank} with model.position {self.model.position}, "
-                            "whose attention has no queries; expected 0")
+        movable = (weight.low_rank for mixer in self.model.mixer for weight in mixer.weights(self.model))
+        if self.train.lora_rank and not any(movable):
+            names = ", ".join(mixer.kind for mixer in self.model.mixer)
+            raise UserError(f"train.lora_rank: got {self.train.lora_rank} with the mixers {names}, which have no "
+                            "queries to move; expected 0")
 
     @property
     def starts(self) -> tuple[RunSpec, ...]:

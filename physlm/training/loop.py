@@ -74,12 +74,13 @@ def train_population(
                 if population.step in kept:
                     snapshot(population.step, _models(population))
             losses = population.recent_losses(count)
-            bar.show(count, losses)
-            for i, loss in enumerate(losses.tolist()):
-                tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
-                finite = loss if math.isfinite(loss) else None  # JSON has no NaN
-                log({"step": population.step, "member": i, "loss": finite, "tokens": tokens})
-                if finite is None and i not in diverged and not _has_finite_weights(population.model_of(i)):
+            bar.show(count, losses["loss"])
+            tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
+            for i in range(len(specs)):
+                values = {name: float(loss_M[i]) for name, loss_M in losses.items()}
+                finite = {name: x if math.isfinite(x) else None for name, x in values.items()}  # JSON has no NaN
+                log({"step": population.step, "member": i, **finite, "tokens": tokens})
+                if finite["loss"] is None and i not in diverged and not _has_finite_weights(population.model_of(i)):
                     diverged.add(i)
             if len(diverged) == len(specs):
                 break

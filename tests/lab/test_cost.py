@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 from fakes import make_family, make_spec, make_specs
+from positions import way
 
 from physlm.lab import cost
 from physlm.models.config import ModelConfig
@@ -88,5 +89,5 @@ def test_a_gpu_holds_as_many_members_as_its_memory() -> None:
     assert cost.members_in(gigabyte, spec) == 1, "even if it fails"
     train = dataclasses.replace(spec.train, precision="float32")
     assert cost.member_bytes(dataclasses.replace(spec, train=train)) > 1.8 * cost.member_bytes(spec)
-    model = dataclasses.replace(spec.model, position="relative", max_positions=512)
+    model = dataclasses.replace(spec.model, **way("relative", 512))
     assert cost.member_bytes(dataclasses.replace(spec, model=model)) > 1.5 * cost.member_bytes(spec)
