@@ -155,7 +155,7 @@ def test_tables_laws_verdicts_and_figures_leave_it_out_and_name_it(tmp_path: Pat
     lost = Store(tmp_path / "runs").run(make_spec(WILD)).name
     assert lost not in set(finding.table["run"]) and finding.law.quantities[0].n == len(sane)
     text = (folder / "VERDICT.md").read_text()
-    assert f"1 of 3 runs diverged and is left out:\n\n- `{lost}`: its loss is not finite from step 4 of 8 on" in text
+    assert f"1 of 3 runs diverged and is left out:\n\n- `{lost}`: its loss is not finite from step 2 of 8 on" in text
     law = json.loads((folder / "law.json").read_text())
     assert law["runs"] == {"finished": 3, "planned": 3}
     assert law["details"]["diverged"]["runs"] == 3 and list(law["details"]["diverged"]["reasons"]) == [lost]
