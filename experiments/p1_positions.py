@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from _part1 import ACCURACIES, DEVIATIONS, ROW_TOKENS, run_of
-from physlm.figures.grammar_positions import positions_figure
+from physlm.figures.grammar.positions import positions_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_positions import positions_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.grammar.positions import positions_law
+from physlm.laws.verdict import published_bound
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.positional import PositionOnly, Uniform
 from physlm.models.parts.relative import Relative
@@ -44,10 +44,11 @@ EXPERIMENT = Experiment(
     law=positions_law,
     figure=positions_figure,
     expect=(
-        Expectation("rot_minus_rel", 0.0, "at least", 0.02, "1", "Figure 4: equal or better; the slack is ours"),
-        Expectation("rel_minus_abs", 0.0, "at least", 0.0, "1", "Figure 4"),
-        Expectation("pos_minus_abs", 0.0, "at least", 0.0, "1", "Figure 4"),
-        Expectation("uni_minus_abs", 0.0, "at least", 0.0, "1", "Figure 4"),
+        published_bound("rot_minus_rel", "at least", 0.0, "Figure 4: equal or better", slack=0.02,
+                        reason="the slack is ours"),
+        published_bound("rel_minus_abs", "at least", 0.0, "Figure 4"),
+        published_bound("pos_minus_abs", "at least", 0.0, "Figure 4"),
+        published_bound("uni_minus_abs", "at least", 0.0, "Figure 4"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -22,6 +22,7 @@ from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
@@ -40,12 +41,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                        name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
     "GrammarConfig": dict(grammar="cfg3b", row_tokens=512, seed=0, bag_tokens=0, bags="disjoint", bag_weights="uniform",
                           noise="none", noise_rate=0.15, noise_fraction=0.0),
+    "ManoConfig": dict(length=10, modulus=23, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
                         absolute=0, vocab_size=0, init_std=0.02, causal=True),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none"),
     "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
     "Gated": dict(ratio=8 / 3, act="silu"),
-    "Canon": dict(sites="ABCD", residual=True, act=False, trained=True),
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
@@ -78,7 +79,8 @@ def test_tasks_are_told_apart_by_kind() -> None:
                  QuestionsConfig(ask=Ask(kinds=("major",), forms=3)), MixedConfig(share=0.5, ask=Ask(loss="all"))):
         spec = dataclasses.replace(SPEC, task=task, train=TrainConfig(steps=9))
         assert from_dict(RunSpec, to_dict(spec)) == spec
-    with pytest.raises(UserError, match="expected one of bioD, bioMixed, bioQA, bioR, bioS, grammar"):
+    allowed = "bioD, bioMixed, bioQA, bioR, bioS, grammar"
+    with pytest.raises(UserError, match=f"task.kind: unknown name 'bioX'; did you mean .*Allowed: {allowed}"):
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
 
 
@@ -125,7 +127,7 @@ def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
-                            ModelConfig, Attention, Relative, PositionOnly, Plain, Gated, Canon, TrainConfig)}
+                            ManoConfig, ModelConfig, Attention, Relative, PositionOnly, Plain, Gated, TrainConfig)}
     assert defaults == DEFAULTS
 
 

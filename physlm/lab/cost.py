@@ -29,7 +29,6 @@ from physlm.lab.env import gpu_name
 from physlm.lab.planner import MAX_MEMBERS, Population, group, with_starts
 from physlm.machine import cpu_cores
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec
 from physlm.training.hardware import PEAK_TFLOPS, peak_tflops
 
@@ -101,7 +100,7 @@ class _Work:
     @classmethod
     def of(cls, population: Population) -> _Work:
         spec = population.members[0]
-        vocabulary = len(vocabulary_for(spec.task))
+        vocabulary = len(spec.task.vocabulary())
         flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens * len(population.members)
         return cls(spec.model.width, parameter_counts(spec.model, vocabulary)["params_used"], spec.steps, flops)
 
@@ -113,7 +112,7 @@ def member_bytes(spec: RunSpec) -> int:
     needed = tokens * model.layers * model.width * ACTIVATION_BYTES[train.precision]
     kept = sum(part.kept_numbers(model, spec.task.row_tokens) for part in (*model.mixers, *model.mlps))
     needed += tokens * kept * NUMBER_BYTES[train.precision]
-    return needed + parameter_counts(model, len(vocabulary_for(spec.task)))["params_all"] * STATE_BYTES
+    return needed + parameter_counts(model, len(spec.task.vocabulary()))["params_all"] * STATE_BYTES
 
 
 def members_in(memory: int, spec: RunSpec) -> int:
@@ -132,7 +131,7 @@ def cpu_speed(width: int, cores: int) -> float:
 
 
 def describe(cost: Cost) -> list[str]:
-    """The cost in lines for people."""
+    """The cost in lines for readers."""
     times = ", ".join(f"{duration(seconds)} on {device}" for device, seconds in cost.seconds.items())
     starts = f" ({cost.starts} for others to begin with)" if cost.starts else ""
     return [

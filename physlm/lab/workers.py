@@ -27,10 +27,12 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physlm.config import content_hash
 from physlm.errors import LostProcessError, UserError
+from physlm.lab.experiment import load_experiment, loaded_files
 from physlm.lab.planner import Population
 from physlm.training.config import RunSpec
 
@@ -81,7 +83,8 @@ def finish_jobs(jobs: Sequence[Job], do: Do, device: torch.device, processes: in
 
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
     threads = max(1, torch.get_num_threads() // processes)
-    workers = [_Process(context, place, device.type, threads) for place in range(processes)]
+    files = loaded_files()
+    workers = [_Process(context, (place, device.type, threads, files)) for place in range(processes)]
     try:
         for worker in workers:
             worker.start()
@@ -121,10 +124,10 @@ def _schedule(jobs: Sequence[Job], do: Do, workers: Sequence[_Process]) -> Itera
 class _Process:
     """One process, seen from its parent: it is sent one job after another and answers each."""
 
-    def __init__(self, context: SpawnContext, place: int, kind: str, threads: int):
+    def __init__(self, context: SpawnContext, place: tuple[int, str, int, Sequence[Path]]):
         self.job: Job | None = None
         self.connection, self._theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._theirs, place, kind, threads))
+        self._process = context.Process(target=_serve, args=(self._theirs, *place))
 
     def start(self) -> None:
         """Start it where Ctrl-C, which a terminal sends to all, does not reach it: its parent decides."""
@@ -180,8 +183,12 @@ class _Process:
             self._process.join(STOP_SECONDS)
 
 
-def _serve(connection: Connection, place: int, kind: str, threads: int) -> None:
-    """What a process does: jobs, until its parent closes the connection.  Which GPU is its own is settled first."""
+def _serve(connection: Connection, place: int, kind: str, threads: int, experiments: Sequence[Path]) -> None:
+    """What a process does: jobs, until its parent closes the connection.
+
+    Before it touches a device it settles which GPU, and which line for its progress bar, is its own.  The
+    ``experiments`` are loaded here too, for what jobs need of them, such as a task of their own.
+    """
     _die_with_parent()
     os.environ["TQDM_POSITION"] = str(place + 1)  # tqdm, which was not imported here yet, reads its defaults there
     keep_bars_to_this_process()
@@ -193,6 +200,8 @@ def _serve(connection: Connection, place: int, kind: str, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
+    for path in experiments:
+        load_experiment(path.stem, path.parent)
     while True:
         try:
             do, work = connection.recv()

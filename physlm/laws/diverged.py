@@ -21,6 +21,12 @@ def with_diverged(law: Law, runs: int, reasons: Mapping[str, str]) -> Law:
     return replace(law, details={**law.details, "diverged": {"runs": runs, "reasons": dict(reasons)}})
 
 
+def still_diverged(law: Law, before: Law) -> Law:
+    """A law that was refitted, from a table without the runs that diverged, with what the one before says of them."""
+    found = before.details.get("diverged")
+    return law if found is None else replace(law, details={**law.details, "diverged": found})
+
+
 def diverged_runs(law: Law | None) -> dict[str, str]:
     """By the names of the runs that diverged, why."""
     found = {} if law is None else law.details.get("diverged", {}).get("reasons", {})

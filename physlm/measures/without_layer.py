@@ -1,9 +1,9 @@
 """Which parts of a model its answers need: each part of each block in turn adds nothing, the rest stays as it is.
 
-    answer_without/kind=birth_city/half=test/layer=3/part=mlp      x + attention(norm x), and no MLP after it
+    answer_without  kind=birth_city half=test layer=3 part=mlp     x + attention(norm x), and no MLP after it
     .. part=attention, part=block                                  no attention; neither of the two
 
-About held-out people, the first of those that measure ``answers`` asks; ``answer/kind=../half=test`` there is the
+About held-out people, the first of those that measure ``answers`` asks; ``answer`` of these kinds there is the
 undamaged model.  Blocks are counted from 0.
 
 What a part adds to the residual stream is replaced by zeros wherever the model reads; its weights are left alone.
@@ -33,7 +33,7 @@ def measure(run: Trained) -> list[Row]:
     rows: list[Row] = []
     for layer, part in tqdm(cells, desc="without a part", leave=False, disable=not run.progress):
         (grades,) = grade(without(model, layer, part), [sheet])
-        rows += sheet.rows("answer_without", "test", grades.answer_B, f"/layer={layer}/part={part}")
+        rows += sheet.rows("answer_without", "test", grades.answer_B, layer=layer, part=part)
     return rows
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from physlm.tasks.catalogue import build
 from physlm.tasks.rows import IGNORE, Rows
 from physlm.tasks.task import Task
 from physlm.training.config import RunSpec
@@ -35,7 +34,7 @@ class Batches:
     def __init__(self, specs: Sequence[RunSpec], device: torch.device, objective: Objective):
         self.device, self._objective = device, objective
         sources = list(dict.fromkeys((spec.task, spec.train.seed) for spec in specs))
-        tasks = {config: build(config).to(device) for config in dict.fromkeys(spec.task for spec in specs)}
+        tasks = {config: config.build().to(device) for config in dict.fromkeys(spec.task for spec in specs)}
         self._sources: list[tuple[Task, int]] = [(tasks[config], stream) for config, stream in sources]
         self._source_M = torch.tensor([sources.index((s.task, s.train.seed)) for s in specs], device=device)
         self._rows, positions = specs[0].train.batch_rows, specs[0].task.row_tokens

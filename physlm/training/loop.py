@@ -16,7 +16,6 @@ from physlm.errors import UserError
 from physlm.models.counting import training_flops
 from physlm.models.decoder import Decoder
 from physlm.storage import load_tensors, save_tensors
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec
 from physlm.training.hardware import peak_flops
 from physlm.training.step import Population, check_members
@@ -128,7 +127,7 @@ class _Bar:
         spec = population.spec
         self._members = len(population.specs)
         self._tokens = spec.train.batch_rows * spec.task.row_tokens * self._members
-        vocabulary = len(vocabulary_for(spec.task))
+        vocabulary = len(spec.task.vocabulary())
         self._flops = training_flops(spec.model, vocabulary, spec.task.row_tokens)
         self._peak = peak_flops(population.device, spec.train.precision)
         name = f"{spec.task.title} {spec.model.label} x{self._members}"

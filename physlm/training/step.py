@@ -18,7 +18,6 @@ from physlm import rng
 from physlm.errors import UserError
 from physlm.models.cross_entropy import linear_cross_entropy, linear_cross_entropy_z
 from physlm.models.decoder import Decoder
-from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.rows import Rows
 from physlm.tasks.task import Task
 from physlm.training.batches import Batches
@@ -86,10 +85,9 @@ class Population:
         return tuple(dict.fromkeys((*(name for part in parts for name in part.losses), *z)))
 
     def _objective(self, task: Task, rows: Rows, index_R: Tensor, stream: int) -> Rows:
-        config = task.config
         if self.spec.model.causal:
             return rows
-        if isinstance(config, QuestionsConfig) and config.ask.loss == "answer":
+        if task.config.hides_answers:
             return hidden_rows(rows, len(task.vocabulary))
         return masked_rows(rows, index_R, self.spec.train.mask_rate, len(task.vocabulary), rng.key("mask", stream))
 

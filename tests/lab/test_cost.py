@@ -12,7 +12,6 @@ from physlm.lab import cost
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.tasks.biography.config import BioSConfig
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec, TrainConfig
 
 
@@ -24,7 +23,7 @@ def test_costs_add_up() -> None:
     assert whole.flops == pytest.approx(sum(part.flops for part in parts))
     for device, seconds in whole.seconds.items():
         assert 0 < seconds <= sum(part.seconds[device] for part in parts) * (1 + 1e-9), "training together is no slower"
-    sizes = [parameter_counts(spec.model, len(vocabulary_for(spec.task)))["params_used"] for spec in specs]
+    sizes = [parameter_counts(spec.model, len(spec.task.vocabulary()))["params_used"] for spec in specs]
     assert (whole.smallest, whole.largest) == (min(sizes), max(sizes))
 
 

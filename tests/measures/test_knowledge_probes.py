@@ -132,7 +132,7 @@ def test_a_digit_is_found_where_it_was_read_and_not_before_nor_after_a_shuffle()
     assert np.all(lo <= value) and np.all(value <= hi) and hi[1, late] < lo[0, late]
     assert np.all(scores.people == PEOPLE // 2)
     rows = scores.rows("p_probe")
-    assert [row.quantity for row in rows][:3] == ["p_probe/target=digit/place=early", "p_probe/target=digit/place=late",
+    assert [row.label for row in rows][:3] == ["p_probe/target=digit/place=early", "p_probe/target=digit/place=late",
                                                   "p_probe/target=shuffled_digit/place=early"]  # fmt: skip
     assert rows[1].value == value[0, late] and rows[1].n == PEOPLE // 2
     assert (rows[1].lo, rows[1].hi) == (lo[0, late], hi[0, late])

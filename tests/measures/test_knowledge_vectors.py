@@ -95,7 +95,7 @@ def test_who_knows_a_first_word_answers_by_the_commonest_value_behind_it() -> No
     assert scores.first_word.tolist() == [[pytest.approx(expected)]]
     assert scores.majority.tolist() == [[pytest.approx(max(judged) / sum(judged))]]
     rows = scores.exact_rows("first_word", scores.first_word)
-    assert [(row.quantity, row.value, row.lo, row.hi) for row in rows] == [
+    assert [(row.label, row.value, row.lo, row.hi) for row in rows] == [
         ("first_word/target=value/place=place", *[pytest.approx(expected)] * 3)]
     unknown = knowledge_probe(model_of(0), source, [Target("value", 4)], dataclasses.replace(QUICK, steps=1))
     assert bool(np.isnan(unknown.first_word).all())

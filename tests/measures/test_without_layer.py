@@ -92,13 +92,13 @@ def test_a_needed_block_is_found_and_one_that_does_nothing_too(sandwich: Decoder
     asked = dataclasses.replace(TASK, ask=dataclasses.replace(TASK.ask, half="train"))
     spec = RunSpec(asked, sandwich.config, dataclasses.replace(TRAIN, precision=precision))
     run = Trained(spec, CPU, lambda step: sandwich)
-    whole = next(row for row in answers.measure(run) if row.quantity == "answer/kind=employer/half=test")
-    rows = {row.quantity: row for row in without_layer.measure(run)}
+    whole = next(row for row in answers.measure(run) if row.label == "answer/kind=employer/half=test")
+    rows = {row.label: row for row in without_layer.measure(run)}
     names = {(i, part): f"answer_without/kind=employer/half=test/layer={i}/part={part}"
              for i in range(3) for part in ("block", "attention", "mlp")}  # fmt: skip
     assert set(rows) == set(names.values()) and whole.value == 1.0
     for (i, part), name in names.items():
         if i != 1:
-            assert dataclasses.replace(rows[name], quantity=whole.quantity) == whole
+            assert dataclasses.replace(rows[name], quantity=whole.quantity, where=whole.where) == whole
         elif part != "mlp":
             assert rows[name].value < 0.5 and rows[name].n == whole.n == 6

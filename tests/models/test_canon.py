@@ -78,7 +78,7 @@ def test_parameters_are_those_of_the_paper() -> None:
 
 
 def test_first_filters_are_uniform() -> None:
-    filters = Decoder(ModelConfig(layers=2, width=256, local=(Canon(),)), 9).blocks[1].local_a.filter  # type: ignore[union-attr]
+    filters = Decoder(ModelConfig(layers=2, width=256, local=(Canon(),)), 9).state_dict()["blocks.1.local_a.filter"]
     assert filters.abs().max() <= 0.5 and filters.std().item() == pytest.approx(12**-0.5, rel=0.05)
 
 

@@ -50,7 +50,8 @@ def others(part: Part) -> Iterator[Part]:
 
 def with_part(name: str, part: Part, base: ModelConfig = BASE) -> ModelConfig:
     """A model with this part in all layers."""
-    return dataclasses.replace(base, **{name: part if name == "norm" else (part,)})
+    setting: dict[str, Any] = {name: part if name == "norm" else (part,)}
+    return dataclasses.replace(base, **setting)
 
 
 PARTS: list[tuple[str, Part]] = []
@@ -60,9 +61,9 @@ for _name, _family in FAMILIES.items():
         PARTS += [(_name, _part), *((_name, other) for other in others(_part))]
 MODELS = [with_part(*one) for one in PARTS]
 # a pattern of everything: each layer its own, and an encoder of what allows it
-MODELS.append(dataclasses.replace(BASE, layers=len(Mixer.table), **{
-    name: tuple(family.of_kind(kind)() for kind in family.table) for name, family in FAMILIES.items() if name != "norm"
-}))  # fmt: skip
+_all: dict[str, Any] = {name: tuple(family.of_kind(kind)() for kind in family.table)
+                        for name, family in FAMILIES.items() if name != "norm"}  # fmt: skip
+MODELS.append(dataclasses.replace(BASE, layers=len(Mixer.table), **_all))
 MODELS = list(dict.fromkeys(MODELS))
 every_model = pytest.mark.parametrize("config", MODELS, ids=lambda c: c.label)
 
