@@ -51,6 +51,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from physlm.errors import UserError
+from physlm.measures.finite import likeliest
 from physlm.measures.knowledge_config import P_PROBE, KnowledgeConfig
 from physlm.measures.knowledge_heads import EmbeddingUpdate, PlaceHeads
 from physlm.measures.knowledge_scores import KnowledgeScores, scores_of
@@ -237,7 +238,8 @@ class KnowledgeProbes:
             texts = self.source.evaluation(number)
             _check(texts, self.source, self.targets, self.model)
             label = _labels(texts)
-            hits.append((self.logits(texts, mapped).argmax(-1) == label).cpu())  # IGNORE is never an answer
+            answers = likeliest(self.logits(texts, mapped), "logits of probes")
+            hits.append((answers == label).cpu())  # IGNORE is never an answer
             labels.append(label.cpu())
             people.append(texts.people_B.cpu())
         self._check_people(torch.cat(people))
