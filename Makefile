@@ -78,7 +78,7 @@ list: $(STAMP)  ## the experiments
 	$(PHYSLM) list
 
 sample: $(STAMP)  ## three synthetic biographies
-	$(PHYSLM) sample bios --n 3
+	$(PHYSLM) data sample bios --n 3
 
 clean:  ## remove caches and build files (keeps .venv, runs/ and results/)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

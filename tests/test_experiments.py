@@ -49,7 +49,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_attention, "BATCHES", {"cpu": (2, 16)})
     quick = dataclasses.replace(trees.PROBES["cpu"], steps=10, heads=2, position_dims=4, evaluation_batches=2)
     monkeypatch.setattr(trees, "PROBES", {"cpu": quick})
-    for module in (answers, recall, without_layer):
+    monkeypatch.setattr(answers, "QUESTIONS", {"cpu": 10})
+    for module in (recall, without_layer):
         monkeypatch.setattr(module, "PEOPLE", {"cpu": 10})
     for name in ("P_PLANS", "Q_PLANS"):
         plan = getattr(knowledge, name)["cpu"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from physlm.tasks.config import TaskConfig
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "physlm"
 # config, rng -> tasks -> models -> training -> measures -> lab -> cli
@@ -34,10 +36,11 @@ TORCH_FREE = sorted(
     or (path.parent.name == "lab" and path.stem not in ("sweep", "bench", "bench_grammar"))
     or path.relative_to(PACKAGE).as_posix() in (
         "cli.py", "errors.py", "interval.py", "machine.py", "places.py", "storage.py",
-        "tasks/vocabulary.py", "tasks/catalogue.py", "tasks/biography/pools.py",
+        "tasks/vocabulary.py", "tasks/task.py", "tasks/prompts.py", "tasks/biography/pools.py",
         "tasks/biography/words.py", "models/counting.py", "measures/__init__.py", "measures/rows.py",
     )
 )
+TORCH_FREE += sorted({path.partition(":")[0] for path in TaskConfig.table.values()} - {*TORCH_FREE})
 
 
 def imported(path: Path) -> set[str]:

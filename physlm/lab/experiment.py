@@ -24,7 +24,7 @@ from physlm.config import content_hash, override, unknown_key
 from physlm.errors import UserError
 from physlm.laws.law import Declared
 from physlm.measures.measure import AnyMeasure, check_quantity, name_of
-from physlm.training.config import PEOPLE_FIELDS, RunSpec
+from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TIERS = ("smoke", "demo", "gpu", "paper")
 COMMITTED_TIERS = ("gpu", "paper")
+_MODULE = "physlm_experiment_"  # how the name of an experiment's module begins
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class Experiment:
     def specs(self, tier: str, overrides: Iterable[str] = ()) -> list[RunSpec]:
         """The different runs of a tier, with ``key=value`` overrides applied to each.
 
-        What a run and those that it begins with have in common, the model and the people, is changed in all of them.
+        What a run and those that it begins with have in common, the model and the ``shared_fields`` of its task, is
+        changed in all of them.
         Settings of a start, ``start.train.exposures=9``, are changed in the runs that have one.
 
         Raises:
@@ -126,7 +128,8 @@ def _changed(spec: RunSpec, overrides: Sequence[str], deepest: int) -> RunSpec:
         key = key.strip()
         part, _, name = key.partition(".")
         for depth, start in enumerate(reversed(spec.starts), 1):
-            if given and (part == "model" or (key in PEOPLE_FIELDS and hasattr(start.task, name))):
+            shared = part == "task" and name in spec.task.shared_fields and hasattr(start.task, name)
+            if given and (part == "model" or shared):
                 common.append("start." * depth + text.strip())
         depth = len(re.match(r"(start\.)*", key)[0]) // len("start.")  # type: ignore[index]
         if depth <= len(spec.starts) or depth > deepest:
@@ -154,6 +157,11 @@ def _helpers_of(folder: Path) -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
+def loaded_files() -> list[Path]:
+    """The files of the experiments that were loaded here."""
+    return [Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith(_MODULE)]
+
+
 def load_experiment(name: str, folder: Path) -> Experiment:
     """The ``EXPERIMENT`` of ``folder/name.py``.
 
@@ -164,7 +172,7 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     if name not in names:
         raise UserError(unknown_key("experiment", name, names))
     path = folder / f"{name}.py"
-    module_name = f"physlm_experiment_{name}"
+    module_name = _MODULE + name
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

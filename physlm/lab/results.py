@@ -32,7 +32,6 @@ from physlm.laws.verdict import verdict_markdown, verdict_rows
 from physlm.measures.rows import Row
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.places import AT
-from physlm.tasks.catalogue import vocabulary_for
 
 if TYPE_CHECKING:
     from physlm.training.config import RunSpec
@@ -80,11 +79,11 @@ def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Pa
 def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
     """The long table of finished runs, one row per (run, quantity, places), see ``physlm.laws.columns``.
 
-    Columns: run (folder name), every setting under its dotted name, label, steps, tokens, params_all, params_used,
-    params_nonembedding, training_flops (of the whole training), quantity, where it was measured (at.kind, at.layer,
-    ...; empty texts where not), value, unit, n, lo, hi.  Where some runs
-    begin with others, also the settings of these under ``start.task``, ``start.train``, ``start.start.task``, ...;
-    runs without have empty texts and NaN there.
+    Columns: run (folder name), every setting under its dotted name, the facts of the task (``facts.items``, ...),
+    label, steps, tokens, params_all, params_used, params_nonembedding, training_flops (of the whole training),
+    quantity, where it was measured (at.kind, at.layer, ...; empty texts where not), value, unit, n, lo, hi.  Where some
+    runs begin with others, also the settings and facts of these under ``start.task``, ``start.train``,
+    ``start.start.task``, ...; runs without have empty texts and NaN there.
     """
     taken = {run: [row for name in measures for row in run.measures()[name]] for run in runs}
     places = dict.fromkeys(key for rows in taken.values() for row in rows for key in row.where)
@@ -108,16 +107,23 @@ def _cells(row: Row, places: Iterable[str]) -> dict[str, Any]:
 def run_columns(run: Run) -> dict[str, Any]:
     """A run's settings and sizes, as they stand in each of its rows."""
     spec = run.spec
-    vocabulary = len(vocabulary_for(spec.task))
+    vocabulary = len(spec.task.vocabulary())
     flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens
-    return {**settings_of(spec), "label": spec.model.label, "steps": spec.steps, "tokens": spec.tokens,
-            **parameter_counts(spec.model, vocabulary), "training_flops": flops}
+    return {**settings_of(spec), **facts_of(spec), "label": spec.model.label, "steps": spec.steps,
+            "tokens": spec.tokens, **parameter_counts(spec.model, vocabulary), "training_flops": flops}
+
+
+def facts_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
+    """What the task says of itself, as ``facts.items``; of the runs that it begins with as ``start.facts.items``."""
+    facts = {f"{prefix}facts.{name}": value for name, value in spec.task.facts().items() if value is not None}
+    return facts if spec.start is None else {**facts, **facts_of(spec.start, f"{prefix}start.")}
 
 
 def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
     """Every setting under its dotted name; the model of a start is that of its run."""
     parts = ("task", "train") if prefix else ("task", "model", "train")
-    flat = _flat({part: to_dict(getattr(spec, part)) for part in parts}, prefix)
+    flat = _flat({part: spec.model.facts() if part == "model" else to_dict(getattr(spec, part)) for part in parts},
+                 prefix)
     return flat if spec.start is None else {**flat, **settings_of(spec.start, f"{prefix}start.")}
 
 

@@ -148,11 +148,10 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
         UserError: the file is damaged or holds another model.
     """
     from physlm.models.decoder import Decoder
-    from physlm.tasks.catalogue import vocabulary_for
 
     cure = f"delete the folder {path.parent} and give the same command again; no other run is lost"
     tensors, _ = storage.load_tensors(path, cure)
-    vocabulary = len(vocabulary_for(spec.task))
+    vocabulary = len(spec.task.vocabulary())
     model = Decoder(spec.model, vocabulary, seeds=(None,))
     table, ours = tensors.get("embedding.weight"), model.embedding.weight
     if table is not None and table.ndim == ours.ndim and table.shape[1] != ours.shape[1]:

@@ -15,14 +15,13 @@ from physlm.measures.embeddings import BagStatistics, bag_statistics
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
-from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.config import GrammarConfig
 
 
 def measure(run: Trained) -> list[Row]:
     """The bag statistics of one run with bags."""
     assert isinstance(run.spec.task, GrammarConfig) and run.spec.task.bag_tokens, run.spec.task
-    bags = build(run.spec.task).bags
+    bags = run.spec.task.build().bags
     assert bags is not None
     weights_VG = bags.emission_SV.T.cpu()
     found, before = (_statistics(model, weights_VG) for model in (run.model, run.untrained))

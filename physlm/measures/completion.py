@@ -29,7 +29,6 @@ from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
 from physlm.places import Place
-from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.chart import Span
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.grammar import Grammar
@@ -83,7 +82,7 @@ class Judge:
     def __init__(self, run: Trained):
         assert isinstance(run.spec.task, GrammarConfig), run.spec.task
         self._run = run
-        self.task: GrammarTask = build(run.spec.task).to(run.device)
+        self.task: GrammarTask = run.spec.task.build().to(run.device)
         self.grammar = self.task.observed
         self.parser, self.likelihood = Parser(self.grammar), Likelihood(self.grammar)
         shortest, longest = self.parser.length_range

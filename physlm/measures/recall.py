@@ -49,7 +49,7 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import QuestionsConfig
-from physlm.tasks.catalogue import build
+from physlm.tasks.prompts import texts_in_row
 from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
 from physlm.training.config import RunSpec
@@ -79,7 +79,7 @@ def measure(run: Trained) -> list[Row]:
         return []
     config = biographies_of(reader, "recall")
     model = run.model if reader is run.spec or run.load_start is None else run.load_start()
-    task = build(config).to(run.device)
+    task = config.build().to(run.device)
     count = min(PEOPLE[run.device.type], config.people)
     person_E = people_read(task, count, run.device)
     entries = training_texts(task, count, run.device, reader.train.seed)
@@ -126,7 +126,7 @@ def guesses(model: Decoder, task: BiographyTask, entries: Entries, roles: tuple[
         return guess_EW
     for role in roles:
         asked_EW = roles_EW == role
-        filled_EW = fill(model, task, ids_EW.masked_fill(asked_EW, model.vocabulary), lengths_E)
+        filled_EW = fill(model, ids_EW.masked_fill(asked_EW, model.vocabulary), lengths_E, _together(task))
         guess_EW[asked_EW] = filled_EW[asked_EW]
     return guess_EW
 
@@ -171,11 +171,17 @@ def _token_right(model: Decoder, task: BiographyTask, entries: Entries, person_E
     for batch in _batches(entries, "recalling tokens", progress):
         right = []
         for place_E1 in places_6E1[:, begin : begin + len(batch.ids_RW), None]:
-            filled_EW = fill(model, task, batch.ids_RW.scatter(-1, place_E1, model.vocabulary), batch.lengths_R)
+            filled_EW = fill(model, batch.ids_RW.scatter(-1, place_E1, model.vocabulary), batch.lengths_R,
+                             _together(task))
             right.append((filled_EW == batch.ids_RW).gather(-1, place_E1)[:, 0])
         found.append(torch.stack(right))
         begin += len(batch.ids_RW)
     return torch.cat(found, -1)
+
+
+def _together(task: BiographyTask) -> int:
+    """Texts that an encoder reads in one row, as in its training."""
+    return texts_in_row(task.config.entries_per_row, task.config.row_tokens, task.entry_width)
 
 
 def _batches(entries: Entries, title: str, progress: bool) -> Iterator[Entries]:

@@ -22,7 +22,6 @@ from physlm.measures.intervals import Intervals
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
-from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.task import GrammarTask
 
@@ -34,7 +33,7 @@ def measure(run: Trained) -> list[Row]:
     """All statistics of one run's model, of the shuffled trees, and of the untrained model."""
     trained, untrained = run.ready(run.model), run.ready(run.untrained)
     assert isinstance(run.spec.task, GrammarConfig), run.spec.task
-    task = build(run.spec.task).to(run.device)
+    task = run.spec.task.build().to(run.device)
     found = attention_statistics(lambda: _attended(task, trained), progress=run.progress)
     rows = [*_by_distance(found), *_residuals(found, "")]
     shuffled = attention_statistics(lambda: _attended(task, trained), shuffled=True, progress=run.progress)

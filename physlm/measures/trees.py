@@ -37,7 +37,6 @@ from physlm.measures.probes import (
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.places import Place
-from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.config import GrammarConfig
 
 # strings a batch, and how long probes train and are judged, where there is a GPU and where there is none
@@ -78,7 +77,7 @@ class _Asked:
     def __init__(self, run: Trained):
         assert isinstance(run.spec.task, GrammarConfig), run.spec.task
         self._run = run
-        self._task = build(run.spec.task).to(run.device)
+        self._task = run.spec.task.build().to(run.device)
         self._width = min(self._task.entry_width, run.spec.task.row_tokens)
         self._sizes = [len(names) for names in self._task.grammar.levels]
         self._levels = range(1, self._task.grammar.depth)

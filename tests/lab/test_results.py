@@ -23,7 +23,6 @@ from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import Expectation
 from physlm.measures.rows import Row
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.tasks.catalogue import vocabulary_for
 
 FILES = ["VERDICT.md", "env.json", "figure.png", "law.json", "measures.csv"]
 
@@ -57,9 +56,10 @@ def test_the_table_has_one_row_for_each_run_and_quantity(runs: list[Run]) -> Non
     table = results.results_table(runs, ("size",))
     assert len(table) == 2 * len(runs) and set(table["quantity"]) == {"size_sum", "size_third"}
     for run, (_, rows) in zip(runs, table.groupby("run", sort=False), strict=True):
-        row, words = rows.iloc[0], len(vocabulary_for(run.spec.task))
+        row, words = rows.iloc[0], len(run.spec.task.vocabulary())
         assert row["run"] == run.name and row["task.kind"] == "bioD" and row["task.people"] == 100
         assert row["train.learning_rate"] == run.spec.train.learning_rate and row["train.betas"] == "[0.9, 0.98]"
+        assert row["facts.items"] == run.spec.task.items == 100, "what a task says of itself"
         assert row["label"] == run.spec.model.label and row["steps"] == 8 and row["tokens"] == 8 * 20 * 64
         assert row["params_used"] == parameter_counts(run.spec.model, words)["params_used"]
         assert row["training_flops"] == training_flops(run.spec.model, words, 64) * row["tokens"]
@@ -77,6 +77,7 @@ def test_the_table_tells_what_a_run_began_with(tmp_path: Path) -> None:
         else:
             assert row["start.task.kind"] == "bioD" and row["start.train.seed"] == start.train.seed
             assert row["start.train.exposures"] == start.train.exposures
+            assert row["start.facts.items"] == start.task.items
         assert (row["start.start.task.kind"] == "bioD") == (len(run.spec.starts) == 2)
     results.write_finding(results.find(TOY, "gpu", family), tmp_path / "p33_toy", family, "redo")
     again = results.read_finding(TOY, tmp_path / "p33_toy")

@@ -17,7 +17,6 @@ from physlm.measures.completion import Judge, Written
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder, Output
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.likelihood import Likelihood
 from physlm.training.config import RunSpec, TrainConfig
@@ -33,7 +32,7 @@ MODEL = ModelConfig(layers=2, heads=2, width=16)
 
 def trained(task: GrammarConfig, model: Any = None) -> Trained:
     spec = RunSpec(task, MODEL, TrainConfig(steps=4, batch_rows=2, precision="float32"))
-    fresh = Decoder(MODEL, len(vocabulary_for(task)), (1,)) if model is None else model
+    fresh = Decoder(MODEL, len(task.vocabulary()), (1,)) if model is None else model
     return Trained(spec, CPU, lambda step: fresh)
 
 
@@ -190,7 +189,7 @@ def test_rows_of_a_whole_run_have_their_names_and_controls() -> None:
 
 def test_bags_planted_in_the_embeddings_are_found() -> None:
     task = dataclasses.replace(BAGS, bag_tokens=30)
-    planted = Decoder(MODEL, len(vocabulary_for(task)), (0,))
+    planted = Decoder(MODEL, len(task.vocabulary()), (0,))
     noise = torch.randn(31, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         planted.embedding.weight[0] = 0.2 * noise

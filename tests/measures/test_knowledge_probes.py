@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from digit_texts import DIGITS, PEOPLE, PLACES, QUICK, SMALL, WIDTH, digits, model_of, source_of, texts_of
+from positions import way
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,7 +31,7 @@ from physlm.models.decoder import Decoder
 
 @pytest.mark.parametrize("position", ["rope", "none", "absolute", "relative", "position_only", "uniform"])
 def test_the_last_states_of_given_embeddings_are_those_of_the_tokens(position: str) -> None:
-    model = model_of(0, 1, config=dataclasses.replace(SMALL, position=position))  # type: ignore[arg-type]
+    model = model_of(0, 1, config=dataclasses.replace(SMALL, **way(position)))
     ids = digits(6)[None].expand(2, -1, -1)
     expected, _ = model.hidden(ids)
     torch.testing.assert_close(model.hidden_from(model.embedding(ids)), expected)

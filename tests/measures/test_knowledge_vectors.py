@@ -9,6 +9,7 @@ import pytest
 import torch
 from digit_texts import DIGITS, PEOPLE, PLACES, QUICK, SMALL, WIDTH, digits, model_of, source_of, texts_of
 from numpy.typing import NDArray
+from positions import way
 from torch import Tensor
 
 from physlm import rng
@@ -23,7 +24,7 @@ from physlm.models.decoder import Decoder
 @pytest.mark.parametrize("position", ["rope", "none", "absolute", "relative", "position_only", "uniform"])
 def test_each_place_is_read_from_the_text_as_it_stands(position: str) -> None:
     """Against the text read once for each place, with the one token moved; a text of one token, and absent places."""
-    config = dataclasses.replace(SMALL, position=position, max_positions=16)  # type: ignore[arg-type]
+    config = dataclasses.replace(SMALL, **way(position, 16))
     texts = texts_of(torch.stack((digits()[:, 4], digits()[:, 0]), -1), places=(0, 4))
     places = texts.places_BP.clone()
     places[::3, 1] = ABSENT

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from physlm.measures.captured import captured
+from physlm.training.captured import captured
 
 
 def test_without_a_gpu_the_step_is_called_as_it_stands() -> None:
