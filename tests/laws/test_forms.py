@@ -201,11 +201,10 @@ def test_runs_that_differ_in_more_than_seeds_are_not_averaged() -> None:
 @pytest.mark.parametrize(("form", "message"), [
     (Shares("answer", ("model.positions",), WHERE), r"unknown name 'model.positions'; did you mean 'model.position'"),
     (Shares("answer", BY, {**WHERE, "train.rate": 1}), "unknown name 'train.rate'"),
-    (Shares("answer", BY, {"at.length": 10}), r"measured at at.length, at.half, expected each of these .*: at.length"),
+    (Shares("answer", BY, {"at.half": "test"}), r"measured at at\.length, at\.half, expected each .* have: at\.half"),
     (Shares("answer", BY, {**WHERE, "at.kind": "x"}), "measured at at.length, at.half"),
     (Shares("answer", BY, WHERE, unit="bits"), "in 1, expected bits"),
-    (Shares("answer", BY, {"at.half": "test", "train.learning_rate": RIGHT}, over="at.length", called="x").of(
-        "answer", half=None), "measured at"),
+    (Shares("answer", BY, WHERE).of("answer", length=None), "measured at"),
 ])  # fmt: skip
 def test_columns_that_name_nothing_are_errors(form: Shares, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -245,6 +244,17 @@ def test_what_was_not_measured_gives_no_quantity_and_what_is_not_finite_neither(
     broken.loc[broken["model.position"] == "rope", ["value", "lo", "hi"]] = math.nan
     found = {quantity.name for quantity in LAW(broken).quantities}
     assert "answer@position=none/canon=ABCD" in found and not any("rope" in name for name in found)
+    assert LAW(TABLE.assign(value=math.nan)).quantities == ()
+
+
+def test_a_place_with_one_value_need_not_be_named_but_snapshots_are_never_taken_for_the_end() -> None:
+    where = {key: wanted for key, wanted in WHERE.items() if key != "at.half"}
+    assert Shares("answer", BY, where).cells(TABLE) == ANSWER.cells(TABLE)
+    run = {"run": "a", "train.seed": 0}
+    table = planted.table(planted.share(run, f"answer/kind=x{step}", p, 9) for step, p in (("", 0.5), ("/step=5", 0.1)))
+    assert Shares("answer", where={"at.kind": "x"}).cells(table)[()].value == 0.5
+    with pytest.raises(UserError, match=r"measured at at\.kind; or at at\.kind, at\.step, expected each"):
+        Shares("answer").cells(table)
 
 
 def test_where_asks_for_what_tiers_share() -> None:

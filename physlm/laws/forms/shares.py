@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -101,7 +101,8 @@ class Shares:
                        where={key: value for key, value in changed.items() if value is not None})
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows that count.
+        """The rows that count: measured at exactly the places that are named in by, where and over, or, if there are
+        no such rows, at these and at others that have one value in all of them.
 
         Raises:
             UserError: a column is not there, the quantity was measured at other places, or is in another unit.
@@ -109,10 +110,7 @@ class Shares:
         named = dict.fromkeys([*self.columns, *self.where, *self.pooled, *([self.over] if self.over else [])])
         columns.known(table, (name for name in named if not name.startswith(AT)))
         at = [name for name in named if name.startswith(AT)]
-        found = columns.measured(table, self.quantity, at)
-        if found.empty and (table["quantity"] == self.quantity).any():
-            raise UserError(f"{self.name}: got {self.quantity} measured at {_places(table, self.quantity)}, expected "
-                            f"each of these in by, where or over, and no others: {', '.join(at) or 'none'}")
+        found = columns.measured(table, self.quantity, self._places(table, at))
         for name, wanted in self.where.items():
             if len(found):
                 wanted = wanted(found, name) if callable(wanted) else wanted
@@ -162,6 +160,21 @@ class Shares:
                 + (f" and over {self.over.removeprefix(AT)}" if self.over else "")
                 + (f" ({where})." if where else "."))
 
+    def _places(self, table: pd.DataFrame, named: Sequence[str]) -> Sequence[str]:
+        """The places of the rows that count, those that were named among them."""
+        here = table.loc[table["quantity"] == self.quantity, columns.places(table)].astype(object) != ""
+        found = [tuple(name for name in here.columns if row[name]) for _, row in here.drop_duplicates().iterrows()]
+        if not found or any(set(places) == set(named) for places in found):
+            return named
+        wider = [places for places in found if set(named) <= set(places)]
+        if len(wider) == 1:
+            rows = columns.measured(table, self.quantity, wider[0])
+            if all(rows[name].nunique() <= 1 for name in wider[0] if name not in named):
+                return wider[0]
+        measured = "; or at ".join(", ".join(places) or "no place" for places in found)
+        raise UserError(f"{self.name}: got {self.quantity} measured at {measured}, expected each place that has "
+                        f"several values in by, where or over, which have: {', '.join(named) or 'none'}")
+
     def _check_differing(self, key: Key, group: pd.DataFrame) -> None:
         allowed = {*columns.seed_columns(group), *self.columns, *self.pooled}
         more = [name for name in columns.differing(group) if name not in allowed]
@@ -197,11 +210,3 @@ def _groups(found: pd.DataFrame, by: Sequence[str]) -> Iterable[tuple[Key, pd.Da
         return [((), found)]
     return [(tuple("" if pd.isna(value) else columns.plain(value) for value in key), rows)
             for key, rows in found.groupby(list(by), sort=False, dropna=False)]
-
-
-def _places(table: pd.DataFrame, quantity: str) -> str:
-    """The places at which a quantity was measured, each combination once: ``at.kind, at.half``."""
-    rows = table.loc[table["quantity"] == quantity, columns.places(table)]
-    found: dict[str, Any] = {", ".join(name for name in rows.columns if row[name] != "") or "no place": None
-                             for _, row in rows.iterrows()}
-    return "; or at ".join(found)
