@@ -21,6 +21,7 @@ from physlm.laws.forms import (
     Contrast,
     Least,
     Median,
+    Minus,
     Most,
     PowerLaw,
     Ratio,
@@ -270,3 +271,26 @@ def test_a_run_with_two_rows_in_one_setting_is_refused() -> None:
     twice = with_columns(pd.concat([TABLE, TABLE.iloc[:1]]).reset_index(drop=True))
     with pytest.raises(UserError, match=r"answer/length=5/half=test, .* of run 'rope-0\.0002-0'"):
         Shares("answer", BY, {"at.half": "test", "at.length": 5}, pooled=("train.learning_rate",)).cells(twice)
+
+
+def test_columns_that_a_law_prepares_are_names_by_themselves_and_details_are_not_judged() -> None:
+    def prepare(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(setting=["" if position == "rope" else position for position in table["model.position"]])
+
+    own = Shares("answer", ("setting", "at.length"), {"model.canon": "ABCD", "train.learning_rate": RIGHT})
+    base = Shares("majority", ("setting", "at.length"), {"model.canon": "ABCD", "train.learning_rate": RIGHT})
+    gap = Minus("gap", own, base, independent=True)
+    law = laws(own, gap, details=(base,), prepare=prepare)
+    found = law(TABLE)
+    assert {quantity.name for quantity in found.quantities} == {
+        f"{name}@{setting}length={length}" for name in ("answer", "gap") for setting in ("", "none/")
+        for length in LENGTHS}
+    assert found.details["majority"] == {key: pytest.approx(0.07) for key in (
+        "length=5", "length=10", "none/length=5", "none/length=10")}
+    one, added = gap.cells(prepare(TABLE))["", 10], Minus("gap", own, base, False).cells(prepare(TABLE))["", 10]
+    assert one.value == added.value == pytest.approx(0.601 - 0.07) and one.hi < added.hi
+    law.check("gap@anything", "1")
+    with pytest.raises(UserError, match="unknown name 'gab'"):
+        law.check("gab@anything", "1")
+    with pytest.raises(UserError, match="expected one by"):
+        Minus("gap", own, Shares("majority"), independent=True)

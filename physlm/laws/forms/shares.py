@@ -13,7 +13,7 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws import cells, columns
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Cells, setting_label, value_text
+from physlm.laws.forms.form import Bare, Cells, setting_label, value_text
 from physlm.places import AT
 
 Pick = Callable[[pd.DataFrame, str], object]
@@ -53,7 +53,8 @@ class Shares:
 
     Attributes:
         quantity: that was measured.
-        by: columns whose values make a setting, settings of runs and places (``at.kind``); a mapping renames them.
+        by: columns whose values make a setting, settings of runs and places (``at.kind``); a mapping renames them. A
+            column without a dot was made by the law's ``prepare``; its values are names by themselves.
         where: column -> the value, or one of several in a tuple, or ``largest``, ``smallest``, ``most_seeds``.
         over: a place whose items each run's number is the mean over; they were measured on the same things, so that
             their half-widths are added up.
@@ -64,8 +65,8 @@ class Shares:
     """
 
     quantity: str
-    by: tuple[str, ...] | Mapping[str, str] = ()
-    where: Mapping[str, object] = field(default_factory=dict)
+    by: tuple[str, ...] | Mapping[str, str] = field(default=(), hash=False)
+    where: Mapping[str, object] = field(default_factory=dict, hash=False)
     over: str = ""
     called: str = ""
     unit: str = "1"
@@ -87,7 +88,9 @@ class Shares:
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of the columns ``by``."""
-        return tuple(self.by) if isinstance(self.by, Mapping) else tuple(name.rpartition(".")[2] for name in self.by)
+        if isinstance(self.by, Mapping):
+            return tuple(self.by)
+        return tuple(name.rpartition(".")[2] if "." in name else Bare(name) for name in self.by)
 
     @property
     def columns(self) -> tuple[str, ...]:
