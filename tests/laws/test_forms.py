@@ -25,11 +25,13 @@ from physlm.laws.forms import (
     Most,
     PowerLaw,
     Ratio,
+    RatioLine,
     Shares,
     edge_of,
     largest,
     laws,
     most_seeds,
+    ratio_line,
     smallest,
 )
 
@@ -169,6 +171,25 @@ def test_curves_and_power_laws() -> None:
     bent = PowerLaw("exponent", loss, "steps").cells(table.assign(value=table["value"] + 0.3))[()]
     assert bent.hi - bent.lo > 3 * (found.hi - found.lo), "points that are on no line"
     assert PowerLaw("exponent", loss, "steps").cells(table[table["train.steps"] < 1000]) == {}, "two points"
+
+
+def test_a_ratio_line_finds_the_planted_constant_and_noisy_points_pull_less() -> None:
+    rng = np.random.default_rng(1)
+    sizes = (100, 200, 400, 800, 1600, 3200)
+    table = planted.table(
+        {**planted.number({"run": f"{kind}{size}", "model.width": size, "task.kind": kind}, "ratio", value, 10),
+         "lo": value * (1 - error), "hi": value * (1 + error)}
+        for kind, truth in (("a", 2.0), ("b", 1.0)) for size in sizes
+        for error in [0.9 if size == 100 else 0.02]
+        for value in [truth * (3.0 if size == 100 else float(np.exp(0.02 * rng.standard_normal())))])
+    ratios = Shares("ratio", ("task.kind", "model.width"), share=False)
+    found = RatioLine("line", ratios, over=("width",)).cells(table)
+    assert set(found) == {("a",), ("b",)} and found["a",].n == 6 and found["a",].covers == "items and models"
+    for kind, truth in (("a", 2.0), ("b", 1.0)):
+        assert found[kind,].lo <= truth <= found[kind,].hi
+        line, weights = ratio_line("line", [ratios.cells(table)[kind, size] for size in sizes])
+        assert line == found[kind,] and sum(weights) == pytest.approx(1.0) and weights[0] < min(weights[1:])
+    assert RatioLine("line", ratios).keys == () and RatioLine("line", ratios).cells(table)[()].n == 12
 
 
 def test_the_exponents_interval_covers_the_truth() -> None:
