@@ -79,7 +79,7 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     store = Store(folder("runs", runs))
     print(f"{name}  (Part {experiment.part})\n\nclaim   {experiment.claim}\nsource  {experiment.source}\n")
     for expectation in experiment.expect:
-        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.source})")
+        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.origin})")
     for tier in TIERS:
         specs = experiment.specs(tier)
         finished = sum(store.run(spec).finished() for spec in specs)
