@@ -26,6 +26,7 @@ from physlm.lab.results import (
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import measured, verdict_rows
 
+UNSEEN = ("diverged",)  # details that no table knows: runs that left no rows in it
 PRECISION = 1e-9  # relative: sums in another order, on another machine, differ in their last bits
 
 
@@ -61,9 +62,11 @@ def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
         return Checked(claim, None, None, committed)
     finding = read_finding(experiment, results / claim)
     try:
-        again = replace(finding, law=fit(experiment, finding.table))
+        law = fit(experiment, finding.table)
     except UserError as error:
         raise UserError(f"{results / claim / 'measures.csv'}: {error}") from error
+    unseen = {key: value for key, value in finding.law.details.items() if key in UNSEEN}
+    again = replace(finding, law=replace(law, details={**law.details, **unseen}))
     found = [*_quantities(finding.law, again.law), *_verdicts(committed, again.verdicts)]
     finished, planned = planned_runs(results / claim)
     if finished == planned:
