@@ -81,7 +81,7 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     store = Store(folder("runs", runs))
     print(f"{name}  (Part {experiment.part})\n\nclaim   {experiment.claim}\nsource  {experiment.source}\n")
     for expectation in experiment.expect:
-        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.source})")
+        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.origin})")
     for tier in TIERS:
         specs = experiment.specs(tier)
         finished = sum(store.run(spec).finished() for spec in specs)
@@ -255,10 +255,10 @@ def _print_runs(finding: Finding) -> None:
 
 
 def _print_law(finding: Finding) -> None:
-    rows = [[q.name, q.value, f"{q.lo:.4g} to {q.hi:.4g}", q.unit, q.n] for q in finding.law.quantities]
+    rows = [[q.name, q.value, f"{q.lo:.4g} to {q.hi:.4g}", q.unit, q.n, q.remark] for q in finding.law.quantities]
     if not rows:
         return
-    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows[:FITTED_ROWS]))
+    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n", ""], rows[:FITTED_ROWS]))
     if len(rows) > FITTED_ROWS:
         print(f"... and {len(rows) - FITTED_ROWS} more, in VERDICT.md and law.json of the results")
 

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from physlm import storage
-from physlm.config import to_dict
+from physlm.config import to_dict, unknown_key
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.store import Run, Store
-from physlm.laws.columns import finite, with_columns
+from physlm.laws.columns import finite, labels, same_places, with_columns
 from physlm.laws.diverged import diverged_sentence, with_diverged
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
@@ -137,10 +137,15 @@ def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
     """Fit the law to the finished runs of a tier that have not diverged; if all have, it has no quantities.
 
     Raises:
-        UserError: there is no law of the runs that are left.
+        UserError: there is no law of the runs that are left, or none of the experiment's columns was measured.
     """
     reasons = {run.name: reason for run in runs if (reason := run.diverged()) is not None}
     table = results_table(runs, experiment.measure_names)
+    measured = labels(table)
+    if experiment.columns and measured and not set(map(same_places, experiment.columns)) & set(
+            map(same_places, measured)):
+        raise UserError(f"{experiment.name}: columns: none of them was measured: "
+                        f"{unknown_key('column', experiment.columns[0], set(measured))}")
     try:
         law = fit(experiment, table)
     except UserError as error:

@@ -62,9 +62,10 @@ def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
         return Checked(claim, None, None, committed)
     finding = read_finding(experiment, results / claim)
     try:
-        again = replace(finding, law=still_diverged(fit(experiment, finding.table), finding.law))
+        law = still_diverged(fit(experiment, finding.table), finding.law)
     except UserError as error:
         raise UserError(f"{results / claim / 'measures.csv'}: {error}") from error
+    again = replace(finding, law=law)
     found = [*_quantities(finding.law, again.law), *_verdicts(committed, again.verdicts)]
     finished, planned = planned_runs(results / claim)
     if finished == planned and not diverged_runs(finding.law):
