@@ -189,7 +189,7 @@ class _Batch:
         They share their scratch memory: they never run at the same time and leave nothing in it.
         """
         pool = torch.cuda.graph_pool_handle()
-        return [captured(partial(self._step, reading), lambda: (self.place_1,), self.place_1.device, pool)
+        return [captured(partial(self._step, reading), lambda: (self.place_1,), self.place_1.device, pool, warm_up=1)
                 for reading in self.readings]
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from physlm.models.config import ModelConfig
-from physlm.models.parts.part import Part, State, Weight, Where
+from physlm.models.local_filter import activate
+from physlm.models.parts.part import Local, Part, State, Weight, Where
 from physlm.models.primitives import Linear
 
 
@@ -57,12 +58,13 @@ class Weights(nn.Module):
         """``part.read``."""
         return self.part.read(self, x, state, where)  # type: ignore[arg-type]
 
-    def mix_local(self, x: Tensor, state: State | None, where: Where) -> Tensor:
-        """The local mixing within the part, (.., channels); x itself where there is none."""
+    def mix_local(self, x: Tensor, state: State | None, where: Where, then: str = "") -> Tensor:
+        """The local mixing within the part, (.., channels), and what follows it; x itself where there is neither."""
         if self.local is None:
-            return x
-        mixed: Tensor = self.local(x, where, None if state is None else state["local"])
-        return mixed
+            return activate(x, then)
+        part = self.local.part
+        assert isinstance(part, Local)
+        return part.read_then(self.local, x, None if state is None else state["local"], where, then)
 
 
 def per_member(weight_Mx: Tensor) -> Tensor:

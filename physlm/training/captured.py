@@ -16,7 +16,8 @@ WARM_UP = 3  # steps before the recording, in which kernels are chosen, compiled
 
 
 def captured(
-    step: Callable[[], None], tensors: Callable[[], Iterable[Tensor]], device: torch.device, pool: Any = None
+    step: Callable[[], None], tensors: Callable[[], Iterable[Tensor]], device: torch.device, pool: Any = None,
+    warm_up: int = WARM_UP,
 ) -> Callable[[], None]:
     """``step`` itself on a CPU; on a GPU a replay of what it does.
 
@@ -24,6 +25,7 @@ def captured(
         step: reads and writes the same tensors each time, of fixed shapes, and never asks the device for a number.
         tensors: all that ``step`` changes and later steps read.  Each step done to warm up is undone in them: those
             that were there before get their old values back, others (an optimiser's moments) become zero.
+        warm_up: steps before the recording.
         pool: of scratch memory, shared with other recordings that never run at the same time and leave nothing in it.
     """
     if device.type != "cuda":
@@ -34,7 +36,7 @@ def captured(
     with torch.cuda.stream(stream), warnings.catch_warnings():
         # an optimiser that can be captured warns where it is not, as here
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             step()
             with torch.no_grad():
                 for tensor in tensors():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import FILTER, Beside, Kept, Local, Next, Uniform, Weight, Where
+from physlm.models.parts.part import FILTER, Beside, Kept, Local, Next, Uniform, Weight, Where, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,40 +53,55 @@ class Canon(Local):
         return (Kept("row", (positions, width), axis=0) if beside else Kept("last", (TAPS - 1, width)),)
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
-        import torch.nn.functional as F
+        return self.read_then(w, x, state, where, "")
 
-        from physlm.models.module import per_member
-
-        taps = [per_member(w.filter[:, s]) for s in range(TAPS)]
-        total = taps[0] * x.float()
-        for tap, before in zip(taps[1:], self._past(x, state, where), strict=True):
-            total = total + tap * before.float()
-        total = F.silu(total) if self.act else total
-        if state is not None and not isinstance(where, Beside):
-            _move_on(state, x, where)
-        return (x.float() + total if self.residual else total).to(x.dtype)
-
-    def _past(self, x_MBTm: Tensor, state: State | None, where: Where) -> list[Tensor]:
-        """The inputs one, two and three tokens before each of x."""
+    def read_then(self, w: Weights, x: Tensor, state: State | None, where: Where, then: str) -> Tensor:
         import torch
         import torch.nn.functional as F
 
-        if isinstance(where, (Next, Beside)):
-            assert state is not None
-            if "last" in state:
-                return [state["last"][:, :, -s : (1 - s) or None] for s in range(1, TAPS)]
-            found = []
-            for s in range(1, TAPS):
-                if isinstance(where, Next):
-                    before = state["row"].index_select(2, (where.place_1 - s).clamp_min(0))
-                    inside = where.place_1 >= s
-                else:
-                    at_BQ = (where.places_BQ - s).clamp_min(0)
-                    index = at_BQ[None, :, :, None].expand(len(x_MBTm), -1, -1, x_MBTm.shape[-1])
-                    before, inside = state["row"].gather(2, index), (where.places_BQ >= s)[..., None]
-                found.append(torch.where(inside, before, 0.0))
-            return found
-        return [F.pad(x_MBTm, (0, 0, s, 0))[:, :, : x_MBTm.shape[2]] for s in range(1, TAPS)]
+        from physlm.models.local_filter import activate, local_filter
+
+        if isinstance(where, Whole) and not self.act:
+            y = local_filter(x, w.filter, self.residual, then)
+        else:
+            if isinstance(where, Whole):
+                total = local_filter(x, w.filter, False, "").float()
+            else:
+                taken = (x, *self._past(x, state, where))
+                total = torch.stack([tap * tokens.float() for tap, tokens in zip(_taps(w.filter), taken, strict=True)])
+                total = total.sum(0)
+            total = F.silu(total) if self.act else total
+            y = activate(x.float() + total if self.residual else total, then).to(x.dtype)
+        if state is not None and not isinstance(where, Beside):
+            _move_on(state, x, where)
+        return y
+
+    def _past(self, x_MBTm: Tensor, state: State | None, where: Where) -> list[Tensor]:
+        """The inputs one, two and three tokens before each of x, out of a state."""
+        import torch
+
+        assert state is not None
+        if "last" in state:
+            return [state["last"][:, :, -s : (1 - s) or None] for s in range(1, TAPS)]
+        found = []
+        for s in range(1, TAPS):
+            if isinstance(where, Next):
+                before = state["row"].index_select(2, (where.place_1 - s).clamp_min(0))
+                inside = where.place_1 >= s
+            else:
+                assert isinstance(where, Beside)
+                at_BQ = (where.places_BQ - s).clamp_min(0)
+                index = at_BQ[None, :, :, None].expand(len(x_MBTm), -1, -1, x_MBTm.shape[-1])
+                before, inside = state["row"].gather(2, index), (where.places_BQ >= s)[..., None]
+            found.append(torch.where(inside, before, 0.0))
+        return found
+
+
+def _taps(filter_M4m: Tensor) -> list[Tensor]:
+    """The filter of each distance, to be multiplied with (M, B, T, m)."""
+    from physlm.models.module import per_member
+
+    return [per_member(filter_M4m[:, s]) for s in range(TAPS)]
 
 
 def _move_on(state: State, x_MBTm: Tensor, where: Where) -> None:

@@ -40,11 +40,7 @@ class Plain(MLP):
         return self.ratio * model.width
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
-        import torch.nn.functional as F
-
-        hidden = w.mix_local(w.up(x), state, where)
-        hidden = F.gelu(hidden, approximate="tanh") if self.act == "gelu" else F.relu(hidden).square()
-        return w.down(hidden)
+        return w.down(w.mix_local(w.up(x), state, where, then=self.act))
 
 
 @dataclass(frozen=True)

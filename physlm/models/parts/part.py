@@ -330,3 +330,9 @@ class Local(Part, Family):
     def state_at(self, width: int, positions: int, beside: bool) -> tuple[Kept, ...]:
         """What it keeps at a place of so many channels."""
         raise TypeError(f"{type(self).__name__} does not list its state")
+
+    def read_then(self, w: Weights, x: Tensor, state: State | None, where: Where, then: str) -> Tensor:
+        """``read``, and what follows it, see ``local_filter.activate``; a part may do both in one pass over memory."""
+        from physlm.models.local_filter import activate
+
+        return activate(self.read(w, x, state, where), then)
