@@ -16,6 +16,7 @@ from physlm.laws.cells import Key
 from physlm.laws.forms.form import Bare, Cells, setting_label, value_text
 from physlm.places import AT
 
+STEP = f"{AT}step"
 Pick = Callable[[pd.DataFrame, str], object]
 
 # what ``where`` may ask for instead of a value, since tiers differ in theirs
@@ -167,7 +168,8 @@ class Shares:
         """The places of the rows that count, those that were named among them."""
         here = table.loc[table["quantity"] == self.quantity, columns.places(table)].astype(object) != ""
         found = [tuple(name for name in here.columns if row[name]) for _, row in here.drop_duplicates().iterrows()]
-        if not found or any(set(places) == set(named) for places in found):
+        along = STEP not in named and all(STEP in places for places in found)  # there is nothing of the end of training
+        if along or any(set(places) == set(named) for places in found):
             return named
         wider = [places for places in found if set(named) <= set(places)]
         if len(wider) == 1:
