@@ -16,7 +16,6 @@ from physlm.laws.cells import Key
 from physlm.laws.forms.form import Bare, Cells, setting_label, value_text
 from physlm.places import AT
 
-STEP = f"{AT}step"
 Pick = Callable[[pd.DataFrame, str], object]
 
 # what ``where`` may ask for instead of a value, since tiers differ in theirs
@@ -63,6 +62,8 @@ class Shares:
         unit: of the rows.
         share: whether values are shares, so that intervals end at 0 and 1.
         pooled: settings in which runs of one setting may differ besides seeds.
+        optional: whether a table may hold the quantity at other places alone, such as snapshots without the end; else
+            that is an error, since a place was forgotten.
     """
 
     quantity: str
@@ -73,6 +74,7 @@ class Shares:
     unit: str = "1"
     share: bool = True
     pooled: tuple[str, ...] = ()
+    optional: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.keys)) < len(self.columns):
@@ -168,8 +170,7 @@ class Shares:
         """The places of the rows that count, those that were named among them."""
         here = table.loc[table["quantity"] == self.quantity, columns.places(table)].astype(object) != ""
         found = [tuple(name for name in here.columns if row[name]) for _, row in here.drop_duplicates().iterrows()]
-        along = STEP not in named and all(STEP in places for places in found)  # there is nothing of the end of training
-        if along or any(set(places) == set(named) for places in found):
+        if not found or self.optional or any(set(places) == set(named) for places in found):
             return named
         wider = [places for places in found if set(named) <= set(places)]
         if len(wider) == 1:
