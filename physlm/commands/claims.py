@@ -26,6 +26,7 @@ from physlm.commands.results import verdict_table, wanted
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, experiment_names, load_experiment
 from physlm.lab.planner import MAX_MEMBERS
+from physlm.laws.diverged import diverged_runs, diverged_sentence
 
 if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from physlm.training.config import RunSpec
 
 FITTED_ROWS = 40  # of a law's quantities on the screen; some laws have hundreds
+DIVERGED_ROWS = 20  # of the runs that diverged
 
 TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"One of {', '.join(TIERS)}.")]
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
@@ -79,14 +81,16 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     store = Store(folder("runs", runs))
     print(f"{name}  (Part {experiment.part})\n\nclaim   {experiment.claim}\nsource  {experiment.source}\n")
     for expectation in experiment.expect:
-        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.source})")
+        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.origin})")
     for tier in TIERS:
         specs = experiment.specs(tier)
         finished = sum(store.run(spec).finished() for spec in specs)
         lines = cost.describe(cost.cost_of(specs, members, lambda spec: store.run(spec).trained()))
         print("\n" + "\n".join(f"{tier if i == 0 else '':7s} {line}" for i, line in enumerate(lines)))
         if finished:
-            print(f"        {finished} of the {len(specs)} runs are finished in {store.root}")
+            diverged = sum(store.run(spec).diverged() is not None for spec in specs)
+            lost = f", {diverged} of them diverged" if diverged else ""
+            print(f"        {finished} of the {len(specs)} runs are finished in {store.root}{lost}")
     print("\nThe times assume the speeds explained in physlm/lab/cost.py; physlm bench train measures them here.")
 
 
@@ -159,6 +163,8 @@ def _announce(
         print(f"{claim.name}, tier {tier}: {claim.claim}")
     if len(todo) < len(specs):
         print(f"{len(specs) - len(todo)} of {len(specs)} runs are finished in {store.root}")
+    if diverged := sum(store.run(spec).diverged() is not None for spec in specs):
+        print(f"{diverged} of them diverged and are left out")
     if not todo:
         return
     print("\n".join(cost.describe(cost.cost_of(todo, members, lambda spec: store.run(spec).trained()))), flush=True)
@@ -237,12 +243,22 @@ def _print_runs(finding: Finding) -> None:
     for _, group in table.groupby("run", sort=False):
         values = dict(zip(group["number"], group["value"], strict=True))
         rows.append([*(_plain(group.iloc[0][column]) for column in header), *(values.get(q) for q in quantities)])
-    print("\n" + text_table([*(name.split(".")[-1] for name in header), *quantities], rows))
+    if rows:
+        print("\n" + text_table([*(name.split(".")[-1] for name in header), *quantities], rows))
+    if sentence := diverged_sentence(finding.law):
+        print(f"\n{sentence}; smaller learning rates may help")
+        diverged = diverged_runs(finding.law)
+        for name, reason in list(diverged.items())[:DIVERGED_ROWS]:
+            print(f"    {name}: {reason}")
+        if len(diverged) > DIVERGED_ROWS:
+            print(f"    ... and {len(diverged) - DIVERGED_ROWS} more, in VERDICT.md and law.json of the results")
 
 
 def _print_law(finding: Finding) -> None:
-    rows = [[q.name, q.value, f"{q.lo:.4g} to {q.hi:.4g}", q.unit, q.n] for q in finding.law.quantities]
-    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows[:FITTED_ROWS]))
+    rows = [[q.name, q.value, f"{q.lo:.4g} to {q.hi:.4g}", q.unit, q.n, q.remark] for q in finding.law.quantities]
+    if not rows:
+        return
+    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n", ""], rows[:FITTED_ROWS]))
     if len(rows) > FITTED_ROWS:
         print(f"... and {len(rows) - FITTED_ROWS} more, in VERDICT.md and law.json of the results")
 

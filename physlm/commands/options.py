@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -14,12 +16,13 @@ import typer
 
 import physlm
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import LostProcessError, Terminated, UserError
 
 if TYPE_CHECKING:
     import torch
 
 P = ParamSpec("P")
+GO_ON = "nothing that was finished is lost; the same command goes on from here"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # what a disk has to say
 
 ExperimentsOption = Annotated[
@@ -48,7 +51,10 @@ NamesArgument = Annotated[
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn a ``UserError`` or a full disk into one line and exit code 2, Ctrl-C into one line and exit code 130."""
+    """Turn what is no bug into one line and an exit code.
+
+    A ``UserError`` or a full disk: 2; Ctrl-C: 130; SIGTERM: 143; a process that died: 1.
+    """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -65,9 +71,11 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try to write the rest when it ends
             fail(f"{error.filename or 'standard output'}: cannot write: {error.strerror}; expected free space there")
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            interrupted()
-            raise typer.Exit(130) from None
+        except LostProcessError as error:
+            fail(f"{error}; {GO_ON}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt as stop:
+            raise typer.Exit(stopped(stop)) from None
 
     return guarded
 
@@ -77,9 +85,25 @@ def fail(message: str) -> None:
     print("error: " + " ".join(message.split()), file=sys.stderr)
 
 
-def interrupted() -> None:
-    """Say that Ctrl-C was understood."""
-    print("interrupted: nothing that was finished is lost; the same command goes on from here", file=sys.stderr)
+def stopped(stop: KeyboardInterrupt) -> int:
+    """Say that Ctrl-C or SIGTERM was understood; the exit code, which is that of the signal."""
+    terminated = isinstance(stop, Terminated)
+    print(f"{'terminated' if terminated else 'interrupted'}: {GO_ON}", file=sys.stderr)
+    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM raises ``Terminated`` wherever the main thread is, as Ctrl-C raises KeyboardInterrupt."""
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def folder(name: str, given: Path | None) -> Path:

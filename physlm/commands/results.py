@@ -21,6 +21,7 @@ from physlm.commands.options import (
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, experiment_names, load_experiment
+from physlm.laws.diverged import diverged_sentence
 
 if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
@@ -84,6 +85,9 @@ def verify(
         rows = [row for one in checked for row in one.rows]
         print(verdict_table(rows, wanted([one.experiment for one in checked if one.experiment is not None])))
         print(f"\n{verifying.agreement(checked)}")
+        for one in checked:
+            if sentence := diverged_sentence(one.law):
+                print(f"{one.claim}: {sentence}")
     for one in checked:
         if write and one.law is not None:
             verifying.rewrite(one, found)

@@ -15,18 +15,19 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from physlm import storage
-from physlm.config import to_dict
+from physlm.config import to_dict, unknown_key
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.store import Run, Store
-from physlm.laws.columns import finite, with_columns
+from physlm.laws.columns import finite, labels, same_places, with_columns
+from physlm.laws.diverged import diverged_sentence, with_diverged
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
 from physlm.measures.rows import Row
@@ -77,7 +78,9 @@ def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Pa
 
 
 def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
-    """The long table of finished runs, one row per (run, quantity, places), see ``physlm.laws.columns``.
+    """The long table of finished runs that have not diverged, one row per (run, quantity, places).
+
+    See ``physlm.laws.columns``.
 
     Columns: run (folder name), every setting under its dotted name, the facts of the task (``facts.items``, ...),
     label, steps, tokens, params_all, params_used, params_nonembedding, training_flops (of the whole training),
@@ -85,12 +88,15 @@ def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
     runs begin with others, also the settings and facts of these under ``start.task``, ``start.train``,
     ``start.start.task``, ...; runs without have empty texts and NaN there.
     """
-    taken = {run: [row for name in measures for row in run.measures()[name]] for run in runs}
+    taken = {run: [row for name in measures for row in run.measures()[name]] for run in runs if run.diverged() is None}
     places = dict.fromkeys(key for rows in taken.values() for row in rows for key in row.where)
     rows = []
     for run, measured in taken.items():
         columns = {"run": run.name, **run_columns(run)}
         rows += [{**columns, **_cells(row, places)} for row in measured]
+    if not rows:
+        numbers = [field.name for field in fields(Row) if field.name != "where"]
+        return pd.DataFrame(columns=["run", *run_columns(runs[0]), *numbers])
     table = with_columns(pd.DataFrame(rows))
     for name in table.columns[table.isna().any()]:
         if any(isinstance(value, str) for value in table[name]):
@@ -128,17 +134,38 @@ def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
 
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
-    """Fit the law to the finished runs of a tier."""
+    """Fit the law to the finished runs of a tier that have not diverged; if all have, it has no quantities.
+
+    Raises:
+        UserError: there is no law of the runs that are left, or none of the experiment's columns was measured.
+    """
+    reasons = {run.name: reason for run in runs if (reason := run.diverged()) is not None}
     table = results_table(runs, experiment.measure_names)
-    return Finding(experiment, tier, table, fit(experiment, table))
+    measured = labels(table)
+    if experiment.columns and measured and not set(map(same_places, experiment.columns)) & set(
+            map(same_places, measured)):
+        raise UserError(f"{experiment.name}: columns: none of them was measured: "
+                        f"{unknown_key('column', experiment.columns[0], set(measured))}")
+    try:
+        law = fit(experiment, table)
+    except UserError as error:
+        if not reasons:
+            raise
+        raise UserError(f"{error} ({len(reasons)} of {len(runs)} runs diverged and are left out: "
+                        f"{', '.join(reasons)})") from error
+    return Finding(experiment, tier, table, with_diverged(law, len(runs), reasons))
 
 
 def fit(experiment: Experiment, table: pd.DataFrame) -> Law:
     """The experiment's law of the rows that are finite; ``details["not_finite"]`` names the others, if there are any.
 
+    Of no rows at all, which is what is left where all runs diverged, it has no quantities.
+
     Raises:
         UserError: what the law raises.
     """
+    if table.empty:
+        return Law(())
     whole, left_out = finite(table)
     law = experiment.law(whole)
     return replace(law, details={**law.details, "not_finite": left_out}) if left_out else law
@@ -268,11 +295,16 @@ def _parse(texts: list[str]) -> list[Any]:
 
 
 def _png(finding: Finding) -> bytes:
-    """The experiment's figure of the rows that are finite."""
-    figure = finding.experiment.figure(finite(finding.table)[0], finding.law)
+    """The experiment's figure of the rows that are finite; a line under it says how many runs diverged."""
+    from physlm.figures import style
+
     buffer = io.BytesIO()
+    sentence = diverged_sentence(finding.law)
+    figure = style.empty("no run is left to draw") if finding.table.empty else finding.experiment.figure(
+        finite(finding.table)[0], finding.law)
+    box = style.with_footnote(figure, sentence) if sentence else None
     # without the version of matplotlib in it, equal figures are equal files
-    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None}, bbox_inches=box)
     return buffer.getvalue()
 
 

@@ -10,8 +10,9 @@
         timing.json  measuring.json         seconds of its training, and of each measure, which are not
         snapshot-STEP.safetensors           weights along the way, where the run asks for them
         model.safetensors                   written once, after the last step
+        diverged.json                       in its place where the loss or the weights are no longer finite: the reason
         measures.csv                        one row per number, keyed by the name of the measure; none for a run that
-                                            only others begin with
+                                            diverged or that only others begin with
         DONE                                holds the hash; written last
 
 Every file appears whole or not at all (``physlm.storage``), and each one is written only after those that it builds
@@ -19,6 +20,7 @@ on.  So whatever moment a process is killed at, the folder is in one of these st
 
     no DONE, no model       train (resume the population's checkpoint if there is one)
     no DONE, a model        measure what is missing, then write DONE
+    no DONE, diverged.json  nothing to measure: write DONE
     DONE                    finished: never trained again; a measure that was not taken yet is added
     DONE, a damaged file    an error that names the file: something other than physlm has been here
 
@@ -109,8 +111,30 @@ class Run:
         return True
 
     def has(self, measures: Iterable[str]) -> bool:
-        """Whether the run is finished and all these measures were taken."""
-        return self.finished() and set(measures) <= set(self.measures())
+        """Whether the run is finished and all these measures were taken, or none can be since it diverged."""
+        return self.finished() and (self.diverged() is not None or set(measures) <= set(self.measures()))
+
+    def diverged(self) -> str | None:
+        """Why the run counts as diverged and is left out of all tables; None where it does not.
+
+        Raises:
+            UserError: the file that says so is damaged.
+        """
+        path = self._diverged_path
+        if not path.exists():
+            return None
+        found = storage.read_json(path, self.cure)
+        if not isinstance(found, dict) or found.get("run") != self.hash or not isinstance(found.get("reason"), str):
+            raise UserError(f"{path}: expected why this run diverged, got {found!r}; {self.cure}")
+        return str(found["reason"])
+
+    def write_diverged(self, reason: str) -> None:
+        """Declare the run diverged: it is not trained again, and nothing is measured of it."""
+        storage.write_json(self._diverged_path, {"run": self.hash, "reason": reason})
+
+    @property
+    def _diverged_path(self) -> Path:
+        return self.path / "diverged.json"
 
     def environment(self) -> dict[str, Any]:
         """What env.json says."""
@@ -125,23 +149,47 @@ class Run:
         storage.write_json(self.path / "vocabulary.json", self.spec.task.vocabulary().words)
         storage.write_json(self.path / "env.json", dict(environment))
         storage.remove_leftovers(self.path)
+        if self._diverged_path.exists():  # damaged, or the run would not be trained
+            storage.remove(self._diverged_path)
 
     def rewind(self, step: int) -> None:
         """Drop the lines of metrics.jsonl past ``step``, and the line that a kill cut short."""
-        path = self.path / "metrics.jsonl"
         kept = []
-        if path.exists():
-            with storage.disk_errors(path, "read", self.cure):
-                lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
-            for line in lines:
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError:
-                    break  # everything after a damaged line is written again
-                if not line.endswith("\n") or record["step"] > step:
-                    break
-                kept.append(line)
-        storage.write_text(path, "".join(kept))
+        for line, record in self._logged():
+            if record["step"] > step:
+                break
+            kept.append(line)
+        storage.write_text(self._metrics_path, "".join(kept))
+
+    def loss_lost_at(self) -> int | None:
+        """The step of the log point from which on no loss is finite; None if the last one is."""
+        lost = None
+        for _, record in self._logged():
+            if record["loss"] is not None:
+                lost = None
+            elif lost is None:
+                lost = int(record["step"])
+        return lost
+
+    @property
+    def _metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _logged(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The whole lines of metrics.jsonl up to a damaged one, and what they say."""
+        path = self._metrics_path
+        if not path.exists():
+            return
+        with storage.disk_errors(path, "read", self.cure):
+            lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                return  # everything after a damaged line is written again
+            if not line.endswith("\n"):
+                return
+            yield line, record
 
     def write_snapshot(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Write the weights after ``step`` steps."""
@@ -229,6 +277,8 @@ class Run:
         if to_dict(stored) != to_dict(self.spec):  # an experiment file that was loaded again has other classes
             raise UserError(f"{config}: not the config that the folder is named after; {self.cure}")
         self.environment()
+        if self.diverged() is not None:
+            return
         for step in (*self.spec.snapshot_steps, self.spec.steps):
             path = self.weights_path(step)
             if storage.tensor_metadata(path, self.cure).get("run") != self.hash:
@@ -245,7 +295,7 @@ class MetricsLog:
     def __init__(self, runs: Mapping[int, Run]):
         self._runs = dict(runs)
         self._files: dict[int, IO[str]] = {}
-        self.first_step = 0
+        self.first_step = self.last_step = 0
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append ``{"step", "member", ...}`` to that member's file; members without a run here are ignored."""
@@ -253,6 +303,7 @@ class MetricsLog:
         if member not in self._runs:
             return
         path = self._runs[member].path / "metrics.jsonl"
+        self.last_step = record["step"]
         line = json.dumps({key: value for key, value in record.items() if key != "member"})
         with storage.disk_errors(path):
             if member not in self._files:
@@ -263,7 +314,7 @@ class MetricsLog:
     def rewind(self, step: int) -> None:
         """Training goes on from ``step``: drop what was logged after it."""
         self.close()
-        self.first_step = step
+        self.first_step = self.last_step = step
         for run in self._runs.values():
             run.rewind(step)
 

@@ -23,6 +23,7 @@ from physlm.lab.results import (
     read_finding,
     write_law,
 )
+from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import measured, verdict_rows
 
@@ -61,12 +62,13 @@ def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
         return Checked(claim, None, None, committed)
     finding = read_finding(experiment, results / claim)
     try:
-        again = replace(finding, law=fit(experiment, finding.table))
+        law = still_diverged(fit(experiment, finding.table), finding.law)
     except UserError as error:
         raise UserError(f"{results / claim / 'measures.csv'}: {error}") from error
+    again = replace(finding, law=law)
     found = [*_quantities(finding.law, again.law), *_verdicts(committed, again.verdicts)]
     finished, planned = planned_runs(results / claim)
-    if finished == planned:
+    if finished == planned and not diverged_runs(finding.law):
         found += [f"{row['quantity']}: expected, but all runs of tier {finding.tier} give no such quantity"
                   for row in again.verdicts if row["ours"] is None]
     return Checked(claim, experiment, again.law, again.verdicts, tuple(found))

@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
+from physlm.measures.finite import likeliest
 from physlm.measures.intervals import Intervals, balanced_share, share
 from physlm.measures.probe_heads import MASKS, Mask, ProbeHeads, whitening
 from physlm.models.decoder import Decoder
@@ -222,7 +223,7 @@ class Probes:
             answers = torch.empty(self.members * self.taps, *batch.labels_MBWY.shape[1:], dtype=torch.int16,
                                   device=x.device)  # fmt: skip
             for columns, logits in zip(self.columns, self._logits(x, batch), strict=True):
-                answers[..., columns] = logits.argmax(-1).transpose(1, 2).to(torch.int16)
+                answers[..., columns] = likeliest(logits, "logits of probes").transpose(1, 2).to(torch.int16)
             answers = answers.view(self.members, self.taps, *answers.shape[1:])
             counts.append(self._count(answers, batch.labels_MBWY))
             if batch.subset_MBWY is not None:

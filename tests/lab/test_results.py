@@ -122,6 +122,13 @@ def test_what_is_not_finite_is_left_out_and_said_to_be_so(runs: list[Run], tmp_p
     assert "not_finite" not in results.find(TOY, "gpu", runs).law.details
 
 
+def test_columns_none_of_which_was_measured_are_an_error_when_the_table_is_there(runs: list[Run]) -> None:
+    some = dataclasses.replace(TOY, columns=("size_sum", "size_of_another_tier"))
+    assert results.find(some, "gpu", runs).law == results.find(TOY, "gpu", runs).law
+    with pytest.raises(UserError, match="p33_toy: columns: .*unknown name 'size_sun'; did you mean 'size_sum'"):
+        results.find(dataclasses.replace(TOY, columns=("size_sun",)), "gpu", runs)
+
+
 def test_places_are_columns_and_survive_a_file(tmp_path: Path) -> None:
     def measure(name: str, run: Any) -> list[Row]:
         first = Row("loss", 0.5, "nats", 9, 0.4, 0.6, {"split": "test", "layer": 3, "rate": 0.5})
