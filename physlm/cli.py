@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import biographies, claims, data, grammar
+from physlm.commands import biographies, claims, data, grammar, terminal
 from physlm.commands.options import command, interrupted
 
 app = typer.Typer(
@@ -99,10 +99,11 @@ def bench_probes(
 
 
 def main() -> None:
-    """The console script.  Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    """The console script.  Exit codes: 0 done, 2 bad input, 130 interrupted, 141 nobody reads the output any more."""
     # OpenMP reads it when torch is imported: threads that wait at work nap instead of spinning, or two threads on cores
     # that others use as well are many times slower than one
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    terminal.prepare()
     try:
         app(prog_name="physlm")
     except KeyboardInterrupt:

@@ -1,4 +1,9 @@
-"""The one error a user can cause and cure."""
+"""The one error a user can cause and cure, and how errors show what was given, however long it is."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
 
 
 class UserError(ValueError):
@@ -7,3 +12,36 @@ class UserError(ValueError):
     The command line prints the message alone and exits with code 2; anything else that is raised
     is a bug in physlm and keeps its traceback.
     """
+
+
+class _Short(reprlib.Repr):
+    """``repr`` that reads and writes a few characters of a value only, however large or deeply nested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 60
+        self.maxlist = self.maxtuple = self.maxdict = 12
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write a number of more than 4300 digits, and takes quadratic time for fewer
+        digits = x.bit_length() * 1234 // 4096  # log10 2 = 0.3013
+        return f"a number of {digits:,} digits" if digits > self.maxlong else repr(x)
+
+
+_SHORT = _Short()
+
+
+def shown(value: Any) -> str:
+    """``repr`` of a value from outside for an error, of at most about 60 characters an item.
+
+    >>> shown("x" * 1000)
+    "'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
+    """
+    return _SHORT.repr(value)
+
+
+def listed(names: Any, most: int = 40) -> str:
+    """Names with blanks between them, of many the first few: ``1 2 3 .. (30,000 in all)``."""
+    names = list(names)
+    few = " ".join(name if len(name) <= _SHORT.maxstring else shown(name) for name in names[:most])
+    return few if len(names) <= most else f"{few} .. ({len(names):,} in all)"
