@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from physlm.errors import UserError
+
+# far beyond every model that fits into a machine: what is larger is a slip, and would take minutes to be counted
+_MOST = {"layers": 1 << 12, "heads": 1 << 12, "width": 1 << 17, "max_positions": 1 << 20, "mlp_ratio": 1 << 12,
+         "vocab_size": 1 << 26}
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,17 @@ class ModelConfig:
         for name in ("layers", "heads", "width", "max_positions"):
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at least 1")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise UserError(f"model.{name}: got {getattr(self, name)}, expected at most {most}")
         if self.width % self.heads:
             raise UserError(f"model.width: got {self.width} for {self.heads} heads, expected a multiple of the heads")
-        if self.mlp_ratio < 0 or self.vocab_size < 0 or self.init_std <= 0:
+        if self.mlp_ratio < 0 or self.vocab_size < 0 or not 0 < self.init_std < math.inf:
             raise UserError(
                 f"model: got mlp_ratio {self.mlp_ratio}, vocab_size {self.vocab_size}, init_std {self.init_std}; "
                 "expected mlp_ratio >= 0, vocab_size >= 0, init_std > 0"
             )
-        if self.rope_base <= 0:
+        if not 0 < self.rope_base < math.inf:
             raise UserError(f"model.rope_base: got {self.rope_base}, expected a number above 0")
         if not 0.0 < self.rope_fraction <= 1.0 or self.rope_dims % 2 or self.rope_dims == 0:
             raise UserError(

@@ -13,6 +13,8 @@ from physlm.tasks.grammar.grammar import Grammar, parse_grammar
 from physlm.tasks.grammar.published import PUBLISHED, published
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
+MOST_BAG_ENTRIES = 1 << 24  # of the table that says which words are in which bag
+
 
 @dataclass(frozen=True)
 class GrammarConfig:
@@ -58,6 +60,9 @@ class GrammarConfig:
         if self.bag_tokens and self.bag_tokens < terminals:
             raise UserError(f"task.bag_tokens: got {self.bag_tokens}, expected 0 (no bags) or at least {terminals}, "
                             "one word for each terminal")
+        if self.bag_tokens * terminals > MOST_BAG_ENTRIES:
+            raise UserError(f"task.bag_tokens: got {self.bag_tokens} with {terminals} terminals, expected at most "
+                            f"{MOST_BAG_ENTRIES} for one times the other")
         for name in ("noise_rate", "noise_fraction"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UserError(f"task.{name}: got {getattr(self, name)}, expected between 0.0 and 1.0")
