@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from typing import Any
 
@@ -24,8 +25,8 @@ class _Short(reprlib.Repr):
 
     def repr_int(self, x: int, level: int) -> str:
         # Python refuses to write a number of more than 4300 digits, and takes quadratic time for fewer
-        digits = x.bit_length() * 1234 // 4096  # log10 2 = 0.3013
-        return f"a number of {digits:,} digits" if digits > self.maxlong else repr(x)
+        digits = round(x.bit_length() * math.log10(2))
+        return f"a number of about {digits:,} digits" if digits > self.maxlong else repr(x)
 
 
 _SHORT = _Short()

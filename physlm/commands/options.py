@@ -65,7 +65,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             fail(str(error))
             raise typer.Exit(2) from None
         except OSError as error:
-            if isinstance(error, BrokenPipeError) and terminal.reader_is_gone():
+            if isinstance(error, BrokenPipeError):
                 terminal.discard_output()
                 raise typer.Exit(terminal.GONE) from None
             if error.errno in _PATH and error.filename is not None:

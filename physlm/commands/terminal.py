@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-GONE = 141  # the exit code of a command whose reader has gone: 128 + SIGPIPE, as the shell has it
+GONE = 141  # the exit code of a command whose reader (head, a pager) has gone: 128 + SIGPIPE, as the shell has it
 _ESCAPED = "physlm.escaped"
 
 
@@ -30,15 +30,6 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ESCAPED)
-
-
-def reader_is_gone() -> bool:
-    """Whether whoever read the standard output (``head``, a pager) has closed it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
 
 
 def discard_output() -> None:

@@ -124,13 +124,15 @@ def add_ways(tables: Any, level: int, n: int, below: Any, ways: Any, above: Any,
         while head < tail:
             node, place, own = agenda_node[head], agenda_end[head], head * count
             head += 1
-            steps[0] += 1 + tables.ends[node + 1] - tables.ends[node] + first[place + 1] - first[place]
+            row = tables.row[node]
+            steps[0] += 1 + tables.ends[node + 1] - tables.ends[node]
+            if row >= 0:
+                steps[0] += first[place + 1] - first[place]
             if steps[0] > most:
                 return False
             for k in range(tables.ends[node], tables.ends[node + 1]):
                 slot = span_at[tables.parent[k] * width + place] * count
                 add(ways_above, slot, agenda_ways, own, one, 0, modulus_P)
-            row = tables.row[node]
             if row < 0:
                 continue
             for k in range(first[place], first[place + 1]):

@@ -125,7 +125,10 @@ def rise(tables: Any, level: int, n: int, below: Any, above: Any, seen: Any, age
         while head < tail:
             node, place = agenda_node[head], agenda_end[head]
             head += 1
-            tickets[2] += 1 + tables.ends[node + 1] - tables.ends[node] + first[place + 1] - first[place]
+            row = tables.row[node]
+            tickets[2] += 1 + tables.ends[node + 1] - tables.ends[node]
+            if row >= 0:
+                tickets[2] += first[place + 1] - first[place]
             if tickets[2] > MAX_STEPS:
                 tickets[1] = 1
                 return (up_first, up_symbol, up_end), (agenda_node, agenda_end)
@@ -141,7 +144,6 @@ def rise(tables: Any, level: int, n: int, below: Any, above: Any, seen: Any, age
                     up_symbol[count], up_end[count] = tables.parent[k], place
                     reached[place] = True
                     count += 1
-            row = tables.row[node]
             if row < 0:
                 continue
             for k in range(first[place], first[place + 1]):
