@@ -18,7 +18,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pkgutil import resolve_name
-from typing import Any, ClassVar, TypeVar, Union
+from typing import Any, ClassVar, Self, TypeVar, Union
 
 from physlm.errors import UserError, shown
 
@@ -26,6 +26,10 @@ T = TypeVar("T")
 
 _MOST = 1 << 63  # whole numbers fit into 64 bits, as everywhere behind the settings
 _EXPECTED = {bool: "true or false", int: "int", float: "float", str: 'str, such as "text"'}
+
+
+class UnknownKind(UserError):
+    """No member of a family is of this kind, as far as files have been loaded."""
 
 
 class Family:
@@ -73,17 +77,18 @@ class Family:
         return tuple(dict.fromkeys((*cls.table, *cls._members)))
 
     @classmethod
-    def of_kind(cls, kind: object, where: str = "") -> type:
+    def of_kind(cls, kind: object, where: str = "") -> type[Self]:
         """The member of this kind.
 
         Raises:
-            UserError: there is none; the nearest kind is named.
+            UnknownKind: there is none; the nearest kind is named.
         """
         if not isinstance(kind, str) or kind not in cls.kinds():
-            raise UserError(unknown_key(_join(where, "kind"), kind, cls.kinds()))
+            raise UnknownKind(unknown_key(_join(where, "kind"), kind, cls.kinds()))
         if kind not in cls._members:
             resolve_name(cls.table[kind])
-        return cls._members[kind]
+        member: type[Self] = cls._members[kind]
+        return member
 
 
 def to_dict(config: Any) -> Any:

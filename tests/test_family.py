@@ -59,7 +59,8 @@ def test_an_override_through_a_tuple_changes_all_of_it():
 def test_unknown_kinds_name_the_nearest_and_taken_kinds_are_refused():
     with pytest.raises(UserError, match="pet.kind: unknown name 'cot'; did you mean 'cat'"):
         from_dict(House, {"pet": "cot"})
-    for wrong in (3, ["cat"], None, {"kind": []}, {}):
+    wrongs: tuple[object, ...] = (3, ["cat"], None, {"kind": []}, {})
+    for wrong in wrongs:
         with pytest.raises(UserError, match=r"pet\.kind"):
             from_dict(House, {"pet": wrong})
     with pytest.raises(UserError, match=r"kind 'cat' of .*: it is the kind of .*Cat; expected another"):

@@ -5,6 +5,7 @@
       populations/<name>.json, .safetensors members and checkpoint of a population in training
       <slug>-<hash>/                        one run; the hash is the content hash of its RunSpec
         config.json  env.json               what was asked for, and where it was run
+        vocabulary.json                     the tokens of the task, in the order of their ids
         metrics.jsonl                       losses, the same for every repetition
         timing.json  measuring.json         seconds of its training, and of each measure, which are not
         snapshot-STEP.safetensors           weights along the way, where the run asks for them
@@ -31,13 +32,13 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from physlm import storage
-from physlm.config import content_hash, from_dict, to_dict
+from physlm.config import UnknownKind, content_hash, from_dict, to_dict
 from physlm.errors import UserError
 from physlm.lab.locks import take_lock
 from physlm.lab.planner import Population
@@ -107,7 +108,7 @@ class Run:
             return False  # without DONE nothing is promised; the run is continued
         return True
 
-    def has(self, measures: Sequence[str]) -> bool:
+    def has(self, measures: Iterable[str]) -> bool:
         """Whether the run is finished and all these measures were taken."""
         return self.finished() and set(measures) <= set(self.measures())
 
@@ -121,6 +122,7 @@ class Run:
     def start(self, environment: Mapping[str, Any]) -> None:
         """Make the folder, or sweep up what a killed process left in it."""
         storage.write_json(self.path / "config.json", to_dict(self.spec))
+        storage.write_json(self.path / "vocabulary.json", self.spec.task.vocabulary().words)
         storage.write_json(self.path / "env.json", dict(environment))
         storage.remove_leftovers(self.path)
 
@@ -172,7 +174,7 @@ class Run:
         for line in reader:
             try:
                 row = Row(line["quantity"], float(line["value"]), line["unit"], int(line["n"]),
-                          float(line["lo"]), float(line["hi"]))
+                          float(line["lo"]), float(line["hi"]), dict(json.loads(line["where"])))
             except (TypeError, ValueError) as error:
                 raise UserError(f"{path}: line {reader.line_num} is damaged; {self.cure}") from error
             taken.setdefault(line["measure"], []).append(row)
@@ -207,7 +209,8 @@ class Run:
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         for measure, measured in taken.items():
-            writer.writerows({"measure": measure, **asdict(row)} for row in measured)
+            writer.writerows({"measure": measure, **asdict(row), "where": json.dumps(dict(row.where))}
+                             for row in measured)
         storage.write_text(self.path / "measures.csv", text.getvalue())
 
     def finish(self) -> None:
@@ -223,7 +226,7 @@ class Run:
             stored = from_dict(RunSpec, storage.read_json(config, self.cure))
         except UserError as error:
             raise UserError(f"{config}: {error}; {self.cure}") from error
-        if stored != self.spec:
+        if to_dict(stored) != to_dict(self.spec):  # an experiment file that was loaded again has other classes
             raise UserError(f"{config}: not the config that the folder is named after; {self.cure}")
         self.environment()
         for step in (*self.spec.snapshot_steps, self.spec.steps):
@@ -309,6 +312,8 @@ class Store:
             data = storage.read_json(path, cure)
             try:
                 population = Population(tuple(from_dict(RunSpec, member) for member in data["members"]))
+            except UnknownKind:
+                continue  # of an experiment file with configs of its own, which nobody has asked for
             except (UserError, TypeError, KeyError) as error:
                 raise UserError(f"{path}: expected the members of a population ({error}); {cure}") from error
             if self._manifest(population) != path:

@@ -73,9 +73,10 @@ def test_a_reader_that_has_gone_is_no_error(arguments):
 @pytest.mark.parametrize("length", [300, 5000])
 @pytest.mark.parametrize("arguments", [
     ("list", "--experiments", "PATH"), ("list", "--results", "PATH"), ("verify", "--results", "PATH"),
-    ("verify", "PATH"), ("show", "PATH"), ("show", "p33_capacity", "--runs", "PATH"), ("sample", "PATH"),
+    ("verify", "PATH"), ("show", "PATH"), ("show", "p33_capacity", "--runs", "PATH"), ("data", "sample", "PATH"),
     ("figure", "p33_capacity", "--results", "PATH"), ("run", "p33_capacity", "--tier", "smoke", "--runs", "PATH"),
-    ("export", "bios", "--out", "PATH"), ("grammar", "show", "PATH"), ("sample", "bior", "--set", "file=PATH"),
+    ("data", "export", "bios", "--out", "PATH"), ("grammar", "show", "PATH"),
+    ("data", "sample", "bior", "--set", "file=PATH"),
     ("grammar", "check", "--grammar", "cfg3b", "--strings", "PATH"),
     ("biographies", "check", "--people", "3", "--texts", "PATH"),
     ("biographies", "ask", "--people", "3", "--out", "PATH"),
@@ -93,7 +94,7 @@ def test_long_paths_are_one_line(physlm, tmp_path, monkeypatch, arguments, lengt
     ("grammar", "check", "--grammar", "cfg3b", "--strings", "PATH"), ("grammar", "show", "PATH"), ("show", "PATH"),
     ("biographies", "check", "--people", "3", "--texts", "PATH"),
     ("biographies", "ask", "--people", "3", "--out", "PATH"),
-    ("export", "bios", "--out", "PATH"), ("sample", "bior", "--set", 'file="PATH"'),
+    ("data", "export", "bios", "--out", "PATH"), ("data", "sample", "bior", "--set", 'file="PATH"'),
 ], ids=" ".join)  # fmt: skip
 def test_names_that_no_file_can_have_are_one_line(physlm, tmp_path, monkeypatch, arguments, name):
     monkeypatch.chdir(tmp_path)
@@ -110,7 +111,8 @@ def test_pipes_and_devices_are_refused_by_every_command(physlm, tmp_path):
         for arguments in (("grammar", "show", name), ("grammar", "check", "--grammar", "cfg3b", "--strings", name),
                           ("grammar", "sample", name), ("grammar", "next", "--grammar", name),
                           ("biographies", "check", "--people", "3", "--texts", name),
-                          ("sample", "bior", "--set", f"file={name}"), ("sample", "bioqa", "--set", f"file={name}")):
+                          ("data", "sample", "bior", "--set", f"file={name}"),
+                          ("data", "sample", "bioqa", "--set", f"file={name}")):
             code, out, err = physlm(*arguments)
             assert code == 2 and out == "" and what in err and len(err.splitlines()) == 1, arguments
 

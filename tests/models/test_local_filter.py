@@ -1,0 +1,106 @@
+"""The filter over the last tokens against loops and float64 autograd; the kernels on whatever device they can run.
+
+Without a GPU the kernels run in Triton's interpreter (``TRITON_INTERPRET=1``), in a process of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from physlm.models import local_filter
+from physlm.models.local_filter import activate, reference_filter
+
+CUDA, TRITON = torch.cuda.is_available(), importlib.util.find_spec("triton") is not None
+INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = torch.device("cuda" if CUDA and not INTERPRETER else "cpu")
+needs_kernels = pytest.mark.skipif(
+    not CUDA and not (INTERPRETER and TRITON), reason="needs a CUDA device, or triton with TRITON_INTERPRET=1"
+)
+# members, rows, positions, channels: rows shorter than the filter, several stretches, odd numbers of channels
+SHAPES = [(1, 2, 9, 16), (2, 3, 2, 5), (2, 1, 130, 20), (1, 3, 64, 300)]
+CASES = list(itertools.product(SHAPES, (True, False), ("", "gelu", "relu2")))
+cases = pytest.mark.parametrize(("shape", "residual", "then"), CASES)
+
+
+def problem(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """x, the filter, and the gradient of y."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    x, grad = (torch.randn(shape, generator=generator).to(dtype).to(device) for _ in range(2))
+    return x, torch.randn(shape[0], 4, shape[-1], generator=generator).to(device), grad
+
+
+def oracle(x: Tensor, filter_MSC: Tensor, grad: Tensor, residual: bool, then: str) -> tuple[Tensor, ...]:
+    """y, d / d x and d / d filter in float64, each position from the formula."""
+    x, filter_MSC = (tensor.double().cpu().requires_grad_() for tensor in (x, filter_MSC))
+    columns = []
+    for t in range(x.shape[2]):
+        total = x[:, :, t] if residual else 0.0 * x[:, :, t]
+        for s in range(min(4, t + 1)):
+            total = total + filter_MSC[:, s, None] * x[:, :, t - s]
+        columns.append(activate(total, then))
+    y = torch.stack(columns, 2)
+    return y.detach(), *torch.autograd.grad(y, (x, filter_MSC), grad.double().cpu())
+
+
+def assert_near(found: tuple[Tensor, ...], expected: tuple[Tensor, ...], tolerance: float) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert float((ours.double().cpu() - theirs).norm() / theirs.norm().clamp_min(1e-9)) < tolerance
+
+
+@cases
+def test_the_operator_is_the_formula(shape: tuple[int, ...], residual: bool, then: str) -> None:
+    x, filter_MSC, grad = problem(shape, torch.float32, torch.device("cpu"))
+    inputs = x.requires_grad_(), filter_MSC.requires_grad_()
+    y = local_filter.local_filter(*inputs, residual, then)
+    found = (y.detach(), *torch.autograd.grad(y, inputs, grad))
+    assert_near(found, oracle(x.detach(), filter_MSC.detach(), grad, residual, then), 1e-5)
+
+
+def test_the_operator_declares_what_it_does() -> None:
+    """Schemas, shapes without data, and gradients under tracing, by torch's own checker."""
+    x, filter_MSC, grad = problem(SHAPES[0], torch.float32, torch.device("cpu"))
+    inputs = (x.requires_grad_(), filter_MSC.requires_grad_(), True, "gelu")
+    torch.library.opcheck(local_filter.local_filter, inputs)
+    torch.library.opcheck(local_filter._backward, (x.detach(), filter_MSC.detach(), grad, True, "gelu"))
+
+
+def test_what_cannot_follow_is_refused() -> None:
+    with pytest.raises(ValueError, match="got 'tanh', expected 'gelu', 'relu2' or ''"):
+        activate(torch.zeros(1), "tanh")
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16] if INTERPRETER else [torch.float32, torch.bfloat16])
+@cases
+def test_kernels_are_the_formula(shape: tuple[int, ...], residual: bool, then: str, dtype: torch.dtype) -> None:
+    from physlm.models.kernels import local_filter as kernels
+
+    x, filter_MSC, grad = problem(shape, dtype, DEVICE)
+    y = kernels.forward(x, filter_MSC, residual, then)
+    found = (y, *kernels.backward(x, filter_MSC, grad, residual, then))
+    assert y.dtype == found[1].dtype == dtype and found[2].dtype == torch.float32
+    assert_near(found, oracle(x, filter_MSC, grad, residual, then), 1e-5 if dtype == torch.float32 else 5e-3)
+    again = kernels.backward(x, filter_MSC, grad, residual, then)
+    assert all(a.equal(b) for a, b in zip(found[1:], again, strict=True)), "summed in a fixed order"
+    if dtype == torch.float32:
+        torch.testing.assert_close(y, reference_filter(x, filter_MSC, residual, then), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(CUDA or INTERPRETER, reason="the kernels run directly in this process")
+@pytest.mark.skipif(not TRITON, reason="triton is not installed (it is optional on a CPU)")
+def test_kernels_under_the_interpreter() -> None:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-k", "kernels and not interpreter", __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stdout[-5000:] + outcome.stderr[-2000:]
+    assert " passed" in outcome.stdout and " skipped" not in outcome.stdout
