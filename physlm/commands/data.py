@@ -82,7 +82,7 @@ def export(
         sys.stdout.writelines(lines)
         return
     first = next(lines)  # a bad setting is reported before a file is opened
-    with storage.replacing(Path(out)) as file:
+    with storage.output(Path(out)) as file:
         file.write(first.encode())
         for line in lines:
             file.write(line.encode())
