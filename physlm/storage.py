@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_BYTES = 1 << 28  # of a file of text, all of which is read at once
+MOST_DIGITS = 300  # of a whole number: a float can be as large
 _LEFTOVER = (".physlm-", ".tmp")  # how the name of a temporary file begins and ends
 _CURE = "delete this file and give the same command again"
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # said by file systems that have no such thing
@@ -134,8 +135,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_text(path: Path, cure: str = _CURE) -> str:
-    """The UTF-8 text of a file.
+def read_text(path: Path, cure: str = _CURE, errors: str = "strict") -> str:
+    """The UTF-8 text of a file; ``errors`` says what becomes of other bytes, as for ``bytes.decode``.
 
     Raises:
         UserError: missing, no plain file, not text, or of more than 256 MiB; ``cure`` says what to do about it.
@@ -145,7 +146,7 @@ def read_text(path: Path, cure: str = _CURE) -> str:
     if len(content) > MOST_BYTES:
         raise UserError(f"{path}: expected at most {MOST_BYTES >> 20} MiB, found more; {cure}")
     try:
-        return content.decode()
+        return content.decode(errors=errors)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected UTF-8 text, found other bytes; {cure}") from error
 
@@ -167,10 +168,10 @@ def parse_json(text: str) -> Any:
     """The value of a JSON text; every number in it is finite.
 
     Raises:
-        ValueError: no JSON, a number too large for a float or of thousands of digits, or nesting too deep to read.
+        ValueError: no JSON, a number too large for a float, or nesting too deep to read.
     """
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_not_finite)
+        return json.loads(text, parse_float=_finite, parse_int=_whole, parse_constant=_not_finite)
     except RecursionError as error:
         raise ValueError("lists in lists too deep to read") from error
 
@@ -298,6 +299,12 @@ def _sync_folder(folder: Path) -> None:
         _sync(handle)
     finally:
         os.close(handle)
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -272,10 +272,12 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
 
 def _time(*claims: tuple[list[Run], tuple[str, ...]]) -> str:
     """What runs and measures of claims took, each process counted by itself."""
-    from physlm.lab.results import spent
+    from physlm.lab.results import damaged_times, spent
 
     training, measuring = (seconds / 60 for seconds in spent(*claims).values())
-    return f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"
+    text = f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"
+    damages = damaged_times(*claims)
+    return f"{text}; {len(damages)} times are not counted: {damages[0]}" if damages else text
 
 
 def _print_runs(finding: Finding) -> None:

@@ -14,10 +14,10 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from physlm.training.config import RunSpec
 
+T = TypeVar("T")
 VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
 
 
@@ -228,12 +229,37 @@ def _png(figure: Figure) -> bytes:
 def spent(*claims: tuple[Sequence[Run], Sequence[str]]) -> dict[str, float]:
     """Seconds that the runs of claims, and their measures, took: of training, that of each run which others begin with
     included, and of measuring.  What several claims share counts once; what was trained or measured when nobody kept
-    the time, or whose folder is gone, counts 0."""
-    starts = [Store(run.path.parent).run(spec) for runs, _ in claims for run in runs for spec in run.spec.starts]
-    trained = {run.name: run for run in (*starts, *(run for runs, _ in claims for run in runs))}
-    measured = {(run.name, name): run.measuring_seconds().get(name, 0.0)
+    the time, whose folder is gone, or whose time is in a damaged file (``damaged_times``), counts 0."""
+    nothing: dict[str, float] = {}
+    measured = {(run.name, name): _kept(run.measuring_seconds, nothing).get(name, 0.0)
                 for runs, measures in claims for run in runs for name in measures}
-    return {"training": sum(run.training_seconds() for run in trained.values()), "measuring": sum(measured.values())}
+    return {"training": sum(_kept(run.training_seconds, 0.0) for run in _trained(claims)),
+            "measuring": sum(measured.values())}
+
+
+def damaged_times(*claims: tuple[Sequence[Run], Sequence[str]]) -> list[str]:
+    """What is wrong with each file of times, of the runs that ``spent`` counts, that cannot be read."""
+    damages: list[str] = []
+    for run in _trained(claims):
+        for read in (run.training_seconds, run.measuring_seconds):
+            try:
+                read()
+            except UserError as error:
+                damages.append(str(error))
+    return damages
+
+
+def _kept(read: Callable[[], T], missing: T) -> T:
+    try:
+        return read()
+    except UserError:
+        return missing
+
+
+def _trained(claims: Iterable[tuple[Sequence[Run], Sequence[str]]]) -> list[Run]:
+    """The runs of claims and those that they begin with, each once."""
+    starts = [Store(run.path.parent).run(spec) for runs, _ in claims for run in runs for spec in run.spec.starts]
+    return list({run.name: run for run in (*starts, *(run for runs, _ in claims for run in runs))}.values())
 
 
 def _environments(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, Any]:
