@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 MOST_ITEMS = 1 << 62  # that a row may be about: tables hold whole numbers of 64 bits
 # rows: how many the measure has, so that one that is missing is missed
-_COLUMNS = ("measure", "rows", *(field.name for field in fields(Row)))
+_COLUMNS = ("measure", *(field.name for field in fields(Row)), "rows")
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class Run:
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         for measure, measured in taken.items():
-            writer.writerows({"measure": measure, "rows": len(measured), **asdict(row)} for row in measured)
+            writer.writerows({"measure": measure, **asdict(row), "rows": len(measured)} for row in measured)
         storage.write_text(self.path / "measures.csv", text.getvalue())
 
     def finish(self) -> None:
