@@ -74,6 +74,21 @@ def plain(path: str, flags: int) -> int:
     return handle
 
 
+def beneath(root: Path, *names: str) -> Path:
+    """The folder ``root/name/...`` of ours.  The root may be a link; nothing beneath it may lead out of it.
+
+    Raises:
+        UserError: one of the names is that of a symbolic link.
+    """
+    path = root
+    for name in names:
+        path = path / name
+        if path.is_symlink():
+            raise UserError(f"{path}: it is a symbolic link, expected a folder; delete the link, or give the whole of "
+                            f"{root} another place")
+    return path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of ``path`` in one step when the block ends well.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,14 @@ from physlm.commands.options import (
     choose_device,
     command,
     folder,
+    note,
     number,
     text_table,
+    trusted,
 )
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, experiment_names, load_experiment
+from physlm.lab.experiment import TIERS, experiment_names, load_experiment, part_of
 from physlm.lab.planner import MAX_MEMBERS
 
 if TYPE_CHECKING:
@@ -46,22 +49,28 @@ ProcessesOption = Annotated[
 
 @command
 def list_claims(experiments: ExperimentsOption = None, results: ResultsOption = None) -> None:
-    """List the claims: part, number of runs in each tier, and what the committed results say."""
+    """List the claims: part, number of runs in each tier, and what the committed results say.
+
+    Experiment files are code. Those of physlm's own checkout are run to be listed, others where --experiments names
+    their folder; else only their names are listed.
+    """
     from physlm.lab.results import committed_claims, committed_verdicts
     from physlm.laws.verdict import headline
 
     where, found = folder("experiments", experiments), folder("results", results)
     committed = committed_claims(found)
-    names = experiment_names(where)
+    names, load = experiment_names(where), trusted(where, experiments)
     if not names:
         raise UserError(f"{where}: no experiment files here, expected at least one NAME.py; give --experiments DIR")
     for name in names:
-        experiment = load_experiment(name, where)
         verdict = headline(committed_verdicts(name, found)) if name in committed else "not run"
-        counts = ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS)
-        print(f"{name}  (Part {experiment.part})  {verdict}")
-        print(f"    {experiment.claim}")
-        print(f"    runs: {counts}")
+        print(f"{name}  (Part {part_of(name)})  {verdict}")
+        if load:
+            experiment = load_experiment(name, where)
+            print(f"    {experiment.claim}")
+            print("    runs: " + ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS))
+    if not load:
+        _note_not_loaded(where, names, "their sentences and runs are not shown")
 
 
 @command
@@ -174,34 +183,41 @@ def verify(
 ) -> None:
     """Say for every claim what was published, what we found with its 95 % interval, and whether they agree.
 
-    Reads the committed results alone; claims without results are "not run".
+    Reads the committed results alone; claims without results are "not run". What is expected stands in the experiment
+    files, which are code: they are run where they are physlm's own, where --experiments names their folder, or for the
+    one claim that is named.
     """
-    rows = _verdicts(name, folder("results", results), folder("experiments", experiments))
-    if as_json:
-        print(json.dumps(rows, indent=2, allow_nan=False))
-    else:
-        where = folder("experiments", experiments)
-        known = set(experiment_names(where)) if where.is_dir() else set()
-        names = sorted({row["claim"] for row in rows} & known)
-        print(_verdict_table(rows, _wanted([load_experiment(name, where) for name in names])))
-
-
-def _verdicts(name: str | None, results: Path, experiments: Path) -> list[dict[str, Any]]:
     from physlm.lab.results import committed_claims, committed_verdicts
     from physlm.laws.verdict import verdict_rows
 
-    committed = committed_claims(results)
-    known = experiment_names(experiments) if experiments.is_dir() else []
-    names = sorted({*committed, *known})
-    if name is not None and name not in names:
-        raise UserError(unknown_key("claim", name, names))
+    where, found = folder("experiments", experiments), folder("results", results)
+    committed, known = committed_claims(found), experiment_names(where) if where.is_dir() else []
+    claims = sorted({*committed, *known})
+    if name is not None:
+        if name not in claims:
+            raise UserError(unknown_key("claim", name, claims))
+        claims = [name]
+    asked = name is not None or trusted(where, experiments)
+    loaded = {claim: load_experiment(claim, where) for claim in claims
+              if asked and claim in known and not (as_json and claim in committed)}
     rows: list[dict[str, Any]] = []
-    for claim in names if name is None else [name]:
+    for claim in claims:
         if claim in committed:
-            rows += committed_verdicts(claim, results)
-        else:
-            rows += verdict_rows(claim, None, load_experiment(claim, experiments).expect, None)
-    return rows
+            rows += committed_verdicts(claim, found)
+        elif claim in loaded:
+            rows += verdict_rows(claim, None, loaded[claim].expect, None)
+    if as_json:
+        print(json.dumps(rows, indent=2, allow_nan=False))
+    else:
+        print(_verdict_table(rows, _wanted(list(loaded.values()))))
+    if not asked and known:
+        _note_not_loaded(where, known, "claims without results are not shown")
+
+
+def _note_not_loaded(where: Path, names: list[str], so: str) -> None:
+    files = "its experiment file is" if len(names) == 1 else f"its {len(names)} experiment files are"
+    note(f"{where} is not physlm's own, and {files} code that nobody asked to run: {so}; "
+         f"--experiments {shlex.quote(str(where))} runs all, and physlm show NAME the one that it names")
 
 
 def _announce(

@@ -13,11 +13,12 @@ import contextlib
 import io
 import json
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import pandas as pd
 
@@ -27,7 +28,7 @@ from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.store import Run, Store
 from physlm.laws.law import Law
-from physlm.laws.verdict import verdict_markdown, verdict_rows
+from physlm.laws.verdict import Verdict, verdict_markdown, verdict_rows
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.tasks.catalogue import vocabulary_for
 
@@ -58,8 +59,8 @@ class Finding:
 def results_folder(claim: str, tier: str, results: Path, runs: Path, altered: bool = False) -> Path:
     """``results/<claim>`` for the committed tiers, else ``runs/<tier>/<claim>``; ``<tier>-custom`` with overrides."""
     if tier in COMMITTED_TIERS:
-        return runs / f"{tier}-custom" / claim if altered else results / claim
-    return runs / tier / claim
+        return storage.beneath(runs, f"{tier}-custom", claim) if altered else storage.beneath(results, claim)
+    return storage.beneath(runs, tier, claim)
 
 
 def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Path:
@@ -180,12 +181,26 @@ def committed_verdicts(claim: str, results: Path) -> list[dict[str, Any]]:
         UserError: the file is missing or damaged.
     """
     path = results / claim / "law.json"
-    rows = _law_file(results / claim)["verdicts"]
+    rows = _law_file(storage.beneath(results, claim))["verdicts"]
     if not isinstance(rows, list) or any(not isinstance(row, dict) or set(row) != set(VERDICT_KEYS) for row in rows):
         raise UserError(f"{path}: verdicts: expected rows with the keys {', '.join(VERDICT_KEYS)}; {_CURE}")
+    for row in rows:
+        allowed: dict[str, Sequence[str]] = {"claim": (claim,), "tier": TIERS, "verdict": get_args(Verdict)}
+        for key, value in row.items():
+            if value not in allowed[key] if key in allowed else not _is_cell(value):
+                expected = ", ".join(allowed.get(key, ("a number or a printable text",)))
+                raise UserError(f"{path}: verdicts: {key}: got {reprlib.repr(value)}, expected {expected}; {_CURE}")
     return [{key: row[key] for key in VERDICT_KEYS} for row in rows]
 
 
+def _is_cell(value: Any) -> bool:
+    """Whether a value can stand in a table on a terminal."""
+    return value is None or type(value) in (int, float) or (isinstance(value, str) and value.isprintable())
+
+
+# columns of every table of results, and whether they hold numbers
+_NEEDED = {"run": False, "label": False, "quantity": False, "value": True, "unit": False, "n": True, "lo": True,
+           "hi": True}  # fmt: skip
 _CURE = "restore it from git, or run the claim again: finished runs are not repeated"
 
 
@@ -195,6 +210,9 @@ def _law_file(folder: Path) -> dict[str, Any]:
     missing = [key for key in needed if not isinstance(data, dict) or key not in data]
     if missing:
         raise UserError(f"{folder / 'law.json'}: {missing[0]} is missing; {_CURE}")
+    if data["tier"] not in TIERS:
+        raise UserError(f"{folder / 'law.json'}: tier: got {reprlib.repr(data['tier'])}, expected one of "
+                        f"{', '.join(TIERS)}; {_CURE}")
     return dict(data)
 
 
@@ -205,7 +223,13 @@ def _read_table(path: Path) -> pd.DataFrame:
         cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except ValueError as error:
         raise UserError(f"{path}: expected a table, found damage ({error}); {_CURE}") from error
-    return pd.DataFrame({name: _parse(list(column)) for name, column in cells.items()})
+    table = pd.DataFrame({name: _parse(list(column)) for name, column in cells.items()})
+    for name, numeric in _NEEDED.items():
+        if name not in table:
+            raise UserError(f"{path}: the column {name} is missing; {_CURE}")
+        if numeric and not pd.api.types.is_numeric_dtype(table[name]):
+            raise UserError(f"{path}: {name}: expected a column of numbers; {_CURE}")
+    return table
 
 
 def _parse(texts: list[str]) -> list[Any]:

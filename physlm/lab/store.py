@@ -328,7 +328,6 @@ class Store:
 
     def __init__(self, root: Path):
         self.root = root
-        self._populations = root / "populations"
 
     def run(self, spec: RunSpec) -> Run:
         """The folder of ``spec``, whether or not it exists yet.
@@ -336,7 +335,7 @@ class Store:
         Raises:
             UserError: a symbolic link is there instead.
         """
-        return Run(spec, _no_link(self.root / f"{spec.slug}-{content_hash(spec)}"))
+        return Run(spec, storage.beneath(self.root, f"{spec.slug}-{content_hash(spec)}"))
 
     def checkpoint(self, population: Population) -> Path:
         """Where the population's checkpoint lies while it trains."""
@@ -361,7 +360,7 @@ class Store:
             UserError: a note that cannot be read, for example one of another version of physlm.
         """
         found, files = [], files_of(asked)
-        for path in sorted(_no_link(self._populations).glob("*.json")):
+        for path in sorted(self._populations.glob("*.json")):
             cure = "delete this file and give the same command again: the runs named in it start over"
             data = storage.read_json(path, cure)
             try:
@@ -377,7 +376,7 @@ class Store:
 
     def remove_leftovers(self, asked: Iterable[RunSpec] = ()) -> None:
         """Delete temporary files of killed processes and the checkpoints of finished populations; needs the lock."""
-        storage.remove_leftovers(_no_link(self._populations))
+        storage.remove_leftovers(self._populations)
         for population in self.finished_populations(asked):
             self.close_population(population)
 
@@ -418,11 +417,6 @@ class Store:
 
     def _manifest(self, population: Population) -> Path:
         return self._populations / f"{population.name}.json"
-
-
-def _no_link(folder: Path) -> Path:
-    """The folder; beneath the root of a store no link is followed, or one from elsewhere would lead out of it."""
-    if folder.is_symlink():
-        raise UserError(f"{folder}: it is a symbolic link, expected a folder; delete the link, or let --runs name the "
-                        "place of all runs")
-    return folder
+    @property
+    def _populations(self) -> Path:
+        return storage.beneath(self.root, "populations")
