@@ -15,7 +15,7 @@ PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or m
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep grammar probes manipulation night capacity-figure verify bench list sample clean clean-runs
+.PHONY: help install test lint types capacity-sweep grammar probes manipulation night capacity-figure figures verify bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,7 +63,10 @@ night: $(STAMP)  ## every claim: their runs are trained and measured together, t
 capacity-figure: $(STAMP)  ## draw the capacity figure again from its saved table
 	$(PHYSLM) figure p33_capacity
 
-verify: $(STAMP)  ## every claim: published, ours, interval, verdict
+figures: $(STAMP)  ## draw every figure of results/ again from its saved table, without a GPU
+	$(PHYSLM) figure --all
+
+verify: $(STAMP)  ## every claim: published, ours, interval, verdict; every law refitted from its saved table
 	$(PHYSLM) verify
 
 bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, probes
@@ -75,7 +78,7 @@ list: $(STAMP)  ## the experiments
 	$(PHYSLM) list
 
 sample: $(STAMP)  ## three synthetic biographies
-	$(PHYSLM) sample bios --n 3
+	$(PHYSLM) data sample bios --n 3
 
 clean:  ## remove caches and build files (keeps .venv, runs/ and results/)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

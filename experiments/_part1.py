@@ -98,7 +98,5 @@ def run_of(tier: str, task: GrammarConfig | None = None, gpu: Mapping[str, objec
     """A run of the base training; ``gpu`` changes its settings in tier gpu alone, ``model`` those of the model."""
     task = task or grammar_of(tier)
     shape = dataclasses.replace(MODELS[tier], **model)  # type: ignore[arg-type]
-    if shape.position in ("absolute", "relative", "position_only"):
-        shape = dataclasses.replace(shape, max_positions=ROW_TOKENS[tier])
     changed = dict(gpu or {}) if tier == "gpu" else {}
     return RunSpec(task, shape, dataclasses.replace(TRAINING[tier], seed=seed, **changed))  # type: ignore[arg-type]

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part1 import DEVIATIONS, run_of
-from physlm.figures.grammar_attention import attention_figure
+from physlm.figures.grammar.attention import attention_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_attention import attention_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.grammar.attention import attention_law
+from physlm.laws.verdict import published_bound
 from physlm.training.config import RunSpec
 
 
@@ -30,9 +30,9 @@ EXPERIMENT = Experiment(
     law=attention_law,
     figure=attention_figure,
     expect=(
-        Expectation("peak_at_zero@any", 0.0, "at least", 0.0, "1", "Result 7"),
-        Expectation("end_to_end", 0.0, "at least", 0.0, "1", "Result 8"),
-        Expectation("adjacent_decay", 0.0, "at least", 0.0, "1", "Result 9"),
+        published_bound("peak_at_zero@any", "at least", 0.0, "Result 7"),
+        published_bound("end_to_end", "at least", 0.0, "Result 8"),
+        published_bound("adjacent_decay", "at least", 0.0, "Result 9"),
     ),
     deviations=(
         *DEVIATIONS,

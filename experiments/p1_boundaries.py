@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part1 import DEVIATIONS, at_last_layers, run_of
-from physlm.figures.grammar_boundaries import boundaries_figure
+from physlm.figures.grammar.boundaries import boundaries_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_boundaries import boundaries_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.grammar.boundaries import boundaries_law
+from physlm.laws.verdict import bound, published_bound
 from physlm.training.config import RunSpec
 
 
@@ -30,9 +30,9 @@ EXPERIMENT = Experiment(
     law=boundaries_law,
     figure=boundaries_figure,
     expect=(
-        Expectation("least_ancestor@diagonal", 0.95, "at least", 0.0, "1", "Result 5; 95 % is our reading"),
-        Expectation("least_ancestor@tridiagonal", 0.95, "at least", 0.0, "1", "Result 5; 95 % is our reading"),
-        Expectation("gap_untrained@diagonal", 0.0, "at least", 0.0, "1", "Result 5: far above an untrained model"),
+        bound("least_ancestor@diagonal", "at least", 0.95, "Result 5", "95 % is our reading"),
+        bound("least_ancestor@tridiagonal", "at least", 0.95, "Result 5", "95 % is our reading"),
+        published_bound("gap_untrained@diagonal", "at least", 0.0, "Result 5: far above an untrained model"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part1 import DEVIATIONS, at_last_layers, run_of
-from physlm.figures.grammar_encoder import encoder_figure
+from physlm.figures.grammar.encoder import encoder_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_encoder import encoder_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.grammar.encoder import encoder_law
+from physlm.laws.verdict import published_bound
 from physlm.training.config import RunSpec
 
 
@@ -30,8 +30,8 @@ EXPERIMENT = Experiment(
     law=encoder_law,
     figure=encoder_figure,
     expect=(
-        Expectation("deep_gap@ancestor", 0.0, "at least", 0.0, "1", "Result 5"),
-        Expectation("deep_gap@boundary", 0.0, "at least", 0.0, "1", "Result 5"),
+        published_bound("deep_gap@ancestor", "at least", 0.0, "Result 5"),
+        published_bound("deep_gap@boundary", "at least", 0.0, "Result 5"),
     ),
     deviations=(
         *DEVIATIONS,

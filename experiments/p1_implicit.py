@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 
 from _part1 import DEVIATIONS, grammar_of, run_of
-from physlm.figures.grammar_implicit import implicit_figure
+from physlm.figures.grammar.implicit import implicit_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_implicit import implicit_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.grammar.implicit import implicit_law
+from physlm.laws.verdict import bound, published_bound
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.training.config import RunSpec
 
@@ -40,8 +40,8 @@ EXPERIMENT = Experiment(
     law=implicit_law,
     figure=implicit_figure,
     expect=(
-        Expectation("least_gap", 0.0, "at least", 0.0, "1", "Result 10"),
-        Expectation("least_neighbours", 0.9, "at least", 0.0, "1", "Result 10; 90 % is our reading"),
+        published_bound("least_gap", "at least", 0.0, "Result 10"),
+        bound("least_neighbours", "at least", 0.9, "Result 10", "90 % is our reading"),
     ),
     deviations=(*DEVIATIONS, "Tier gpu: 90 words and 8,000 steps, on cfg3b."),
     columns=("gap", "gap_untrained", "neighbours", "clusters"),

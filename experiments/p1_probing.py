@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part1 import DEVIATIONS, at_last_layers, run_of
-from physlm.figures.grammar_probing import probing_figure
+from physlm.figures.grammar.probing import probing_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.grammar_probing import probing_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.grammar.probing import probing_law
+from physlm.laws.verdict import bound, published_bound
 from physlm.training.config import RunSpec
 
 
@@ -30,12 +30,12 @@ EXPERIMENT = Experiment(
     law=probing_law,
     figure=probing_figure,
     expect=(
-        Expectation("least_ancestor", 0.97, "at least", 0.0, "1", "Result 4; 97 % at every level is our reading"),
-        Expectation("least_boundary", 0.97, "at least", 0.0, "1", "Result 4; 97 % at every level is our reading"),
+        bound("least_ancestor", "at least", 0.97, "Result 4", "97 % at every level is our reading"),
+        bound("least_boundary", "at least", 0.97, "Result 4", "97 % at every level is our reading"),
         # near the root nearly no token ends a subtree, and always "no" is right 99 % of the time; balanced it is half
-        Expectation("least_boundary_balanced", 0.95, "at least", 0.0, "1", "Result 4; balanced and 95 % are ours"),
-        Expectation("gap_untrained", 0.0, "at least", 0.0, "1", "Result 4: far above an untrained model"),
-        Expectation("gap_untrained_boundary", 0.0, "at least", 0.0, "1", "Result 4: far above an untrained model"),
+        bound("least_boundary_balanced", "at least", 0.95, "Result 4", "balanced and 95 % are ours"),
+        published_bound("gap_untrained", "at least", 0.0, "Result 4: far above an untrained model"),
+        published_bound("gap_untrained_boundary", "at least", 0.0, "Result 4: far above an untrained model"),
     ),
     deviations=(*DEVIATIONS, "Probes: 16 heads of 64 position dimensions, our reading of H = 16 and d' = 1024."),
     columns=at_last_layers("ancestor/level=2/mask=full", "boundary/level=2/mask=full"),

@@ -9,11 +9,11 @@ answer questions about half of them, and are asked about the others.
 from __future__ import annotations
 
 from _part3 import AUGMENTED, DEVIATIONS, RATES_DEVIATION, answer_runs, base_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.best_rate import figure_at_best_rate, law_at_best_rate
+from physlm.laws.verdict import bound, published
 from physlm.tasks.biography.augmentation import AUGMENTATIONS
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
@@ -46,10 +46,10 @@ EXPERIMENT = Experiment(
         ("multi5+permute+fullname", "mean"): 0.962,
     })),
     expect=(
-        Expectation("answer@single", 0.30, "at most", 0.0, "1", "Figure 3: 9.7 %; 30 % is our reading"),
-        Expectation("answer@multi5", 0.41, "about", 0.2, "1", "Figure 3: 41 %; the slack is ours"),
-        Expectation("answer@single+permute5", 0.70, "about", 0.2, "1", "Figure 3: 70 %; the slack is ours"),
-        Expectation("answer@multi5+permute", 0.966, "at least", 0.0, "1", "Figure 3"),
+        bound("answer@single", "at most", 0.30, "Figure 3: 9.7 %", "30 % is our reading"),
+        published("answer@multi5", 0.41, "Figure 3: 41 %", slack=0.2, reason="the slack is ours"),
+        published("answer@single+permute5", 0.70, "Figure 3: 70 %", slack=0.2, reason="the slack is ours"),
+        bound("answer@multi5+permute", "at least", 0.966, "Figure 3", "no less than published"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 
 from _part3 import DEVIATIONS, answer_runs, base_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.verdict import own_test
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
@@ -44,11 +44,10 @@ EXPERIMENT = Experiment(
     figure=answers_table(BY, words={"batch_rows": "steps of {} windows", "learning_rate": "finetuned at rate {}"},
                          note="Windows: rows of biographies in one step of reading. Rate: of learning, in finetuning."),
     expect=(
-        Expectation("recall@batch_rows=96/learning_rate=3e-05", 0.99, "at least", 0.0, "1",
-                    "our control: known all the same"),
-        Expectation("answer@batch_rows=10/learning_rate=3e-05", 0.95, "at least", 0.0, "1", PILOT),
-        Expectation("answer@batch_rows=96/learning_rate=3e-05", 0.50, "at most", 0.0, "1", PILOT),
-        Expectation("answer@batch_rows=96/learning_rate=0.0001", 0.85, "at most", 0.0, "1", PILOT),
+        own_test("recall@batch_rows=96/learning_rate=3e-05", "at least", 0.99, "our control: known all the same"),
+        own_test("answer@batch_rows=10/learning_rate=3e-05", "at least", 0.95, PILOT),
+        own_test("answer@batch_rows=96/learning_rate=3e-05", "at most", 0.50, PILOT),
+        own_test("answer@batch_rows=96/learning_rate=0.0001", "at most", 0.85, PILOT),
     ),
     deviations=(
         *DEVIATIONS,

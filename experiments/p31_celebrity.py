@@ -9,11 +9,11 @@ one.  Questions are about celebrities only, and what counts are the others.
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, RATES_DEVIATION, answer_runs, base_run, setting
-from physlm.figures.answers_table import OTHERS, answers_table
+from physlm.figures.knowledge.answers_table import OTHERS, answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.best_rate import figure_at_best_rate, law_at_best_rate
+from physlm.laws.verdict import bound
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
@@ -44,8 +44,8 @@ EXPERIMENT = Experiment(
         "without any, about half of the people."
     ))),
     expect=(
-        Expectation("answer@all", 0.15, "at most", 0.0, "1", "Figure 3: 4.4 % of single+permute1; 15 % is our reading"),
-        Expectation("others@celebrities", 0.868, "at least", 0.1, "1", "Figure 8: 86.8 %; the slack is ours"),
+        bound("answer@all", "at most", 0.15, "Figure 3: 4.4 % of single+permute1", "15 % is our reading"),
+        bound("others@celebrities", "at least", 0.868, "Figure 8: 86.8 %", "the slack is ours", slack=0.1),
     ),
     deviations=(
         *DEVIATIONS,

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, RATES_DEVIATION, answer_runs, base_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.best_rate import figure_at_best_rate, law_at_best_rate
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.best_rate import figure_at_best_rate, law_at_best_rate
+from physlm.laws.verdict import bound, own_test
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
@@ -40,11 +40,11 @@ EXPERIMENT = Experiment(
         BY, words={"finetuned": "decoder"}, note="Both are finetuned on questions; a decoder reads from left to right.",
     )),
     expect=(
-        Expectation("recall_token@encoder", 0.9, "at least", 0.0, "1",
-                    "our control: it learned what it was trained on, one masked word of a value; 90 % is our reading"),
-        Expectation("answer@encoder/several words", 0.5, "at most", 0.0, "1", "Figure 9; 50 % is our reading"),
-        Expectation("answer@encoder/date and major", 0.5, "at least", 0.0, "1", "Figure 9; 50 % is our reading"),
-        Expectation("answer@finetuned/several words", 0.9, "at least", 0.0, "1", "Figure 3; 90 % is our reading"),
+        own_test("recall_token@encoder", "at least", 0.9,
+                 "our control: it learned what it was trained on, one masked word of a value; 90 % is our reading"),
+        bound("answer@encoder/several words", "at most", 0.5, "Figure 9", "50 % is our reading"),
+        bound("answer@encoder/date and major", "at least", 0.5, "Figure 9", "50 % is our reading"),
+        bound("answer@finetuned/several words", "at least", 0.9, "Figure 3", "90 % is our reading"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, answer_run, base_run
-from physlm.figures.without_layer import without_layer_figure
+from physlm.figures.knowledge.without_layer import without_layer_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.verdict import Expectation
-from physlm.laws.without_layer import without_layer_law
+from physlm.laws.knowledge.without_layer import without_layer_law
+from physlm.laws.verdict import own_test
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
@@ -32,9 +32,9 @@ EXPERIMENT = Experiment(
     figure=without_layer_figure,
     expect=(
         # the median layer: the best of several, left_most, would hardly ever fail
-        Expectation("left@block", 0.25, "at least", 0.0, "1", "our reading: a quarter of what the intact model tells"),
-        Expectation("left@mlp", 0.25, "at least", 0.0, "1", "our reading"),
-        Expectation("left@attention", 0.25, "at least", 0.0, "1", "our reading"),
+        own_test("left@block", "at least", 0.25, "our reading: a quarter of what the intact model tells"),
+        own_test("left@mlp", "at least", 0.25, "our reading"),
+        own_test("left@attention", "at least", 0.25, "our reading"),
     ),
     deviations=(
         *DEVIATIONS,

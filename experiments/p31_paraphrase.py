@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, answer_run, base_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.verdict import own_test
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
@@ -31,8 +31,8 @@ EXPERIMENT = Experiment(
     law=answers_law(BY),
     figure=answers_table(BY, besides=("reworded",)),
     expect=(
-        Expectation("answer@4 forms", 0.95, "at least", 0.0, "1", "our reading"),
-        Expectation("reworded@4 forms", 0.90, "at least", 0.0, "1", "our reading"),
+        own_test("answer@4 forms", "at least", 0.95, "our reading"),
+        own_test("reworded@4 forms", "at least", 0.90, "our reading"),
     ),
     deviations=(
         *DEVIATIONS,

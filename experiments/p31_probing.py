@@ -10,10 +10,10 @@ and in a biography before each attribute that it names (P-probe).
 from __future__ import annotations
 
 from _part3 import AUGMENTED, DEVIATIONS, SEEDS, base_run
-from physlm.figures.knowledge_probing import knowledge_figure
+from physlm.figures.knowledge.probing import knowledge_figure
 from physlm.lab.experiment import Experiment
-from physlm.laws.knowledge_probing import knowledge_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.probing import knowledge_law
+from physlm.laws.verdict import bound
 from physlm.training.config import RunSpec
 
 
@@ -38,16 +38,15 @@ EXPERIMENT = Experiment(
         "multi5+permute": (1, 1, 0.999, 1, 0.999, 0.998, 0.961, 0.726, 0.949, 0.996, 0.997),
     }),
     expect=(
-        Expectation("q_company@multi5+permute", 0.90, "at least", 0.0, "1", "Figure 7: 99.6 %; 90 % is our reading"),
-        Expectation("q_company@single", 0.10, "at most", 0.0, "1", "Figure 7: 0.1 %; 10 % is our reading"),
+        bound("q_company@multi5+permute", "at least", 0.90, "Figure 7: 99.6 %", "90 % is our reading"),
+        bound("q_company@single", "at most", 0.10, "Figure 7: 0.1 %", "10 % is our reading"),
         # the worst of the five whole values, the university
-        Expectation("q_least@multi5+permute", 0.70, "at least", 0.0, "1", "Figure 7: 72.6 %; 70 % is our reading"),
-        Expectation("p_early@multi5+permute", 0.90, "at least", 0.0, "1", "Figure 13: 93.6 %; 90 % is our reading"),
-        Expectation("p_probe@single/employer_whole/place=1", 0.10, "at most", 0.0, "1",
-                    "Figure 5: about 2 %; 10 % is our reading"),
+        bound("q_least@multi5+permute", "at least", 0.70, "Figure 7: 72.6 %", "70 % is our reading"),
+        bound("p_early@multi5+permute", "at least", 0.90, "Figure 13: 93.6 %", "90 % is our reading"),
+        bound("p_probe@single/employer_whole/place=1", "at most", 0.10, "Figure 5: about 2 %", "10 % is our reading"),
         # the published order names the employer fifth: this is the token before it
-        Expectation("p_probe@single/employer_whole/place=5", 0.90, "at least", 0.0, "1",
-                    "Figure 5: only the token before it holds it; 90 % is our reading"),
+        bound("p_probe@single/employer_whole/place=5", "at least", 0.90,
+              "Figure 5: only the token before it holds it", "90 % is our reading"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, TOLD, base_run, inverse_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.verdict import bound, own_test
 from physlm.tasks.biography.augmentation import REVERSED
 from physlm.training.config import RunSpec
 
@@ -37,14 +37,13 @@ EXPERIMENT = Experiment(
     law=answers_law(BY),
     figure=answers_table(BY, note=TOLD),
     expect=(
-        Expectation("most@1 form/multi5+permute", 0.02, "at most", 0.0, "1", "Figure 6: about 0; 2 % is our reading"),
-        Expectation("most@20 forms/multi5+permute", 0.02, "at most", 0.0, "1", "our test; 2 % is our reading"),
-        Expectation("train@1 form/multi5+permute", 0.9, "at least", 0.0, "1", "our control: they were learned"),
-        Expectation("train@20 forms/multi5+permute", 0.9, "at least", 0.0, "1", "our control"),
-        Expectation("recall_name@1 form/multi5+permute+reverse6", 0.9, "at least", 0.0, "1",
-                    "our control: reversed biographies told whose they are"),
-        Expectation("answer@1 form/multi5+permute+reverse6/all_to_full", 0.9, "at least", 0.0, "1",
-                    "Figure 6; 90 % is our reading"),
+        bound("most@1 form/multi5+permute", "at most", 0.02, "Figure 6: about 0", "2 % is our reading"),
+        own_test("most@20 forms/multi5+permute", "at most", 0.02, "our test; 2 % is our reading"),
+        own_test("train@1 form/multi5+permute", "at least", 0.9, "our control: they were learned"),
+        own_test("train@20 forms/multi5+permute", "at least", 0.9, "our control"),
+        own_test("recall_name@1 form/multi5+permute+reverse6", "at least", 0.9,
+                 "our control: reversed biographies told whose they are"),
+        bound("answer@1 form/multi5+permute+reverse6/all_to_full", "at least", 0.9, "Figure 6", "90 % is our reading"),
     ),
     deviations=(
         *DEVIATIONS,

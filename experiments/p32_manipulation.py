@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, HINTED_DEVIATION, PUBLISHED_HALF, answer_run, base_run, hinted_run, inverse_run
-from physlm.figures.answers_bars import answers_bars
+from physlm.figures.knowledge.answers_bars import answers_bars
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.verdict import bound
 from physlm.tasks.biography.kinds import INVERSE, RETRIEVAL
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
@@ -46,14 +46,13 @@ EXPERIMENT = Experiment(
         ("plain", "answer", ("month_mod2",)): 0.953, ("plain", "answer", ("month_later",)): 0.856,
     }),
     expect=(
-        Expectation("answer@plain/retrieval", 0.95, "at least", 0.0, "1", "Figure 3; 95 % is our reading"),
-        Expectation("answer@plain/classification", 0.8, "at most", 0.0, "1",
-                    "Figure 4: month parity 75.9 % at 10,000; 80 % is our reading"),
-        Expectation("answer@plain/comparison", 0.8, "at most", 0.0, "1",
-                    "Figure 4: below 86 % at 50,000; 80 % is our reading"),
-        Expectation("hinted@hints/classification", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
-        Expectation("hinted@hints/comparison", 0.9, "at least", 0.0, "1", "Figure 4; 90 % is our reading"),
-        Expectation("answer@plain/inverse search", 0.02, "at most", 0.0, "1", "Figure 6: about 0; 2 % is our reading"),
+        bound("answer@plain/retrieval", "at least", 0.95, "Figure 3", "95 % is our reading"),
+        bound("answer@plain/classification", "at most", 0.8, "Figure 4: month parity 75.9 % at 10,000",
+              "80 % is our reading"),
+        bound("answer@plain/comparison", "at most", 0.8, "Figure 4: below 86 % at 50,000", "80 % is our reading"),
+        bound("hinted@hints/classification", "at least", 0.9, "Figure 4", "90 % is our reading"),
+        bound("hinted@hints/comparison", "at least", 0.9, "Figure 4", "90 % is our reading"),
+        bound("answer@plain/inverse search", "at most", 0.02, "Figure 6: about 0", "2 % is our reading"),
     ),
     deviations=(
         *DEVIATIONS,

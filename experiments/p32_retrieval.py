@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, answer_run, base_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.verdict import bound
 from physlm.tasks.biography.kinds import DUAL, PARTIAL
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
@@ -32,9 +32,8 @@ EXPERIMENT = Experiment(
     law=answers_law(BY, {"dual": DUAL, "partial": PARTIAL}),
     figure=answers_table(BY),
     expect=(
-        Expectation("answer@multi5+permute/dual", 0.95, "at least", 0.0, "1",
-                    "Figure 3: near 100 %; 95 % is our reading"),
-        Expectation("answer@multi5+permute/birth_day", 0.823, "at least", 0.0, "1", "82.3 %"),
+        bound("answer@multi5+permute/dual", "at least", 0.95, "Figure 3: near 100 %", "95 % is our reading"),
+        bound("answer@multi5+permute/birth_day", "at least", 0.823, "82.3 %", "no less than published"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, TOLD, base_run, inverse_run
-from physlm.figures.answers_table import answers_table
+from physlm.figures.knowledge.answers_table import answers_table
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.verdict import bound, own_test
 from physlm.tasks.biography.kinds import INVERSE
 from physlm.training.config import RunSpec
 
@@ -37,15 +37,12 @@ EXPERIMENT = Experiment(
     law=answers_law(BY),
     figure=answers_table(BY, note=TOLD),
     expect=(
-        Expectation(f"most@{FORWARD}", 0.02, "at most", 0.0, "1", f"Figure 6: about 0; {AFTER}2 % is our reading"),
-        Expectation(f"train@{FORWARD}", 0.9, "at least", 0.0, "1", "our control: they were learned"),
-        Expectation(f"recall_name@{REVERSED}", 0.9, "at least", 0.0, "1",
-                    "our control: reversed biographies told whose they are"),
-        Expectation(f"train@{REVERSED}", 0.9, "at least", 0.0, "1", "our control"),
-        Expectation(f"answer@{REVERSED}/all_to_first", 0.9, "at least", 0.0, "1",
-                    f"Figure 6; {AFTER}90 % is our reading"),
-        Expectation(f"answer@{REVERSED}/all_to_full", 0.9, "at least", 0.0, "1",
-                    f"Figure 6; {AFTER}90 % is our reading"),
+        bound(f"most@{FORWARD}", "at most", 0.02, "Figure 6: about 0", f"{AFTER}2 % is our reading"),
+        own_test(f"train@{FORWARD}", "at least", 0.9, "our control: they were learned"),
+        own_test(f"recall_name@{REVERSED}", "at least", 0.9, "our control: reversed biographies told whose they are"),
+        own_test(f"train@{REVERSED}", "at least", 0.9, "our control"),
+        bound(f"answer@{REVERSED}/all_to_first", "at least", 0.9, "Figure 6", f"{AFTER}90 % is our reading"),
+        bound(f"answer@{REVERSED}/all_to_full", "at least", 0.9, "Figure 6", f"{AFTER}90 % is our reading"),
     ),
     deviations=(
         *DEVIATIONS,

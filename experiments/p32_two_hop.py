@@ -12,10 +12,10 @@ verdict.
 from __future__ import annotations
 
 from _part3 import DEVIATIONS, answer_run, base_run
-from physlm.figures.answers_bars import answers_bars
+from physlm.figures.knowledge.answers_bars import answers_bars
 from physlm.lab.experiment import Experiment
-from physlm.laws.answers import answers_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.verdict import own_test
 from physlm.tasks.biography.kinds import FACTS, TWO_HOP
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
@@ -44,11 +44,11 @@ EXPERIMENT = Experiment(
     law=answers_law(BY, GROUPS),
     figure=answers_bars(BY, GROUPS, "Facts: about universities and employers, the same questions as in training."),
     expect=(
-        Expectation("answer@plain/facts", 0.95, "at least", 0.0, "1", "our control: the facts are known"),
-        Expectation("answer@plain/two_hop_university", 0.5, "at most", 0.0, "1", "our reading"),
-        Expectation("answer@plain/two_hop_employer", 0.5, "at most", 0.0, "1", "our reading"),
-        Expectation("hinted@hints/two_hop_university", 0.9, "at least", 0.0, "1", "our reading"),
-        Expectation("hinted@hints/two_hop_employer", 0.9, "at least", 0.0, "1", "our reading"),
+        own_test("answer@plain/facts", "at least", 0.95, "our control: the facts are known"),
+        own_test("answer@plain/two_hop_university", "at most", 0.5, "our reading"),
+        own_test("answer@plain/two_hop_employer", "at most", 0.5, "our reading"),
+        own_test("hinted@hints/two_hop_university", "at least", 0.9, "our reading"),
+        own_test("hinted@hints/two_hop_employer", "at least", 0.9, "our reading"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.figures.capacity import capacity_figure
+from physlm.figures.knowledge.capacity import capacity_figure
 from physlm.lab.experiment import TIERS, Experiment
-from physlm.laws.capacity import capacity_law
-from physlm.laws.verdict import Expectation
+from physlm.laws.knowledge.capacity import capacity_law
+from physlm.laws.verdict import bound, published_bound
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -148,10 +148,10 @@ EXPERIMENT = Experiment(
     law=capacity_law,
     figure=capacity_figure,
     expect=(
-        Expectation("peak_bits_per_param@1000", 2.0, "at least", 0.0, "bits/parameter", "Result 1, Figure 1a"),
-        Expectation("peak_bits_per_param@100", 1.0, "at least", 0.0, "bits/parameter", "Result 4, Figure 1b"),
+        published_bound("peak_bits_per_param@1000", "at least", 2.0, "Result 1, Figure 1a", unit="bits/parameter"),
+        published_bound("peak_bits_per_param@100", "at least", 1.0, "Result 4, Figure 1b", unit="bits/parameter"),
         # "R = R^max" has no number in the paper; 3 % short of it is what we accept, with no tolerance on top.
-        Expectation("saturation@1000", 0.97, "at least", 0.0, "1", "Result 1, our reading of R = R^max"),
+        bound("saturation@1000", "at least", 0.97, "Result 1", "our reading of R = R^max"),
     ),
     deviations=(
         (

@@ -1,9 +1,10 @@
 """Strict frozen dataclasses <-> JSON, content hash, typed overrides.
 
 A config is a frozen dataclass whose fields are bool, int, float, str, ``X | None``, tuples of those, Literals,
-other config dataclasses, or a union of config dataclasses told apart by a class-level ``kind`` string
+other config dataclasses, or a union or a ``Family`` of config dataclasses told apart by a class-level ``kind`` string
 (``kind: ClassVar[str]``; it is written into the JSON as "kind").  Reading is strict: an unknown key, a missing key or
-a value of the wrong type is an error that names the place, what was given and what is allowed.
+a value of the wrong type is an error that names the place, what was given and what is allowed.  Two short forms are
+read besides: the kind alone for a member of a family with its defaults, and one item for a tuple of one.
 """
 
 from __future__ import annotations
@@ -15,12 +16,76 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable
-from typing import Any, TypeVar, Union
+from collections.abc import Iterable, Mapping
+from pkgutil import resolve_name
+from typing import Any, ClassVar, Self, TypeVar, Union
 
 from physlm.errors import UserError
 
 T = TypeVar("T")
+
+
+class UnknownKind(UserError):
+    """No member of a family is of this kind, as far as files have been loaded."""
+
+
+class Family:
+    """Config dataclasses of one sort, told apart by ``kind``; a file outside of the package may add members.
+
+    A family is a direct subclass: a setting annotated with it holds any of its members.  A member is a subclass of the
+    family with a ``kind``; it is known from its definition on.  Those of the package stand in ``table``, so that they
+    are imported only when they are asked for.
+
+        class Animal(Family):
+            table = {"cat": "zoo.cat:Cat"}
+
+        @dataclass(frozen=True)
+        class Dog(Animal):
+            kind: ClassVar[str] = "dog"
+
+    Attributes:
+        table: kind -> "module:Class".
+    """
+
+    table: ClassVar[Mapping[str, str]] = {}
+    kind: ClassVar[str]
+    _members: ClassVar[dict[str, type]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if Family in cls.__bases__:
+            cls._members = {}
+        elif "kind" in cls.__dict__:
+            cls._join()
+
+    @classmethod
+    def _join(cls) -> None:
+        """Make the class known under its kind.  A file that is loaded again replaces its own class."""
+        path = f"{cls.__module__}:{cls.__qualname__}"
+        known = cls._members.get(cls.kind)
+        taken = cls.table.get(cls.kind, path) if known is None else f"{known.__module__}:{known.__qualname__}"
+        if taken != path:
+            raise UserError(f"kind {cls.kind!r} of {path}: it is the kind of {taken}; expected another one")
+        cls._members[cls.kind] = cls
+
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Those of the package, and those that were defined elsewhere."""
+        return tuple(dict.fromkeys((*cls.table, *cls._members)))
+
+    @classmethod
+    def of_kind(cls, kind: object, where: str = "") -> type[Self]:
+        """The member of this kind.
+
+        Raises:
+            UnknownKind: there is none; the nearest kind is named.
+        """
+        if not isinstance(kind, str) or kind not in cls.kinds():
+            raise UnknownKind(unknown_key(_join(where, "kind"), str(kind), cls.kinds()))
+        if kind not in cls._members:
+            resolve_name(cls.table[kind])
+        member: type[Self] = cls._members[kind]
+        return member
 
 
 def to_dict(config: Any) -> Any:
@@ -71,7 +136,10 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
         raise UserError(f"{where or cls.__name__}: expected a table of settings, got {data!r}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
-    data = {key: value for key, value in data.items() if not (key == "kind" and hasattr(cls, "kind"))}
+    kind = getattr(cls, "kind", None)
+    if kind is not None and data.get("kind", kind) != kind:
+        raise UserError(f"{_join(where, 'kind')}: got {data['kind']!r}, expected {kind!r}")
+    data = {key: value for key, value in data.items() if not (key == "kind" and kind is not None)}
     for key in data:
         if key not in fields:
             raise UserError(unknown_key(_join(where, key), key, fields))
@@ -87,6 +155,8 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
 def override(config: T, assignments: Iterable[str]) -> T:
     """Apply ``key.subkey=value`` texts, all at once; each value is read with the type that the field declares.
 
+    A key that leads through a tuple of configs changes all of them.
+
     Example: ``override(spec, ["train.learning_rate=3e-3", "model.layers=4"])``.
     """
     plain = to_dict(config)
@@ -95,16 +165,19 @@ def override(config: T, assignments: Iterable[str]) -> T:
         if not sep or not key:
             raise UserError(f"override {text!r}: expected key=value, for example train.learning_rate=3e-3")
         *path, last = key.strip().split(".")
-        place = plain
+        places = [plain]
         for part in path:
-            place = place.get(part, {}) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or (path and not place):
-            known = ", ".join(sorted(plain))
-            raise UserError(f"override {text!r}: there are no settings in {'.'.join(path)!r}; settings are in {known}")
+            inner = [place.get(part) for place in places]
+            places = [item for found in inner for item in (found if isinstance(found, list) else [found])]
+            if not places or not all(isinstance(place, dict) and place for place in places):
+                raise UserError(f"override {text!r}: there are no settings in {'.'.join(path)!r}; settings are in "
+                                f"{', '.join(sorted(plain))}")
         try:
-            place[last] = json.loads(value)
+            given = json.loads(value)
         except json.JSONDecodeError:
-            place[last] = value.strip()
+            given = value.strip()
+        for place in places:
+            place[last] = given
     return from_dict(type(config), plain)
 
 
@@ -123,6 +196,10 @@ def _join(where: str, key: str) -> str:
 def _read(hint: Any, value: Any, where: str) -> Any:
     """``value`` (parsed JSON) as an object of the annotated type ``hint``."""
     origin = typing.get_origin(hint)
+    if isinstance(hint, type) and issubclass(hint, Family) and Family in hint.__bases__:
+        plain = {"kind": value} if isinstance(value, str) else value
+        kind = plain.get("kind") if isinstance(plain, dict) else plain
+        return from_dict(hint.of_kind(kind, where), plain, where)
     if origin in (Union, types.UnionType):
         return _read_union(typing.get_args(hint), value, where)
     if origin is typing.Literal:
@@ -131,6 +208,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return value
     if origin is tuple:
         args = typing.get_args(hint)
+        if isinstance(value, (str, dict)) and isinstance(args[0], type) and issubclass(args[0], Family):
+            value = [value]
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}: expected a list, got {value!r}")
         if len(args) == 2 and args[1] is Ellipsis:

@@ -134,6 +134,12 @@ def output(path: Path) -> Iterator[BinaryIO]:
                 yield file
 
 
+def in_place(path: Path) -> bool:
+    """Whether ``output`` would write into what is there, instead of putting a new plain file in its place."""
+    old = _status(path, follow=True)
+    return old is not None and (not stat.S_ISREG(old.st_mode) or _own_output(old) is not None)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data`` in one step; raises what ``replacing`` raises."""
     with replacing(path) as file:
@@ -147,7 +153,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """``write_text`` of indented JSON with a final newline; NaN and infinity are refused (they are not JSON)."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The text of a JSON file; raises ``ValueError`` for NaN and infinity."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def read_text(path: Path, cure: str = _CURE, errors: str = "strict") -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from physlm.laws.columns import labels, with_columns
+
 Run = dict[str, Any]
 Row = dict[str, Any]
 
@@ -29,7 +31,7 @@ def run(grammar: str = "cfg3b", position: str = "rope", causal: bool = True, see
 
 def table(rows: Iterable[Row]) -> pd.DataFrame:
     """The long results table."""
-    return pd.DataFrame(list(rows))
+    return with_columns(pd.DataFrame(list(rows)))
 
 
 def share(settings: Run, quantity: str, p: float, n: int) -> Row:
@@ -133,3 +135,8 @@ def robustness_rows(settings: Run, corrupted: float, whole: float = 0.97, n: int
         for prefix, p in (("none", whole), ("clean", whole), ("corrupted", max(corrupted - 0.05 * place, 0.0))):
             rows.append(share(settings, f"accuracy/prefix={prefix}/temperature={temperature}", p, n))
     return rows
+
+
+def names(table_: pd.DataFrame) -> pd.Series:
+    """What each row is of and where it was measured, in one text: ``accuracy/cut=50/step=250``."""
+    return pd.Series(labels(table_), index=table_.index)

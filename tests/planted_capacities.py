@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from physlm.laws.capacity import published_ratio
+from physlm.laws.knowledge.capacity import published_ratio
 
 VOCABULARY = 3200
 SIZES = ((2, 1, 16), (2, 1, 24), (2, 1, 32), (4, 1, 32), (2, 1, 64), (4, 1, 64), (4, 2, 128))

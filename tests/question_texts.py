@@ -7,14 +7,13 @@ from torch import Tensor
 
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
 from physlm.tasks.biography.questions import Questions
-from physlm.tasks.catalogue import build
 
 PEOPLE = 60
 
 
 def questions(people: int = PEOPLE, rows: tuple[int, int] = (4, 100), pool_size: int = 0, **ask: Any) -> Questions:
-    return build(QuestionsConfig(people, entries_per_row=rows[0], row_tokens=rows[1], ask=Ask(**ask),
-                                 pool_size=pool_size))
+    return QuestionsConfig(people, entries_per_row=rows[0], row_tokens=rows[1], ask=Ask(**ask),
+                                 pool_size=pool_size).build()
 
 
 def decoded(task: Questions, ids_BW: Tensor, lengths_B: Tensor) -> list[str]:
@@ -24,6 +23,6 @@ def decoded(task: Questions, ids_BW: Tensor, lengths_B: Tensor) -> list[str]:
 
 def asked(task: Questions, draw: int = 0) -> list[tuple[str, str, str]]:
     """(kind, prompt, all that should follow) of every question."""
-    p = task.prompts(torch.arange(task.count), draw)
+    p = task.numbered(torch.arange(task.count), draw)
     return list(zip([task.config.ask.kinds[k] for k in p.kind_B.tolist()], decoded(task, p.ids_BP, p.lengths_B),
                     decoded(task, p.answers_BQ, p.answer_lengths_B), strict=True))

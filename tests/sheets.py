@@ -31,3 +31,7 @@ def published(axes: Axes) -> list[tuple[float, float, Any]]:
     """(x, y, colour) of each open mark, which is a published number."""
     return [(float(x), float(y), line.get_color()) for line in axes.lines if line.get_markerfacecolor() == "white"
             for x, y in np.asarray(line.get_xydata())]  # fmt: skip
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]

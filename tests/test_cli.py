@@ -185,6 +185,40 @@ def test_verify_prints_and_dumps_what_was_found(physlm: Call, tmp_path: Path) ->
     assert "3.9 to 4.1" in table and "reproduced" in table and "95 % interval" in table
 
 
+def test_verify_refits_and_says_where_law_json_disagrees(physlm: Call, tmp_path: Path) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    assert physlm("verify")[::2] == (0, "")
+    path = tmp_path / "results" / "p33_toy" / "law.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"value": 4.0', '"value": 4.05'))
+    for arguments in (("verify",), ("verify", "p33_toy", "--json"), ("verify", "--markdown")):
+        code, out, err = physlm(*arguments)
+        assert code == 1 and err.startswith("p33_toy: best_score: law.json says 4.05 (3.9 to 4.1, n 3) bits"), err
+        assert "4.05" not in out
+    assert physlm("verify", "--write")[0] == 0 and path.read_text() == whole
+    assert physlm("verify")[0] == 0
+
+
+def test_verify_prints_markdown_by_part(physlm: Call) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    code, out, _ = physlm("verify", "--markdown", "--part", "3.3")
+    assert code == 0 and out.startswith("## Part 3.3\n\n1 of 1 quantities agree")
+    assert "| p33_toy | best_score | at least 1 bits | 4 bits | 3.9 to 4.1 | 3 | reproduced |" in out
+    code, _, err = physlm("verify", "--part", "3.4")
+    assert code == 2 and "did you mean '3.3'" in err
+
+
+def test_all_figures_are_drawn_again(physlm: Call, tmp_path: Path) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    figure = tmp_path / "results" / "p33_toy" / "figure.png"
+    drawn = figure.read_bytes()
+    figure.unlink()
+    assert physlm("figure", "--all")[:2] == (0, "results/p33_toy/figure.png\n") and figure.read_bytes() == drawn
+    for arguments in (("figure",), ("figure", "p33_toy", "--all")):
+        code, _, err = physlm(*arguments)
+        assert code == 2 and "expected a claim or --all" in err
+
+
 def test_the_figure_is_drawn_again_from_results_alone(physlm: Call, tmp_path: Path) -> None:
     assert physlm("figure", "p33_toy")[0] == 2
     physlm("run", "p33_toy", "--tier", "smoke")
@@ -218,12 +252,12 @@ def test_tier_paper_shows_its_cost_and_wants_a_yes(physlm: Call, tmp_path: Path)
     (["run", "p33_toy", "--device", "gpu"], ["device", "'gpu'", "cpu, cuda"]),
     (["verify", "p33_to"], ["did you mean 'p33_toy'"]),
     (["list", "--experiments", "nowhere"], ["nowhere", "no such folder"]),
-    (["sample", "bio"], ["'bio'", "biod, bioqa, bior, bios"]),
-    (["sample", "biod", "--set", "people=0"], ["task.people", "at least 1"]),
-    (["sample", "biod", "--set", "name_pools=[2,2,2]", "--set", "people=9"], ["9", "8"]),
-    (["sample", "biod", "--split", "tests"], ["'tests'", "evaluation"]),
-    (["export", "biod", "--out", "-", "--format", "csv"], ["'csv'", "jsonl"]),
-    (["export", "biod", "--out", "experiments/p33_toy.py/x"], ["p33_toy.py/x", "cannot write"]),
+    (["data", "sample", "bio"], ["'bio'", "biod, biomixed, bioqa, bior, bios"]),
+    (["data", "sample", "biod", "--set", "people=0"], ["task.people", "at least 1"]),
+    (["data", "sample", "biod", "--set", "name_pools=[2,2,2]", "--set", "people=9"], ["9", "8"]),
+    (["data", "sample", "biod", "--split", "tests"], ["'tests'", "evaluation"]),
+    (["data", "export", "biod", "--out", "-", "--format", "csv"], ["'csv'", "jsonl"]),
+    (["data", "export", "biod", "--out", "experiments/p33_toy.py/x"], ["p33_toy.py/x", "cannot write"]),
 ])
 def test_mistakes_are_one_line(physlm: Call, arguments: list[str], words: list[str]) -> None:
     code, _, err = physlm(*arguments)
@@ -233,7 +267,7 @@ def test_mistakes_are_one_line(physlm: Call, arguments: list[str], words: list[s
 
 
 @pytest.mark.parametrize("arguments", [
-    ["runn", "p33_toy"], ["run"], ["run", "p33_toy", "--teir", "demo"], ["sample", "biod", "--n", "0"],
+    ["runn", "p33_toy"], ["run"], ["run", "p33_toy", "--teir", "demo"], ["data", "sample", "biod", "--n", "0"],
     ["run", "p33_toy", "--members", "many"],
 ])
 def test_usage_errors_exit_with_two(physlm: Call, arguments: list[str]) -> None:
@@ -278,7 +312,7 @@ def test_interrupts_and_errors_of_a_sweep_are_one_line(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full, which is always full")
 def test_a_full_disk_behind_standard_output_is_one_line() -> None:
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-m", "physlm", "sample", "biod", "--n", "1"]
+        command = [sys.executable, "-m", "physlm", "data", "sample", "biod", "--n", "1"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: standard output: cannot write: No space left on device; expected free space there\n"
@@ -296,16 +330,16 @@ def test_a_bug_keeps_its_traceback(physlm: Call, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("task", ["bios", "bioD"])
 def test_samples_are_readable_and_depend_on_the_seed(physlm: Call, task: str) -> None:
-    code, out, _ = physlm("sample", task, "--n", "3", "--set", "people=20")
+    code, out, _ = physlm("data", "sample", task, "--n", "3", "--set", "people=20")
     assert code == 0 and [line.split(":")[0] for line in out.splitlines() if line] == [f"person {i}" for i in range(3)]
     assert " ." not in out and "<eos>" not in out
-    assert physlm("sample", task, "--n", "3", "--set", "people=20")[1] == out
-    assert physlm("sample", task, "--n", "3", "--set", "people=20", "--seed", "1")[1] != out
+    assert physlm("data", "sample", task, "--n", "3", "--set", "people=20")[1] == out
+    assert physlm("data", "sample", task, "--n", "3", "--set", "people=20", "--seed", "1")[1] != out
 
 
 @pytest.mark.parametrize("task", ["bios", "biod"])
 def test_export_writes_labelled_tokens(physlm: Call, tmp_path: Path, task: str) -> None:
-    options = ["export", task, "--n", "25", "--set", "people=10", "--format", "jsonl", "--out"]
+    options = ["data", "export", task, "--n", "25", "--set", "people=10", "--format", "jsonl", "--out"]
     code, out, _ = physlm(*options, "out/x.jsonl")
     assert (code, out) == (0, "")
     text = (tmp_path / "out" / "x.jsonl").read_text()

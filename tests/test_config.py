@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
+from physlm.models.parts.attention import Attention
+from physlm.models.parts.canon import Canon
+from physlm.models.parts.gated import Gated
+from physlm.models.parts.mlp import Plain
+from physlm.models.parts.norms import LayerNorm, RMSNorm
+from physlm.models.parts.positional import PositionOnly
+from physlm.models.parts.relative import Relative
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
@@ -33,13 +41,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                        name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
     "GrammarConfig": dict(grammar="cfg3b", row_tokens=512, seed=0, bag_tokens=0, bags="disjoint", bag_weights="uniform",
                           noise="none", noise_rate=0.15, noise_fraction=0.0),
-    "ModelConfig": dict(layers=2, heads=1, width=64, mlp_ratio=4, norm="layernorm", position="rope",
-                        rope_fraction=1.0, rope_base=10_000.0, vocab_size=0, init_std=0.02, causal=True,
-                        max_positions=512),
+    "ManoConfig": dict(length=10, modulus=23, row_tokens=1024, seed=0),
+    "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
+                        absolute=0, vocab_size=0, init_std=0.02, causal=True),
+    "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none"),
+    "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
+    "Gated": dict(ratio=8 / 3, act="silu"),
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
-                        lora_alpha=4.0),
+                        lora_alpha=4.0, z_loss=0.0),
 }
 
 
@@ -68,8 +79,12 @@ def test_tasks_are_told_apart_by_kind() -> None:
                  QuestionsConfig(ask=Ask(kinds=("major",), forms=3)), MixedConfig(share=0.5, ask=Ask(loss="all"))):
         spec = dataclasses.replace(SPEC, task=task, train=TrainConfig(steps=9))
         assert from_dict(RunSpec, to_dict(spec)) == spec
-    with pytest.raises(UserError, match="expected one of bioD, bioMixed, bioQA, bioR, bioS, grammar"):
+    allowed = "bioD, bioMixed, bioQA, bioR, bioS, grammar"
+    with pytest.raises(UserError, match=f"task.kind: unknown name 'bioX'; did you mean .*Allowed: {allowed}"):
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
+
+
+PARTS: dict[str, object] = {"mixer": (Attention(rope=0.0),), "mlp": (Gated(),), "norm": RMSNorm(), "local": (Canon(),)}
 
 
 def test_every_setting_of_a_run_changes_its_hash() -> None:
@@ -84,12 +99,14 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             other: Any
             if isinstance(value, bool):
                 other = not value
+            elif field.name in PARTS:
+                other = PARTS[field.name]
             elif isinstance(value, str):
-                other = {"layernorm": "rmsnorm", "rope": "none", "bf16": "float32", "cosine": "linear"}[value]
+                other = {"bf16": "float32", "cosine": "linear"}[value]
             elif isinstance(value, tuple):
                 other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
             else:
-                other = value / 2 if isinstance(value, float) else value + (value or 2)
+                other = (value / 2 or 1.0) if isinstance(value, float) else value + (value or 2)
             base = tuned if field.name.startswith("lora_") else SPEC
             new = dataclasses.replace(base, **{part: dataclasses.replace(config, **{field.name: other})})
             hashes.add(content_hash(new))
@@ -110,7 +127,7 @@ def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
-                            ModelConfig, TrainConfig)}
+                            ManoConfig, ModelConfig, Attention, Relative, PositionOnly, Plain, Gated, TrainConfig)}
     assert defaults == DEFAULTS
 
 
@@ -120,11 +137,11 @@ def test_defaults_never_change() -> None:
     ("train.learning_rate", "expected key=value"),
     ("model.layers.x=1", "there are no settings in 'model.layers'"),
     ("modle.layers=1", "settings are in model, start, task, train"),
-    ("model.norm=none", "expected one of 'layernorm', 'rmsnorm'"),
+    ("model.norm=none", "model.norm.kind: unknown name 'none'. Allowed: layernorm, rmsnorm"),
     ("train.batch_rows=0", "train.batch_rows: got 0, expected at least 1"),
     ("train.learning_rate=-1", "got -1.0, expected between 0.0 and inf"),
     ("train.learning_rate=Infinity", "expected a finite number, got inf"),
-    ("model.rope_base=NaN", "expected a finite number, got nan"),
+    ("model.mixer.rope_base=NaN", "expected a finite number, got nan"),
     ("model.init_std=1e999", "expected a finite number, got inf"),
     ("task.people=2.5", "expected int, got 2.5"),
 ])  # fmt: skip

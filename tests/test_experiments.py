@@ -16,9 +16,12 @@ from physlm.lab.experiment import TIERS, experiment_names, load_experiment
 from physlm.lab.results import committed_claims, committed_verdicts, find, read_finding, write_finding
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
+from physlm.laws import columns
+from physlm.laws.columns import same_places
 from physlm.measures import (
     CHECKS,
     MEASURES,
+    QUANTITIES,
     answers,
     completion,
     knowledge,
@@ -28,6 +31,7 @@ from physlm.measures import (
     trees,
     without_layer,
 )
+from physlm.measures.measure import check_quantity
 from physlm.training.config import RunSpec
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -45,7 +49,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_attention, "BATCHES", {"cpu": (2, 16)})
     quick = dataclasses.replace(trees.PROBES["cpu"], steps=10, heads=2, position_dims=4, evaluation_batches=2)
     monkeypatch.setattr(trees, "PROBES", {"cpu": quick})
-    for module in (answers, recall, without_layer):
+    monkeypatch.setattr(answers, "QUESTIONS", {"cpu": 10})
+    for module in (recall, without_layer):
         monkeypatch.setattr(module, "PEOPLE", {"cpu": 10})
     for name in ("P_PLANS", "Q_PLANS"):
         plan = getattr(knowledge, name)["cpu"]
@@ -77,8 +82,8 @@ def test_a_tier_is_a_list_of_different_runs_that_survive_json(name: str, tier: s
     specs = list(experiment.runs(tier))
     assert len({content_hash(spec) for spec in specs}) == len(specs) > 0
     assert all(from_dict(RunSpec, to_dict(spec)) == spec for spec in specs)
-    assert set(experiment.measures) <= set(MEASURES)
-    for check in (CHECKS[measure] for measure in experiment.measures if measure in CHECKS):
+    assert set(experiment.measure_names) <= set(MEASURES) == set(QUANTITIES)
+    for check in (CHECKS[measure] for measure in experiment.measure_names if measure in CHECKS):
         for spec in specs:
             resolve_name(check)(spec)
     assert experiment.expect and experiment.claim.endswith(".") and "arXiv" in experiment.source
@@ -142,6 +147,10 @@ def test_a_part_runs_from_data_to_figure(tmp_path: Path, part: str) -> None:
         assert all((run.path / "timing.json").read_bytes() == before[run.name] for run in runs if run.name in before)
         trained |= {store.run(one).name for run in runs for one in (*run.spec.starts, run.spec)}
         finding = find(experiment, "smoke", runs)
+        for quantity in finding.table["quantity"].unique():
+            check_quantity(experiment.measures, quantity)
+        labels = set(map(same_places, columns.labels(finding.table)))
+        assert not experiment.columns or labels & set(map(same_places, experiment.columns)), name
         missing = {row["quantity"] for row in finding.verdicts if row["ours"] is None}
         assert missing == LARGE_ONLY.get(name, set()), name
         folder = tmp_path / "results" / name

@@ -13,7 +13,7 @@ from planted_capacities import planted_capacity
 from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, Experiment, load_experiment
-from physlm.laws.capacity import AMPLE, OVERSIZED, UNSATURATED, capacity_law, published_ratio
+from physlm.laws.knowledge.capacity import AMPLE, OVERSIZED, UNSATURATED, capacity_law, published_ratio
 from physlm.laws.verdict import verdict_rows
 from physlm.models.counting import parameter_counts
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
@@ -81,7 +81,7 @@ def test_demo_has_enough_models_and_brackets_the_knee(claim: Experiment) -> None
 @pytest.mark.parametrize("exposures", [1000, 100])
 @pytest.mark.parametrize("people", [5_000, 10_000, 20_000])
 def test_gpu_grid_at_each_n(claim: Experiment, exposures: int, people: int) -> None:
-    specs = [s for s in claim.runs("gpu") if (s.train.exposures, s.task.people) == (exposures, people)]
+    specs = [s for s in claim.runs("gpu") if (s.train.exposures, s.task.items) == (exposures, people)]
     sizes = {spec.model for spec in specs}
     assert len(sizes) >= 4
     for size in sizes:
@@ -103,8 +103,8 @@ def test_heads_are_as_stated(claim: Experiment) -> None:
 
 def test_paper_sizes_reach_from_below_the_knee_to_above_it(claim: Experiment) -> None:
     specs = [spec for spec in claim.runs("paper") if spec.train.exposures == 1000]
-    for people in {spec.task.people for spec in specs}:
-        ratios = [dataset_bits_per_param(spec) for spec in specs if spec.task.people == people]
+    for people in {spec.task.items for spec in specs}:
+        ratios = [dataset_bits_per_param(spec) for spec in specs if spec.task.items == people]
         assert max(ratios) > UNSATURATED * published_ratio(1000)
         assert min(ratios) < AMPLE * published_ratio(1000)
 

@@ -19,7 +19,6 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.kinds import FACTS, KINDS, TWO_HOP
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
-from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.training.config import RunSpec
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -53,7 +52,7 @@ def no_model(step: int) -> Decoder:
 
 def words_trained(read: BioSConfig, questions: QuestionsConfig) -> Tensor:
     """Every token of one biography of each person and of questions for training, all wordings."""
-    biographies, task = build(read), build(questions)
+    biographies, task = read.build(), questions.build()
     everybody = torch.arange(read.people)
     told = biographies.entries(everybody, torch.zeros_like(everybody), "train", 0).ids_RW
     number = torch.arange(min(task.count, 40 * len(questions.ask.kinds)))
@@ -66,10 +65,10 @@ def test_held_out_wordings_have_no_word_that_training_lacks(tier: str) -> None:
     """Text against text, of all that the measure asks: names and values in them are those of biographies."""
     forms = set()
     for (read, ask), (spec, questions) in reworded(tier).items():
-        sheet = answers._sheets(Trained(spec, CPU, no_model))["answer_reworded", "test"]
-        assert sheet.task.config.ask.held_out and not ask.held_out
+        sheet = answers.sheets_of(Trained(spec, CPU, no_model))["answer_reworded", "test"]
+        assert spec.task.conditions()["answer_reworded", "test"]["held_out"] and not ask.held_out
         unknown = set(sheet.prompts.ids_BP.unique().tolist()) - set(words_trained(read, questions).tolist())
-        assert not [vocabulary_for(spec.task).words[i] for i in unknown], (read.augmentation, ask.title)
+        assert not [spec.task.vocabulary().words[i] for i in unknown], (read.augmentation, ask.title)
         forms |= {(kind, ask.forms) for kind in ask.kinds}
     if tier == "gpu":
         assert {count for _, count in forms} == {1, 4, 20}
@@ -124,7 +123,7 @@ def test_an_epoch_of_tier_gpu_has_as_many_steps_as_published() -> None:
     """Of biographies and of questions; the numbers of tier paper are those of arXiv 2309.14316, appendix A."""
     def people_in_a_step(tier: str) -> list[float]:
         spec = load_experiment("p31_extraction", FOLDER).runs(tier)[0]
-        return [one.train.batch_rows * one.task.entries_per_row / (one.task.people or 0)
+        return [one.train.batch_rows * one.task.entries_per_row / (one.task.items or 0)
                 for one in (*spec.starts, spec)]  # fmt: skip
 
     published = people_in_a_step("paper")
@@ -147,10 +146,10 @@ def test_facts_are_asked_as_often_as_the_deviations_say() -> None:
     """At tier gpu: half of the questions; a year of a university 780 times, a question through a person 47 times."""
     spec = load_experiment("p32_two_hop", FOLDER).runs("gpu")[0]
     assert isinstance(spec.task, QuestionsConfig)
-    task, marks = build(spec.task), build(spec.task).vocabulary.id("?")
+    task, marks = spec.task.build(), spec.task.build().vocabulary.id("?")
     row = int((task.rows(torch.arange(50)).inputs_RT == marks).sum()) / 50
     passes = row * spec.steps * spec.train.batch_rows / task.count
-    prompts = task.prompts(torch.arange(task.count))
+    prompts = task.numbered(torch.arange(task.count))
     counts = {kind: (int((prompts.kind_B == k).sum()), len(prompts.ids_BP[prompts.kind_B == k].unique(dim=0)))
               for k, kind in enumerate(spec.task.ask.kinds)}
     often = {kind: passes * asked / different for kind, (asked, different) in counts.items()}
@@ -164,7 +163,7 @@ def test_a_kind_of_inverse_question_alone_is_seen_as_often_as_the_deviations_say
     """At tier gpu 44 to 100 times, those of p32_inverse 49 times; counted in rows for training."""
     def passes(spec: RunSpec) -> float:
         assert isinstance(spec.task, QuestionsConfig)
-        task = build(spec.task)
+        task = spec.task.build()
         asked = int((task.rows(torch.arange(50)).inputs_RT == task.vocabulary.id("?")).sum()) / 50
         return asked * spec.steps * spec.train.batch_rows / task.count
 

@@ -7,12 +7,13 @@ from typing import Literal
 import pytest
 import torch
 from storyteller import stories, write
+from task_examples import example, kinds
 from torch import Tensor
 
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
-from physlm.tasks.catalogue import build
+from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.loop import train_population
 from physlm.training.step import Population
@@ -46,13 +47,13 @@ def agree(here: tuple[Tensor, ...], there: tuple[Tensor, ...]) -> bool:
     return all(a.equal(b.cpu()) for a, b in zip(here, there, strict=True))
 
 
-def same_rows(config: BiographyConfig | QuestionsConfig | MixedConfig) -> bool:
-    task, index = build(config), torch.arange(1000, 1064)
+def same_rows(config: TaskConfig) -> bool:
+    task, index = config.build(), torch.arange(1000, 1064)
     return agree(task.rows(index, "train", 3), task.to("cuda").rows(index.cuda(), "train", 3))
 
 
 def same_entries(config: BiographyConfig) -> bool:
-    task, person = build(config), torch.arange(config.people)
+    task, person = config.build(), torch.arange(config.people)
     return agree(task.entries(person, person), task.to("cuda").entries(person.cuda(), person.cuda()))
 
 
@@ -70,6 +71,20 @@ def test_both_devices_read_identical_texts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", QUESTIONS, ids=lambda c: c.kind)
 def test_both_devices_ask_identical_questions(config: QuestionsConfig | MixedConfig) -> None:
     assert same_rows(config)
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_both_devices_know_the_same_of_every_task(kind: str, tmp_path: Path) -> None:
+    """Found by its kind: rows, texts, and the questions of every condition."""
+    config = example(kind, tmp_path)
+    assert same_rows(config)
+    here, there = config.build(), config.build().to("cuda")
+    assert here.texts(torch.arange(9)) == there.texts(torch.arange(9, device="cuda"))
+    for condition in config.conditions().values():
+        mine, theirs = here.prompts(20, **condition), there.prompts(20, **condition)
+        assert all(a.equal(b.cpu()) if isinstance(a, Tensor) else a == b for a, b in zip(mine, theirs, strict=True))
+        ids = torch.cat((theirs.ids_BP, theirs.answers_BQ), 1)
+        assert all(grade.is_cuda for grade in there.grade(theirs, ids))
 
 
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -96,5 +111,5 @@ def test_the_captured_step_does_what_the_cpu_does() -> None:
         population = Population(specs("float32"), torch.device(device), window=20)
         while population.step < 40:
             population.advance()
-        losses[device] = population.recent_losses(20)
+        losses[device] = population.recent_losses(20)["loss"]
     torch.testing.assert_close(losses["cpu"], losses["cuda"], rtol=2e-3, atol=2e-3)

@@ -8,6 +8,7 @@ from typing import Literal, get_args, get_type_hints
 
 import pytest
 import torch
+from positions import way
 
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
@@ -28,7 +29,7 @@ def test_the_captured_step_does_what_the_cpu_does(position: Position, members: i
     if position == "uniform" and not causal:
         pytest.skip("uniform attention has no encoder")
     task = BioSConfig(people=200, entries_per_row=1, row_tokens=60)
-    model = ModelConfig(layers=2, heads=2, width=32, position=position, causal=causal, max_positions=64)
+    model = ModelConfig(layers=2, heads=2, width=32, causal=causal, **way(position, 64))
     train = TrainConfig(exposures=8, batch_rows=16, precision="float32", learning_rate=2e-3)
     specs = [RunSpec(task, model, dataclasses.replace(train, seed=seed)) for seed in range(members)]
     losses = {}
@@ -36,7 +37,7 @@ def test_the_captured_step_does_what_the_cpu_does(position: Position, members: i
         population = Population(specs, torch.device(device), window=20)
         while population.step < 40:
             population.advance()
-        losses[device] = population.recent_losses(20)
+        losses[device] = population.recent_losses(20)["loss"]
     torch.testing.assert_close(losses["cpu"], losses["cuda"], rtol=2e-3, atol=2e-3)
 
 
@@ -55,7 +56,7 @@ def deterministic() -> Iterator[None]:
 def test_training_in_bfloat16_gives_the_same_bits_twice(position: Position, row_tokens: int) -> None:
     """Attention kernels over several blocks of keys; products written out, at a length beyond the distances' table."""
     task = BioSConfig(people=200, row_tokens=row_tokens)
-    model = ModelConfig(layers=2, heads=4, width=128, position=position, max_positions=200)
+    model = ModelConfig(layers=2, heads=4, width=128, **way(position, 200))
     spec = RunSpec(task, model, TrainConfig(exposures=160, batch_rows=32))
     states = []
     for _ in range(2):
@@ -72,7 +73,7 @@ def test_training_in_bfloat16_gives_the_same_bits_twice(position: Position, row_
 @pytest.mark.parametrize("position", POSITIONS)
 def test_generation_in_a_graph_is_generation_on_the_cpu(position: Position, members: int) -> None:
     """In float32, where the logits of the two devices differ by 1e-6 or so: nearly every row is the same to its end."""
-    config = ModelConfig(layers=2, heads=2, width=32, position=position, max_positions=64)
+    config = ModelConfig(layers=2, heads=2, width=32, **way(position, 64))
     model = Decoder(config, 7, tuple(range(members)))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -90,7 +91,7 @@ def test_generation_in_a_graph_is_generation_on_the_cpu(position: Position, memb
 
 @pytest.mark.parametrize("position", POSITIONS)
 def test_half_precision_steps_agree_with_whole_rows(position: Position) -> None:
-    config = ModelConfig(layers=2, heads=4, width=64, position=position, max_positions=96)
+    config = ModelConfig(layers=2, heads=4, width=64, **way(position, 96))
     model = Decoder(config, 7).cuda().in_bfloat16()
     ids = torch.randint(0, 7, (1, 5, 80), generator=torch.Generator().manual_seed(0)).cuda()
     whole, _ = model.hidden(ids)

@@ -71,7 +71,7 @@ def check(
     A value counts at a place of its own: a city of birth that is the place of work too must stand there twice.
     The task bior reads what --out writes:
       physlm biographies check --texts answers.jsonl --people 1000 --out accepted.jsonl
-      physlm sample bior --set people=1000 --set file=accepted.jsonl
+      physlm data sample bior --set people=1000 --set file=accepted.jsonl
     With --json an object: texts, accepted, rejected, missing (texts without each of the facts; a text may lack
     several), people, people_with_text, and people_without, their numbers.
     """

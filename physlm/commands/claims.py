@@ -1,9 +1,7 @@
-"""Commands about claims: list, show, run, figure, verify."""
+"""Commands about claims: list, show, run."""
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -22,12 +20,11 @@ from physlm.commands.options import (
     choose_device,
     command,
     folder,
-    note,
-    number,
+    note_not_loaded,
     text_table,
     trusted,
 )
-from physlm.config import unknown_key
+from physlm.commands.results import verdict_table, wanted
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, experiment_names, load_experiment, part_of
 from physlm.lab.planner import MAX_MEMBERS
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
     from physlm.lab.results import Finding
     from physlm.lab.store import Run
+    from physlm.measures.measure import AnyMeasure
     from physlm.training.config import RunSpec
 
 FITTED_ROWS = 40  # of a law's quantities on the screen; some laws have hundreds
@@ -70,7 +68,7 @@ def list_claims(experiments: ExperimentsOption = None, results: ResultsOption = 
             print(f"    {experiment.claim}")
             print("    runs: " + ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS))
     if not load:
-        _note_not_loaded(where, names, "their sentences and runs are not shown")
+        note_not_loaded(where, names, "their sentences and runs are not shown")
 
 
 @command
@@ -152,72 +150,9 @@ def run(
         target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
         redo = " ".join(["physlm run", claim.name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
         _report(claim, tier, finished, len(specs[claim.name]), target, redo)
-        done.append((finished, claim.measures))
+        done.append((finished, claim.measure_names))
     if len(claims) > 1:
         print(f"\nall {len(claims)} claims: {_time(*done)}")
-
-
-@command
-def figure(
-    name: NameArgument,
-    tier: Annotated[str | None, typer.Option("--tier", metavar="TIER", help="Default: the largest that ran.")] = None,
-    runs: RunsOption = None,
-    results: ResultsOption = None,
-    experiments: ExperimentsOption = None,
-) -> None:
-    """Draw a claim's figure again, from its measures.csv and law.json alone."""
-    from physlm.lab.results import latest_folder, redraw
-
-    if tier is not None and tier not in TIERS:
-        raise UserError(unknown_key("tier", tier, TIERS))
-    experiment = load_experiment(name, folder("experiments", experiments))
-    print(redraw(experiment, latest_folder(name, tier, folder("results", results), folder("runs", runs))))
-
-
-@command
-def verify(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One claim; all of them by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects instead of a table.")] = False,
-    results: ResultsOption = None,
-    experiments: ExperimentsOption = None,
-) -> None:
-    """Say for every claim what was published, what we found with its 95 % interval, and whether they agree.
-
-    Reads the committed results alone; claims without results are "not run". What is expected stands in the experiment
-    files, which are code: they are run where they are physlm's own, where --experiments names their folder, or for the
-    one claim that is named.
-    """
-    from physlm.lab.results import committed_claims, committed_verdicts
-    from physlm.laws.verdict import verdict_rows
-
-    where, found = folder("experiments", experiments), folder("results", results)
-    committed, known = committed_claims(found), experiment_names(where) if where.is_dir() else []
-    claims = sorted({*committed, *known})
-    if name is not None:
-        if name not in claims:
-            raise UserError(unknown_key("claim", name, claims))
-        claims = [name]
-    asked = name is not None or trusted(where, experiments)
-    loaded = {claim: load_experiment(claim, where) for claim in claims
-              if asked and claim in known and not (as_json and claim in committed)}
-    rows: list[dict[str, Any]] = []
-    for claim in claims:
-        if claim in committed:
-            rows += committed_verdicts(claim, found)
-        elif claim in loaded:
-            rows += verdict_rows(claim, None, loaded[claim].expect, None)
-    if as_json:
-        print(json.dumps(rows, indent=2, allow_nan=False))
-    else:
-        print(_verdict_table(rows, _wanted(list(loaded.values()))))
-    if not asked and known:
-        _note_not_loaded(where, known, "claims without results are not shown")
-
-
-def _note_not_loaded(where: Path, names: list[str], so: str) -> None:
-    files = "its experiment file is" if len(names) == 1 else f"its {len(names)} experiment files are"
-    note(f"{where} is not physlm's own, and {files} code that nobody asked to run: {so}; "
-         f"--experiments {shlex.quote(str(where))} runs all, and physlm show NAME the one that it names")
 
 
 def _announce(
@@ -245,15 +180,15 @@ def _announce(
 
 def _finished(experiment: Experiment, specs: list[RunSpec], store: Any) -> list[Run]:
     """The runs that need nothing more, without touching the others."""
-    finished = [run for run in map(store.run, specs) if run.has(experiment.measures)]
+    finished = [run for run in map(store.run, specs) if run.has(experiment.measure_names)]
     if not finished:
         raise UserError(f"--finished-only: none of the {len(specs)} runs is finished in {store.root}; run without it")
     return finished
 
 
-def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict[RunSpec, tuple[str, ...]]:
+def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict[RunSpec, tuple[AnyMeasure, ...]]:
     """The runs of all claims, each with the measures of those that it belongs to."""
-    wanted: dict[RunSpec, tuple[str, ...]] = {}
+    wanted: dict[RunSpec, tuple[AnyMeasure, ...]] = {}
     for claim in claims:
         for spec in specs[claim.name]:
             wanted[spec] = tuple(dict.fromkeys((*wanted.get(spec, ()), *claim.measures)))
@@ -261,8 +196,8 @@ def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict
 
 
 def _sweep(
-    specs: list[RunSpec], measures: tuple[str, ...] | dict[RunSpec, tuple[str, ...]], store: Any, device: str | None,
-    members: int, processes: int,
+    specs: list[RunSpec], measures: tuple[AnyMeasure, ...] | dict[RunSpec, tuple[AnyMeasure, ...]], store: Any,
+    device: str | None, members: int, processes: int,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
@@ -276,13 +211,13 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
     finding = find(claim, tier, finished)
     _print_runs(finding)
     _print_law(finding)
-    print("\n" + _verdict_table(finding.verdicts, _wanted([claim])))
+    print("\n" + verdict_table(finding.verdicts, wanted([claim])))
     try:
         figure = write_finding(finding, target, finished, redo, planned=planned)
     except UserError as error:
         raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {finished[0].path.parent}, so the "
                         "same command with another --results will only write") from error
-    print(f"\ntime     {_time((finished, claim.measures))}")
+    print(f"\ntime     {_time((finished, claim.measure_names))}")
     print(f"results  {target}\nfigure   {figure}")
 
 
@@ -298,15 +233,19 @@ def _time(*claims: tuple[list[Run], tuple[str, ...]]) -> str:
 
 def _print_runs(finding: Finding) -> None:
     """One line a run: the settings in which the runs differ, and what was measured."""
+    from physlm.laws.columns import labels, same_places
+
     table = finding.table
-    measured = dict.fromkeys(table["quantity"])
-    quantities = [name for name in finding.experiment.columns if name in measured] or list(measured)
+    table = table.assign(number=labels(table))
+    measured = {same_places(name): name for name in dict.fromkeys(table["number"])}
+    quantities = [measured[same_places(name)] for name in finding.experiment.columns if same_places(name) in measured]
+    quantities = quantities or list(measured.values())
     settings = [column for column in table.columns
                 if column.startswith(("task.", "train.")) and table[column].nunique(dropna=False) > 1]
     header = ["label", *settings, "params_used"]
     rows = []
     for _, group in table.groupby("run", sort=False):
-        values = dict(zip(group["quantity"], group["value"], strict=True))
+        values = dict(zip(group["number"], group["value"], strict=True))
         rows.append([*(_plain(group.iloc[0][column]) for column in header), *(values.get(q) for q in quantities)])
     print("\n" + text_table([*(name.split(".")[-1] for name in header), *quantities], rows))
 
@@ -316,21 +255,6 @@ def _print_law(finding: Finding) -> None:
     print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows[:FITTED_ROWS]))
     if len(rows) > FITTED_ROWS:
         print(f"... and {len(rows) - FITTED_ROWS} more, in VERDICT.md and law.json of the results")
-
-
-def _wanted(experiments: list[Experiment]) -> dict[tuple[str, str], str]:
-    """What each claim expects of each quantity, in words."""
-    return {(claim.name, one.quantity): one.wanted_number for claim in experiments for one in claim.expect}
-
-
-def _verdict_table(rows: list[dict[str, Any]], wanted: dict[tuple[str, str], str]) -> str:
-    header = ["claim", "quantity", "published", "ours", "95 % interval", "n", "unit", "tier", "verdict"]
-    return text_table(header, [
-        [row["claim"], row["quantity"], wanted.get((row["claim"], row["quantity"]), row["published"]), row["ours"],
-         None if row["lo"] is None else f"{number(row['lo'])} to {number(row['hi'])}",
-         row["n"], row["unit"], row["tier"], row["verdict"]]
-        for row in rows
-    ])
 
 
 def _plain(value: Any) -> Any:

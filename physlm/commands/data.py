@@ -1,38 +1,38 @@
-"""Commands about tasks: sample and export."""
+"""Commands about the data of any task: data sample, data export."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from tqdm import tqdm
 
 from physlm import storage
-from physlm.commands.options import SetOption, command
+from physlm.commands.options import ExperimentsOption, SetOption, command, folder
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
-from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioRConfig, BioSConfig
-from physlm.tasks.biography.question_config import QuestionsConfig
+from physlm.lab.experiment import load_experiment
+from physlm.tasks.config import SPLITS, TaskConfig, check_split
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from physlm.tasks.rows import Entries
+    from physlm.tasks.task import Text
     from physlm.tasks.vocabulary import Vocabulary
 
-Config = BiographyConfig | QuestionsConfig
-TASKS: dict[str, type[Config]] = {
-    "bios": BioSConfig, "biod": BioDConfig, "bior": BioRConfig, "bioqa": QuestionsConfig,
-}  # fmt: skip
-SPLITS = ("train", "validation", "evaluation")
-BATCH = 1024
+BATCH = 1024  # texts made at once
+FORMATS = ("jsonl",)
 
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help=f"One of {', '.join(TASKS)}.")]
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="TASK", help=f"One of {', '.join(kind.lower() for kind in TaskConfig.kinds())}.")
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Another seed is another dataset.")]
 SplitOption = Annotated[str, typer.Option("--split", metavar="SPLIT", help=f"One of {', '.join(SPLITS)}.")]
+ExperimentOption = Annotated[
+    str | None, typer.Option("--experiment", metavar="NAME", help="Load this experiment, for a task defined there.")
+]
 
 
 @command
@@ -42,20 +42,27 @@ def sample(
     settings: SetOption = None,
     seed: SeedOption = None,
     split: SplitOption = "evaluation",
+    experiment: ExperimentOption = None,
+    experiments: ExperimentsOption = None,
 ) -> None:
-    """Print readable samples of a task.
+    """Print readable samples of a task: questions with prompt and answer, strings of grammars level by level.
 
     \b
     Examples:
-      physlm sample bios --n 3
-      physlm sample biod --set people=100 --set diversity=10
-      physlm sample bios --set texts=5 --set permute=1 --set fullname=true
-      physlm sample bior --set people=100 --set file=accepted.jsonl   (see physlm biographies)
-      physlm sample bioqa --n 6 --set ask.half=test
-      physlm sample bioqa --set 'ask.kinds=["month_mod2", "luck_minus"]' --set ask.hints=0.5
+      physlm data sample bios --n 3
+      physlm data sample biod --set people=100 --set diversity=10
+      physlm data sample bios --set texts=5 --set permute=1 --set fullname=true
+      physlm data sample bior --set people=100 --set file=accepted.jsonl   (see physlm biographies)
+      physlm data sample bioqa --n 6 --set ask.half=test
+      physlm data sample bioqa --set 'ask.kinds=["month_mod2", "luck_minus"]' --set ask.hints=0.5
+      physlm data sample grammar --n 1 --set grammar=cfg3f
     """
-    for entry in _entries(_config(task, settings, seed), n, split):
-        print(f"person {entry['person']}: {entry['text']}\n")
+    config = _config(task, settings, seed, experiment, experiments)
+    vocabulary = config.vocabulary()
+    for text in _texts(config, n, split):
+        about = ", ".join(f"{name} {value}" for name, value in text.about.items() if name != "draw" or value)
+        lines = [f"{about}:", *(f"  {line}" for line in text.lines)]
+        print("\n".join(lines if text.lines else [f"{about}: {vocabulary.decode(text.ids)}"]) + "\n")
 
 
 @command
@@ -63,82 +70,94 @@ def export(
     task: TaskArgument,
     n: Annotated[int, typer.Option("--n", min=1, help="How many texts; people come in order, again and again.")] = 1000,
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write; - is standard output.")] = "-",
-    file_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="jsonl is the only one.")] = "jsonl",
+    vocabulary: Annotated[
+        str | None, typer.Option("--vocabulary", metavar="FILE", help="The file of the vocabulary. Default: beside "
+                                 "--out, x.vocabulary.json for x.jsonl.")
+    ] = None,
+    file_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="jsonl is the only one.")] = FORMATS[0],
     settings: SetOption = None,
     seed: SeedOption = None,
     split: SplitOption = "train",
+    experiment: ExperimentOption = None,
+    experiments: ExperimentsOption = None,
 ) -> None:
-    """Write texts for use with other trainers, one JSON object a line.
+    """Write texts of a task for use with other trainers, one JSON object a line, and its vocabulary.
 
     \b
-    Each holds person, draw, text, ids (token ids) and labels (the role of each token, such as name or birth_city):
-      physlm export bios --n 1000 --format jsonl --out bios.jsonl
+    Each line holds what the text is about (such as person and draw), text, ids (token ids) and labels (the role of each
+    token, such as name or birth_city); questions also prompt and answer; strings of grammars also levels: for each
+    level symbols, subtrees and ends. The vocabulary is a JSON list of all tokens, in the order of their ids.
+      physlm data export bios --n 1000 --format jsonl --out bios.jsonl
     """
-    if file_format != "jsonl":
-        raise UserError(unknown_key("format", file_format, ("jsonl",)))
-    entries = _entries(_config(task, settings, seed), n, split)
-    lines = (json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-    if out == "-":
-        sys.stdout.writelines(lines)
-        return
+    if file_format not in FORMATS:
+        raise UserError(unknown_key("format", file_format, FORMATS))
+    config = _config(task, settings, seed, experiment, experiments)
+    lines = _lines(config, n, split)
     first = next(lines)  # a bad setting is reported before a file is opened
-    with storage.output(Path(out)) as file:
-        file.write(first.encode())
-        for line in lines:
-            file.write(line.encode())
-    print(f"{n} texts in {out}", file=sys.stderr)
+    quiet = True if out == "-" and sys.stdout.isatty() else None  # else on a terminal, if it takes long
+    with tqdm(total=n, desc="exporting", unit=" texts", leave=False, disable=quiet, delay=1) as bar:
+        if out == "-":
+            for line in _counted(first, lines, bar):
+                sys.stdout.write(line)
+        else:
+            with storage.output(Path(out)) as file:
+                for line in _counted(first, lines, bar):
+                    file.write(line.encode())
+    beside = vocabulary or _beside(out)
+    if beside is not None:
+        with storage.output(Path(beside)) as file:
+            file.write(storage.json_text(config.vocabulary().words).encode())
+    written = [f"{n} texts in {out}"] if out != "-" else []
+    vocabularies = f"vocabulary in {beside}" if beside else "vocabulary not written; expected --vocabulary FILE for it"
+    print(", ".join([*written, vocabularies]), file=sys.stderr)
 
 
-def _config(name: str, settings: list[str] | None, seed: int | None) -> Config:
-    kind = name.lower()
-    if kind not in TASKS:
-        raise UserError(unknown_key("task", name, TASKS))
-    config: Config = override(TASKS[kind](), settings or ())
+def _config(name: str, settings: list[str] | None, seed: int | None, experiment: str | None,
+            experiments: Path | None) -> TaskConfig:
+    """The settings of a task; one of an experiment is known when that is loaded."""
+    if experiment is not None:
+        load_experiment(experiment, folder("experiments", experiments))
+    kinds = {kind.lower(): kind for kind in TaskConfig.kinds()}
+    if name.lower() not in kinds:
+        raise UserError(unknown_key("task", name, kinds))
+    config: TaskConfig = override(TaskConfig.of_kind(kinds[name.lower()])(), settings or ())
     return config if seed is None else override(config, [f"seed={seed}"])
 
 
-def _entries(config: Config, n: int, split: str) -> Iterator[dict[str, Any]]:
-    """Texts 0 .. n-1: person (or question) i mod N, draw i // N; as many words, ids and labels as the text is long."""
+def _texts(config: TaskConfig, n: int, split: str) -> Iterator[Text]:
+    """Texts 0 .. n-1."""
     import torch
 
-    if split not in SPLITS:
-        raise UserError(unknown_key("split", split, SPLITS))
-    task = _Texts(config)
+    check_split(split)
+    task = config.build()
     for start in range(0, n, BATCH):
-        number = torch.arange(start, min(start + BATCH, n))
-        item, draw = number % task.count, number // task.count
-        entries = task.entries(item, draw, split)
-        rows = zip(task.people(item), item.tolist(), draw.tolist(), entries.ids_RW.tolist(), entries.roles_RW.tolist(),
-                   entries.lengths_R.tolist(), strict=True)
-        for who, what, which, ids, roles, length in rows:
-            kind = {"kind": task.kinds[what % len(task.kinds)]} if task.kinds else {}
-            yield {"person": who, "draw": which, **kind, "text": task.vocabulary.decode(ids[:length]),
-                   "ids": ids[:length], "labels": [task.roles[role] for role in roles[:length]]}
+        yield from task.texts(torch.arange(start, min(start + BATCH, n)), split)
 
 
-class _Texts:
-    """What biographies and questions have in common here: ``count`` things to write a text about."""
+def _lines(config: TaskConfig, n: int, split: str) -> Iterator[str]:
+    """The same as JSON, one a line."""
+    vocabulary = config.vocabulary()
+    for text in _texts(config, n, split):
+        yield json.dumps(record(text, vocabulary), ensure_ascii=False) + "\n"
 
-    def __init__(self, config: Config):
-        from physlm.tasks.catalogue import build
 
-        self.kinds: tuple[str, ...] = ()
-        if isinstance(config, QuestionsConfig):
-            questions = build(config)
-            self.count, self.kinds, self._asked = questions.count, config.ask.kinds, questions.tables.asked_A
-            self.vocabulary: Vocabulary = questions.vocabulary
-            self.roles: tuple[str, ...] = questions.roles
-            self._write: Callable[[Tensor, Tensor, str], Entries] = questions.entries
-        else:
-            task = build(config)
-            self.count, self.vocabulary, self.roles = config.people, task.vocabulary, task.roles
-            self._write = task.entries
+def record(text: Text, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What is exported of a text."""
+    plain = {"text": vocabulary.decode(text.ids), "ids": text.ids, "labels": text.labels}
+    return {**text.about, **plain, **text.more}
 
-    def entries(self, item: Tensor, draw: Tensor, split: str) -> Entries:
-        """The ``draw``-th text of each."""
-        return self._write(item, draw, split)
 
-    def people(self, item: Tensor) -> list[int]:
-        """Who the texts are about."""
-        people: list[int] = (self._asked[item // len(self.kinds)] if self.kinds else item).tolist()
-        return people
+def _counted(first: str, lines: Iterator[str], bar: tqdm[Any]) -> Iterator[str]:
+    yield first
+    bar.update()
+    for line in lines:
+        yield line
+        bar.update()
+
+
+def _beside(out: str) -> str | None:
+    """Where the vocabulary goes by itself: beside a file, nowhere beside a pipe or a device."""
+    path = Path(out)
+    if out == "-" or storage.in_place(path):
+        return None
+    return str(path.with_suffix(".vocabulary.json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -101,9 +102,11 @@ def trusted(experiments: Path, given: Path | None) -> bool:
     return own or given is not None
 
 
-def note(message: str) -> None:
-    """Print ``note: ...`` in one line on standard error."""
-    print("note: " + " ".join(message.split()), file=sys.stderr)
+def note_not_loaded(experiments: Path, names: Sequence[str], so: str) -> None:
+    """Say in one line on standard error that a folder is not trusted, and so what."""
+    files = "its experiment file is" if len(names) == 1 else f"its {len(names)} experiment files are"
+    print(f"note: {experiments} is not physlm's own, and {files} code that nobody asked to run: {so}; --experiments "
+          f"{shlex.quote(str(experiments))} runs all, and physlm show NAME the one that it names", file=sys.stderr)
 
 
 def _checkout() -> Path | None:

@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from physlm.figures import style
-from physlm.laws.cells import Estimate
+from physlm.interval import Interval
 
 Floats = NDArray[np.float64]
 EMPTY = "#eceef0"  # a cell without a number
@@ -72,7 +72,7 @@ def percent(value: float) -> str:
     return text.removesuffix(".0") if text in ("100.0", "0.0") else text
 
 
-def interval(found: Estimate | Any, scale: float = 100.0, digits: int = 1) -> str:
+def interval(found: Interval | Any, scale: float = 100.0, digits: int = 1) -> str:
     """``99.5 [99.1, 99.8]``, times ``scale``."""
     value, lo, hi = (minus(f"{scale * part:.{digits}f}") for part in (found.value, found.lo, found.hi))
     return f"{value} [{lo}, {hi}]"
@@ -139,7 +139,7 @@ def group_rows(axes: Axes, counts: Sequence[int]) -> None:
         axes.axhline(float(at), color="white", linewidth=4.0)
 
 
-def points(axes: Axes, x: Sequence[float], found: Sequence[Estimate], colour: Any, marker: str = "o",
+def points(axes: Axes, x: Sequence[float], found: Sequence[Interval], colour: Any, marker: str = "o",
            line: Any = "-", **options: Any) -> None:
     """Marks with 95 % bars, joined by a line (``none`` for no line)."""
     value = [one.value for one in found]
@@ -159,7 +159,7 @@ def published_handle(colour: Any, marker: str) -> Line2D:
     return Line2D([], [], color=colour, marker=marker, label="published", **OPEN)
 
 
-def bars(axes: Axes, groups: Sequence[str], found: Sequence[Sequence[Estimate | None]], colours: Sequence[str],
+def bars(axes: Axes, groups: Sequence[str], found: Sequence[Sequence[Interval | None]], colours: Sequence[str],
          alphas: Sequence[float], size: float = 7.2) -> None:
     """Bars of shares with 95 % intervals and their number in per cent: ``found[group][bar in the group]``."""
     most = max((len(parts) for parts in found), default=0)
@@ -221,7 +221,7 @@ def level_colours(levels: Sequence[int]) -> dict[int, Any]:
     return {level: map_(0.85 * place / max(len(ordered) - 1, 1)) for place, level in enumerate(ordered)}
 
 
-def grown(found: Mapping[tuple[Any, ...], Estimate], start: tuple[Any, ...]) -> tuple[list[Any], list[Estimate]]:
+def grown(found: Mapping[tuple[Any, ...], Interval], start: tuple[Any, ...]) -> tuple[list[Any], list[Interval]]:
     """The last keys and values of the cells whose key begins with ``start``, rising."""
     chosen = sorted((key[-1], one) for key, one in found.items() if key[:-1] == start)
     return [x for x, _ in chosen], [one for _, one in chosen]

@@ -17,10 +17,10 @@ import torch
 from physlm.models.config import ModelConfig
 from physlm.models.counting import training_flops
 from physlm.tasks.biography.config import BioSConfig
-from physlm.tasks.catalogue import build
+from physlm.training.batches import AHEAD_TOKENS
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.hardware import peak_flops
-from physlm.training.step import AHEAD_TOKENS, Population
+from physlm.training.step import Population
 
 VOCABULARY = 4096
 TASK = BioSConfig(people=20_000)
@@ -65,7 +65,7 @@ def time_step(case: Case, device: torch.device, seconds: float) -> tuple[float, 
 
 def time_data(device: torch.device, seconds: float) -> float:
     """Tokens a second of sampling alone, in blocks of the size that training samples at once; one core on a CPU."""
-    task = build(TASK).to(device)
+    task = TASK.build().to(device)
     rows = AHEAD_TOKENS[device.type] // TASK.row_tokens
     index = torch.arange(rows, device=device)
     threads = torch.get_num_threads()

@@ -53,9 +53,8 @@ def time_probes(
     from physlm.measures.knowledge_texts import texts_source, train_half
     from physlm.measures.trained import Trained
     from physlm.models.decoder import Decoder
-    from physlm.tasks.catalogue import vocabulary_for
 
-    model = Decoder(shape, len(vocabulary_for(task))).to(device)
+    model = Decoder(shape, len(task.vocabulary())).to(device)
     spec = RunSpec(task, shape, TrainConfig(precision=PRECISION[device.type]))
     run = Trained(spec, device, lambda step: model)
     wait(device)

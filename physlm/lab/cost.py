@@ -14,8 +14,8 @@ ASSUMPTIONS, not promises, give or take a factor of two: populations of 3 on an 
 widths 48, 64 and 96, start included, and a single 12 x 768 406; the rest are rules of thumb.  Measuring is left out.
 
 A member needs the memory of its activations, 42 bytes a token, layer and dimension in bfloat16 (measured: 8 x 512 took
-168 KB a token on an H100).  Assumed: twice that in float32; the products with all distances, if it has relative
-positions; 32 bytes a parameter for weights, gradients, Adam's averages and what capturing the step copies.
+168 KB a token on an H100).  Assumed: twice that in float32; what parts say that they keep beside these; 32 bytes a
+parameter for weights, gradients, Adam's averages and what capturing the step copies.
 Free of torch.
 """
 
@@ -29,7 +29,6 @@ from physlm.lab.env import gpu_name
 from physlm.lab.planner import MAX_MEMBERS, Population, group, with_starts
 from physlm.machine import cpu_cores
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec
 from physlm.training.hardware import PEAK_TFLOPS, peak_tflops
 
@@ -37,7 +36,7 @@ REFERENCE_GPU = "NVIDIA H200"
 GPU_STEP, CPU_STEP = 0.5e-3, 2e-3  # seconds
 GPU_START = 15.0  # seconds a population
 ACTIVATION_BYTES = {"bf16": 42, "float32": 84}
-PRODUCT_BYTES = {"bf16": 4, "float32": 8}  # a query, key, head and layer: logits and weights
+NUMBER_BYTES = {"bf16": 2, "float32": 4}  # of those that parts keep beside them
 STATE_BYTES = 32
 MEMORY_SHARE = 0.85  # of a GPU's memory; the rest is for batches sampled ahead, the context, and what others hold
 
@@ -101,7 +100,7 @@ class _Work:
     @classmethod
     def of(cls, population: Population) -> _Work:
         spec = population.members[0]
-        vocabulary = len(vocabulary_for(spec.task))
+        vocabulary = len(spec.task.vocabulary())
         flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens * len(population.members)
         return cls(spec.model.width, parameter_counts(spec.model, vocabulary)["params_used"], spec.steps, flops)
 
@@ -111,9 +110,9 @@ def member_bytes(spec: RunSpec) -> int:
     model, train = spec.model, spec.train
     tokens = train.batch_rows * spec.task.row_tokens
     needed = tokens * model.layers * model.width * ACTIVATION_BYTES[train.precision]
-    if model.position == "relative":
-        needed += tokens * spec.task.row_tokens * model.heads * model.layers * PRODUCT_BYTES[train.precision]
-    return needed + parameter_counts(model, len(vocabulary_for(spec.task)))["params_all"] * STATE_BYTES
+    kept = sum(part.kept_numbers(model, spec.task.row_tokens) for part in (*model.mixers, *model.mlps))
+    needed += tokens * kept * NUMBER_BYTES[train.precision]
+    return needed + parameter_counts(model, len(spec.task.vocabulary()))["params_all"] * STATE_BYTES
 
 
 def members_in(memory: int, spec: RunSpec) -> int:
@@ -132,7 +131,7 @@ def cpu_speed(width: int, cores: int) -> float:
 
 
 def describe(cost: Cost) -> list[str]:
-    """The cost in lines for people."""
+    """The cost in lines for readers."""
     times = ", ".join(f"{duration(seconds)} on {device}" for device, seconds in cost.seconds.items())
     starts = f" ({cost.starts} for others to begin with)" if cost.starts else ""
     return [

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 
 from physlm.config import content_hash, override, unknown_key
 from physlm.errors import UserError
-from physlm.training.config import PEOPLE_FIELDS, RunSpec
+from physlm.laws.law import Declared
+from physlm.measures.measure import AnyMeasure, check_quantity, name_of
+from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 TIERS = ("smoke", "demo", "gpu", "paper")
 COMMITTED_TIERS = ("gpu", "paper")
+_MODULE = "physlm_experiment_"  # how the name of an experiment's module begins
 
 
 @dataclass(frozen=True)
@@ -44,20 +47,21 @@ class Experiment:
         claim: one sentence that can be false.
         source: paper and figure.
         runs: the run specs of a tier, usually a plain loop.
-        measures: names in ``physlm.measures.MEASURES``, taken on every run.
+        measures: taken on every run: names in ``physlm.measures.MEASURES``, or measures of its own
+            (``physlm.measures.measure``).
         law: from the long results table to the fitted quantities.
         figure: from the table and the law to a matplotlib ``Figure``.
         expect: the published values with their tolerances.
         deviations: how our setting differs from the published one; goes into ``VERDICT.md``.
-        columns: the quantities to show in the table of runs that ``physlm run`` prints, those of them that the tier
-            measured; if none, all.
+        columns: what to show in the table of runs that ``physlm run`` prints, quantities with the places where they
+            were measured, ``answer/kind=employer/half=test``; those of them that the tier measured; if none, all.
     """
 
     name: str
     claim: str
     source: str
     runs: Callable[[str], Sequence[RunSpec]]
-    measures: tuple[str, ...]
+    measures: tuple[AnyMeasure, ...]
     law: Callable[[pd.DataFrame], Law]
     figure: Callable[[pd.DataFrame, Law], Figure]
     expect: tuple[Expectation, ...]
@@ -69,10 +73,37 @@ class Experiment:
         """The part of the series that the name starts with."""
         return part_of(self.name)
 
+    @property
+    def measure_names(self) -> tuple[str, ...]:
+        """The names of its measures."""
+        return tuple(map(name_of, self.measures))
+
+    def check(self) -> None:
+        """Refuse what names nothing, as far as that can be known before there is a table.
+
+        Raises:
+            UserError: an expectation speaks of a quantity that the law never gives, or in another unit; a column of a
+                quantity that no measure returns; two measures or two expectations are called the same.
+        """
+        for name in self.measure_names:
+            if self.measure_names.count(name) > 1:
+                raise UserError(f"{self.name}: measures: got {name!r} more than once, expected each name once")
+        try:
+            for column in self.columns:
+                check_quantity(self.measures, column.partition("/")[0])
+            for place, expectation in enumerate(self.expect):
+                if isinstance(self.law, Declared):
+                    self.law.check(expectation.quantity, expectation.unit)
+                if expectation in self.expect[:place]:
+                    raise UserError(f"got the expectation of {expectation.quantity} more than once, expected each once")
+        except UserError as error:
+            raise UserError(f"{self.name}: {error}") from error
+
     def specs(self, tier: str, overrides: Iterable[str] = ()) -> list[RunSpec]:
         """The different runs of a tier, with ``key=value`` overrides applied to each.
 
-        What a run and those that it begins with have in common, the model and the people, is changed in all of them.
+        What a run and those that it begins with have in common, the model and the ``shared_fields`` of its task, is
+        changed in all of them.
         Settings of a start, ``start.train.exposures=9``, are changed in the runs that have one.
 
         Raises:
@@ -96,7 +127,8 @@ def _changed(spec: RunSpec, overrides: Sequence[str], deepest: int) -> RunSpec:
         key = key.strip()
         part, _, name = key.partition(".")
         for depth, start in enumerate(reversed(spec.starts), 1):
-            if given and (part == "model" or (key in PEOPLE_FIELDS and hasattr(start.task, name))):
+            shared = part == "task" and name in spec.task.shared_fields and hasattr(start.task, name)
+            if given and (part == "model" or shared):
                 common.append("start." * depth + text.strip())
         depth = len(re.match(r"(start\.)*", key)[0]) // len("start.")  # type: ignore[index]
         if depth <= len(spec.starts) or depth > deepest:
@@ -130,6 +162,11 @@ def _helpers_of(folder: Path) -> Iterator[None]:
             sys.modules.pop(name, None)
 
 
+def loaded_files() -> list[Path]:
+    """The files of the experiments that were loaded here."""
+    return [Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith(_MODULE)]
+
+
 def load_experiment(name: str, folder: Path) -> Experiment:
     """The ``EXPERIMENT`` of ``folder/name.py``.
 
@@ -140,7 +177,7 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     if name not in names:
         raise UserError(unknown_key("experiment", name, names))
     path = folder / f"{name}.py"
-    module_name = f"physlm_experiment_{name}"
+    module_name = _MODULE + name
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -154,4 +191,5 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     if not isinstance(experiment, Experiment) or experiment.name != name:
         found = f"one named {experiment.name!r}" if isinstance(experiment, Experiment) else repr(experiment)
         raise UserError(f"{path}: EXPERIMENT: found {found}, expected an Experiment named {name!r}")
+    experiment.check()
     return experiment

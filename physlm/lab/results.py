@@ -16,7 +16,7 @@ import math
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -27,14 +27,14 @@ from physlm.config import to_dict
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.store import Run, Store
+from physlm.laws.columns import finite, with_columns
 from physlm.laws.law import Law
 from physlm.laws.verdict import Verdict, verdict_markdown, verdict_rows
+from physlm.measures.rows import Row
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.tasks.catalogue import vocabulary_for
+from physlm.places import AT
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from physlm.training.config import RunSpec
 
 T = TypeVar("T")
@@ -79,45 +79,71 @@ def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Pa
 
 
 def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
-    """The long table of finished runs, one row per (run, quantity).
+    """The long table of finished runs, one row per (run, quantity, places), see ``physlm.laws.columns``.
 
-    Columns: run (folder name), every setting under its dotted name, label, steps, tokens, params_all, params_used,
-    params_nonembedding, training_flops (of the whole training), quantity, value, unit, n, lo, hi.  Where some runs
-    begin with others, also the settings of these under ``start.task``, ``start.train``, ``start.start.task``, ...;
-    runs without have empty texts and NaN there.
+    Columns: run (folder name), every setting under its dotted name, the facts of the task (``facts.items``, ...),
+    label, steps, tokens, params_all, params_used, params_nonembedding, training_flops (of the whole training),
+    quantity, where it was measured (at.kind, at.layer, ...; empty texts where not), value, unit, n, lo, hi.  Where some
+    runs begin with others, also the settings and facts of these under ``start.task``, ``start.train``,
+    ``start.start.task``, ...; runs without have empty texts and NaN there.
     """
+    taken = {run: [row for name in measures for row in run.measures()[name]] for run in runs}
+    places = dict.fromkeys(key for rows in taken.values() for row in rows for key in row.where)
     rows = []
-    for run in runs:
-        taken = run.measures()
+    for run, measured in taken.items():
         columns = {"run": run.name, **run_columns(run)}
-        rows += [{**columns, **asdict(row)} for name in measures for row in taken[name]]
-    table = pd.DataFrame(rows)
+        rows += [{**columns, **_cells(row, places)} for row in measured]
+    table = with_columns(pd.DataFrame(rows))
     for name in table.columns[table.isna().any()]:
         if any(isinstance(value, str) for value in table[name]):
             table[name] = table[name].fillna("")  # as it will be read from a file
     return table
 
 
+def _cells(row: Row, places: Iterable[str]) -> dict[str, Any]:
+    """A measured row as cells of a table; each of these places has one, empty where the row was measured at none."""
+    own = {key: value for key, value in asdict(row).items() if key != "where"}
+    return {**own, **{AT + key: row.where.get(key, "") for key in places}}
+
+
 def run_columns(run: Run) -> dict[str, Any]:
     """A run's settings and sizes, as they stand in each of its rows."""
     spec = run.spec
-    vocabulary = len(vocabulary_for(spec.task))
+    vocabulary = len(spec.task.vocabulary())
     flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens
-    return {**settings_of(spec), "label": spec.model.label, "steps": spec.steps, "tokens": spec.tokens,
-            **parameter_counts(spec.model, vocabulary), "training_flops": flops}
+    return {**settings_of(spec), **facts_of(spec), "label": spec.model.label, "steps": spec.steps,
+            "tokens": spec.tokens, **parameter_counts(spec.model, vocabulary), "training_flops": flops}
+
+
+def facts_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
+    """What the task says of itself, as ``facts.items``; of the runs that it begins with as ``start.facts.items``."""
+    facts = {f"{prefix}facts.{name}": value for name, value in spec.task.facts().items() if value is not None}
+    return facts if spec.start is None else {**facts, **facts_of(spec.start, f"{prefix}start.")}
 
 
 def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
     """Every setting under its dotted name; the model of a start is that of its run."""
     parts = ("task", "train") if prefix else ("task", "model", "train")
-    flat = _flat({part: to_dict(getattr(spec, part)) for part in parts}, prefix)
+    flat = _flat({part: spec.model.facts() if part == "model" else to_dict(getattr(spec, part)) for part in parts},
+                 prefix)
     return flat if spec.start is None else {**flat, **settings_of(spec.start, f"{prefix}start.")}
 
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
     """Fit the law to the finished runs of a tier."""
-    table = results_table(runs, experiment.measures)
-    return Finding(experiment, tier, table, experiment.law(table))
+    table = results_table(runs, experiment.measure_names)
+    return Finding(experiment, tier, table, fit(experiment, table))
+
+
+def fit(experiment: Experiment, table: pd.DataFrame) -> Law:
+    """The experiment's law of the rows that are finite; ``details["not_finite"]`` names the others, if there are any.
+
+    Raises:
+        UserError: what the law raises.
+    """
+    whole, left_out = finite(table)
+    law = experiment.law(whole)
+    return replace(law, details={**law.details, "not_finite": left_out}) if left_out else law
 
 
 def write_finding(
@@ -131,21 +157,43 @@ def write_finding(
     Raises:
         UserError: the folder cannot be written.  The runs themselves are not touched.
     """
-    experiment, law = finding.experiment, finding.law
     planned = len(runs) if planned is None else planned
-    part = "" if len(runs) == planned else f", {len(runs)} of its {planned} runs; the others are not trained yet"
-    text = verdict_markdown(experiment.name, experiment.claim, experiment.source, law, experiment.expect,
-                            finding.tier + part, redo, experiment.deviations)
-    figure = _png(experiment.figure(finding.table, law))
+    figure = _png(finding)
     storage.write_text(folder / "measures.csv", finding.table.to_csv(index=False, lineterminator="\n"))
-    storage.write_json(folder / "env.json", _environments(runs, experiment.measures))
+    storage.write_json(folder / "env.json", _environments(runs, finding.experiment.measure_names))
     storage.write_bytes(folder / "figure.png", figure)
+    write_law(finding, folder, redo, len(runs), planned)
+    return folder / "figure.png"
+
+
+def write_law(finding: Finding, folder: Path, redo: str, finished: int, planned: int) -> None:
+    """Write VERDICT.md and, last, law.json.
+
+    Args:
+        finished, planned: how many of the tier's runs the finding is about, and how many there are.
+    """
+    experiment = finding.experiment
+    part = "" if finished == planned else f", {finished} of its {planned} runs; the others are not trained yet"
+    text = verdict_markdown(experiment.name, experiment.claim, experiment.source, finding.law, experiment.expect,
+                            finding.tier + part, redo, experiment.deviations)
     storage.write_text(folder / "VERDICT.md", text)
     storage.write_json(folder / "law.json", {
-        **law.to_dict(), "tier": finding.tier, "runs": {"finished": len(runs), "planned": planned},
+        **finding.law.to_dict(), "tier": finding.tier, "runs": {"finished": finished, "planned": planned},
         "verdicts": finding.verdicts,
     })
-    return folder / "figure.png"
+
+
+def planned_runs(folder: Path) -> tuple[int, int]:
+    """How many runs the results are about, and how many their tier has.
+
+    Raises:
+        UserError: law.json is missing or damaged.
+    """
+    runs = _law_file(folder).get("runs")
+    if not isinstance(runs, dict) or not all(isinstance(runs.get(key), int) for key in ("finished", "planned")):
+        raise UserError(f"{folder / 'law.json'}: runs: expected how many are finished and planned, got {runs!r}; "
+                        f"{_CURE}")
+    return runs["finished"], runs["planned"]
 
 
 def read_finding(experiment: Experiment, folder: Path) -> Finding:
@@ -159,13 +207,16 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
         law = Law.from_dict({key: value for key, value in data.items() if key not in ("tier", "runs", "verdicts")})
     except UserError as error:
         raise UserError(f"{folder / 'law.json'}: {error}; {_CURE}") from error
+    for one in law.quantities:
+        if not (one.name + one.unit + one.remark).isprintable():
+            raise UserError(f"{folder / 'law.json'}: {one.name!r}: got signs that cannot be printed; {_CURE}")
     return Finding(experiment, data["tier"], _read_table(folder / "measures.csv"), law)
 
 
 def redraw(experiment: Experiment, folder: Path) -> Path:
     """Draw ``figure.png`` again from ``measures.csv`` and ``law.json``; return its path."""
     finding = read_finding(experiment, folder)
-    storage.write_bytes(folder / "figure.png", _png(experiment.figure(finding.table, finding.law)))
+    storage.write_bytes(folder / "figure.png", _png(finding))
     return folder / "figure.png"
 
 
@@ -185,17 +236,23 @@ def committed_verdicts(claim: str, results: Path) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or any(not isinstance(row, dict) or set(row) != set(VERDICT_KEYS) for row in rows):
         raise UserError(f"{path}: verdicts: expected rows with the keys {', '.join(VERDICT_KEYS)}; {_CURE}")
     for row in rows:
-        allowed: dict[str, Sequence[str]] = {"claim": (claim,), "tier": TIERS, "verdict": get_args(Verdict)}
-        for key, value in row.items():
-            if value not in allowed[key] if key in allowed else not _is_cell(value):
-                expected = ", ".join(allowed.get(key, ("a number or a printable text",)))
-                raise UserError(f"{path}: verdicts: {key}: got {reprlib.repr(value)}, expected {expected}; {_CURE}")
+        wrong = next((key for key in VERDICT_KEYS if not _is_verdict(key, row[key], row, claim)), None)
+        if wrong is not None:
+            raise UserError(f"{path}: verdicts: {wrong}: got {reprlib.repr(row[wrong])}, expected what a verdict on "
+                            f"{claim} has there; {_CURE}")
     return [{key: row[key] for key in VERDICT_KEYS} for row in rows]
 
 
-def _is_cell(value: Any) -> bool:
-    """Whether a value can stand in a table on a terminal."""
-    return value is None or type(value) in (int, float) or (isinstance(value, str) and value.isprintable())
+def _is_verdict(key: str, value: Any, row: dict[str, Any], claim: str) -> bool:
+    """Whether a row of verdicts may have this value: tables of them go to terminals, as they stand."""
+    allowed: dict[str, Sequence[str]] = {"claim": (claim,), "tier": TIERS, "verdict": get_args(Verdict)}
+    if key in allowed:
+        return value in allowed[key]
+    if key in ("quantity", "unit"):
+        return isinstance(value, str) and value.isprintable()
+    if value is None:
+        return key != "published" and row["ours"] is None
+    return type(value) in ((int,) if key == "n" else (int, float))
 
 
 # columns of every table of results, and whether they hold numbers
@@ -223,13 +280,14 @@ def _read_table(path: Path) -> pd.DataFrame:
         cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except ValueError as error:
         raise UserError(f"{path}: expected a table, found damage ({error}); {_CURE}") from error
-    table = pd.DataFrame({name: _parse(list(column)) for name, column in cells.items()})
+    table = pd.DataFrame({
+        name: list(column) if name.startswith(AT) else _parse(list(column)) for name, column in cells.items()})
     for name, numeric in _NEEDED.items():
         if name not in table:
             raise UserError(f"{path}: the column {name} is missing; {_CURE}")
         if numeric and not pd.api.types.is_numeric_dtype(table[name]):
             raise UserError(f"{path}: {name}: expected a column of numbers; {_CURE}")
-    return table
+    return with_columns(table)
 
 
 def _parse(texts: list[str]) -> list[Any]:
@@ -243,7 +301,9 @@ def _parse(texts: list[str]) -> list[Any]:
     return list(texts)
 
 
-def _png(figure: Figure) -> bytes:
+def _png(finding: Finding) -> bytes:
+    """The experiment's figure of the rows that are finite."""
+    figure = finding.experiment.figure(finite(finding.table)[0], finding.law)
     buffer = io.BytesIO()
     # without the version of matplotlib in it, equal figures are equal files
     figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})

@@ -5,6 +5,7 @@
       populations/<name>.json, .safetensors members and checkpoint of a population in training
       <slug>-<hash>/                        one run; the hash is the content hash of its RunSpec
         config.json  env.json               what was asked for, and where it was run
+        vocabulary.json                     the tokens of the task, in the order of their ids
         metrics.jsonl                       losses, the same for every repetition
         timing.json  measuring.json         seconds of its training, and of each measure, which are not
         snapshot-STEP.safetensors           weights along the way, where the run asks for them
@@ -42,7 +43,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from physlm import storage
-from physlm.config import content_hash, to_dict
+from physlm.config import UnknownKind, content_hash, to_dict
 from physlm.errors import UserError
 from physlm.lab.planner import Population
 from physlm.lab.stored import files_of, named_files, read_seconds, read_spec, read_training_seconds
@@ -114,7 +115,7 @@ class Run:
             return False  # without DONE nothing is promised; the run is continued
         return True
 
-    def has(self, measures: Sequence[str]) -> bool:
+    def has(self, measures: Iterable[str]) -> bool:
         """Whether the run is finished and all these measures were taken."""
         return self.finished() and set(measures) <= set(self.measures())
 
@@ -129,6 +130,7 @@ class Run:
     def start(self, environment: Mapping[str, Any]) -> None:
         """Make the folder, or sweep up what a killed process left in it."""
         storage.write_json(self.path / "config.json", to_dict(self.spec))
+        storage.write_json(self.path / "vocabulary.json", self.spec.task.vocabulary().words)
         storage.write_json(self.path / "env.json", dict(environment))
         storage.remove_leftovers(self.path)
 
@@ -199,7 +201,7 @@ class Run:
         try:
             for line in reader:
                 row = Row(line["quantity"], float(line["value"]), line["unit"], int(line["n"]),
-                          float(line["lo"]), float(line["hi"]))
+                          float(line["lo"]), float(line["hi"]), dict(storage.parse_json(line["where"])))
                 if None in line or not 0 <= row.n < MOST_ITEMS:
                     raise ValueError
                 taken.setdefault(line["measure"], []).append(row)
@@ -254,7 +256,8 @@ class Run:
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         for measure, measured in taken.items():
-            writer.writerows({"measure": measure, **asdict(row), "rows": len(measured)} for row in measured)
+            writer.writerows({"measure": measure, **asdict(row), "where": json.dumps(dict(row.where)),
+                              "rows": len(measured)} for row in measured)
         storage.write_text(self.path / "measures.csv", text.getvalue())
 
     def finish(self) -> None:
@@ -272,7 +275,7 @@ class Run:
             stored = read_spec(storage.read_json(config, self.cure), named_files(to_dict(self.spec)))
         except UserError as error:
             raise UserError(f"{config}: {error}; {self.cure}") from error
-        if stored != self.spec:
+        if to_dict(stored) != to_dict(self.spec):  # an experiment file that was loaded again has other classes
             raise UserError(f"{config}: not the config that the folder is named after; {self.cure}")
         self.environment()
         for step in (*self.spec.snapshot_steps, self.spec.steps):
@@ -367,6 +370,8 @@ class Store:
                 if named_files(data) - files:
                     continue
                 population = Population(tuple(read_spec(member, files) for member in data["members"]))
+            except UnknownKind:
+                continue  # of an experiment file with configs of its own, which nobody has asked for
             except (UserError, TypeError, KeyError, RecursionError) as error:
                 raise UserError(f"{path}: expected the members of a population ({error}); {cure}") from error
             if self._manifest(population) != path:

@@ -15,9 +15,9 @@ from typing import Any, TypeGuard
 from physlm import storage
 from physlm.config import from_dict, to_dict
 from physlm.errors import UserError
+from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec
 
-FILE_FIELDS = ("file",)  # settings of a task that name a file; a test looks for others
 MOST_SECONDS = 1e10  # three hundred years
 MOST_MEMBERS = 1 << 20
 
@@ -33,7 +33,10 @@ def named_files(settings: Any) -> frozenset[str]:
         return frozenset().union(*map(named_files, settings))
     if not isinstance(settings, dict):
         return frozenset()
-    own = {value for key, value in settings.items() if key in FILE_FIELDS and isinstance(value, str) and value}
+    kind = settings.get("kind")
+    # settings of no task that is known are never made
+    fields = TaskConfig.of_kind(kind).file_fields if kind in TaskConfig.kinds() else ()
+    own = {value for key in fields if isinstance(value := settings.get(key), str) and value}
     return frozenset(own).union(*map(named_files, settings.values()))
 
 

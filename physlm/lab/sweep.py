@@ -20,14 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm import tqdm
 
 from physlm import storage
-from physlm.config import content_hash, unknown_key
+from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab import planner
 from physlm.lab.cost import amount, members_in
@@ -35,6 +34,7 @@ from physlm.lab.env import environment
 from physlm.lab.planner import MAX_MEMBERS, Population
 from physlm.lab.store import MetricsLog, Run, Store
 from physlm.lab.workers import Job, finish_jobs
+from physlm.measures.measure import AnyMeasure, check, name_of, take
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.training.config import RunSpec
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 Train = Callable[..., "Sequence[Any]"]
 Load = Callable[[RunSpec, Path, torch.device], Any]
-Measure = Callable[[str, Trained], "list[Row]"]
+Take = Callable[..., "list[Row]"]
 
 
 def sweep(
     specs: Sequence[RunSpec],
-    measures: Sequence[str] | Mapping[RunSpec, Sequence[str]],
+    measures: Sequence[AnyMeasure] | Mapping[RunSpec, Sequence[AnyMeasure]],
     store: Store,
     device: torch.device,
     *,
@@ -58,20 +58,21 @@ def sweep(
     progress: bool = True,
     train: Train | None = None,
     load: Load | None = None,
-    measure: Measure | None = None,
+    measure: Take | None = None,
 ) -> list[Run]:
     """Train and measure what is not finished yet; return all runs, in the order of ``specs``.
 
     Args:
         specs: the runs; two equal ones are one run.  Those that they begin with are trained too, and not returned.
-        measures: names in ``physlm.measures.MEASURES``, of all runs, or for each its own; a finished run that lacks one
-            is measured, not trained.
+        measures: names in ``physlm.measures.MEASURES`` or objects, of all runs, or for each its own; a finished run
+            that lacks one is measured, not trained.
         store: where the run folders are.
         device: to train and measure on.
         members: most runs that train together; on a GPU no more than its memory holds.
         processes: how many are at work at once, on CUDA each with a GPU of its own.
         progress: show bars.
-        train, load, measure: stand-ins for ``train_population``, ``load_model`` and ``take_measure``, for tests.
+        train, load, measure: stand-ins for ``train_population``, ``load_model`` and ``measures.measure.take``, for
+            tests.
 
     Raises:
         UserError: a measure that could not be taken (before any training), another sweep is at work in this store, a
@@ -79,12 +80,14 @@ def sweep(
             Whatever was finished stays finished.
     """
     runs = list({content_hash(spec): store.run(spec) for spec in specs}.values())
-    asked = {run.hash: tuple(measures[run.spec] if isinstance(measures, Mapping) else measures) for run in runs}
+    asked = {run.hash: {name_of(one): one for one in (
+        measures[run.spec] if isinstance(measures, Mapping) else measures)} for run in runs}
     worker = _Worker(
-        asked, store, device, progress, train or _train_population, load or load_model, measure or take_measure)
+        asked, store, device, progress, train or _train_population, load or load_model, measure or take)
     if measure is None:
         for run in runs:
-            _check_measures(run.spec, asked[run.hash])
+            for one in asked[run.hash].values():
+                check(one, run.spec)
     complete = [run.has(asked[run.hash]) for run in runs]  # looks at all, so that damage is reported before any work
     if all(complete) and not store.finished_populations(specs):
         return runs
@@ -145,11 +148,10 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
         UserError: the file is damaged or holds another model.
     """
     from physlm.models.decoder import Decoder
-    from physlm.tasks.catalogue import vocabulary_for
 
     cure = f"delete the folder {path.parent} and give the same command again; no other run is lost"
     tensors, _ = storage.load_tensors(path, cure)
-    vocabulary = len(vocabulary_for(spec.task))
+    vocabulary = len(spec.task.vocabulary())
     model = Decoder(spec.model, vocabulary, seeds=(None,))
     table, ours = tensors.get("embedding.weight"), model.embedding.weight
     if table is not None and table.ndim == ours.ndim and table.shape[1] != ours.shape[1]:
@@ -173,33 +175,17 @@ def _check_weights(
             raise UserError(f"{path}: {name}: got weights that are not finite; {cure}")
 
 
-def take_measure(name: str, run: Trained) -> list[Row]:
-    """Call the measure called ``name``."""
-    rows: list[Row] = resolve_name(_measure_path(name))(run)
-    return rows
-
-
-def _check_measures(spec: RunSpec, measures: Sequence[str]) -> None:
-    """Refuse a run that one of the measures could not be taken of, before it is trained."""
-    from physlm.measures import CHECKS
-
-    for name in measures:
-        _measure_path(name)
-        if name in CHECKS:
-            resolve_name(CHECKS[name])(spec)
-
-
 @dataclass(frozen=True)
 class _Worker:
     """What all populations of one sweep share."""
 
-    asked: Mapping[str, tuple[str, ...]]  # measures by the hashes of the runs to measure
+    asked: Mapping[str, Mapping[str, AnyMeasure]]  # measures by the hashes of the runs to measure, and by name
     store: Store
     device: torch.device
     progress: bool
     train: Train
     load: Load
-    measure: Measure
+    measure: Take
 
     def finish_population(self, population: Population) -> None:
         """Train a population, write every model, then measure every member and close the population."""
@@ -224,14 +210,14 @@ class _Worker:
         A run that others begin with, or that only trained along, has none to take.
         """
         taken = run.measures()
-        missing = [name for name in self.asked.get(run.hash, ()) if name not in taken]
+        missing = {name: one for name, one in self.asked.get(run.hash, {}).items() if name not in taken}
         if missing:
             trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress,
                               self._load_start(run))
-            for name in missing:
+            for name, one in missing.items():
                 start = time.perf_counter()
                 try:
-                    rows = self.measure(name, trained)
+                    rows = self.measure(one, trained)
                 except torch.cuda.OutOfMemoryError as error:
                     raise UserError(f"the GPU has too little memory to take the measure {name} of {run.name}, whose "
                                     "weights are kept; give the same command again when others have left it") from error
@@ -330,14 +316,6 @@ def _timing(population: Population, first_step: int, seconds: float) -> dict[str
     tokens = len(population.members) * spec.tokens * (spec.steps - first_step) / spec.steps
     return {"seconds": seconds, "first_step": first_step, "last_step": spec.steps, "members": len(population.members),
             "tokens_per_second_all_members": tokens / seconds if seconds > 0 else None}
-
-
-def _measure_path(name: str) -> str:
-    from physlm.measures import MEASURES
-
-    if name not in MEASURES:
-        raise UserError(unknown_key("measure", name, MEASURES))
-    return MEASURES[name]
 
 
 def _train_population(*args: Any, **kwargs: Any) -> Sequence[Any]:

@@ -18,9 +18,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from physlm.config import content_hash
+from physlm.lab.experiment import load_experiment, loaded_files
 from physlm.lab.planner import Population
 from physlm.training.config import RunSpec
 
@@ -70,7 +72,7 @@ def finish_jobs(
     threads = max(1, torch.get_num_threads() // processes)
     waiting, running = list(jobs), dict[Future[None], Job]()
     to_come = frozenset().union(*(job.gives for job in jobs))
-    with ProcessPoolExecutor(processes, context, _take_place, (places, device.type, threads)) as pool:
+    with ProcessPoolExecutor(processes, context, _take_place, (places, device.type, threads, loaded_files())) as pool:
         while waiting or running:
             for job in [job for job in waiting if not job.needs & to_come]:
                 waiting.remove(job)
@@ -85,9 +87,14 @@ def finish_jobs(
                 yield job
 
 
-def _take_place(places: Any, kind: str, threads: int) -> None:
-    """Once in each process, before it touches a device: which GPU, and which line for its progress bar, is its own."""
+def _take_place(places: Any, kind: str, threads: int, experiments: Sequence[Path]) -> None:
+    """Once in each process, before it touches a device: which GPU, and which line for its progress bar, is its own.
+
+    The ``experiments`` are loaded here too, for what jobs need of them, such as a task of their own.
+    """
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    for path in experiments:
+        load_experiment(path.stem, path.parent)
     place = places.get()
     os.environ["TQDM_POSITION"] = str(place + 1)  # tqdm, which was not imported here yet, reads its defaults there
     if kind == "cuda":

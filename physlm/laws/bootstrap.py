@@ -17,7 +17,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.95
+from physlm.interval import LEVEL
+
 Floats = NDArray[np.float64]
 
 

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from physlm.config import from_dict, to_dict, unknown_key
 from physlm.errors import UserError
+from physlm.interval import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Quantity:
         lo, hi: the ends of the 95 % interval; they always enclose ``value``.
         n: how many items it rests on: people, strings or words, or, where a curve is fitted, trained models.
         unit: for example ``bits/parameter``; ``1`` for a pure fraction.
+        covers: the chance of what the interval holds, see ``physlm.interval``; empty in laws of before it was kept.
+        remark: what a reader has to know of this number, such as that a better one may lie outside of the grid.
     """
 
     name: str
@@ -32,6 +39,19 @@ class Quantity:
     hi: float
     n: int
     unit: str
+    covers: str = ""
+    remark: str = ""
+
+    @classmethod
+    def of(cls, name: str, found: Interval, unit: str = "1", remark: str = "") -> Quantity:
+        """An interval under a name, widened where needed so that it encloses its value."""
+        lo, hi = min(found.lo, found.value), max(found.hi, found.value)
+        return cls(name, found.value, lo, hi, found.n, unit, found.covers, remark)
+
+    @property
+    def interval(self) -> Interval:
+        """The number and its interval."""
+        return Interval(self.value, self.lo, self.hi, self.n, covers=self.covers or "items")
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.value, self.lo, self.hi))):
@@ -40,6 +60,37 @@ class Quantity:
             raise UserError(f"{self.name}: got {self.value} [{self.lo}, {self.hi}], expected lo <= value <= hi")
         if self.n < 1:
             raise UserError(f"{self.name}: got n = {self.n}, expected at least 1")
+
+
+@runtime_checkable
+class Declared(Protocol):
+    """A fit that says before there is a table which quantities it can give."""
+
+    def check(self, name: str, unit: str) -> None:
+        """Raise UserError where no table can give a quantity of this name in this unit; the nearest name is said."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A function from a results table to a law, and the names, before the ``@``, of all quantities that it can give."""
+
+    function: Callable[..., Law]
+    names: tuple[str, ...]
+
+    def __call__(self, table: pd.DataFrame, *settings: Any, **options: Any) -> Law:
+        """The law of a table."""
+        return self.function(table, *settings, **options)
+
+    def check(self, name: str, unit: str) -> None:
+        """See ``Declared``; what stands behind the ``@``, and the unit, are known with the table."""
+        base = name.partition("@")[0]
+        if base not in self.names:
+            raise UserError(unknown_key("quantity", base, self.names))
+
+
+def gives(*names: str) -> Callable[[Callable[..., Law]], Fit]:
+    """Say of a function from a table to a law what its quantities are called."""
+    return lambda function: Fit(function, names)
 
 
 @dataclass(frozen=True)
@@ -70,7 +121,9 @@ class Law:
             ValueError, TypeError: ``details`` holds something that JSON does not know, such as NaN.
         """
         details = json.loads(json.dumps(self.details, allow_nan=False))
-        return {"quantities": [to_dict(quantity) for quantity in self.quantities], "details": details}
+        quantities = [{key: value for key, value in to_dict(quantity).items() if value != ""}
+                      for quantity in self.quantities]
+        return {"quantities": quantities, "details": details}
 
     @classmethod
     def from_dict(cls, data: Any) -> Law:

@@ -12,60 +12,111 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from physlm.errors import UserError
+from physlm.interval import NOTHING
 from physlm.laws.law import Law, Quantity
 
-Verdict = Literal["reproduced", "not reproduced", "not run"]
+Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not run"]
+Relation = Literal["at least", "at most", "about"]
+Kind = Literal["published", "bound", "test"]
 RELATIONS = ("at least", "at most", "about")
+KINDS = ("published", "bound", "test")
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """A published value, and what counts as finding it again.
+    """What a quantity is held against, fixed before the run; made by ``published``, ``bound`` or ``own_test``.
 
     Attributes:
         quantity: name of the law's quantity it speaks about.
-        published: the value in the paper.
+        published: the value: the paper's, or our bound.
         relation: ``at least`` and ``at most`` ask for one side, ``about`` for both.
-        tolerance: slack in the unit of the quantity, fixed before the run.
+        tolerance: slack in the unit of the quantity.
         unit: must equal the quantity's unit.
-        source: where in the paper.
+        source: where in the paper; of a test of our own, what it is for.
+        kind: ``published``: the paper states it. ``bound``: the paper states less, such as "about 0" or "far above",
+            and the number that has to be reached is ours. ``test``: the paper says nothing of it; it is no
+            reproduction, but holds or fails.
+        reason: for the slack or for our bound.
     """
 
     quantity: str
     published: float
-    relation: Literal["at least", "at most", "about"]
+    relation: Relation
     tolerance: float
     unit: str
     source: str
+    kind: Kind = "published"
+    reason: str = ""
 
     def __post_init__(self) -> None:
         if self.relation not in RELATIONS:
             raise UserError(f"expectation {self.quantity}: got relation {self.relation!r}, expected one of {RELATIONS}")
+        if self.kind not in KINDS:
+            raise UserError(f"expectation {self.quantity}: got kind {self.kind!r}, expected one of {KINDS}")
         if not math.isfinite(self.published):
             raise UserError(f"expectation {self.quantity}: got published value {self.published}, expected a number")
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
             raise UserError(f"expectation {self.quantity}: got tolerance {self.tolerance}, expected at least 0")
+        if self.kind == "published" and self.tolerance and not self.reason:
+            raise UserError(f"expectation {self.quantity}: got a slack of {self.tolerance:g} without a reason, "
+                            "expected one, such as 'the 95 % interval of the paper'")
 
     @property
     def wanted(self) -> str:
-        """The published side of a table: ``at least 2 bits/parameter (tolerance 0.1)``."""
+        """The published side of a table: ``at least 2 bits/parameter``, ``0.41 ± 0.2``, ``at most 0.1 (our bound)``."""
         return self._bound(_unit(self.unit))
 
     @property
     def wanted_number(self) -> str:
-        """The same where the unit has a column of its own: ``at least 2 (tolerance 0.1)``."""
+        """The same where the unit has a column of its own."""
         return self._bound("")
 
+    @property
+    def origin(self) -> str:
+        """Source and reason in one text."""
+        return "; ".join(part for part in (self.source, self.reason) if part)
+
     def _bound(self, unit: str) -> str:
+        mark = {"published": "", "bound": " (our bound)", "test": " (our test)"}[self.kind]
+        if self.relation == "about":
+            slack = f" ± {self.tolerance:g}" if self.tolerance else ""
+            return f"{self.published:g}{slack}{unit}{mark}"
         slack = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
-        return f"{self.relation} {self.published:g}{unit}{slack}"
+        return f"{self.relation} {self.published:g}{unit}{slack}{mark}"
+
+
+def published(quantity: str, value: float, source: str, *, slack: float, reason: str, unit: str = "1") -> Expectation:
+    """A number of the paper, two-sided.
+
+    Args:
+        slack: how far ours may be from it: the paper's own uncertainty, or more, as ``reason`` says.
+    """
+    return Expectation(quantity, value, "about", slack, unit, source, "published", reason)
+
+
+def published_bound(quantity: str, relation: Relation, value: float, source: str, *, slack: float = 0.0,
+                    reason: str = "", unit: str = "1") -> Expectation:
+    """A statement of the paper that is one-sided itself: "at least 2 bits", "better than", "more than none"."""
+    return Expectation(quantity, value, relation, slack, unit, source, "published", reason)
+
+
+def bound(quantity: str, relation: Relation, value: float, source: str, reason: str, *, slack: float = 0.0,
+          unit: str = "1") -> Expectation:
+    """A statement of the paper of which the number that has to be reached is ours."""
+    return Expectation(quantity, value, relation, slack, unit, source, "bound", reason)
+
+
+def own_test(quantity: str, relation: Relation, value: float, why: str, *, unit: str = "1") -> Expectation:
+    """A test of our own, of which the paper says nothing."""
+    return Expectation(quantity, value, relation, 0.0, unit, why, "test")
 
 
 def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
-    """Compare one published value with one interval [lo, hi].
+    """Compare one value with one interval [lo, hi].
 
     at least: reproduced iff lo >= published - tolerance; at most: iff hi <= published + tolerance;
-    about: iff [lo, hi] meets [published - tolerance, published + tolerance].  No quantity: not run.
+    about: iff [lo, hi] meets [published - tolerance, published + tolerance].  A test of our own holds or fails by the
+    same rule.  No quantity: not run.
 
     Raises:
         UserError: the quantity is another one, or is in another unit, than the expectation's.
@@ -78,12 +129,14 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
         )
     low, high = expectation.published - expectation.tolerance, expectation.published + expectation.tolerance
     if expectation.relation == "at least":
-        holds = quantity.lo >= low
+        agrees = quantity.lo >= low
     elif expectation.relation == "at most":
-        holds = quantity.hi <= high
+        agrees = quantity.hi <= high
     else:
-        holds = quantity.lo <= high and quantity.hi >= low
-    return "reproduced" if holds else "not reproduced"
+        agrees = quantity.lo <= high and quantity.hi >= low
+    if expectation.kind == "test":
+        return "holds" if agrees else "fails"
+    return "reproduced" if agrees else "not reproduced"
 
 
 def verdict_rows(
@@ -140,24 +193,26 @@ def verdict_markdown(
         redo: the command that makes them again.
         deviations: how the run differs from the published one.
 
-    ``law.details["notes"]``, a list of texts if present, says how to read the intervals.
+    ``law.details["notes"]``, a list of texts if present, says how to read the intervals; ``["not_finite"]`` what was
+    left out.
     """
     details = law.details if law is not None else {}
     rows = verdict_rows(name, law, expect, tier)
     lines = [f"# {name}: {headline(rows)}", "", f"**Claim.** {claim}", "", f"**Source.** {source}", "",
              f"**Tier.** {tier}", "",
-             "| quantity | published, or our reading of it | ours | 95 % interval | n | verdict | source |",
+             "| quantity | published, or asked for | ours | 95 % interval | n | verdict | source |",
              "|---|---|---|---|---|---|---|"]
     for row, expectation in zip(rows, expect, strict=True):
         found = law.get(row["quantity"]) if law is not None else None
-        lines.append(f"| {row['quantity']} | {expectation.wanted} | {_measured(found)} | {row['verdict']} "
-                     f"| {expectation.source} |")
+        lines.append(f"| {row['quantity']} | {expectation.wanted} | {measured(found)} | {row['verdict']} "
+                     f"| {expectation.origin} |")
     judged = {expectation.quantity for expectation in expect}
     others = [quantity for quantity in (law.quantities if law is not None else ()) if quantity.name not in judged]
     if others:
         lines += ["", "Also measured:", "", "| quantity | ours | 95 % interval | n |", "|---|---|---|---|"]
-        lines += [f"| {quantity.name} | {_measured(quantity)} |" for quantity in others]
-    for title, texts in (("How to read the numbers", details.get("notes", ())),
+        lines += [f"| {quantity.name} | {measured(quantity)} |" for quantity in others]
+    for title, texts in (("Not finite, and left out", details.get("not_finite", ())),
+                         ("How to read the numbers", details.get("notes", ())),
                          ("Deviations from the published setting", deviations)):
         if texts:
             lines += ["", f"## {title}", "", *(f"- {text}" for text in texts)]
@@ -166,17 +221,27 @@ def verdict_markdown(
 
 
 def headline(rows: Sequence[dict[str, Any]]) -> Verdict:
-    """One word for a whole claim: reproduced only if every quantity is, not run if none was judged."""
+    """One word for a whole claim.
+
+    Reproduced only if everything that is published is, and all tests of our own hold; a claim of such tests alone
+    holds or fails.  Not run if something was not judged and nothing disagreed.
+    """
     verdicts = {row["verdict"] for row in rows}
-    if "not reproduced" in verdicts:
+    if verdicts and verdicts <= {"holds", "fails"}:
+        return "fails" if "fails" in verdicts else "holds"
+    if verdicts & {"not reproduced", "fails"}:
         return "not reproduced"
-    return "reproduced" if verdicts == {"reproduced"} else "not run"
+    return "reproduced" if "reproduced" in verdicts and verdicts <= {"reproduced", "holds"} else "not run"
 
 
-def _measured(quantity: Quantity | None) -> str:
+def measured(quantity: Quantity | None) -> str:
+    """Three cells of a markdown table: value, interval and what it covers, n."""
     if quantity is None:
         return "- | - | -"
-    return f"{quantity.value:.4g}{_unit(quantity.unit)} | {quantity.lo:.4g} to {quantity.hi:.4g} | {quantity.n}"
+    remark = f" ({quantity.remark})" if quantity.remark else ""
+    covers = {"": "", NOTHING: ", exact"}.get(quantity.covers, f", over {quantity.covers}")
+    return (f"{quantity.value:.4g}{_unit(quantity.unit)}{remark} | {quantity.lo:.4g} to {quantity.hi:.4g}{covers} "
+            f"| {quantity.n}")
 
 
 def _unit(unit: str) -> str:

@@ -3,6 +3,8 @@
 ``MEASURES`` is the table of measures: name -> "module:function", imported when it is used.  A measure is a function
 of a ``Trained`` run that returns a list of ``Row``.  ``CHECKS`` names, in the same way, functions of a ``RunSpec`` that
 raise UserError where a measure could not be taken; they are asked for every run before the first is trained.
+``QUANTITIES`` says what the rows of each may be called, ``*`` for any text.  A claim may bring a measure of its own:
+``physlm.measures.measure``.
 May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
 """
 
@@ -23,4 +25,26 @@ CHECKS = {
     "answers": "physlm.measures.answers:check",
     "recall": "physlm.measures.recall:check",
     "without_layer": "physlm.measures.answers:check",
+}
+_TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
+               for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
+_RESIDUALS = ("to_end", "nearest_end", "end_to_end", "adjacent")
+QUANTITIES = {
+    "capacity": ("bits", "bits_signed", "bits_name", "bits_value", "bits_diversity", "bits_per_param", "bits_max",
+                 "bits_untrained", "name_nats", "value_nats", "value1_nats"),
+    "completion": ("accuracy", "accuracy_untrained", "kl", "kl_untrained", "entropy_derivation", "entropy_truth",
+                   "entropy_model", "entropy_generated", "length_truth", "length_generated", "distinct",
+                   "distinct_truth"),
+    "trees": (*_TREES, "ancestor_majority", "boundary_majority"),
+    "attention": ("by_distance", *(f"{name}{control}" for name in _RESIDUALS
+                                   for control in ("", "_shuffled", "_untrained"))),
+    "bags": ("gap", "gap_untrained", "gap_permuted", "p_value", "neighbours", "clusters", "neighbours_permuted",
+             "clusters_permuted", "similarity", "bag"),
+    "robustness": ("accuracy",),
+    "knowledge": tuple(f"{probe}_probe{control}" for probe in "pq" for control in (
+        "", "_untrained", "_majority", "_first_word", "_unmapped", "_shuffled")),
+    # a task of its own may ask under conditions of its own
+    "answers": ("answer", "answer_*", "hint", "hint_*", "majority"),
+    "recall": ("recall", "recall_*"),
+    "without_layer": ("answer_without",),
 }

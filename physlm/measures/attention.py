@@ -40,7 +40,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from physlm.errors import UserError
-from physlm.measures.intervals import Estimate, Ratio
+from physlm.measures.intervals import Intervals, Ratio
 from physlm.models.decoder import Decoder
 
 
@@ -72,10 +72,10 @@ class Means(NamedTuple):
         adjacent: (..., V, V, R) by top of j, top of i, and r = 1 .. R.
     """
 
-    any_to_end: Estimate
-    nearest_end: Estimate
-    end_to_end: Estimate
-    adjacent: Estimate
+    any_to_end: Intervals
+    nearest_end: Intervals
+    end_to_end: Intervals
+    adjacent: Intervals
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class AttentionStatistics:
         sentences: how many.
     """
 
-    by_distance: Estimate
+    by_distance: Intervals
     heads: Means
     pooled: Means
     pairs: dict[str, NDArray[np.float64]]

@@ -2,7 +2,7 @@
 
     gap, gap_permuted, p_value                  within-bag minus between-bag mean cosine similarity, and its control
     neighbours, clusters, .._permuted           share of words whose bag is told from the embeddings, and its control
-    similarity/word=7/bag=2, bag/word=7         mean similarity of word w7 to the words of bag 2; w7's own bag
+    similarity  word=7 bag=2; bag  word=7       mean similarity of word w7 to the words of bag 2; w7's own bag
     gap_untrained                               the model before its first step
 """
 
@@ -15,14 +15,13 @@ from physlm.measures.embeddings import BagStatistics, bag_statistics
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
-from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.config import GrammarConfig
 
 
 def measure(run: Trained) -> list[Row]:
     """The bag statistics of one run with bags."""
     assert isinstance(run.spec.task, GrammarConfig) and run.spec.task.bag_tokens, run.spec.task
-    bags = build(run.spec.task).bags
+    bags = run.spec.task.build().bags
     assert bags is not None
     weights_VG = bags.emission_SV.T.cpu()
     found, before = (_statistics(model, weights_VG) for model in (run.model, run.untrained))
@@ -38,9 +37,10 @@ def measure(run: Trained) -> list[Row]:
         for bag in range(weights_VG.shape[1]):
             others = (main == bag) & (np.arange(n) != i)
             if others.any():
-                name, value = f"similarity/word={word + 1}/bag={bag + 1}", float(found.similarity[i, others].mean())
-                rows.append(Row(name, value, "1", int(others.sum()), value, value))
-        rows.append(Row(f"bag/word={word + 1}", int(main[i]) + 1, "1", 1, int(main[i]) + 1, int(main[i]) + 1))
+                value, where = float(found.similarity[i, others].mean()), {"word": int(word) + 1, "bag": bag + 1}
+                rows.append(Row("similarity", value, "1", int(others.sum()), value, value, where))
+        own = int(main[i]) + 1
+        rows.append(Row("bag", own, "1", 1, own, own, {"word": int(word) + 1}))
     return rows
 
 

@@ -28,7 +28,7 @@ from physlm.measures.intervals import Ratio, Z, share
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
-from physlm.tasks.catalogue import build
+from physlm.places import Place
 from physlm.tasks.grammar.chart import Span
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.grammar import Grammar
@@ -61,12 +61,12 @@ def measure(run: Trained) -> list[Row]:
     for step in run.spec.snapshot_steps:
         model = run.ready(run.load(step))
         for cut in judge.cuts:
-            rows.append(judge.accuracy(f"accuracy/cut={cut}/step={step}", judge.write(model, few, cut)))
-        rows.append(judge.kl(f"kl/step={step}", model))
+            rows.append(judge.accuracy("accuracy", judge.write(model, few, cut), cut=cut, step=step))
+        rows.append(judge.kl("kl", model, step=step))
     model, untrained = run.ready(run.model), run.ready(run.untrained)
     written = {cut: judge.write(model, many, cut) for cut in judge.cuts}
-    rows += [judge.accuracy(f"accuracy/cut={cut}", written[cut]) for cut in judge.cuts]
-    rows.append(judge.accuracy("accuracy_untrained/cut=0", judge.write(untrained, few, 0)))
+    rows += [judge.accuracy("accuracy", written[cut], cut=cut) for cut in judge.cuts]
+    rows.append(judge.accuracy("accuracy_untrained", judge.write(untrained, few, 0), cut=0))
     rows += [judge.kl("kl", model), judge.kl("kl_untrained", untrained)]
     return [*rows, *judge.entropies(model, written[0]), *judge.diversity(written[0])]
 
@@ -82,7 +82,7 @@ class Judge:
     def __init__(self, run: Trained):
         assert isinstance(run.spec.task, GrammarConfig), run.spec.task
         self._run = run
-        self.task: GrammarTask = build(run.spec.task).to(run.device)
+        self.task: GrammarTask = run.spec.task.build().to(run.device)
         self.grammar = self.task.observed
         self.parser, self.likelihood = Parser(self.grammar), Likelihood(self.grammar)
         shortest, longest = self.parser.length_range
@@ -119,12 +119,13 @@ class Judge:
         ended_B = made.ended.cpu().numpy()
         return Written(strings, ended_B, self.parser.valid(strings, threads=self._threads) & ended_B)
 
-    def accuracy(self, name: str, written: Written) -> Row:
+    def accuracy(self, quantity: str, written: Written, **where: Place) -> Row:
         """The share of valid strings, with Wilson's interval."""
-        return share(written.valid_B.astype(float), np.ones(len(written.valid_B))).row(name, len(written.valid_B))
+        valid_B = written.valid_B
+        return share(valid_B.astype(float), np.ones(len(valid_B))).row(quantity, len(valid_B), where=where)
 
     @torch.no_grad()
-    def kl(self, name: str, model: Decoder) -> Row:
+    def kl(self, quantity: str, model: Decoder, **where: Place) -> Row:
         """KL(truth || model), nats a token, with the position after the last token; clustered by string."""
         ratio = Ratio()
         for ids_BW, terminals_BW, lengths_B in self._fresh(READ[self._run.device.type]):
@@ -135,7 +136,7 @@ class Judge:
             nats_BW = kl(truth, q_BWV[..., [0, *self._id_T]])
             here = ~np.isnan(nats_BW)
             ratio.add(np.where(here, nats_BW, 0.0).sum(1), here.sum(1).astype(float))
-        return ratio.estimate().row(name, ratio.sentences, unit="nats/token")
+        return ratio.estimate().row(quantity, ratio.sentences, unit="nats/token", where=where)
 
     def _fresh(self, count: int, batch: int = 50) -> Iterator[tuple[Tensor, Ints, Ints]]:
         """Ids, observed terminals and lengths (without <eos>) of fresh strings."""
@@ -219,7 +220,7 @@ class Judge:
             for name, found in (("distinct", ours), ("distinct_truth", true)):
                 if count:
                     number = len(set(found[level][:count]))
-                    rows.append(Row(f"{name}/level={level + 1}", number, "yields", count, number, number))
+                    rows.append(Row(name, number, "yields", count, number, number, {"level": level + 1}))
         return rows
 
     def _yields(self, strings: list[Ints]) -> list[list[bytes]]:

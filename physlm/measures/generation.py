@@ -15,8 +15,9 @@ Shape letters: M members, B rows, R rows at once, P positions of the longest pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from physlm import rng
 from physlm.errors import UserError
 from physlm.models.decoder import Decoder, Reading
+from physlm.training.captured import captured
 
 POSITIONS = 1 << 24  # more than any row has: counters of different rows never meet
 # Memory of keys and values, and rows of all members together, at once.
@@ -140,7 +142,7 @@ class _Batch:
         self.prompt_R = torch.ones(rows, dtype=torch.long, device=device)
         self.number_R = torch.arange(rows, device=device)
         self.place_1 = torch.zeros(1, dtype=torch.long, device=device)
-        self.graphs: list[Any] = self._capture() if device.type == "cuda" else []
+        self.steps = self._capture() if device.type == "cuda" else [partial(self._step, one) for one in self.readings]
 
     def run(self, prompts_MBP: Tensor, lengths_B: Tensor, first_row: int) -> Generated:
         """Generate for B <= R rows, numbered from ``first_row`` on."""
@@ -161,10 +163,7 @@ class _Batch:
         for place in range(first, self.width - 1):
             if (place - first) % ASK_EVERY == ASK_EVERY - 1 and bool(self.ended_MR.all()):
                 break
-            if self.graphs:
-                self.graphs[place // self.stage].replay()
-            else:
-                self._step(self.readings[place // self.stage])
+            self.steps[place // self.stage]()
         return Generated(*(x[:, :rows].clone() for x in (self.ids_MRW, self.length_MR, self.ended_MR)))
 
     def _step(self, reading: Reading) -> None:
@@ -184,26 +183,14 @@ class _Batch:
         self.length_MR += live_MR & ~stops_MR
         self.ended_MR |= stops_MR
 
-    def _capture(self) -> list[Any]:
-        """Warm up on a side stream, then record a step for each stage; ``run`` overwrites all that this leaves behind.
+    def _capture(self) -> list[Callable[[], None]]:
+        """A recording of the step for each stage; ``run`` overwrites all that warming up leaves behind.
 
-        The graphs share their scratch memory: they never run at the same time and leave nothing in it.
+        They share their scratch memory: they never run at the same time and leave nothing in it.
         """
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for reading in self.readings:
-                self.place_1.zero_()
-                self._step(reading)
-            self.place_1.zero_()
-        torch.cuda.current_stream().wait_stream(stream)
         pool = torch.cuda.graph_pool_handle()
-        graphs = []
-        for reading in self.readings:
-            graphs.append(torch.cuda.CUDAGraph())
-            with torch.cuda.graph(graphs[-1], pool=pool):
-                self._step(reading)
-        return graphs
+        return [captured(partial(self._step, reading), lambda: (self.place_1,), self.place_1.device, pool)
+                for reading in self.readings]
 
 
 def _checked(model: Decoder, prompts: Tensor, lengths: Tensor | None, new_tokens: int, temperature: float) -> Tensor:
@@ -228,7 +215,5 @@ def _checked(model: Decoder, prompts: Tensor, lengths: Tensor | None, new_tokens
 
 def _fitting(model: Decoder, positions: int) -> int:
     """Rows whose keys and values fit into memory."""
-    table = model.embedding.weight
-    kind = "cuda" if table.is_cuda else "cpu"
-    token_bytes = 2 * model.members * model.config.layers * model.config.width * table.element_size()
-    return max(1, min(MEMORY_BYTES[kind] // (token_bytes * positions), MEMBER_ROWS[kind] // model.members))
+    kind = "cuda" if model.embedding.weight.is_cuda else "cpu"
+    return max(1, min(MEMORY_BYTES[kind] // max(1, model.state_bytes(positions)), MEMBER_ROWS[kind] // model.members))

@@ -12,31 +12,34 @@ Shape letters: S sentences (always last), C classes; ``...`` anything.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from physlm.measures.rows import Row
+from physlm.places import Place
 
 Floats = NDArray[np.float64]
 Z = 1.959963984540054
 
 
-class Estimate(NamedTuple):
-    """Values and their 95 % intervals, arrays of one shape; NaN where nothing was counted."""
+class Intervals(NamedTuple):
+    """Many of ``physlm.interval.Interval``, as arrays of one shape; NaN where nothing was counted."""
 
     value: Floats
     lo: Floats
     hi: Floats
 
-    def row(self, name: str, n: int, place: tuple[int, ...] = (), unit: str = "1") -> Row:
-        """The estimate at one place of the arrays as a row of measures.csv."""
-        value, lo, hi = (float(array[place]) for array in self)
-        return Row(name, value, unit, n, lo, hi)
+    def row(self, quantity: str, n: int, at: tuple[int, ...] = (), unit: str = "1",
+            where: Mapping[str, Place] | None = None) -> Row:
+        """The one at an index of the arrays as a row of measures.csv."""
+        value, lo, hi = (float(array[at]) for array in self)
+        return Row(quantity, value, unit, n, lo, hi, where or {})
 
 
-def share(hits: Floats, counts: Floats) -> Estimate:
+def share(hits: Floats, counts: Floats) -> Intervals:
     """The share of hits among tokens, clustered by sentence.
 
     Args:
@@ -50,7 +53,7 @@ def share(hits: Floats, counts: Floats) -> Estimate:
     return _wilson(p, _variance(residual), (counts > 0).sum(-1), total)
 
 
-def balanced_share(hits: Floats, counts: Floats) -> Estimate:
+def balanced_share(hits: Floats, counts: Floats) -> Intervals:
     """Balanced accuracy: the mean over classes of the share of hits in that class, clustered by sentence.
 
     Args:
@@ -93,7 +96,7 @@ class Ratio:
         assert self._moments is not None, "nothing was added"
         return self._moments[3]
 
-    def estimate(self) -> Estimate:
+    def estimate(self) -> Intervals:
         """Means over all pairs, clustered by sentence."""
         assert self._moments is not None, "nothing was added"
         s, ss, sn, n, nn = self._moments
@@ -101,7 +104,7 @@ class Ratio:
             mean = s / n
             spread = np.maximum(ss - 2 * mean * sn + mean**2 * nn, 0.0) / n**2
         half = Z * np.sqrt(spread * self.sentences / max(self.sentences - 1, 1))
-        return Estimate(mean, mean - half, mean + half)
+        return Intervals(mean, mean - half, mean + half)
 
 
 def _plus(a: Floats, b: Floats) -> Floats:
@@ -117,11 +120,12 @@ def _variance(residual: Floats) -> Floats:
     return result
 
 
-def _wilson(p: Floats, variance: Floats, sentences: Floats, tokens: Floats) -> Estimate:
+def _wilson(p: Floats, variance: Floats, sentences: Floats, tokens: Floats) -> Intervals:
     """Wilson's interval at the effective number of independent tokens."""
     with np.errstate(invalid="ignore", divide="ignore"):
         effective = np.where(variance > 1e-15, np.minimum(p * (1 - p) / variance, tokens), sentences)
         z2 = Z * Z / effective
         centre = (p + z2 / 2) / (1 + z2)
         half = Z * np.sqrt(p * (1 - p) / effective + z2 / (4 * effective)) / (1 + z2)
-        return Estimate(p, np.minimum(np.maximum(centre - half, 0.0), p), np.maximum(np.minimum(centre + half, 1.0), p))
+        lo, hi = np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+        return Intervals(p, np.minimum(lo, p), np.maximum(hi, p))

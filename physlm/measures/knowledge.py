@@ -1,8 +1,8 @@
 """Where a model holds what it has read about people: P- and Q-probes as rows (arXiv 2309.14316, section 5).
 
-    p_probe/target=employer_whole/place=1   the employer, read from a biography of the training data at the token before
+    p_probe target=employer_whole place=1   the employer, read from a biography of the training data at the token before
                                             the first attribute that the text names; place 6 is before the last one
-    q_probe/target=employer_whole           the employer, read from <eos> full name <eos>
+    q_probe target=employer_whole           the employer, read from <eos> full name <eos>
 
 Targets are the first token of all six attributes (that of the birth date is its month), and the whole value of all but
 the birth date.  The probes learn from one half of the people and are judged on the other; n counts the people judged.

@@ -51,7 +51,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from physlm.errors import UserError
-from physlm.measures.captured import captured
 from physlm.measures.knowledge_config import P_PROBE, KnowledgeConfig
 from physlm.measures.knowledge_heads import EmbeddingUpdate, PlaceHeads
 from physlm.measures.knowledge_scores import KnowledgeScores, scores_of
@@ -60,6 +59,7 @@ from physlm.measures.probes import IGNORE, Target
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
+from physlm.training.captured import captured
 from physlm.training.step import compiled
 
 
@@ -149,7 +149,7 @@ class KnowledgeProbes:
         assert self.vectors is not None
         members, targets = self.model.members, len(self.targets)
         at_BP = places_BP.clamp_min(0)
-        reading = self.model.remember(*ids_BT.shape)
+        reading = self.model.remember(ids_BT.shape[0], ids_BT.shape[1], beside=True)
         self.model.read(ids_BT.expand(members, -1, -1), reading)
         plain_MBPd = self.model.embedding(ids_BT.gather(1, at_BP).expand(members, -1, -1))
         x_MBYPd = plain_MBPd[:, :, None] + self.vectors.unflatten(0, (members, targets))[:, None]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physlm.measures.intervals import Estimate, share
+from physlm.measures.intervals import Intervals, share
 from physlm.measures.probes import IGNORE, Target
 from physlm.measures.rows import Row
 
@@ -33,27 +33,27 @@ class KnowledgeScores:
 
     targets: tuple[Target, ...]
     places: tuple[str, ...]
-    accuracy: Estimate
+    accuracy: Intervals
     majority: NDArray[np.float64]
     first_word: NDArray[np.float64]
     people: NDArray[np.int64]
 
     def rows(self, base: str, member: int = 0) -> list[Row]:
-        """One row ``<base>/target=<name>/place=<name>`` for each target and place; blanks become ``_``, and a place
-        without a name has no part of its own."""
-        return [self.accuracy.row(base + where, people, (member, y, p)) for y, p, where, people in self._asked()]
+        """One row for each target and place, ``where`` their names with ``_`` for blanks; a place without a name is
+        not there."""
+        return [self.accuracy.row(base, people, (member, y, p), where=where) for y, p, where, people in self._asked()]
 
     def exact_rows(self, base: str, shares_YP: NDArray[np.float64]) -> list[Row]:
         """The same rows of ``majority`` or ``first_word``, whose interval is empty."""
         shares = ((float(shares_YP[y, p]), where, people) for y, p, where, people in self._asked())
-        return [Row(base + where, share, "1", people, share, share) for share, where, people in shares]
+        return [Row(base, share, "1", people, share, share, where) for share, where, people in shares]
 
-    def _asked(self) -> Iterator[tuple[int, int, str, int]]:
-        """(target, place, ``/target=employer_whole/place=1``, people judged), where anybody was asked."""
+    def _asked(self) -> Iterator[tuple[int, int, dict[str, str], int]]:
+        """(target, place, ``{"target": "employer_whole", "place": "1"}``, people judged), where anybody was asked."""
         for y, target in enumerate(self.targets):
             for p, place in enumerate(self.places):
                 parts = {"target": target.name, "place": place}
-                where = "".join(f"/{key}={name.replace(' ', '_')}" for key, name in parts.items() if name)
+                where = {key: name.replace(" ", "_") for key, name in parts.items() if name}
                 if self.people[y, p]:
                     yield y, p, where, int(self.people[y, p])
 

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.measures.intervals import Estimate, balanced_share, share
+from physlm.measures.intervals import Intervals, balanced_share, share
 from physlm.measures.probe_heads import MASKS, Mask, ProbeHeads, whitening
 from physlm.models.decoder import Decoder
 
@@ -126,8 +126,8 @@ class Scores:
     """
 
     targets: tuple[Target, ...]
-    accuracy: Estimate
-    balanced: Estimate
+    accuracy: Intervals
+    balanced: Intervals
     majority: NDArray[np.float64]
     tokens: NDArray[np.int64]
     sentences: NDArray[np.int64]

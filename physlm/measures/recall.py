@@ -1,9 +1,9 @@
 """What a model holds of the biographies that it was trained on: each value, predicted where the text tells it.
 
-    recall/attribute=employer            share of people whose whole value is right: the likeliest token at every place
+    recall attribute=employer            share of people whose whole value is right: the likeliest token at every place
                                          of the value, the true text before it
-    recall_first/attribute=employer      the value's first token
-    recall_untrained/attribute=employer  control: the whole value, random weights
+    recall_first attribute=employer      the value's first token
+    recall_untrained attribute=employer  control: the whole value, random weights
     recall_celebrities, recall_others    the whole value, of these people alone, where the dataset has both
 
 Each person is read once: in the first of their fixed texts, or, where each text is fresh, in a fresh one.  Of a run on
@@ -21,8 +21,8 @@ reverse6 all six):
 An encoder sees the text on both sides: all of one value is masked at a time, which reveals how many tokens it has.
 Training seldom hides whole values of several tokens, so there is a control that asks no more than training does:
 
-    recall_token/attribute=employer             one word of the value is masked, and all others are seen
-    recall_token_untrained/attribute=employer   random weights
+    recall_token attribute=employer             one word of the value is masked, and all others are seen
+    recall_token_untrained attribute=employer   random weights
 
 The person's number decides which word, never a comma, which needs no knowledge.  An encoder that fails it was not
 trained enough, and cannot show whether what was learnt can be told.  A causal model reads no masks and has no such
@@ -49,7 +49,7 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import QuestionsConfig
-from physlm.tasks.catalogue import build
+from physlm.tasks.prompts import texts_in_row
 from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
 from physlm.training.config import RunSpec
@@ -79,7 +79,7 @@ def measure(run: Trained) -> list[Row]:
         return []
     config = biographies_of(reader, "recall")
     model = run.model if reader is run.spec or run.load_start is None else run.load_start()
-    task = build(config).to(run.device)
+    task = config.build().to(run.device)
     count = min(PEOPLE[run.device.type], config.people)
     person_E = people_read(task, count, run.device)
     entries = training_texts(task, count, run.device, reader.train.seed)
@@ -126,7 +126,7 @@ def guesses(model: Decoder, task: BiographyTask, entries: Entries, roles: tuple[
         return guess_EW
     for role in roles:
         asked_EW = roles_EW == role
-        filled_EW = fill(model, task, ids_EW.masked_fill(asked_EW, model.vocabulary), lengths_E)
+        filled_EW = fill(model, ids_EW.masked_fill(asked_EW, model.vocabulary), lengths_E, _together(task))
         guess_EW[asked_EW] = filled_EW[asked_EW]
     return guess_EW
 
@@ -171,11 +171,17 @@ def _token_right(model: Decoder, task: BiographyTask, entries: Entries, person_E
     for batch in _batches(entries, "recalling tokens", progress):
         right = []
         for place_E1 in places_6E1[:, begin : begin + len(batch.ids_RW), None]:
-            filled_EW = fill(model, task, batch.ids_RW.scatter(-1, place_E1, model.vocabulary), batch.lengths_R)
+            filled_EW = fill(model, batch.ids_RW.scatter(-1, place_E1, model.vocabulary), batch.lengths_R,
+                             _together(task))
             right.append((filled_EW == batch.ids_RW).gather(-1, place_E1)[:, 0])
         found.append(torch.stack(right))
         begin += len(batch.ids_RW)
     return torch.cat(found, -1)
+
+
+def _together(task: BiographyTask) -> int:
+    """Texts that an encoder reads in one row, as in its training."""
+    return texts_in_row(task.config.entries_per_row, task.config.row_tokens, task.entry_width)
 
 
 def _batches(entries: Entries, title: str, progress: bool) -> Iterator[Entries]:
@@ -195,5 +201,8 @@ def _of_groups(names: Sequence[str], right: Tensor, person_E: Tensor, celebritie
 def _rows(base: str, names: Sequence[str], right: Tensor) -> Iterator[Row]:
     """The share of people of each of ``names``; that of the name is ``recall_name`` in place of ``recall``."""
     for name, right_E in zip(names, right.double().cpu().numpy(), strict=True):
-        quantity = base.replace("recall", "recall_name", 1) if name == "name" else f"{base}/attribute={name}"
-        yield share(right_E, np.ones(len(right_E))).row(quantity, len(right_E))
+        found, n = share(right_E, np.ones(len(right_E))), len(right_E)
+        if name == "name":
+            yield found.row(base.replace("recall", "recall_name", 1), n)
+        else:
+            yield found.row(base, n, where={"attribute": name})

@@ -31,8 +31,8 @@ def measure(run: Trained) -> list[Row]:
     rows = []
     for temperature in TEMPERATURES:
         written = judge.write(model, count, 0, temperature)
-        rows.append(judge.accuracy(f"accuracy/prefix=none/temperature={temperature}", written))
+        rows.append(judge.accuracy("accuracy", written, prefix="none", temperature=temperature))
         for name, prompts in (("clean", clean), ("corrupted", corrupted)):
             written = judge.write(model, count, cut, temperature, prompts, judged=clean)
-            rows.append(judge.accuracy(f"accuracy/prefix={name}/temperature={temperature}", written))
+            rows.append(judge.accuracy("accuracy", written, prefix=name, temperature=temperature))
     return rows

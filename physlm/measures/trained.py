@@ -43,9 +43,8 @@ class Trained:
     def untrained(self) -> Decoder:
         """The same model before its first step, the control of every measure."""
         from physlm.models.decoder import Decoder
-        from physlm.tasks.catalogue import vocabulary_for
 
-        vocabulary = len(vocabulary_for(self.spec.task))
+        vocabulary = len(self.spec.task.vocabulary())
         return Decoder(self.spec.model, vocabulary, (self.spec.train.seed,)).to(self.device)
 
     def ready(self, model: Decoder) -> Decoder:

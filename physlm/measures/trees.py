@@ -1,14 +1,15 @@
 """What a model's hidden states hold of a string's derivation tree (arXiv 2305.13673, section 4).
 
-    ancestor/level=4/mask=full/layer=6      which symbol of level 4 the token descends from, read by the multi-head
+    ancestor  level=4 mask=full layer=6     which symbol of level 4 the token descends from, read by the multi-head
                                             probe whose weights depend on positions alone, from the output of block 6
-    boundary/level=4/mask=full/layer=6      whether the token is the last of its subtree of level 4
+    boundary  level=4 mask=full layer=6     whether the token is the last of its subtree of level 4
     .. mask=diagonal, tridiagonal           read from that position alone, or from it and its two neighbours; ancestors
                                             are then asked for at the ends of their subtrees only
-    ancestor/level=4/step=250               from the last block along the training, mask full
+    ancestor  level=4 step=250              from the last block along the training, mask full
 
-each also with ``/balanced`` (mean over classes), and, for the last block, with the controls ``_untrained`` (the model
-before its first step), ``_shuffled`` (labels of another string) and ``_majority`` (the best constant answer).  Levels
+each also as ``ancestor_balanced`` (mean over classes), and, for the last block, with the controls ``_untrained`` (the
+model before its first step), ``_shuffled`` (labels of another string) and ``_majority`` (the best constant answer):
+``ancestor_untrained``, ``ancestor_untrained_balanced``.  Levels
 count from 1, the root's; layer 0 is the embedding.  Strings longer than the training window are cut there.
 """
 
@@ -35,7 +36,7 @@ from physlm.measures.probes import (
 )  # fmt: skip
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
-from physlm.tasks.catalogue import build
+from physlm.places import Place
 from physlm.tasks.grammar.config import GrammarConfig
 
 # strings a batch, and how long probes train and are judged, where there is a GPU and where there is none
@@ -57,16 +58,16 @@ def measure(run: Trained) -> list[Row]:
     features = side_by_side(tap_features(trained, taps), tap_features(untrained, taps[-1:]))
     scores = asked.scores(features, MASKS)
     for layer in range(len(taps)):
-        rows += asked.rows(scores, layer, MASKS, "", f"/layer={layer}")
-    rows += asked.rows(scores, len(taps), MASKS, "_untrained", "")
+        rows += asked.rows(scores, layer, MASKS, layer=layer)
+    rows += asked.rows(scores, len(taps), MASKS, "_untrained")
     rows += asked.majority(scores, MASKS)
     shuffled = asked.scores(tap_features(trained, taps[-1:]), MASKS, shuffled=True)
-    rows += asked.rows(shuffled, 0, MASKS, "_shuffled", "")
+    rows += asked.rows(shuffled, 0, MASKS, "_shuffled")
     if spec.snapshot_steps:
         snapshots = [tap_features(run.ready(run.load(step)), taps[-1:]) for step in spec.snapshot_steps]
         along = asked.scores(side_by_side(*snapshots), ("full",))
         for k, step in enumerate(spec.snapshot_steps):
-            rows += asked.rows(along, k, ("full",), "", f"/step={step}")
+            rows += asked.rows(along, k, ("full",), step=step)
     return rows
 
 
@@ -76,7 +77,7 @@ class _Asked:
     def __init__(self, run: Trained):
         assert isinstance(run.spec.task, GrammarConfig), run.spec.task
         self._run = run
-        self._task = build(run.spec.task).to(run.device)
+        self._task = run.spec.task.build().to(run.device)
         self._width = min(self._task.entry_width, run.spec.task.row_tokens)
         self._sizes = [len(names) for names in self._task.grammar.levels]
         self._levels = range(1, self._task.grammar.depth)
@@ -108,18 +109,18 @@ class _Asked:
 
         return batches
 
-    def rows(self, scores: Scores, tap: int, masks: Sequence[Mask], control: str, tail: str) -> Iterator[Row]:
-        """Accuracy and balanced accuracy of every question on one tap."""
+    def rows(self, scores: Scores, tap: int, masks: Sequence[Mask], control: str = "", **at: int) -> Iterator[Row]:
+        """Accuracy and balanced accuracy of every question on one tap; rows along the training do not name the mask."""
         by_name = {target.name: y for y, target in enumerate(scores.targets)}
         prefix = "shuffled " if control == "_shuffled" else ""
         for kind, letter in zip(KINDS, "sb", strict=True):
             for level in self._levels:
                 for mask in masks:
                     y = by_name[f"{prefix}{letter}{level + 1} {mask}"]
-                    where = f"/level={level + 1}" + ("" if tail.startswith("/step") else f"/mask={mask}") + tail
+                    where: dict[str, Place] = {"level": level + 1, **({} if "step" in at else {"mask": mask}), **at}
                     sentences = int(scores.sentences[0, tap, y])
-                    for estimate, ending in ((scores.accuracy, ""), (scores.balanced, "/balanced")):
-                        yield estimate.row(f"{kind}{control}{where}{ending}", sentences, (0, tap, y))
+                    for found, ending in ((scores.accuracy, ""), (scores.balanced, "_balanced")):
+                        yield found.row(f"{kind}{control}{ending}", sentences, (0, tap, y), where=where)
 
     def majority(self, scores: Scores, masks: Sequence[Mask]) -> Iterator[Row]:
         """What the best constant answer gets on the same strings."""
@@ -127,5 +128,5 @@ class _Asked:
             name, mask = target.name.split()
             kind, share = KINDS["sb".index(name[0])], float(scores.majority[0, 0, y])
             assert mask in masks
-            yield Row(f"{kind}_majority/level={name[1:]}/mask={mask}", share, "1", int(scores.sentences[0, 0, y]),
-                      share, share)
+            yield Row(f"{kind}_majority", share, "1", int(scores.sentences[0, 0, y]), share, share,
+                      {"level": int(name[1:]), "mask": mask})

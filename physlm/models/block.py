@@ -1,64 +1,118 @@
-"""One block of the decoder: x + attention(norm x), then x + mlp(norm x).
+"""One block of the decoder: x + mixer(norm x), then x + mlp(norm x).
 
-Shape letters: M members, B rows, T positions, Q tokens beside them, d width, H heads, k = d / H, f = mlp_ratio * d.
+Shape letters: M members, B rows, T positions, d width, H heads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from physlm.models.attention import Attention, Memory, Shared, View, mixer
 from physlm.models.config import ModelConfig
-from physlm.models.primitives import Linear, Norm
+from physlm.models.listing import block_slots
+from physlm.models.module import Weights
+from physlm.models.parts.part import Kept, Mixer, State, Where, Whole
 
-
-class MLP(nn.Module):
-    """gelu(x W_up) W_down with the tanh form of GELU, as in GPT-2."""
-
-    def __init__(self, config: ModelConfig, members: int):
-        super().__init__()
-        self.up = Linear(members, config.width, config.mlp_ratio * config.width)
-        self.down = Linear(members, config.mlp_ratio * config.width, config.width)
-
-    def forward(self, x_MBTd: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x_MBTd), approximate="tanh"))
+Edit = Callable[[Tensor], Tensor]
+# places of a block whose activations can be looked at and edited: what the two branches add, and what leaves it
+PLACES = ("mixer", "mlp", "out")
 
 
 class Block(nn.Module):
-    """The residual stream is float32; each branch computes in the dtype of its weights."""
+    """The residual stream is float32; each branch computes in the dtype of its weights.
 
-    def __init__(self, config: ModelConfig, members: int):
+    Attributes:
+        losses: names of the auxiliary losses of its parts, in the order in which ``forward`` returns them.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int, members: int):
         super().__init__()
-        self.attention_norm = Norm(members, config.width, config.norm)
-        self.attention = mixer(config, members)
-        self.mlp_norm = Norm(members, config.width, config.norm) if config.mlp_ratio else None
-        self.mlp = MLP(config, members) if config.mlp_ratio else None
+        self._slots = block_slots(config, layer)
+        made: dict[str, Weights] = {}
+        for place, slot in reversed(self._slots.items()):  # what is within another is made before it
+            made[place] = Weights(slot.part, config, members, slot.weights, made.pop(f"{place}.local", None))
+        self.attention_norm, self.local_a, self.attention = (
+            made["attention_norm"], made.get("local_a"), made["attention"])
+        self.mlp_norm, self.local_c, self.mlp = made.get("mlp_norm"), made.get("local_c"), made.get("mlp")
+        self.config = config
+        self.losses = tuple(name for slot in self._slots.values() for name in slot.part.losses)
 
-    def forward(self, x_MBTd: Tensor, shared: Shared = (), memory: Memory | None = None) -> Tensor:
-        dtype = self.attention.out.weight.dtype
-        x = x_MBTd + self.attention(self.attention_norm(x_MBTd, dtype), shared, memory)
-        return self._after(x, dtype)
+    def forward(self, x_MBTd: Tensor, where: Where, state: State | None = None) -> Any:
+        """The stream after the block; with auxiliary losses of its parts, (stream, (loss_M, ..))."""
+        x, losses, _ = self.walk(x_MBTd, where, state)
+        return (x, losses) if self.losses else x
 
-    def step(self, x_MB1d: Tensor, shared: Shared, memory: Memory, place_1: Tensor) -> Tensor:
-        """One token more, at a position that only the device knows."""
-        dtype = self.attention.out.weight.dtype
-        x = x_MB1d + self.attention.step(self.attention_norm(x_MB1d, dtype), shared, memory, place_1)
-        return self._after(x, dtype)
+    def walk(
+        self, x: Tensor, where: Where, state: State | None = None, edits: Mapping[str, Edit] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+        """The same with what each branch added, which ``edits`` may replace: keys are ``PLACES``."""
+        found: dict[str, Tensor] = {}
+        losses: tuple[Tensor, ...] = ()
+        edits = edits or {}
+        for name, branch, norm, part, local, mixing in (
+            ("mixer", "attention", self.attention_norm, self.attention, "local_a", self.local_a),
+            ("mlp", "mlp", self.mlp_norm, self.mlp, "local_c", self.local_c),
+        ):
+            if part is None or norm is None:
+                continue
+            normed = norm(x, part.dtype)
+            if mixing is not None:
+                normed = mixing(normed, where, None if state is None else state[local])
+            added = part(normed, where, None if state is None else state[branch])
+            if part.part.losses:
+                added, more = added
+                losses += more
+            found[name] = edits[name](added) if name in edits else added
+            x = x + found[name]
+        found["out"] = edits["out"](x) if "out" in edits else x
+        return found["out"], losses, found
 
-    def aside(self, x_MBQd: Tensor, view: View, memory: Memory) -> Tensor:
-        """Tokens beside the rows in memory, each at a place of its own."""
-        assert isinstance(self.attention, Attention)
-        dtype = self.attention.out.weight.dtype
-        x = x_MBQd + self.attention.aside(self.attention_norm(x_MBQd, dtype), view, memory)
-        return self._after(x, dtype)
+    def attention_weights(self, x_MBTd: Tensor, where: Whole) -> Tensor:
+        """The weights of this block's mixer, (M, B, H, T, T) float32."""
+        mixer = self.attention.part
+        assert isinstance(mixer, Mixer)
+        normed = self.attention_norm(x_MBTd, self.attention.dtype)
+        if self.local_a is not None:
+            normed = self.local_a(normed, where)
+        return mixer.attention(self.attention, normed, where)
 
-    def attention_weights(self, x_MBTd: Tensor, shared: Shared = ()) -> Tensor:
-        """The softmax weights of this block, (M, B, H, T, T) float32."""
-        return self.attention.weights(self.attention_norm(x_MBTd, self.attention.out.weight.dtype), shared)
+    def kept(self, positions: int, beside: bool) -> dict[str, Any]:
+        """What the state of the block consists of, by place: names of ``Kept``, and within a place ``local``."""
+        kept: dict[str, Any] = {}
+        for place, slot in self._slots.items():
+            here = {one.name: one for one in slot.state(self.config, positions, beside)}
+            outer, _, inner = place.partition(".")
+            if inner:
+                kept[outer][inner] = here
+            else:
+                kept[place] = here
+        return kept
 
-    def _after(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        if self.mlp is None or self.mlp_norm is None:
-            return x
-        return x + self.mlp(self.mlp_norm(x, dtype))
+    def empty_state(self, rows: int, positions: int, beside: bool) -> dict[str, Any]:
+        """Zeros for B rows of up to so many positions."""
+        device = next(self.parameters()).device
+
+        def zeros(kept: Mapping[str, Any], w: Weights) -> dict[str, Any]:
+            return {name: zeros(one, w) if isinstance(one, dict) else
+                    torch.zeros(w.members, rows, *one.shape, device=device,
+                                dtype=torch.float32 if one.float32 else w.dtype) for name, one in kept.items()}
+
+        kept = self.kept(positions, beside)
+        # local mixing at A and C computes in the dtype of the branch that it feeds
+        feeds = {"local_a": "attention", "local_c": "mlp"}
+        return {place: zeros(kept[place], getattr(self, feeds.get(place, place))) for place in kept}
+
+
+def narrowed(state: Mapping[str, Any], kept: Mapping[str, Any], positions: int) -> dict[str, Any]:
+    """The first positions of a state, in the same storage."""
+    found: dict[str, Any] = {}
+    for name, one in state.items():
+        how = kept[name]
+        if isinstance(how, Kept):
+            found[name] = one if how.axis is None else one.narrow(2 + how.axis, 0, min(positions, how.shape[how.axis]))
+        else:
+            found[name] = narrowed(one, how, positions)
+    return found

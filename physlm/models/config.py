@@ -2,82 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, TypeVar
 
 from physlm.errors import UserError
+from physlm.models.parts.attention import Attention
+from physlm.models.parts.mlp import Plain
+from physlm.models.parts.norms import LayerNorm
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
+
+P = TypeVar("P", bound=Part)
+_NORM = LayerNorm()
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A GPT of ``layers`` blocks, ``width`` = d, ``heads`` heads of d / heads dimensions.
 
-    ``GPT2-l-h`` of arXiv 2404.05405 is ``ModelConfig(layers=l, heads=h, width=64 * h)``.
+    ``GPT2-l-h`` of arXiv 2404.05405 is ``ModelConfig(layers=l, heads=h, width=64 * h)``.  Mixers, MLPs and local mixing
+    are patterns that are tiled over the layers: ``mixer=(Attention(),) * 3 + (Attention(rope=0),)`` leaves rotation out
+    of every fourth.
 
     Attributes:
+        mixer: what lets tokens see each other, ``physlm.models.parts.MIXERS`` and any other ``Mixer``.
+        mlp: what acts on each token, ``MLPS``.
+        norm: before each of these, and at the end, ``NORMS``.
+        local: what mixes neighbouring tokens, ``LOCALS``; nothing if empty.
+        absolute: rows of a table of learnt vectors, one for each position, added to the embeddings (GPT of arXiv
+            2305.13673); 0: none.
         vocab_size: rows of the tied embedding; 0 takes the task's vocabulary exactly, so that every row is used.
-        mlp_ratio: hidden units of the MLP per dimension; 0 leaves the MLP out (GPT2_0).
-        position: how attention knows positions.  ``rope`` turns queries and keys (GPT_rot), ``none`` nothing,
-            ``absolute`` adds a learnt vector to each position's embedding (GPT), ``relative`` adds learnt terms of
-            content and distance to the scores (GPT_rel), ``position_only`` has scores that are a learnt function of
-            head and distance alone (GPT_pos), ``uniform`` averages over the last 2^h - 1 tokens in head h = 1, 2, ...
-            (GPT_uni).  The names in brackets are those of arXiv 2305.13673.
         causal: false makes a bidirectional encoder; its embedding has one row more, the mask token.
-        max_positions: positions of the table of ``absolute``; distances of the tables of ``relative`` and
-            ``position_only``, where farther ones count as the farthest.
     """
 
     layers: int = 2
     heads: int = 1
     width: int = 64
-    mlp_ratio: int = 4
-    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    position: Literal["rope", "none", "absolute", "relative", "position_only", "uniform"] = "rope"
-    rope_fraction: float = 1.0
-    rope_base: float = 10_000.0
+    mixer: tuple[Mixer, ...] = (Attention(),)
+    mlp: tuple[MLP, ...] = (Plain(),)
+    norm: NormPart = _NORM
+    local: tuple[Local, ...] = ()
+    absolute: int = 0
     vocab_size: int = 0
     init_std: float = 0.02
     causal: bool = True
-    max_positions: int = 512
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "width", "max_positions"):
+        for name in ("layers", "heads", "width"):
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at least 1")
         if self.width % self.heads:
             raise UserError(f"model.width: got {self.width} for {self.heads} heads, expected a multiple of the heads")
-        if self.mlp_ratio < 0 or self.vocab_size < 0 or self.init_std <= 0:
-            raise UserError(
-                f"model: got mlp_ratio {self.mlp_ratio}, vocab_size {self.vocab_size}, init_std {self.init_std}; "
-                "expected mlp_ratio >= 0, vocab_size >= 0, init_std > 0"
-            )
-        if self.rope_base <= 0:
-            raise UserError(f"model.rope_base: got {self.rope_base}, expected a number above 0")
-        if not 0.0 < self.rope_fraction <= 1.0 or self.rope_dims % 2 or self.rope_dims == 0:
-            raise UserError(
-                f"model.rope_fraction: got {self.rope_fraction} of {self.head_width} dimensions a head, "
-                "expected an even number of rotated dimensions, at least 2"
-            )
+        for name in ("absolute", "vocab_size"):
+            if getattr(self, name) < 0:
+                raise UserError(f"model.{name}: got {getattr(self, name)}, expected at least 0")
+        if not self.init_std > 0:
+            raise UserError(f"model.init_std: got {self.init_std}, expected a number above 0")
+        for name, least in (("mixer", 1), ("mlp", 1), ("local", 0)):
+            count = len(getattr(self, name))
+            if not least <= count <= self.layers:
+                raise UserError(f"model.{name}: got a pattern of {count} parts for {self.layers} layers, expected "
+                                f"{least} to {self.layers}")
+        for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm)):
+            part.check(self)
 
-        if self.position == "uniform" and not self.causal:
-            raise UserError("model.causal: got false with model.position uniform, which averages over earlier tokens; "
-                            "expected true")
+    @property
+    def mixers(self) -> tuple[Mixer, ...]:
+        """One a layer."""
+        return _tiled(self.mixer, self.layers)
+
+    @property
+    def mlps(self) -> tuple[MLP, ...]:
+        """One a layer."""
+        return _tiled(self.mlp, self.layers)
+
+    @property
+    def locals(self) -> tuple[Local | None, ...]:
+        """One a layer, or None."""
+        return _tiled(self.local, self.layers) if self.local else (None,) * self.layers
 
     @property
     def head_width(self) -> int:
         """Dimensions of one head, d / heads."""
         return self.width // self.heads
 
-    @property
-    def rope_dims(self) -> int:
-        """Dimensions of a head that rotary embeddings turn."""
-        return int(self.head_width * self.rope_fraction)
+    def distances(self, reach: int) -> int:
+        """Rows of a table of distances i - j, of query position i and key position j: 0 .. reach - 1, and
+        -reach .. reach - 1 where the future is seen."""
+        return reach if self.causal else 2 * reach
 
-    @property
-    def distances(self) -> int:
-        """Rows of a table of distances i - j, of query position i and key position j: 0 .. max_positions - 1, and
-        -max_positions .. max_positions - 1 where the future is seen."""
-        return self.max_positions if self.causal else 2 * self.max_positions
+    def mean_reach(self, row_tokens: int) -> float:
+        """Positions that a token sees on average in a row of T: T / 2, or T where the future is seen."""
+        return row_tokens / 2 if self.causal else row_tokens
 
     def used_rows(self, vocabulary: int) -> int:
         """Embedding rows that occur in the task: its tokens, and an encoder's mask token with id ``vocabulary``."""
@@ -98,11 +114,35 @@ class ModelConfig:
 
     @property
     def label(self) -> str:
-        """``l-h`` for the paper's 64-wide heads, else ``l-hxw`` with w the head's width; then what is not a rotary or
-        position-free decoder, as ``6-4-uniform`` or ``6-4-encoder``."""
+        """``l-h`` for the paper's 64-wide heads, else ``l-hxw`` with w the head's width; then whatever is not at its
+        default, as ``6-4-uniform`` or ``6-8x32-gated-rmsnorm-canon``.  Different models have different labels."""
         parts = [f"{self.layers}-{self.heads}" + ("" if self.head_width == 64 else f"x{self.head_width}")]
-        if self.position not in ("rope", "none"):
-            parts.append(self.position)
-        if not self.causal:
-            parts.append("encoder")
+        parts += [f"absolute{self.absolute}"] * bool(self.absolute)
+        for pattern, default in ((self.mixer, (Attention(),)), (self.mlp, (Plain(),)), (self.local, ()),
+                                 ((self.norm,), (LayerNorm(),))):
+            parts += ["+".join(part.label for part in pattern)] * (pattern != default)
+        parts += [f"vocab{self.vocab_size}"] * bool(self.vocab_size)
+        parts += [f"init{self.init_std:g}"] * (self.init_std != type(self).init_std)
+        parts += ["encoder"] * (not self.causal)
         return "-".join(parts)
+
+    def facts(self) -> dict[str, Any]:
+        """The columns of tables: every setting, patterns as texts, and ``position``, how tokens know where they are."""
+        positions = tuple(dict.fromkeys(mixer.position for mixer in self.mixers))
+        if len(positions) > 1:
+            positions = tuple(mixer.position for mixer in self.mixer)
+        position = ",".join(positions)
+        if self.absolute:
+            position = "absolute" if position == "none" else f"absolute+{position}"
+        return {"layers": self.layers, "heads": self.heads, "width": self.width, "mixer": _labels(self.mixer),
+                "mlp": _labels(self.mlp), "norm": self.norm.label, "local": _labels(self.local) or "none",
+                "absolute": self.absolute, "vocab_size": self.vocab_size, "init_std": self.init_std,
+                "causal": self.causal, "position": position}
+
+
+def _tiled(pattern: Sequence[P], layers: int) -> tuple[P, ...]:
+    return tuple(pattern[layer % len(pattern)] for layer in range(layers))
+
+
+def _labels(pattern: Sequence[Part]) -> str:
+    return ",".join(part.label for part in pattern)

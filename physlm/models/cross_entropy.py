@@ -48,11 +48,23 @@ def linear_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, ignore:
     Raises:
         ValueError: shapes or dtypes that do not fit together.
     """
+    return linear_cross_entropy_z(hidden, table, targets, 0.0, ignore)[0]
+
+
+def linear_cross_entropy_z(
+    hidden: Tensor, table: Tensor, targets: Tensor, z: float, ignore: int = -1
+) -> tuple[Tensor, Tensor]:
+    """The same with the z-loss of arXiv 2204.02311: nll_m + z sum_n lse_mn^2 over scored tokens, differentiable.
+
+    lse_mn = log sum_v exp(h_mn . E_mv), in nats.  Arguments else as in ``linear_cross_entropy``.
+
+    Returns:
+        (M,) that sum, and (M,) sum_n lse_mn^2 alone, without a gradient; meaningless for z = 0.
+    """
     _check(hidden, table, targets)
     hidden_MND, targets_MN = hidden.flatten(1, -2), targets.flatten(1)
-    if _fused(hidden):
-        return _narrow(hidden_MND, table, targets_MN, ignore)[0]
-    return _whole(hidden_MND, table, targets_MN, ignore)[0]
+    losses: tuple[Tensor, ...] = (_narrow if _fused(hidden) else _whole)(hidden_MND, table, targets_MN, ignore, z)
+    return losses[0], losses[1].detach()
 
 
 def token_nll(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int = -1) -> Tensor:
@@ -114,15 +126,17 @@ def _chunks(tokens: int, logits_per_token: int, on_gpu: bool) -> list[slice]:
 
 
 def reference_cross_entropy(
-    hidden_MND: Tensor, table_MVD: Tensor, targets_MN: Tensor, ignore: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(nll_M, d nll / d hidden in its dtype, d nll / d table in float32), in chunks of tokens to bound memory.
+    hidden_MND: Tensor, table_MVD: Tensor, targets_MN: Tensor, ignore: int, z: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(loss_M, squares_M, d loss / d hidden in its dtype, d loss / d table in float32), in chunks of tokens to bound
+    memory.
 
-    d nll / d logits = softmax - one-hot; the chain rule to hidden and table is one product each.
+    loss = nll + z lse^2; d loss / d logits = softmax (1 + 2 z lse) - one-hot; the chain rule to hidden and table is one
+    product each.
     """
     members, tokens, _ = hidden_MND.shape
     table = table_MVD.to(_accumulator(table_MVD.dtype))
-    nll_M = table.new_zeros(members)
+    nll_M, squares_M = table.new_zeros(members), table.new_zeros(members)
     grad_hidden = hidden_MND.new_empty(hidden_MND.shape)
     grad_table = table.new_zeros(table.shape)
     for chunk in _chunks(tokens, members * table.shape[1], hidden_MND.is_cuda):
@@ -135,11 +149,16 @@ def reference_cross_entropy(
         grad = logits.sub_(top_MC1).exp_()  # from here on in place: one (M, C, V) buffer
         total_MC1 = grad.sum(-1, keepdim=True)
         nll_M += (top_MC1 + total_MC1.log() - answer_MC1).where(scored_MC1, 0.0).sum((1, 2))
-        grad.mul_(total_MC1.reciprocal() * scored_MC1)
+        scale_MC1 = total_MC1.reciprocal() * scored_MC1
+        if z:
+            lse_MC1 = top_MC1 + total_MC1.log()
+            squares_M += lse_MC1.square().where(scored_MC1, 0.0).sum((1, 2))
+            scale_MC1 = scale_MC1 * (1 + 2 * z * lse_MC1)
+        grad.mul_(scale_MC1)
         grad.scatter_add_(-1, target_MC1, -scored_MC1.to(grad.dtype))
         grad_hidden[:, chunk] = torch.bmm(grad, table)
         grad_table.baddbmm_(grad.mT, hidden_MCD)
-    return nll_M, grad_hidden, grad_table
+    return nll_M + z * squares_M if z else nll_M, squares_M, grad_hidden, grad_table
 
 
 def reference_token_nll(hidden_MND: Tensor, table_MVD: Tensor, targets_MN: Tensor, ignore: int) -> Tensor:
@@ -175,51 +194,56 @@ def _flat_ids(ids_MN: Tensor, rows: int) -> Tensor:
 @custom_op(
     "physlm::narrow_cross_entropy",
     mutates_args=(),
-    schema="(Tensor hidden, Tensor table, Tensor targets, int ignore) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor hidden, Tensor table, Tensor targets, int ignore, float z) -> (Tensor, Tensor, Tensor, Tensor)",
 )
-def _narrow(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(nll_M, d nll / d hidden, notes_M2P)."""
+def _narrow(
+    hidden: Tensor, table: Tensor, targets: Tensor, ignore: int, z: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(loss_M, squares_M, d loss / d hidden, notes_M2P)."""
     from physlm.models.kernels import cross_entropy as kernels
 
-    nll_MN, grad_hidden, notes = kernels.forward(hidden, table, targets, ignore, gradient=True)
-    return nll_MN.sum(1), grad_hidden, notes
+    loss_MN, grad_hidden, notes = kernels.forward(hidden, table, targets, ignore, True, z)
+    squares_M = kernels.squares(notes) if z else loss_MN.new_zeros(len(hidden))
+    return loss_MN.sum(1), squares_M, grad_hidden, notes
 
 
 @register_fake("physlm::narrow_cross_entropy")
-def _(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int) -> tuple[Tensor, Tensor, Tensor]:
+def _(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int, z: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     members, tokens, width = hidden.shape
     padded = (tokens + 127) // 128 * 128  # TOKEN_ALIGNMENT of the kernels, which may not be importable here
-    nll, notes = (hidden.new_empty(size, dtype=torch.float32) for size in ((members,), (members, 2, padded)))
-    return nll, hidden.new_empty(members, tokens, width), notes
+    loss, squares, notes = (hidden.new_empty(size, dtype=torch.float32)
+                            for size in ((members,), (members,), (members, 2, padded)))
+    return loss, squares, hidden.new_empty(members, tokens, width), notes
 
 
 @custom_op(
     "physlm::narrow_table_gradient",
     mutates_args=(),
-    schema="(Tensor hidden, Tensor table, Tensor notes) -> Tensor",
+    schema="(Tensor hidden, Tensor table, Tensor notes, float z) -> Tensor",
 )
-def _narrow_table_gradient(hidden: Tensor, table: Tensor, notes: Tensor) -> Tensor:
-    """d nll / d table, (M, V, D) float32."""
+def _narrow_table_gradient(hidden: Tensor, table: Tensor, notes: Tensor, z: float) -> Tensor:
+    """d loss / d table, (M, V, D) float32."""
     from physlm.models.kernels import cross_entropy as kernels
 
-    return kernels.table_gradient(hidden, table, notes)
+    return kernels.table_gradient(hidden, table, notes, z)
 
 
 @register_fake("physlm::narrow_table_gradient")
-def _(hidden: Tensor, table: Tensor, notes: Tensor) -> Tensor:
+def _(hidden: Tensor, table: Tensor, notes: Tensor, z: float) -> Tensor:
     return table.new_empty(table.shape, dtype=torch.float32)
 
 
 def _narrow_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    hidden, table, _, _ = inputs
-    ctx.save_for_backward(hidden, table, output[1], output[2])
+    hidden, table, _, _, ctx.z = inputs
+    ctx.save_for_backward(hidden, table, output[2], output[3])
     ctx.set_materialize_grads(False)
 
 
-def _narrow_backward(ctx: Any, upstream_M: Tensor, *unused: None) -> tuple[Tensor, Tensor, None, None]:
+def _narrow_backward(ctx: Any, upstream_M: Tensor, *unused: None) -> tuple[Tensor | None, ...]:
     hidden, table, grad_hidden, notes = ctx.saved_tensors
-    grad_table = _narrow_table_gradient(hidden, table, notes)
-    return _scaled(grad_hidden, upstream_M, hidden.dtype), _scaled(grad_table, upstream_M, table.dtype), None, None
+    grad_table = _narrow_table_gradient(hidden, table, notes, ctx.z)
+    gradients = _scaled(grad_hidden, upstream_M, hidden.dtype), _scaled(grad_table, upstream_M, table.dtype)
+    return (*gradients, None, None, None)
 
 
 register_autograd("physlm::narrow_cross_entropy", _narrow_backward, setup_context=_narrow_setup)
@@ -231,34 +255,38 @@ register_autograd("physlm::narrow_cross_entropy", _narrow_backward, setup_contex
 @custom_op(
     "physlm::whole_cross_entropy",
     mutates_args=(),
-    schema="(Tensor hidden, Tensor table, Tensor targets, int ignore) -> (Tensor, Tensor, Tensor)",
+    schema="(Tensor hidden, Tensor table, Tensor targets, int ignore, float z) -> (Tensor, Tensor, Tensor, Tensor)",
 )
-def _whole(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(nll_M, d nll / d hidden, d nll / d table in float32)."""
+def _whole(
+    hidden: Tensor, table: Tensor, targets: Tensor, ignore: int, z: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(loss_M, squares_M, d loss / d hidden, d loss / d table in float32)."""
     if not hidden.is_cuda or hidden.dtype not in KERNEL_DTYPES:
-        return reference_cross_entropy(hidden, table, targets, ignore)
+        return reference_cross_entropy(hidden, table, targets, ignore, z)
     from physlm.models.kernels import cross_entropy as kernels
 
-    nll_MN, grad_hidden, grad_table = kernels.wide(hidden, table, targets, ignore)
-    return nll_MN.sum(1), grad_hidden, grad_table
+    loss_MN, grad_hidden, grad_table, squares_MN = kernels.wide(hidden, table, targets, ignore, z)
+    return loss_MN.sum(1), squares_MN.sum(1), grad_hidden, grad_table
 
 
 @register_fake("physlm::whole_cross_entropy")
-def _(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int) -> tuple[Tensor, Tensor, Tensor]:
+def _(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int, z: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dtype = _accumulator(hidden.dtype)
-    nll, grad_table = (hidden.new_empty(size, dtype=dtype) for size in (hidden.shape[:1], table.shape))
-    return nll, hidden.new_empty(hidden.shape), grad_table
+    loss, squares, grad_table = (
+        hidden.new_empty(size, dtype=dtype) for size in (hidden.shape[:1], hidden.shape[:1], table.shape))
+    return loss, squares, hidden.new_empty(hidden.shape), grad_table
 
 
 def _whole_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.dtype = inputs[0].dtype
-    ctx.save_for_backward(output[1], output[2])
+    ctx.save_for_backward(output[2], output[3])
     ctx.set_materialize_grads(False)
 
 
-def _whole_backward(ctx: Any, upstream_M: Tensor, *unused: None) -> tuple[Tensor, Tensor, None, None]:
+def _whole_backward(ctx: Any, upstream_M: Tensor, *unused: None) -> tuple[Tensor | None, ...]:
     grad_hidden, grad_table = ctx.saved_tensors
-    return _scaled(grad_hidden, upstream_M, ctx.dtype), _scaled(grad_table, upstream_M, ctx.dtype), None, None
+    gradients = _scaled(grad_hidden, upstream_M, ctx.dtype), _scaled(grad_table, upstream_M, ctx.dtype)
+    return (*gradients, None, None, None)
 
 
 register_autograd("physlm::whole_cross_entropy", _whole_backward, setup_context=_whole_setup)

@@ -6,13 +6,13 @@ Shape letters: M members, B rows, T positions, Q tokens beside them, d width, V 
     logits, taps = model(ids_MBT, taps=("block.1.out",))                                         # (3, B, T, 100)
     single = model.member(1)                                                                    # an ordinary model
 
-The same model generates with a memory of keys and values (``remember``, ``read``, ``step``), see
+The same model generates with a state (``remember``, ``read``, ``step``), see
 ``physlm.measures.generation``.  With ``config.causal`` false it is an encoder: the row ``vocabulary`` of its embedding
 is the mask token, and the logits at a position predict the token of that position.
 
 Deviation from GPT-2 (named here, as the papers use its shape): linear layers and norms have no biases, which is
 0.5 % of the parameters of GPT2-small, and rotary embeddings replace learnt positions (as in the papers) unless
-``config.position`` says otherwise.
+the mixer says otherwise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,13 @@ from torch import Tensor, nn
 from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.models.attention import Attention, Memory, PositionalAttention, Shared, View
-from physlm.models.block import Block
+from physlm.models.block import PLACES, Block, Edit, narrowed
 from physlm.models.config import ModelConfig
-from physlm.models.position import Distances, Positions, size_for, windows
-from physlm.models.primitives import Embedding, Norm
+from physlm.models.listing import block_slots, model_weights, shared_weights
+from physlm.models.module import Weights
+from physlm.models.parts.distances import size_for
+from physlm.models.parts.part import Beside, Mixer, Next, Weight, Where, Whole
+from physlm.models.primitives import Embedding, Positions
 
 
 class Output(NamedTuple):
@@ -46,19 +48,22 @@ class Output(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a model remembers of the rows that it is reading, for up to L positions."""
+    """What a model keeps of the rows that it is reading, for up to L ``positions``.
 
-    shared: Shared
-    blocks: tuple[Memory, ...]
+    Attributes:
+        states, kept: of each block: tensors by place and name, and what they are.
+        shared: what each kind of mixer has once for all its blocks.
+    """
 
-    @property
-    def positions(self) -> int:
-        """L."""
-        return self.blocks[0].values.shape[3]
+    positions: int
+    states: tuple[dict[str, Any], ...]
+    kept: tuple[dict[str, Any], ...]
+    shared: dict[Mixer, tuple[Tensor, ...]]
 
     def upto(self, positions: int) -> Reading:
         """The first positions, in the same storage: a step at an early one need not look at all."""
-        return Reading(self.shared, tuple(memory.upto(positions) for memory in self.blocks))
+        states = tuple(narrowed(*pair, positions) for pair in zip(self.states, self.kept, strict=True))
+        return self._replace(positions=positions, states=states)
 
 
 class Decoder(nn.Module):
@@ -78,66 +83,113 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig, vocabulary: int, seeds: Sequence[int | None] = (0,)):
         super().__init__()
         self.config, self.vocabulary, self.members = config, vocabulary, len(seeds)
+        self.weights: dict[str, Weight] = model_weights(config, vocabulary)
         self.embedding = Embedding(self.members, config.embedding_rows(vocabulary), config.width)
-        tables = (self.members, config.max_positions, config.width)
-        self.positions = Positions(*tables) if config.position == "absolute" else None
-        relative = config.position == "relative"
-        self.distances = Distances(self.members, config.distances, config.width) if relative else None
-        self.blocks = nn.ModuleList(Block(config, self.members) for _ in range(config.layers))
-        self.final_norm = Norm(self.members, config.width, config.norm)
-        self._run: Callable[..., Tensor] = _call
-        self._windows: dict[tuple[int, torch.device], Tensor] = {}
+        self.positions = Positions(self.members, config.absolute, config.width) if config.absolute else None
+        for name, weight in shared_weights(config).items():
+            module, _, own = name.partition(".")
+            self.add_module(module, nn.ParameterDict({own: torch.empty(self.members, *weight.shape)}))
+        self.blocks = nn.ModuleList(Block(config, layer, self.members) for layer in range(config.layers))
+        self.final_norm = Weights(config.norm, config, self.members, config.norm.weights(config))
+        self._run: Callable[..., Any] = _call
+        self._tables: dict[tuple[Mixer, int, torch.device], tuple[Tensor, ...]] = {}
+        self._edits: dict[str, Edit] = {}
         self._initialise({m: seed for m, seed in enumerate(seeds) if seed is not None})
 
     @torch.no_grad()
     def _initialise(self, seeds: Mapping[int, int]) -> None:
-        """N(0, init_std^2) as in GPT-2; the two projections into the residual stream get init_std / sqrt(2 layers)."""
-        small = self.config.init_std / math.sqrt(2 * self.config.layers)
-        for name, parameter in self.named_parameters():
-            if name.endswith("norm.weight"):
-                continue
-            std = small if name.endswith(("attention.out.weight", "mlp.down.weight")) else self.config.init_std
+        """What each weight's ``init`` draws; a pure function of the seed and the weight's name."""
+        for name, tensor in self.state_dict().items():
+            weight = self.weights[name]
             for m, seed in seeds.items():
-                draws = rng.normal(rng.key("weights", seed, name), parameter[m].numel())
-                parameter[m] = (std * draws).view_as(parameter[m])
+                drawn = weight.init.draw(rng.key("weights", seed, name), weight.numbers, self.config)
+                tensor[m] = drawn.view(weight.shape)
 
     @property
     def tap_names(self) -> tuple[str, ...]:
-        """Activations that ``forward`` can return."""
-        blocks = (f"block.{i}.{part}" for i in range(self.config.layers) for part in ("attention", "out"))
-        return ("embedding", *blocks, "final")
+        """Activations that ``forward`` can return: of block i what its mixer and its MLP add to the stream, and the
+        stream after it, ``block.i.mixer``, ``block.i.mlp``, ``block.i.out``; ``block.i.attention``, its weights."""
+        names = ["embedding"]
+        for i, block in enumerate(self._blocks()):
+            names += [f"block.{i}.attention"] * self.config.mixers[i].shows_attention
+            names += [f"block.{i}.{place}" for place in PLACES if place != "mlp" or block.mlp is not None]
+        return (*names, "final")
+
+    def edited(self, edits: Mapping[str, Edit]) -> Decoder:
+        """The same model with some activations replaced wherever it reads: ``edits["block.2.mlp"](x)`` for x.
+
+        Nothing is copied: it has the weights of this model, and follows them.
+
+        Raises:
+            UserError: there is no such activation, or it cannot be replaced.
+        """
+        allowed = [name for name in self.tap_names if name not in ("embedding", "final") and ".attention" not in name]
+        for name in edits:
+            if name not in allowed:
+                raise UserError(unknown_key("edit", name, allowed))
+        model = copy.copy(self)
+        model._edits = {**self._edits, **edits}
+        return model
 
     def hidden(self, ids_MBT: Tensor, taps: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
         """The final normed activations in the weights' dtype, (M, B, T, d), and the taps."""
+        x, found, _ = self._whole_rows(ids_MBT, taps)
+        return x, found
+
+    def hidden_with_losses(self, ids_MBT: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same without taps, and the auxiliary losses of the parts, each (M,) and summed over the blocks."""
+        x, _, losses = self._whole_rows(ids_MBT)
+        return x, losses
+
+    def _whole_rows(
+        self, ids_MBT: Tensor, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         for name in taps:
             if name not in self.tap_names:
                 raise UserError(unknown_key("tap", name, self.tap_names))
-        x, found = self._through_blocks(self._run(self.embedding, ids_MBT), taps)
-        x = self._run(self.final_norm, x, self.embedding.weight.dtype)
-        found["final"] = x
-        return x, {name: found[name] for name in taps}
+        x, found, losses = self._through_blocks(self._run(self.embedding, ids_MBT), taps)
+        found["final"] = x = self._run(self.final_norm, x, self.embedding.weight.dtype)
+        return x, {name: found[name] for name in taps}, losses
 
     def hidden_from(self, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:
         """``hidden`` of given embeddings, before the vectors of positions; only at some positions, if given."""
-        x, _ = self._through_blocks(x_MBTd)
+        x, _, _ = self._through_blocks(x_MBTd)
         if places_MBP is not None:
             x = x.gather(2, places_MBP[..., None].expand(-1, -1, -1, x.shape[-1]))
-        return self._run(self.final_norm, x, self.embedding.weight.dtype)
+        normed: Tensor = self._run(self.final_norm, x, self.embedding.weight.dtype)
+        return normed
 
-    def _through_blocks(self, x: Tensor, taps: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """What leaves the last block, and the taps on the way; no other activation is held longer than it is used."""
-        positions = x.shape[2]
+    def _through_blocks(
+        self, x: Tensor, taps: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """What leaves the last block, the taps on the way, and the auxiliary losses; no other activation is held longer
+        than it is used."""
         if self.positions is not None:
-            self.positions.check(positions)
+            self.positions.check(x.shape[2])
             x = self._run(self.positions, x)
-        found, shared = {"embedding": x} if "embedding" in taps else {}, self._shared(positions)
-        for i, block in enumerate(self._blocks()):
-            if f"block.{i}.attention" in taps:
-                found[f"block.{i}.attention"] = block.attention_weights(x, shared)
-            x = self._run(block, x, shared)
-            if f"block.{i}.out" in taps:
-                found[f"block.{i}.out"] = x
-        return x, found
+        found = {"embedding": x} if "embedding" in taps else {}
+        losses: dict[str, Tensor] = {}
+        wheres = {mixer: Whole(shared) for mixer, shared in self._shared(x.shape[2]).items()}
+        for i, (block, mixer) in enumerate(zip(self._blocks(), self.config.mixers, strict=True)):
+            name = f"block.{i}"
+            if f"{name}.attention" in taps:
+                found[f"{name}.attention"] = block.attention_weights(x, wheres[mixer])
+            if self._edits or any(f"{name}.{place}" in taps for place in PLACES):
+                x, more, places = self._walk(i, block, x, wheres[mixer])
+                found |= {f"{name}.{place}": y for place, y in places.items() if f"{name}.{place}" in taps}
+            elif block.losses:
+                x, more = self._run(block, x, wheres[mixer])
+            else:
+                x, more = self._run(block, x, wheres[mixer]), ()
+            for loss, value in zip(block.losses, more, strict=True):
+                losses[loss] = losses[loss] + value if loss in losses else value
+        return x, found, losses
+
+    def _walk(
+        self, layer: int, block: Block, x: Tensor, where: Where, state: Mapping[str, Any] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
+        edits = {place: self._edits[name] for place in PLACES if (name := f"block.{layer}.{place}") in self._edits}
+        return block.walk(x, where, state, edits)
 
     def forward(self, ids_MBT: Tensor, taps: Sequence[str] = ()) -> Output:
         """Logits of the next token at every position, and the taps."""
@@ -146,8 +198,8 @@ class Decoder(nn.Module):
         logits = torch.bmm(x_MBTd.reshape(members, rows * positions, width), self.embedding.weight.transpose(1, 2))
         return Output(logits.view(members, rows, positions, -1), found)
 
-    def remember(self, rows: int, positions: int) -> Reading:
-        """Empty memory for B ``rows`` of up to ``positions`` tokens, in the weights' dtype.
+    def remember(self, rows: int, positions: int, beside: bool = False) -> Reading:
+        """An empty state for B ``rows`` of up to ``positions`` tokens; ``beside``: for ``aside`` too.
 
         Raises:
             UserError: the model is an encoder, or has no vectors for so many positions.
@@ -157,11 +209,16 @@ class Decoder(nn.Module):
         if self.positions is not None:
             self.positions.check(positions)
         positions = 16 * math.ceil(positions / 16)  # what attention kernels on GPUs want of a mask
-        table = self.embedding.weight
-        shape = (self.members, rows, self.config.heads, positions, self.config.head_width)
-        keyless = isinstance(self._blocks()[0].attention, PositionalAttention)
-        memories = (Memory(None if keyless else table.new_zeros(shape), table.new_zeros(shape)) for _ in self.blocks)
-        return Reading(self._shared(positions), tuple(memories))
+        blocks = self._blocks()
+        return Reading(positions, tuple(block.empty_state(rows, positions, beside) for block in blocks),
+                       tuple(block.kept(positions, beside) for block in blocks), self._shared(positions))
+
+    def state_bytes(self, positions: int) -> int:
+        """Memory that the state of one row of every member takes."""
+        size = self.embedding.weight.element_size()
+        kept = [slot.state(self.config, positions, False) for layer in range(self.config.layers)
+                for slot in block_slots(self.config, layer).values()]
+        return self.members * sum(math.prod(one.shape) * (4 if one.float32 else size) for part in kept for one in part)
 
     @torch.no_grad()
     def read(self, ids_MBT: Tensor, reading: Reading) -> Tensor:
@@ -169,10 +226,8 @@ class Decoder(nn.Module):
         x = self.embedding(ids_MBT)
         if self.positions is not None:
             x = self.positions(x)
-        shared = self._shared(ids_MBT.shape[-1])
-        for block, memory in zip(self._blocks(), reading.blocks, strict=True):
-            x = block(x, shared, memory)
-        return self._finish(x)
+        wheres = {mixer: Whole(shared) for mixer, shared in self._shared(ids_MBT.shape[-1]).items()}
+        return self._with_states(x, wheres, reading)
 
     @torch.no_grad()
     def step(self, ids_MB1: Tensor, place_1: Tensor, reading: Reading) -> Tensor:
@@ -183,14 +238,13 @@ class Decoder(nn.Module):
         x = self.embedding(ids_MB1)
         if self.positions is not None:
             x = self.positions.at(x, place_1)
-        for block, memory in zip(self._blocks(), reading.blocks, strict=True):
-            x = block.step(x, reading.shared, memory, place_1)
-        return self._finish(x)
+        return self._with_states(x, {mixer: Next(place_1, shared) for mixer, shared in reading.shared.items()}, reading)
 
     @property
     def has_aside(self) -> bool:
-        """Whether the model can read tokens ``aside``: a causal one whose attention looks at contents alone."""
-        return self.config.causal and isinstance(self._blocks()[0].attention, Attention)
+        """Whether the model can read tokens ``aside``: a causal one all of whose parts can."""
+        return self.config.causal and all(part.reads_beside for part in (*self.config.mixer, *self.config.mlp,
+                                                                         *self.config.local))
 
     def aside(self, x_MBQd: Tensor, places_BQ: Tensor, reading: Reading) -> Tensor:
         """``hidden`` of given embeddings beside rows that were read, (M, B, Q, d), with their gradient.
@@ -199,40 +253,42 @@ class Decoder(nn.Module):
         read before that and itself, and no other token sees it.  So a row is read once for all that is tried on it.
         """
         x = x_MBQd if self.positions is None else self.positions.aside(x_MBQd, places_BQ)
-        view = View.of(self.members, places_BQ, reading.shared, reading.positions)
-        for block, memory in zip(self._blocks(), reading.blocks, strict=True):
-            x = block.aside(x, view, memory)
-        return self._finish(x)
+        tokens = places_BQ.shape[1]
+        before_BQL = torch.arange(reading.positions, device=x.device) < places_BQ[..., None]
+        itself = torch.eye(tokens, dtype=torch.bool, device=x.device).expand(len(places_BQ), -1, -1)
+        seen = torch.cat((before_BQL, itself), -1)[:, None].repeat(self.members, 1, 1, 1)
+        wheres = {mixer: Beside(places_BQ, seen, mixer.shared_at(shared, places_BQ, self.members))
+                  for mixer, shared in reading.shared.items()}
+        return self._with_states(x, wheres, reading)
+
+    def _with_states(self, x: Tensor, wheres: Mapping[Mixer, Where], reading: Reading) -> Tensor:
+        for i, (block, mixer) in enumerate(zip(self._blocks(), self.config.mixers, strict=True)):
+            x, _, _ = self._walk(i, block, x, wheres[mixer], reading.states[i])
+        normed: Tensor = self.final_norm(x, self.embedding.weight.dtype)
+        return normed
 
     def _blocks(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
 
-    def _finish(self, x_MBTd: Tensor) -> Tensor:
-        normed: Tensor = self.final_norm(x_MBTd, self.embedding.weight.dtype)
-        return normed
+    def _shared(self, positions: int) -> dict[Mixer, tuple[Tensor, ...]]:
+        """What each kind of mixer has once for all its blocks.  Tables are kept for good, as CUDA graphs read them."""
+        found = {}
+        for mixer in dict.fromkeys(self.config.mixers):
+            key = (mixer, size_for(positions), self.embedding.weight.device)
+            if key not in self._tables:
+                self._tables[key] = mixer.tables(self.config, *key[1:])
+            weights = [self.get_parameter(weight.name) for weight in mixer.shared_weights(self.config)]
+            found[mixer] = mixer.shared(self._tables[key], weights, positions)
+        return found
 
-    def _shared(self, positions: int) -> Shared:
-        """What the position scheme computes once for all blocks."""
-        if self.distances is not None:
-            return (self.distances.weight,)
-        if self.config.position == "uniform":
-            at = (size_for(positions), self.embedding.weight.device)
-            if at not in self._windows:  # kept for good, since a CUDA graph may read them
-                self._windows[at] = windows(self.config.heads, *at)
-            return (self._windows[at][:, :positions, :positions],)
-        attention = self._blocks()[0].attention
-        if isinstance(attention, Attention) and attention.rotary is not None:
-            return attention.rotary.angles(positions)
-        return ()
-
-    def compile_parts(self, wrap: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> None:
+    def compile_parts(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Compile part by part: one compiled block serves every layer, and every model of this width.
 
         The number of rows is left open, so that another batch size compiles nothing anew.
         """
         compiled = wrap(_call)
 
-        def run(part: nn.Module, x: Tensor, *others: object) -> Tensor:
+        def run(part: nn.Module, x: Tensor, *others: object) -> Any:
             torch._dynamo.maybe_mark_dynamic(x, 1)
             return compiled(part, x, *others)
 
@@ -263,15 +319,14 @@ class Decoder(nn.Module):
             value[index : index + 1].copy_(state[name])
 
     def in_bfloat16(self) -> Decoder:
-        """A copy that computes as bfloat16 training does: matrices and tables rounded, the gains of norms float32."""
+        """A copy that computes as bfloat16 training does: weights are rounded, but for roles that stay in float32."""
         rounded = copy.deepcopy(self)
         rounded._run = _call
-        for name, parameter in rounded.named_parameters():
-            if not name.endswith("norm.weight"):
-                parameter.data = parameter.data.bfloat16()
+        for name, tensor in (*rounded.named_parameters(), *rounded.named_buffers()):
+            if not self.weights[name].role.float32:
+                tensor.data = tensor.data.bfloat16()
         return rounded
 
 
-def _call(part: nn.Module, *inputs: object) -> Tensor:
-    result: Tensor = part(*inputs)
-    return result
+def _call(part: nn.Module, *inputs: object) -> Any:
+    return part(*inputs)

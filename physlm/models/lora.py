@@ -13,19 +13,22 @@ columns of the fused q, k, v matrix stay as they are.  The settings (B Gaussian 
 for the embedding) are those of arXiv 2309.14402; deviations of B are those of the reference implementation of LoRA,
 1 / sqrt(3 d) in attention and 1 at the embedding.
 
-Shape letters: M members, K = 2 x layers (query and value of each block in turn), V vocabulary rows, d width, r rank.
+Which columns of which matrices are moved, parts say themselves (``Weight.low_rank``); those of one shape are one stack.
+
+Shape letters: M members, K = blocks of columns of one shape (2 x layers: query and value of each block in turn),
+V vocabulary rows, d width, i inputs, o outputs, r rank.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from physlm import rng
-from physlm.models.attention import Attention, RelativeAttention
 from physlm.models.decoder import Decoder
 
 
@@ -51,22 +54,28 @@ class LowRank(nn.Module):
         assert rank > 0 or embedding_rank > 0
         self._base = {name: p.detach().clone().float() for name, p in model.named_parameters()}
         self._scale, self._embedding_scale = alpha / max(rank, 1), alpha / max(embedding_rank, 1)
-        self._matrices = _attention_weights(model) if rank else {}
+        self._matrices = _moved_matrices(model) if rank else {}
         # in containers, as parameters of the model are none of this module
         self._tables = [model.embedding.weight] if embedding_rank else []
         self.weights = [*self._matrices.values(), *self._tables]
         for name, p in model.named_parameters():
             p.requires_grad_(any(p is weight for weight in self.weights))
-            if half and not name.endswith("norm.weight"):
+            if half and not model.weights[name].role.float32:
                 p.data = p.data.bfloat16()
         members, rows, width = model.embedding.weight.shape
         device = model.embedding.weight.device
-        if rank:
-            self._query_value = torch.stack(_query_value([self._base[name] for name in self._matrices]), 1)
-            count = self._query_value.shape[1]
-            self.attention_a = nn.Parameter(torch.zeros(members, count, width, rank, device=device))
-            self.attention_b = nn.Parameter(_gaussian((count, rank, width), seeds, "attention").to(device))
-            self.attention_b.data /= math.sqrt(3 * width)
+        self.attention_a: Tensor  # and _b; of columns of a second shape, attention_IxO_a
+        self.attention_b: Tensor
+        self._stacks: list[_Stack] = []
+        for shape, columns in _by_shape(model, self._matrices).items():
+            name = "attention" if not self._stacks else f"attention_{shape[0]}x{shape[1]}"
+            stack = _Stack(name, columns, torch.stack([_columns(self._base[c.matrix], c) for c in columns], 1))
+            self._stacks.append(stack)
+            count, (inputs, outputs) = len(columns), shape
+            a = torch.zeros(members, count, inputs, rank, device=device)
+            b = _gaussian((count, rank, outputs), seeds, name).to(device) / math.sqrt(3 * width)
+            self.register_parameter(f"{name}_a", nn.Parameter(a))
+            self.register_parameter(f"{name}_b", nn.Parameter(b))
         if embedding_rank:
             self.embedding_a = nn.Parameter(torch.zeros(members, rows, embedding_rank, device=device))
             self.embedding_b = nn.Parameter(_gaussian((embedding_rank, width), seeds, "embedding").to(device))
@@ -75,20 +84,19 @@ class LowRank(nn.Module):
     def gradients(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """From the gradients of ``weights`` to those of ``parameters()``, in their orders, float32."""
         found = []
-        count = len(self._matrices)
-        if count:
-            dw_MKdd = torch.stack(_query_value(gradients[:count]), 1).float()
-            found += _factor_gradients(dw_MKdd, self.attention_a, self.attention_b, self._scale)
+        given = dict(zip(self._matrices, gradients, strict=False))
+        for stack in self._stacks:
+            dw_MKio = torch.stack([_columns(given[c.matrix], c) for c in stack.columns], 1).float()
+            found += _factor_gradients(dw_MKio, *self._factors(stack), self._scale)
         if self._tables:
-            dw_MVd = gradients[count].float()
+            dw_MVd = gradients[-1].float()
             found += _factor_gradients(dw_MVd, self.embedding_a, self.embedding_b, self._embedding_scale)
         return found
 
     @torch.no_grad()
     def merge(self) -> None:
         """Write W_0 + (alpha / r) A B into the model, after the factors were changed."""
-        if self._matrices:
-            self._write_query_value(list(self._matrices.values()))
+        self._write(self._matrices)
         for table in self._tables:
             table.copy_(self._moved_embedding())
 
@@ -98,34 +106,62 @@ class LowRank(nn.Module):
         weights = dict(self._base)
         if self._matrices:
             weights |= {name: self._base[name].clone() for name in self._matrices}
-            self._write_query_value([weights[name] for name in self._matrices])
+            self._write(weights)
         if self._tables:
             weights["embedding.weight"] = self._moved_embedding()
         return weights
 
-    def _write_query_value(self, fused: Sequence[Tensor]) -> None:
-        """Write the moved q and v columns into fused matrices (M, d, 3 d), one a block."""
-        moved_MKdd = _moved(self._query_value, self.attention_a, self.attention_b, self._scale)
-        torch._foreach_copy_(_query_value(fused), list(moved_MKdd.unbind(1)))
+    def _write(self, matrices: Mapping[str, Tensor]) -> None:
+        """Write the moved columns into the whole matrices."""
+        for stack in self._stacks:
+            moved_MKio = _moved(stack.base, *self._factors(stack), self._scale)
+            targets = [_columns(matrices[c.matrix], c) for c in stack.columns]
+            torch._foreach_copy_(targets, list(moved_MKio.unbind(1)))
+
+    def _factors(self, stack: _Stack) -> tuple[Tensor, Tensor]:
+        return self.get_parameter(f"{stack.name}_a"), self.get_parameter(f"{stack.name}_b")
 
     def _moved_embedding(self) -> Tensor:
         """(M, V, d)."""
         return _moved(self._base["embedding.weight"], self.embedding_a, self.embedding_b, self._embedding_scale)
 
 
-def _attention_weights(model: Decoder) -> dict[str, nn.Parameter]:
-    """The fused q, k, v matrix of each block, by its name in the model."""
-    found = {}
-    for name, part in model.named_modules():
-        if isinstance(part, (Attention, RelativeAttention)):
-            found[f"{name}.qkv.weight"] = part.qkv.weight
-    assert found, "attention without queries"  # refused by RunSpec
+class _Columns(NamedTuple):
+    """One of ``blocks`` equal blocks of a matrix's columns."""
+
+    matrix: str
+    block: int
+    blocks: int
+
+
+class _Stack(NamedTuple):
+    """Columns of one shape, and the W_0 of all of them, (M, K, i, o)."""
+
+    name: str
+    columns: list[_Columns]
+    base: Tensor
+
+
+def _moved_matrices(model: Decoder) -> dict[str, nn.Parameter]:
+    """The matrices some of whose columns low-rank updates may move, by name, in the order of the blocks."""
+    found = {name: model.get_parameter(name) for name, weight in model.weights.items() if weight.low_rank}
+    assert found, "no matrix to move"  # refused by RunSpec
     return found
 
 
-def _query_value(fused: Sequence[Tensor]) -> list[Tensor]:
-    """The q and the v columns (M, d, d) of each fused matrix (M, d, 3 d), as views."""
-    return [part for matrix in fused for part in matrix.chunk(3, -1)[::2]]
+def _by_shape(model: Decoder, names: Iterable[str]) -> dict[tuple[int, int], list[_Columns]]:
+    """The columns that are moved, in the order of the blocks, by the shape (i, o) of one member's."""
+    found: dict[tuple[int, int], list[_Columns]] = {}
+    for name in names:
+        weight = model.weights[name]
+        shape = (weight.shape[0], weight.shape[1] // weight.blocks)
+        found.setdefault(shape, []).extend(_Columns(name, block, weight.blocks) for block in weight.low_rank)
+    return found
+
+
+def _columns(matrix_Mio: Tensor, which: _Columns) -> Tensor:
+    """A view of these columns."""
+    return matrix_Mio.chunk(which.blocks, -1)[which.block]
 
 
 def _moved(base: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The four primitives that know about members; everything above them folds M into the batch.
+"""The primitives that know about members; everything above them folds M into the batch.
 
 Shape letters: M members, B rows, T positions, d width, i inputs, o outputs, V vocabulary rows.
 An activation is (M, B, T, d); member m sees only its own weights.
@@ -10,18 +10,24 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from physlm.errors import UserError
 from physlm.models.cross_entropy import embedding
 
 
 class Linear(nn.Module):
-    """y = x W for each member; no bias.  Weight (M, i, o)."""
+    """y = x W for each member; no bias.  Weight (M, i, o), a buffer if it is not ``trained``."""
 
-    def __init__(self, members: int, inputs: int, outputs: int):
+    weight: Tensor
+
+    def __init__(self, members: int, inputs: int, outputs: int, trained: bool = True):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
+        weight = torch.empty(members, inputs, outputs)
+        if trained:
+            self.weight = nn.Parameter(weight)
+        else:
+            self.register_buffer("weight", weight)
 
     def forward(self, x_MBTi: Tensor) -> Tensor:
         members, rows, positions, inputs = x_MBTi.shape
@@ -95,21 +101,28 @@ class Embedding(nn.Module):
         return embedding(ids_MBT, self.weight).float()
 
 
-class Norm(nn.Module):
-    """Layer norm (zero mean, unit variance) or RMS norm (unit mean square) in float32, then a gain; no bias.
+class Positions(nn.Module):
+    """x_t + p_t with a learnt vector for each of ``rows`` positions, as in GPT-2; weight (M, P, d)."""
 
-    layernorm: y = g (x - mean x) / sqrt(var x + 1e-5);  rmsnorm: y = g x / sqrt(mean x^2 + 1e-5).
-    The gain (M, d) stays in float32; the result has the dtype ``out``.
-    """
-
-    def __init__(self, members: int, width: int, kind: str):
+    def __init__(self, members: int, rows: int, width: int):
         super().__init__()
-        self.kind = kind
-        self.weight = nn.Parameter(torch.ones(members, width))
+        self.weight = nn.Parameter(torch.empty(members, rows, width))
 
-    def forward(self, x_MBTd: Tensor, out: torch.dtype) -> Tensor:
-        normalise = F.layer_norm if self.kind == "layernorm" else F.rms_norm
-        x = normalise(x_MBTd.float(), (x_MBTd.shape[-1],), eps=1e-5)
-        # with one member a gain of shape (1, 1, 1, d) breaks the compiled backward of torch 2.11: use (d,)
-        gain = self.weight[0] if len(self.weight) == 1 else self.weight[:, None, None]
-        return (x * gain).to(out)
+    def check(self, positions: int) -> None:
+        """Raises UserError where the table is too short for so many positions."""
+        if positions > self.weight.shape[1]:
+            raise UserError(f"model.absolute: got {positions} positions, expected at most {self.weight.shape[1]}, "
+                            "the rows of the table of absolute positions")
+
+    def forward(self, x_MBTd: Tensor) -> Tensor:
+        # with one member, (T, d) and no axes of one: see module.per_member
+        weight = self.weight[0] if len(self.weight) == 1 else self.weight[:, None]
+        return x_MBTd + weight[..., : x_MBTd.shape[2], :].float()
+
+    def at(self, x_MB1d: Tensor, place_1: Tensor) -> Tensor:
+        """The same for one token at a position that only the device knows."""
+        return x_MB1d + self.weight.index_select(1, place_1)[:, None].float()
+
+    def aside(self, x_MBQd: Tensor, places_BQ: Tensor) -> Tensor:
+        """The same for tokens each at a place of its own."""
+        return x_MBQd + self.weight[:, places_BQ].float()

@@ -1,5 +1,5 @@
 """What is learned: synthetic tasks, each a sampler with labels and its exact information content.
 
-``config`` names the task configs without importing torch; ``build`` in ``catalogue`` turns one into a task.
+``config`` says what every task's settings say of it, without torch; ``task`` what the task itself offers.
 May import ``physlm.config`` and ``physlm.rng`` only.
 """

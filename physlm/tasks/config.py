@@ -1,7 +1,140 @@
-"""Every task's settings in one union; the ``kind`` key in the JSON tells them apart.  Free of torch."""
+"""What the settings of every task say about it: one family, told apart by ``kind`` in the JSON.  Free of torch.
 
-from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
-from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
-from physlm.tasks.grammar.config import GrammarConfig
+    @dataclass(frozen=True)
+    class DiceConfig(TaskConfig):
+        kind: ClassVar[str] = "dice"
+        row_tokens: int = 64
+        seed: int = 0
 
-TaskConfig = BioSConfig | BioDConfig | BioRConfig | QuestionsConfig | MixedConfig | GrammarConfig
+        def vocabulary(self) -> Vocabulary:
+            return Vocabulary(("<bos>", *"123456"))
+
+        def build(self) -> Dice:
+            return Dice(self)              # physlm.tasks.task says what it can do
+
+A task of the package is one file and one line of ``table``.  An experiment file may define another beside its claim.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from physlm.config import Family, unknown_key
+from physlm.errors import UserError
+
+if TYPE_CHECKING:
+    from physlm.tasks.task import Task
+    from physlm.tasks.vocabulary import Vocabulary
+
+SPLITS = ("train", "validation", "evaluation")  # of every task: what one has, no other has
+
+
+@dataclass(frozen=True)
+class TaskConfig(Family):
+    """The settings of one task; a subclass adds them as fields.
+
+    Attributes:
+        row_tokens: T, the length of a training row in tokens; each subclass has it.
+        items: how many different things there are to see again, such as people; None where all is fresh.
+        entries_per_row: how many of them one training row shows.
+        member_fields: settings in which the members of one population may differ.
+        shared_fields: settings that a run and those that it begins with have in common: an override of one of them is
+            an override of all.
+        file_fields: settings that name a file to be read.  Settings from elsewhere may name no others than those of the
+            runs that were asked for (``physlm.lab.stored``).
+        hides_answers: an encoder learns it from rows whose scored tokens are all hidden, instead of a random part.
+        title: for readers, such as ``bioS N=10,000``; by default the kind.
+        slug: for names of files, such as ``bioS-10000``; by default the title.
+    """
+
+    table: ClassVar[Mapping[str, str]] = {
+        "bioS": "physlm.tasks.biography.config:BioSConfig",
+        "bioD": "physlm.tasks.biography.config:BioDConfig",
+        "bioR": "physlm.tasks.biography.config:BioRConfig",
+        "bioQA": "physlm.tasks.biography.question_config:QuestionsConfig",
+        "bioMixed": "physlm.tasks.biography.question_config:MixedConfig",
+        "grammar": "physlm.tasks.grammar.config:GrammarConfig",
+        "mano": "physlm.tasks.mano:ManoConfig",
+    }
+    member_fields: ClassVar[tuple[str, ...]] = ("seed",)
+    shared_fields: ClassVar[tuple[str, ...]] = ()
+    file_fields: ClassVar[tuple[str, ...]] = ()
+
+    if TYPE_CHECKING:  # a property that is there at run time would be taken for the default of a field of this name
+
+        @property
+        def row_tokens(self) -> int: ...
+
+        @property
+        def items(self) -> int | None: ...
+
+        @property
+        def entries_per_row(self) -> int: ...
+
+        @property
+        def hides_answers(self) -> bool: ...
+
+        @property
+        def title(self) -> str: ...
+
+        @property
+        def slug(self) -> str: ...
+
+    else:
+        items = None
+        entries_per_row = 1
+        hides_answers = False
+        title = property(lambda self: self.kind)
+        slug = property(lambda self: re.sub(r"[^\w.+=-]+", "-", self.title))
+
+    def vocabulary(self) -> Vocabulary:
+        """The closed vocabulary, without building the task."""
+        raise NotImplementedError(f"{type(self).__name__} has no vocabulary")
+
+    def build(self) -> Task:
+        """The task on the CPU; ``.to(device)`` moves it.  Only here its module is imported."""
+        raise NotImplementedError(f"{type(self).__name__} builds no task")
+
+    def facts(self) -> dict[str, Any]:
+        """What tables say of the task beside its settings, so that laws may group by it: one column an entry."""
+        return {"items": self.items}
+
+    def check_start(self, start: TaskConfig) -> None:
+        """Refuse to go on from a model of ``start``, another task of the same vocabulary.
+
+        Raises:
+            UserError: what this task needs the model to know was not learnt there.
+        """
+
+    def conditions(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        """How a model that learnt the task is asked: name and half of what is measured -> settings of ``prompts``.
+
+        ``("answer", "test")`` is always among them, but for tasks without questions, which have no conditions.
+
+        Raises:
+            UserError: with these settings nothing is left to ask.
+        """
+        return {}
+
+
+def check_split(split: str) -> None:
+    """``UserError`` for a name that is none of ``SPLITS``."""
+    if split not in SPLITS:
+        raise UserError(unknown_key("split", split, SPLITS))
+
+
+def check_positive(config: object, *names: str) -> None:
+    """``UserError`` for a setting below 1."""
+    for name in names:
+        check_between(config, name, 1, None)
+
+
+def check_between(config: object, name: str, least: float, most: float | None) -> None:
+    """``UserError`` for a setting outside of a range, whose end may be open."""
+    value = getattr(config, name)
+    if not (value >= least and (most is None or value <= most)):  # also a NaN
+        wanted = f"at least {least}" if most is None else f"between {least} and {most:,}"
+        raise UserError(f"task.{name}: got {value}, expected {wanted}")

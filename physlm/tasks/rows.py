@@ -72,6 +72,16 @@ def training_rows(entries: Entries) -> Rows:
     return Rows(ids[:, :-1], torch.where(roles[:, 1:] > 0, ids[:, 1:], IGNORE))
 
 
+def laid_out(size_RI: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Things of these sizes after another in each row: the number of the one that holds each position, and where it
+    begins; (R, W) each.  Sizes are at least 1 and fill the row."""
+    begin_RI = size_RI.cumsum(1) - size_RI
+    marks_RW = size_RI.new_zeros(len(size_RI), width + 1)
+    marks_RW.scatter_add_(1, begin_RI.clamp_max(width), torch.ones_like(size_RI))
+    number_RW = marks_RW[:, :width].cumsum(1) - 1
+    return number_RW, begin_RI.gather(1, number_RW)
+
+
 # The separator <eos> is every pool's first token; as a piece it has start 0, length 1 and the role of plain text.
 _SEPARATOR = (0, 1, 1)
 

@@ -1,23 +1,54 @@
-"""What every task offers to training, and what biographies offer to measuring besides."""
+"""What every task offers: rows to train on, texts to read; questions and grades, where it is asked any.
+
+Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-from physlm.tasks.biography.config import BiographyConfig
-from physlm.tasks.config import TaskConfig
-from physlm.tasks.information import InformationTerms
-from physlm.tasks.rows import Entries, Rows
-from physlm.tasks.vocabulary import Vocabulary
+    from physlm.tasks.biography.config import BiographyConfig
+    from physlm.tasks.config import TaskConfig
+    from physlm.tasks.information import InformationTerms
+    from physlm.tasks.prompts import Grades, Prompts
+    from physlm.tasks.rows import Entries, Rows
+    from physlm.tasks.vocabulary import Vocabulary
+
+
+class Text(NamedTuple):
+    """One labelled text.
+
+    Attributes:
+        about: what it is about, such as person and draw, in the order to be shown.
+        ids: token ids.
+        labels: the role of each token.
+        more: what is exported besides, such as ``prompt`` and ``answer``.
+        lines: what is shown to readers in place of the plain text.
+    """
+
+    about: dict[str, Any]
+    ids: list[int]
+    labels: list[str]
+    more: dict[str, Any] = {}  # noqa: RUF012  a named tuple's default is never written to
+    lines: tuple[str, ...] = ()
+
+
+def question(about: dict[str, Any], ids: list[int], labels: list[str], asked: int, vocabulary: Vocabulary) -> Text:
+    """A text whose first ``asked`` tokens are a prompt, and whose others the answer."""
+    parts = {"prompt": vocabulary.decode(ids[:asked]), "answer": vocabulary.decode(ids[asked:])}
+    return Text(about, ids, labels, dict(parts), tuple(f"{name}  {part}" for name, part in parts.items()))
 
 
 class Task(Protocol):
     """A pure function from (config, split, stream, index) to training rows, on one device."""
 
-    vocabulary: Vocabulary
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Words and ids; that of ``config.vocabulary()``."""
 
     @property
     def config(self) -> TaskConfig:
@@ -27,7 +58,27 @@ class Task(Protocol):
         """The same task on another device."""
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows by number."""
+        """Training rows by number, ``config.row_tokens`` inputs and targets each."""
+
+    def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
+        """Labelled texts by number."""
+
+
+class AskedTask(Task, Protocol):
+    """A task that asks questions."""
+
+    def to(self, device: torch.device | str) -> AskedTask:
+        """The same task on another device."""
+
+    def prompts(self, n: int, split: str = "evaluation", **condition: Any) -> Prompts:
+        """At most ``n`` questions of each kind, fewer being a part of more.
+
+        Args:
+            condition: which questions, as in the values of ``config.conditions()``.
+        """
+
+    def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
+        """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
 
 
 class BiographyTask(Task, Protocol):
@@ -39,11 +90,20 @@ class BiographyTask(Task, Protocol):
         entry_width: the longest possible entry, with both separators.
     """
 
-    roles: tuple[str, ...]
-    name_role: int
-    value_roles: tuple[int, ...]
-    first_chunk_roles: tuple[int, ...]
-    entry_width: int
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+
+    @property
+    def name_role(self) -> int: ...
+
+    @property
+    def value_roles(self) -> tuple[int, ...]: ...
+
+    @property
+    def first_chunk_roles(self) -> tuple[int, ...]: ...
+
+    @property
+    def entry_width(self) -> int: ...
 
     @property
     def config(self) -> BiographyConfig:

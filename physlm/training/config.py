@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from itertools import zip_longest
-from typing import Literal
+from typing import Any, Literal
 
-from physlm.config import content_hash, to_dict
+from physlm.config import content_hash, from_dict, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
-from physlm.tasks.biography.question_config import QuestionsConfig
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.tasks.config import TaskConfig
 
 # Members of one population share every setting of their training but these.
 _MEMBER_FIELDS = ("train.learning_rate", "train.weight_decay", "train.seed")
-# who the people are and what there is to know of them
-PEOPLE_FIELDS = ("task.people", "task.seed", "task.pool_size", "task.celebrities")
 
 
 @dataclass(frozen=True)
@@ -25,8 +21,9 @@ class TrainConfig:
     """AdamW with linear warm-up and a decay to ``final_fraction`` of the peak learning rate.
 
     Attributes:
-        exposures: how often each person is seen; steps = exposures * N / entries per step, rounded up.
-        steps: optimiser steps; 0 takes them from the exposures, which only a task with a finite set of people has.
+        exposures: how often each item of the task is seen, such as a person; steps = exposures * items / entries
+            per step, rounded up.
+        steps: optimiser steps; 0 takes them from the exposures, which only a task with a finite set of items has.
         batch_rows: rows of ``task.row_tokens`` tokens a step.
         warmup_steps: at most a tenth of all steps is used.
         decay: ``cosine``, or ``linear`` (Part 1).
@@ -40,6 +37,7 @@ class TrainConfig:
         lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
             and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
         lora_alpha: the updates are scaled by alpha / rank.
+        z_loss: times the mean over scored tokens of (log sum_v exp logit_v)^2 is added to the loss (arXiv 2204.02311).
     """
 
     exposures: int = 100
@@ -59,6 +57,7 @@ class TrainConfig:
     lora_rank: int = 0
     lora_embedding_rank: int = 0
     lora_alpha: float = 4.0
+    z_loss: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
@@ -66,7 +65,7 @@ class TrainConfig:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 1")
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
                                 ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0),
-                                ("lora_alpha", 0.0, math.inf)):
+                                ("lora_alpha", 0.0, math.inf), ("z_loss", 0.0, math.inf)):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")
         for name in ("warmup_steps", "steps", "snapshots", "lora_rank", "lora_embedding_rank"):
@@ -96,7 +95,7 @@ class RunSpec:
     start: RunSpec | None = None
 
     def __post_init__(self) -> None:
-        if not self.train.steps and self.task.people is None:
+        if not self.train.steps and self.task.items is None:
             raise UserError(f"train.steps: got 0 for {self.task.title}, which has no finite set to be exposed to; "
                             "expected at least 1")
         if self.start is not None:
@@ -104,9 +103,15 @@ class RunSpec:
         elif self.train.low_rank:
             raise UserError(f"train.lora_rank, train.lora_embedding_rank: got {self.train.lora_rank} and "
                             f"{self.train.lora_embedding_rank} without a start; expected a start, or 0 and 0")
-        if self.train.lora_rank and self.model.position in ("position_only", "uniform"):
-            raise UserError(f"train.lora_rank: got {self.train.lora_rank} with model.position {self.model.position}, "
-                            "whose attention has no queries; expected 0")
+        movable = (weight.low_rank for mixer in self.model.mixer for weight in mixer.weights(self.model))
+        if self.train.lora_rank and not any(movable):
+            names = ", ".join(mixer.kind for mixer in self.model.mixer)
+            raise UserError(f"train.lora_rank: got {self.train.lora_rank} with the mixers {names}, which have no "
+                            "queries to move; expected 0")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets the settings, and reads them with the classes that it has."""
+        return from_dict, (RunSpec, to_dict(self))
 
     @property
     def starts(self) -> tuple[RunSpec, ...]:
@@ -115,11 +120,11 @@ class RunSpec:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps: those of the settings, or else ceil(exposures * N / (batch_rows * entries_per_row))."""
+        """Optimiser steps: those of the settings, or else ceil(exposures * items / (batch_rows * entries_per_row))."""
         if self.train.steps:
             return self.train.steps
-        assert self.task.people is not None
-        return math.ceil(self.train.exposures * self.task.people / self.entries_per_step)
+        assert self.task.items is not None
+        return math.ceil(self.train.exposures * self.task.items / self.entries_per_step)
 
     @property
     def member_fields(self) -> tuple[str, ...]:
@@ -134,7 +139,7 @@ class RunSpec:
 
     @property
     def entries_per_step(self) -> int:
-        """Biographies in one step."""
+        """Entries, such as biographies, in one step."""
         return self.train.batch_rows * self.task.entries_per_row
 
     @property
@@ -159,7 +164,7 @@ class RunSpec:
 
 
 def _check_start(start: RunSpec, spec: RunSpec) -> None:
-    """The weights of ``start`` must fit the model of ``spec``, mean the same words, and know whom it asks about."""
+    """The weights of ``start`` must fit the model of ``spec``, mean the same words, and know what its task needs."""
     for field in fields(ModelConfig):
         theirs, ours = getattr(start.model, field.name), getattr(spec.model, field.name)
         if theirs != ours:
@@ -167,19 +172,14 @@ def _check_start(start: RunSpec, spec: RunSpec) -> None:
                             "same model")
     if start.task == spec.task:
         return
-    first, second = vocabulary_for(start.task).words, vocabulary_for(spec.task).words
+    first, second = start.task.vocabulary().words, spec.task.vocabulary().words
     if first != second:
         place, pair = next((i, pair) for i, pair in enumerate(zip_longest(first, second)) if pair[0] != pair[1])
         words = ["missing" if word is None else repr(word) for word in pair]
         raise UserError(f"start.task: {start.task.title} has {len(first)} words, {spec.task.title} has {len(second)}; "
                         f"word {place} is {words[0]} in the one and {words[1]} in the other; expected the same words "
                         "in the same order")
-    for name in PEOPLE_FIELDS if isinstance(spec.task, QuestionsConfig) else ():
-        key = name.removeprefix("task.")
-        ours = getattr(spec.task, key)
-        if (theirs := getattr(start.task, key, ours)) != ours:
-            raise UserError(f"start.{name}: got {theirs} where questions are asked about the people of {name}={ours}; "
-                            "expected the same people, since no others are known")
+    spec.task.check_start(start.task)
 
 
 def shape_key(spec: RunSpec) -> str:
@@ -192,4 +192,4 @@ def shape_key(spec: RunSpec) -> str:
     for field in spec.member_fields:
         part, name = field.split(".")
         del plain[part][name]
-    return content_hash([plain, len(vocabulary_for(spec.task))])
+    return content_hash([plain, len(spec.task.vocabulary())])

@@ -16,7 +16,6 @@ from physlm.errors import UserError
 from physlm.models.counting import training_flops
 from physlm.models.decoder import Decoder
 from physlm.storage import load_tensors, save_tensors
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec
 from physlm.training.hardware import peak_flops
 from physlm.training.step import Population, check_members
@@ -71,14 +70,15 @@ def train_population(
                 if population.step in kept:
                     snapshot(population.step, _models(population))
             losses = population.recent_losses(count)
-            bar.show(count, losses)
-            if not losses.isfinite().any():
+            bar.show(count, losses["loss"])
+            if not losses["loss"].isfinite().any():
                 raise UserError(f"train.learning_rate: at step {population.step} the loss of every member is no longer "
                                 "finite; expected smaller learning rates")
-            for i, loss in enumerate(losses.tolist()):
-                tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
-                finite = loss if math.isfinite(loss) else None  # JSON has no NaN
-                log({"step": population.step, "member": i, "loss": finite, "tokens": tokens})
+            tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
+            for i in range(len(specs)):
+                values = {name: float(loss_M[i]) for name, loss_M in losses.items()}
+                finite = {name: x if math.isfinite(x) else None for name, x in values.items()}  # JSON has no NaN
+                log({"step": population.step, "member": i, **finite, "tokens": tokens})
             if time.monotonic() - saved_at >= wait or population.step == population.steps:
                 begun = time.monotonic()
                 _save(population, checkpoint)
@@ -128,7 +128,7 @@ class _Bar:
         spec = population.spec
         self._members = len(population.specs)
         self._tokens = spec.train.batch_rows * spec.task.row_tokens * self._members
-        vocabulary = len(vocabulary_for(spec.task))
+        vocabulary = len(spec.task.vocabulary())
         self._flops = training_flops(spec.model, vocabulary, spec.task.row_tokens)
         self._peak = peak_flops(population.device, spec.train.precision)
         name = f"{spec.task.title} {spec.model.label} x{self._members}"

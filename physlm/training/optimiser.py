@@ -6,7 +6,8 @@ or of its bfloat16 copy, so that the whole update is a single elementwise kernel
     m = b1 m + (1 - b1) g;   v = b2 v + (1 - b2) g^2
     w = w - lr (decay w + m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps))
 
-Weight decay acts on matrices and embeddings, not on the gains of norms.  Source: arXiv 1711.05101.
+Weight decay acts on what decays by its role: matrices and embeddings, not the gains of norms.
+Source: arXiv 1711.05101.
 
 ``optimiser_for`` chooses whether the model itself is trained so, or low-rank factors of some of its weights alone.
 """
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from physlm.models.decoder import Decoder
 from physlm.models.lora import LowRank
+from physlm.models.parts.part import TABLE
 from physlm.training.config import TrainConfig
 from physlm.training.schedule import adam_coefficients
 
@@ -34,7 +36,8 @@ class AdamW:
     """The optimiser of one population.  Takes over the storage of ``model``'s parameters.
 
     Args:
-        model: its parameters have a leading axis of members.
+        model: its parameters have a leading axis of members.  A ``Decoder`` says of each which role it has; weights of
+            other modules all decay.
         configs: one a member; they agree on everything but the learning rate and the weight decay.
         steps: length of the schedule.
         wrap: applied to the elementwise update, for example ``torch.compile``.
@@ -59,7 +62,7 @@ class AdamW:
         self.working = torch.zeros_like(self.master, dtype=torch.bfloat16) if half else None
         # in the dtype that the gradients come in: then all are copied by one kernel
         self.gradient = torch.zeros_like(self.master if self.working is None else self.working)
-        # group 2 m + 1: decayed weights of member m; group 2 m: its gains
+        # group 2 m + 1: decayed weights of member m; group 2 m: its others
         group = torch.zeros(sum(sizes), dtype=torch.uint8)
         self.gradient_views: list[Tensor] = []
         self.master_views: dict[str, Tensor] = {}
@@ -67,10 +70,10 @@ class AdamW:
         for (name, p), size in zip(model.named_parameters(), sizes, strict=True):
             here = slice(offset, offset + p.numel())
             self.master[here] = p.detach().flatten().float()
-            is_gain = name.endswith("norm.weight")
+            role = model.weights[name].role if isinstance(model, Decoder) else TABLE
             for m, part in enumerate(group[here].view(len(configs), -1)):
-                part.fill_(2 * m + (0 if is_gain else 1))
-            storage = self.master if self.working is None or is_gain else self.working
+                part.fill_(2 * m + (1 if role.decays else 0))
+            storage = self.master if self.working is None or role.float32 else self.working
             p.data = storage[here].view_as(p)
             self.master_views[name] = self.master[here].view_as(p)
             self.gradient_views.append(self.gradient[here].view_as(p))

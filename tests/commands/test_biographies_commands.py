@@ -64,13 +64,13 @@ def test_from_requests_to_rows(physlm):
     assert "20 of 20 people have an accepted text" in out and "without" not in out
     same = ("people=20", "seed=3", "pool_size=5", "file=good.jsonl")
     read = [part for setting in same for part in ("--set", setting)]
-    code, out, _ = physlm("export", "bior", "--n", 40, *read)
+    code, out, _ = physlm("data", "export", "bior", "--n", 40, *read)
     lines = [json.loads(line) for line in out.splitlines()]
     assert not code and [line["person"] for line in lines] == [*range(20)] * 2
     assert all(set(line["labels"]) == {"text", *FIELDS} for line in lines)
-    code, out, _ = physlm("sample", "bior", "--n", 1, *read)
+    code, out, _ = physlm("data", "sample", "bior", "--n", 1, *read)
     assert not code and out == f"person 0: {lines[0]['text']}\n\n"
-    code, _, err = physlm("sample", "bior", *read, "--seed", 4)
+    code, _, err = physlm("data", "sample", "bior", *read, "--seed", 4)
     assert code == 2 and "does not have the name" in err and "--seed 4 --pool-size 5" in err
 
 
@@ -120,5 +120,5 @@ def test_a_mistake_is_one_line(physlm, arguments, message):
 
 
 def test_the_task_needs_a_file(physlm):
-    code, _, err = physlm("sample", "bior", "--set", "people=3")
+    code, _, err = physlm("data", "sample", "bior", "--set", "people=3")
     assert code == 2 and "task.file: got '', expected a file of JSON lines such as physlm biographies check" in err

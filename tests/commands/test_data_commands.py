@@ -6,7 +6,7 @@ import json
 
 
 def test_augmentations_are_settings(physlm):
-    plain = ("sample", "bios", "--n", 5, "--set", "people=5", "--set", "texts=1")
+    plain = ("data", "sample", "bios", "--n", 5, "--set", "people=5", "--set", "texts=1")
     _, out, _ = physlm(*plain)
     code, full, _ = physlm(*plain, "--set", "fullname=true")
     names = [line.split(": ")[1].split(". ")[0].split()[:3] for line in full.splitlines() if line]
@@ -15,8 +15,8 @@ def test_augmentations_are_settings(physlm):
 
 
 def test_questions_are_exported_with_kind_and_person(physlm):
-    options = ("export", "bioqa", "--set", "people=10", "--set", 'ask.kinds=["birth_city", "month_mod2"]', "--set",
-               "ask.hints=1.0", "--n", 25)  # fmt: skip
+    asked = 'ask.kinds=["birth_city", "month_mod2"]'
+    options = ("data", "export", "bioqa", "--set", "people=10", "--set", asked, "--set", "ask.hints=1.0", "--n", 25)
     code, out, _ = physlm(*options)
     lines = [json.loads(line) for line in out.splitlines()]
     kinds = [("birth_city", "month_mod2")[i % 2] for i in range(10)]
@@ -29,7 +29,7 @@ def test_questions_are_exported_with_kind_and_person(physlm):
         assert ("hint" in line["labels"]) == (line["kind"] == "month_mod2") == (" Hint :" in line["text"])
     _, other, _ = physlm(*options, "--set", "ask.half=test")
     assert not {json.loads(line)["person"] for line in other.splitlines()} & set(people)
-    assert physlm("sample", "bioqa", "--n", 2, "--set", "people=10")[1].count("?") == 2
+    assert physlm("data", "sample", "bioqa", "--n", 2, "--set", "people=10")[1].count("?") == 2
 
 
 def test_a_mistake_is_one_line_that_names_the_choices(physlm):
@@ -37,5 +37,5 @@ def test_a_mistake_is_one_line_that_names_the_choices(physlm):
         ('ask.kinds=["birth_cty"]', "did you mean 'birth_city'"), ("ask.half=both", "'train', 'test'"),
         ("people=1", "expected at least 1"), ("ask.hint=1", "did you mean 'hints'"),
     ):  # fmt: skip
-        code, out, err = physlm("sample", "bioqa", "--set", setting)
+        code, out, err = physlm("data", "sample", "bioqa", "--set", setting)
         assert (code, out) == (2, "") and words in err and len(err.strip().splitlines()) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -11,10 +12,10 @@ import pytest
 import typer
 from storyteller import stories, write
 
-from physlm import cli
+from physlm import cli, storage
 
 COMMANDS = {
-    "export": ("export", "biod", "--n", 3, "--set", "people=5"),
+    "data export": ("data", "export", "biod", "--n", 3, "--set", "people=5", "--vocabulary", "vocabulary"),
     "biographies ask": ("biographies", "ask", "--people", 2),
     "biographies check": ("biographies", "check", "--people", 2, "--texts", "answers.jsonl"),
 }
@@ -45,10 +46,15 @@ def test_a_link_leads_to_its_file_whose_permissions_stay(physlm, name):
     Path("real").write_text("old")
     Path("real").chmod(0o600)
     Path("link").symlink_to("real")
+    Path("words").write_text("old")
+    Path("vocabulary").unlink(missing_ok=True)
+    Path("vocabulary").symlink_to("words")
     assert physlm(*COMMANDS[name], "--out", "link")[0] == 0
+    written = Path("words").read_text() != "old"
+    assert Path("vocabulary").is_symlink() and written == ("--vocabulary" in COMMANDS[name])
     assert Path("link").is_symlink() and Path("real").read_bytes() == Path("plain").read_bytes() != b"old"
     assert stat.S_IMODE(Path("real").stat().st_mode) == 0o600
-    assert sorted(os.listdir()) == ["answers.jsonl", "link", "plain", "real"]
+    assert sorted(os.listdir()) == ["answers.jsonl", "link", "plain", "real", "vocabulary", "words"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -62,3 +68,15 @@ def test_a_pipe_carries_all_of_it_and_stays_a_pipe(physlm, name):
     assert stat.S_ISFIFO(os.stat("pipe").st_mode)
     reader.join(20)
     assert read == [Path("plain").read_bytes()]
+
+
+def test_a_vocabulary_is_put_beside_plain_files_alone(physlm):
+    export = [part for part in COMMANDS["data export"] if part not in ("--vocabulary", "vocabulary")]
+    assert "vocabulary in plain.vocabulary.json" in physlm(*export, "--out", "plain.jsonl")[2]
+    assert json.loads(Path("plain.vocabulary.json").read_text())
+    os.mkfifo("pipe")
+    reader = threading.Thread(target=lambda: Path("pipe").read_bytes(), daemon=True)
+    reader.start()
+    assert "vocabulary not written" in physlm(*export, "--out", "pipe")[2] and not Path("pipe.vocabulary.json").exists()
+    reader.join(20)
+    assert [storage.in_place(Path(name)) for name in ("plain.jsonl", "none", "pipe")] == [False, False, True]

@@ -16,8 +16,11 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENT = '''
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from physlm.lab.experiment import Experiment
-from physlm.laws.verdict import Expectation
+from physlm.laws.law import Law, Quantity
+from physlm.laws.verdict import bound
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -26,9 +29,10 @@ with Path("{marker}").open("a") as file:
     file.write("{name} ")
 
 EXPERIMENT = Experiment(
-    name="{name}", claim="A claim.", source="arXiv", measures=(), law=None, figure=None,
+    name="{name}", claim="A claim.", source="arXiv", measures=(), figure=lambda table, law: Figure(),
+    law=lambda table: Law((Quantity("score", 0.9, 0.8, 1.0, 3, "bits"),)),
     runs=lambda tier: [RunSpec(BioDConfig(people=9), ModelConfig(width=8), TrainConfig())],
-    expect=(Expectation("score", 1.0, "at least", 0.5, "bits", "Figure 1"),),
+    expect=(bound("score", "at least", 0.75, "Figure 1", "the paper says most", unit="bits"),),
 )
 '''
 NAMES = ("p1_other", "p33_toy")
@@ -54,10 +58,14 @@ def folder(monkeypatch, tmp_path):
 
 def write_results(results, claim, **changes):
     row = dict.fromkeys(VERDICT_KEYS) | {
-        "claim": claim, "quantity": "score", "published": 1.0, "ours": 0.9, "lo": 0.8, "hi": 1.0, "n": 3,
+        "claim": claim, "quantity": "score", "published": 0.75, "ours": 0.9, "lo": 0.8, "hi": 1.0, "n": 3,
         "unit": "bits", "tier": "gpu", "verdict": "reproduced"} | changes  # fmt: skip
-    law = {"quantities": [], "details": {}, "tier": "gpu", "verdicts": [row]}
+    found = {"name": "score", "value": 0.9, "lo": 0.8, "hi": 1.0, "n": 3, "unit": "bits"}
+    runs = {"finished": 1, "planned": 1}
+    law = {"quantities": [found], "details": {}, "tier": "gpu", "runs": runs, "verdicts": [row]}
     (results / claim).mkdir(parents=True, exist_ok=True)
+    table = "run,label,quantity,value,unit,n,lo,hi\na,1-1x8,score,0.9,bits,3,0.8,1.0\n"
+    (results / claim / "measures.csv").write_text(table)
     (results / claim / "law.json").write_text(json.dumps(law))
 
 
@@ -79,7 +87,9 @@ def test_standing_in_a_folder_runs_none_of_its_files(physlm, folder):
     assert err.startswith("note: ") and "--experiments experiments" in err and err.count("\n") == 1
     code, out, err = physlm("verify")
     assert code == 0 and "0.8 to 1" in out and "reproduced" in out and ran(folder) == []
-    for arguments in (("--help",), ("list", "--help"), ("sample", "biod", "--n", 1), ("grammar", "show", "cfg3b")):
+    code, out, err = physlm("figure", "--all")
+    assert (code, out) == (2, "") and "--experiments experiments if you trust them" in err and ran(folder) == []
+    for arguments in (("--help",), ("list", "--help"), ("data", "sample", "biod", "--n", 1), ("grammar", "show", "cfg3b")):
         assert physlm(*arguments)[0] == 0 and ran(folder) == []
 
 
@@ -87,16 +97,17 @@ def test_a_name_runs_the_file_that_it_names_alone(physlm, folder):
     for arguments in (("verify", "p33_toy"), ("verify", "p33_toy", "--json"), ("show", "p33_toy")):
         code, out, _ = physlm(*arguments)
         assert code == 0 and "score" in out and ran(folder) == ["p33_toy"]
-    assert "at least 1 (tolerance 0.5)" in physlm("verify", "p1_other")[1] and ran(folder) == ["p1_other"]
+    for arguments in (("verify", "p1_other"), ("figure", "p1_other")):
+        assert physlm(*arguments)[0] == 0 and ran(folder) == ["p1_other"]
+    assert "at least 0.75" in physlm("verify", "p1_other")[1]
 
 
-@pytest.mark.parametrize("arguments", [("list",), ("verify",), ("verify", "--json")])
+@pytest.mark.parametrize("arguments", [("list",), ("verify",), ("verify", "--json"), ("verify", "--markdown")])
 def test_an_option_or_a_variable_runs_a_folder(physlm, folder, monkeypatch, arguments):
     code, out, err = physlm(*arguments, "--experiments", "experiments")
-    everything = {"p33_toy"} if "--json" in arguments else set(NAMES)  # what has results needs no code there
-    assert (code, err) == (0, "") and set(ran(folder)) == everything and "p33_toy" in out
+    assert (code, err) == (0, "") and ran(folder) == sorted(NAMES) and "p33_toy" in out
     monkeypatch.setenv("PHYSLM_EXPERIMENTS", str(folder / "experiments"))
-    assert physlm(*arguments) == (0, out, "") and set(ran(folder)) == everything
+    assert physlm(*arguments) == (0, out, "") and ran(folder) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("sign", ["pyproject.toml", None])

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from planted import Row, share, table
 
 from physlm.config import content_hash
-from physlm.figures.answers_table import MASKED, answers_table
+from physlm.figures.knowledge.answers_table import MASKED, answers_table
 from physlm.lab import results
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import QuestionsConfig

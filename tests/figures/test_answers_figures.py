@@ -12,19 +12,19 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from planted import Row, share, table
-from sheets import assert_inside_and_apart, published
+from planted import Row, names, share, table
+from sheets import assert_inside_and_apart, legend, published
 
 from physlm.config import content_hash
 from physlm.figures import style
-from physlm.figures.answers_bars import answers_bars
-from physlm.figures.answers_curves import answers_curves
-from physlm.figures.answers_table import answers_table
-from physlm.figures.without_layer import without_layer_figure
+from physlm.figures.knowledge.answers_bars import answers_bars
+from physlm.figures.knowledge.answers_curves import answers_curves
+from physlm.figures.knowledge.answers_table import answers_table
+from physlm.figures.knowledge.without_layer import without_layer_figure
 from physlm.lab import results
-from physlm.laws.answers import answers_law
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.without_layer import without_layer_law
 from physlm.laws.law import Law
-from physlm.laws.without_layer import without_layer_law
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import AUGMENTATIONS, augmentation
 from physlm.tasks.biography.config import BioSConfig
@@ -141,10 +141,6 @@ def curves(axes: Axes) -> list[tuple[Any, Any]]:
     return [container.lines[0].get_data() for container in axes.containers]  # type: ignore[attr-defined]
 
 
-def legend(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
 @pytest.mark.parametrize("name", TABLES)
 def test_a_figure_can_be_saved_with_legend_and_caption_inside_and_apart(name: str) -> None:
     assert_inside_and_apart(draw(name, TABLES[name]))
@@ -154,7 +150,7 @@ def test_a_figure_can_be_saved_with_legend_and_caption_inside_and_apart(name: st
 def test_half_a_table_draws_too(name: str) -> None:
     """Without controls; with these alone; one run alone; and with nothing that the figure knows."""
     table = TABLES[name]
-    control = table["quantity"].str.contains("untrained|start|majority|hinted|half=train|without")
+    control = names(table).str.contains("untrained|start|majority|hinted|half=train|without")
     for part in (table[~control], table[control], table[table["run"] == table["run"].iloc[0]],
                  table.assign(quantity="something_else").drop_duplicates("run")):
         drawn = io.BytesIO()
@@ -184,7 +180,7 @@ def test_the_table_reads_row_by_row() -> None:
 
 def test_rows_have_the_order_that_was_asked_for_and_gaps_are_dashes() -> None:
     table_ = TABLES["published"]
-    table_ = table_[~((table_["start.task.fullname"] == True) & table_["quantity"].str.contains("major"))]  # noqa: E712
+    table_ = table_[~((table_["start.task.fullname"] == True) & names(table_).str.contains("major"))]  # noqa: E712
     figure = answers_table(("augmentation",), ("single+permute1", "multi2", "single"))(table_, Law(()))
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["single+permute1", "single", "single+fullname"]
@@ -256,7 +252,7 @@ def test_published_numbers_are_open_marks_at_their_number_of_people() -> None:
 @pytest.mark.parametrize("name", ["bars", "curves"])
 def test_without_published_numbers_there_are_no_open_marks(name: str) -> None:
     """Nor where what they are about was not measured."""
-    part = TABLES[name][~TABLES[name]["quantity"].str.contains("month_mod2|/kind=birth_date/")]
+    part = TABLES[name][~names(TABLES[name]).str.contains("month_mod2|/kind=birth_date/")]
     part = part[part["task.ask.hints"] == 0.0]
     for drawn in (draw(name, TABLES[name]), draw(f"published {name}", part)):
         assert "published" not in legend(drawn)

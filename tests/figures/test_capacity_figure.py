@@ -18,8 +18,8 @@ from planted_capacities import planted_capacity
 
 from physlm.errors import UserError
 from physlm.figures import style
-from physlm.figures.capacity import capacity_figure
-from physlm.laws.capacity import best_of_learning_rates, capacity_law, capacity_models
+from physlm.figures.knowledge.capacity import capacity_figure
+from physlm.laws.knowledge.capacity import best_of_learning_rates, capacity_law, capacity_models
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -163,7 +163,7 @@ def test_another_table_is_refused() -> None:
 
 
 def test_drawing_needs_neither_pyplot_nor_torch() -> None:
-    code = ("import sys, physlm.figures.capacity; "
+    code = ("import sys, physlm.figures.knowledge.capacity; "
             "print([m for m in ('torch', 'matplotlib.pyplot') if m in sys.modules])")
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

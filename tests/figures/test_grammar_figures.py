@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sheets import assert_inside_and_apart
 
 from physlm.figures import parts, style
-from physlm.laws.cells import Estimate
+from physlm.interval import Interval
 
 ACCURACY = {"cfg3b": 0.99, "cfg3i": 0.96, "cfg3f": 0.613}
 VARIANTS = {"absolute": 0.7, "relative": 0.97, "rope": 0.98, "position_only": 0.9, "uniform": 0.85}
@@ -73,7 +73,7 @@ def test_a_figure_can_be_saved_with_legend_and_caption_inside_and_apart(name: st
 def test_half_a_table_draws_too(name: str) -> None:
     """Without controls and snapshots; with these alone; and with nothing that the figure knows."""
     table = TABLES[name]
-    control = table["quantity"].str.contains("untrained|shuffled|permuted|majority|step=|truth|nearest|distance")
+    control = planted.names(table).str.contains("untrained|shuffled|permuted|majority|step=|truth|nearest|distance")
     for part in (table[~control], table[control], table.assign(quantity="something_else").drop_duplicates("run")):
         drawn = io.BytesIO()
         style.save(draw(name, part), drawn, dpi=40)
@@ -160,4 +160,4 @@ def test_percent(value: float, text: str) -> None:
 
 
 def test_intervals_are_written_with_their_value() -> None:
-    assert parts.interval(Estimate(0.5, 0.4, 0.61, 10)) == "50.0 [40.0, 61.0]"
+    assert parts.interval(Interval(0.5, 0.4, 0.61, 10)) == "50.0 [40.0, 61.0]"

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from sheets import assert_inside_and_apart
 
 from physlm.figures import style
-from physlm.figures.knowledge_probing import ATTRIBUTES, FIRST, WHOLE, knowledge_figure
+from physlm.figures.knowledge.probing import ATTRIBUTES, FIRST, WHOLE, knowledge_figure
 from physlm.figures.parts import percent
-from physlm.laws.knowledge_probing import knowledge_law
+from physlm.laws.knowledge.probing import knowledge_law
 from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig
 
@@ -104,7 +104,7 @@ def test_everything_is_inside_the_sheet_and_apart(settings: list[str]) -> None:
 
 def test_half_a_table_draws_too() -> None:
     """Without controls; with these alone; one probe alone; and with nothing that the figure knows."""
-    names = TABLE["quantity"]
+    names = planted.names(TABLE)
     control = names.str.contains("untrained|shuffled|majority|first_word|unmapped")
     for part in (TABLE[~control], TABLE[control], TABLE[names.str.startswith("q_")], TABLE[names.str.startswith("p_")],
                  TABLE.assign(quantity="something_else").drop_duplicates("run"), TABLE[~names.str.contains("place=3")]):

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 from fakes import make_family, make_spec, make_specs
+from positions import way
 
 from physlm.lab import cost
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.tasks.biography.config import BioSConfig
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.training.config import RunSpec, TrainConfig
 
 
@@ -23,7 +23,7 @@ def test_costs_add_up() -> None:
     assert whole.flops == pytest.approx(sum(part.flops for part in parts))
     for device, seconds in whole.seconds.items():
         assert 0 < seconds <= sum(part.seconds[device] for part in parts) * (1 + 1e-9), "training together is no slower"
-    sizes = [parameter_counts(spec.model, len(vocabulary_for(spec.task)))["params_used"] for spec in specs]
+    sizes = [parameter_counts(spec.model, len(spec.task.vocabulary()))["params_used"] for spec in specs]
     assert (whole.smallest, whole.largest) == (min(sizes), max(sizes))
 
 
@@ -88,5 +88,5 @@ def test_a_gpu_holds_as_many_members_as_its_memory() -> None:
     assert cost.members_in(gigabyte, spec) == 1, "even if it fails"
     train = dataclasses.replace(spec.train, precision="float32")
     assert cost.member_bytes(dataclasses.replace(spec, train=train)) > 1.8 * cost.member_bytes(spec)
-    model = dataclasses.replace(spec.model, position="relative", max_positions=512)
+    model = dataclasses.replace(spec.model, **way("relative", 512))
     assert cost.member_bytes(dataclasses.replace(spec, model=model)) > 1.5 * cost.member_bytes(spec)

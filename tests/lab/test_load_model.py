@@ -13,12 +13,11 @@ from physlm.errors import UserError
 from physlm.lab.store import Store
 from physlm.lab.sweep import load_model
 from physlm.models.decoder import Decoder
-from physlm.tasks.catalogue import vocabulary_for
 
 
 def test_the_stored_member_comes_back_exactly(tmp_path: Path) -> None:
     spec = make_spec()
-    run, population = Store(tmp_path).run(spec), Decoder(spec.model, len(vocabulary_for(spec.task)), seeds=(1, 2, 3))
+    run, population = Store(tmp_path).run(spec), Decoder(spec.model, len(spec.task.vocabulary()), seeds=(1, 2, 3))
     run.path.mkdir()
     run.write_model(population.member(1).state_dict())
     loaded = load_model(spec, run.model_path, CPU).state_dict()
@@ -29,14 +28,14 @@ def test_the_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     spec = make_spec(layers=2)
     run = Store(tmp_path).run(make_spec(layers=1))
     run.path.mkdir()
-    run.write_model(Decoder(spec.model, len(vocabulary_for(spec.task))).state_dict())
+    run.write_model(Decoder(spec.model, len(spec.task.vocabulary())).state_dict())
     with pytest.raises(UserError, match="not the weights of the run's model; delete the folder"):
         load_model(run.spec, run.model_path, CPU)
 
 
 def test_the_weights_of_another_vocabulary_are_refused_by_name(tmp_path: Path) -> None:
     spec = make_spec()
-    run, words = Store(tmp_path).run(spec), len(vocabulary_for(spec.task))
+    run, words = Store(tmp_path).run(spec), len(spec.task.vocabulary())
     run.path.mkdir()
     run.write_model(Decoder(spec.model, words + 300).state_dict())
     with pytest.raises(UserError, match=rf"a vocabulary of \d+ rows, expected \d+, .* has {words} tokens"):
@@ -56,6 +55,6 @@ def test_weights_that_no_training_writes_are_refused(tmp_path: Path, damage: Any
     spec = make_spec()
     run = Store(tmp_path).run(spec)
     run.path.mkdir()
-    run.write_model(damage(Decoder(spec.model, len(vocabulary_for(spec.task))).state_dict()))
+    run.write_model(damage(Decoder(spec.model, len(spec.task.vocabulary())).state_dict()))
     with pytest.raises(UserError, match=rf"model\.safetensors: .*{words}.*; delete the folder"):
         load_model(spec, run.model_path, CPU)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,8 +22,8 @@ from physlm.lab.store import Run, Store
 from physlm.lab.sweep import sweep
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import Expectation
+from physlm.measures.rows import Row
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.tasks.catalogue import vocabulary_for
 
 FILES = ["VERDICT.md", "env.json", "figure.png", "law.json", "measures.csv"]
 
@@ -41,7 +42,7 @@ def toy_figure(table: pd.DataFrame, law: Law) -> Figure:
 TOY = Experiment(
     "p33_toy", "A claim.", "arXiv", lambda tier: make_specs(), ("size",), toy_law, toy_figure,
     (Expectation("mean@8", 0.0, "at least", 0.0, "bits", "Fig. 1"),
-     Expectation("other@8", 1.0, "about", 0.1, "bits", "Fig. 2")),
+     Expectation("other@8", 1.0, "about", 0.1, "bits", "Fig. 2", reason="the paper's own")),
 )
 
 
@@ -56,9 +57,10 @@ def test_the_table_has_one_row_for_each_run_and_quantity(runs: list[Run]) -> Non
     table = results.results_table(runs, ("size",))
     assert len(table) == 2 * len(runs) and set(table["quantity"]) == {"size_sum", "size_third"}
     for run, (_, rows) in zip(runs, table.groupby("run", sort=False), strict=True):
-        row, words = rows.iloc[0], len(vocabulary_for(run.spec.task))
+        row, words = rows.iloc[0], len(run.spec.task.vocabulary())
         assert row["run"] == run.name and row["task.kind"] == "bioD" and row["task.people"] == 100
         assert row["train.learning_rate"] == run.spec.train.learning_rate and row["train.betas"] == "[0.9, 0.98]"
+        assert row["facts.items"] == run.spec.task.items == 100, "what a task says of itself"
         assert row["label"] == run.spec.model.label and row["steps"] == 8 and row["tokens"] == 8 * 20 * 64
         assert row["params_used"] == parameter_counts(run.spec.model, words)["params_used"]
         assert row["training_flops"] == training_flops(run.spec.model, words, 64) * row["tokens"]
@@ -76,6 +78,7 @@ def test_the_table_tells_what_a_run_began_with(tmp_path: Path) -> None:
         else:
             assert row["start.task.kind"] == "bioD" and row["start.train.seed"] == start.train.seed
             assert row["start.train.exposures"] == start.train.exposures
+            assert row["start.facts.items"] == start.task.items
         assert (row["start.start.task.kind"] == "bioD") == (len(run.spec.starts) == 2)
     results.write_finding(results.find(TOY, "gpu", family), tmp_path / "p33_toy", family, "redo")
     again = results.read_finding(TOY, tmp_path / "p33_toy")
@@ -101,6 +104,39 @@ def test_five_files_are_written_and_read_back_exactly(runs: list[Run], tmp_path:
     assert "A claim." in text and "physlm run p33_toy --tier gpu" in text
     environments = json.loads((tmp_path / "p33_toy" / "env.json").read_text())["environments"]
     assert sum(environment["runs"] for environment in environments) == len(runs)
+
+
+def test_what_is_not_finite_is_left_out_and_said_to_be_so(runs: list[Run], tmp_path: Path) -> None:
+    """The law sees the rest; the table keeps it, and a refit says the same."""
+    table = results.results_table(runs, ("size",))
+    lost = table.index[table["quantity"] == "size_sum"][0]
+    table.loc[lost, ["value", "lo"]] = math.nan
+    law = results.fit(TOY, table)
+    assert law.details["not_finite"] == [f"{table.loc[lost, 'run']}: size_sum"]
+    found, whole = law.get("mean@8"), results.find(TOY, "gpu", runs).law.get("mean@8")
+    assert found is not None and whole is not None and (found.n, whole.n) == (len(runs) - 1, len(runs))
+    folder = tmp_path / "p33_toy"
+    results.write_finding(results.Finding(TOY, "gpu", table, law), folder, runs, "redo")
+    assert "## Not finite, and left out" in (folder / "VERDICT.md").read_text()
+    again = results.read_finding(TOY, folder)
+    assert again.law == law == results.fit(TOY, again.table) and math.isnan(again.table["value"][lost])
+    assert "not_finite" not in results.find(TOY, "gpu", runs).law.details
+
+
+def test_places_are_columns_and_survive_a_file(tmp_path: Path) -> None:
+    def measure(name: str, run: Any) -> list[Row]:
+        first = Row("loss", 0.5, "nats", 9, 0.4, 0.6, {"split": "test", "layer": 3, "rate": 0.5})
+        return [first, Row("loss", 0.7, "nats", 9, 0.6, 0.8, {"split": "train"}), Row("size", 1.0, "1", 1, 1.0, 1.0)]
+
+    runs = sweep(make_specs()[:1], ("size",), Store(tmp_path / "runs"), CPU, progress=False, train=FakeTrainer(),
+                 load=load, measure=measure)
+    table = results.results_table(runs, ("size",))
+    assert list(table.columns[-8:]) == ["at.split", "at.layer", "at.rate", "value", "unit", "n", "lo", "hi"]
+    assert table[["at.split", "at.layer", "at.rate"]].to_numpy().tolist() == [["test", 3, 0.5], ["train", "", ""],
+                                                                            ["", "", ""]]
+    assert runs[0].measures()["size"][0].where == {"split": "test", "layer": 3, "rate": 0.5}
+    table.to_csv(tmp_path / "measures.csv", index=False)
+    pd.testing.assert_frame_equal(results._read_table(tmp_path / "measures.csv"), table, check_exact=True)
 
 
 def test_a_claim_says_how_long_it_took(tmp_path: Path) -> None:
@@ -192,7 +228,8 @@ def test_damaged_results_are_one_line(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("damage", [
     lambda text: text.replace(",value,", ",worth,", 1), lambda text: text.replace("run,", "ran,", 1),
     lambda text: "\n".join(line + ",x" for line in text.splitlines()[1:]), lambda text: "", lambda text: text[:5],
-    lambda text: text.replace("size_sum,", "size_sum,much", 1), lambda text: text.replace(",bits,100,", ",bits,many,", 1),
+    lambda text: text.replace("size_sum,", "size_sum,much", 1),
+    lambda text: text.replace(",bits,100,", ",bits,many,", 1),
 ], ids=["value", "run", "no header", "empty", "cut", "no number", "no count"])  # fmt: skip
 def test_a_damaged_table_is_one_line(runs: list[Run], tmp_path: Path, damage: Callable[[str], str]) -> None:
     results.write_finding(results.find(TOY, "gpu", runs), tmp_path, runs, "redo")

@@ -148,7 +148,7 @@ def test_a_run_with_a_start_is_another_run_and_survives_its_json() -> None:
 
 @pytest.mark.parametrize(("change", "words"), [
     (lambda s: dataclasses.replace(s, model=ModelConfig(layers=2, heads=1, width=8)), ["start.model.layers", "2", "1"]),
-    (lambda s: override(s, ["model.position=none"]), ["start.model.position", "'none'", "'rope'"]),
+    (lambda s: override(s, ["model.mixer.rope=0"]), ["start.model.mixer", "rope=1.0", "rope=0"]),
     (lambda s: override(s, ["task.alphabet=11"]), ["start.task", "'v10'", "same words"]),
     (lambda s: override(s, ["task.attributes=3"]), ["start.task", "1820 words", "1819", "word 9 is '3' in", "'v0'"]),
     (lambda s: dataclasses.replace(s, task=BioSConfig(people=10)), ["bioS", "bioD", "'He'", "'Her'"]),

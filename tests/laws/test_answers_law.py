@@ -15,14 +15,14 @@ from learning import through_csv
 from planted import Row, share, table
 from scipy import stats
 
+from physlm import interval
 from physlm.config import content_hash
 from physlm.errors import UserError
+from physlm.interval import Interval
 from physlm.lab import results
-from physlm.laws import cells
-from physlm.laws.answers import answers_law
-from physlm.laws.cells import Estimate
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.without_layer import without_layer_law
 from physlm.laws.law import Law, Quantity
-from physlm.laws.without_layer import without_layer_law
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig
@@ -243,29 +243,29 @@ def test_few_people_are_the_most_up_to_a_number_whatever_was_run() -> None:
 
 
 def test_the_largest_is_the_smallest_upside_down() -> None:
-    parts = [Estimate(0.1, 0.0, 0.3, 10), Estimate(0.2, 0.15, 0.25, 5, 2)]
-    turned = [Estimate(1 - p.value, 1 - p.hi, 1 - p.lo, p.n, p.runs) for p in parts]
+    parts = [Interval(0.1, 0.0, 0.3, 10), Interval(0.2, 0.15, 0.25, 5, 2)]
+    turned = [Interval(1 - p.value, 1 - p.hi, 1 - p.lo, p.n, p.runs) for p in parts]
     for share_ in (False, True):
-        most, least = cells.most(parts, share_), cells.least(turned, share_)
+        most, least = interval.most(parts, share_), interval.least(turned, share_)
         assert (most.value, most.lo, most.hi) == pytest.approx((1 - least.value, 1 - least.hi, 1 - least.lo))
         assert (most.n, most.runs) == (5, 1) == (least.n, least.runs)
-    assert cells.most(parts[:1]) == parts[0]
-    low = [Estimate(0.0, -0.1, 0.2, 10), Estimate(0.01, -0.02, 0.1, 10)]
-    assert cells.most(low).lo < 0.0 == cells.most(low, share=True).lo
+    assert interval.most(parts[:1]) == parts[0]
+    low = [Interval(0.0, -0.1, 0.2, 10), Interval(0.01, -0.02, 0.1, 10)]
+    assert interval.most(low).lo < 0.0 == interval.most(low, share=True).lo
 
 
 def test_the_median_is_between_the_ends_of_the_middle() -> None:
-    parts = [Estimate(0.5, 0.45, 0.55, 10), Estimate(0.1, 0.0, 0.3, 8, 2), Estimate(0.2, 0.1, 0.25, 9)]
+    parts = [Interval(0.5, 0.45, 0.55, 10), Interval(0.1, 0.0, 0.3, 8, 2), Interval(0.2, 0.1, 0.25, 9)]
     wider = stats.norm.ppf(1 - 0.025 / 3) / stats.norm.ppf(0.975)
-    found = cells.median(parts)
+    found = interval.median(parts)
     assert (found.value, found.n, found.runs) == (0.2, 8, 1)
     assert (found.lo, found.hi) == pytest.approx((0.2 - wider * 0.1, 0.1 + wider * 0.2))  # the middle one of the ends
-    assert cells.median(parts[:1]) == parts[0]
-    assert cells.median(parts[:2]).value == pytest.approx(0.3)
-    low = [Estimate(0.0, 0.0, 0.1, 10), Estimate(0.01, 0.0, 0.1, 10)]
-    assert cells.median(low).lo < 0.0 == cells.median(low, share=True).lo
-    certain = [Estimate(p, p, p, 10) for p in (0.0, 0.0, 1.0)]
-    assert (cells.median(certain).value, cells.most(certain).value) == (0.0, 1.0), "one number cannot carry it"
+    assert interval.median(parts[:1]) == parts[0]
+    assert interval.median(parts[:2]).value == pytest.approx(0.3)
+    low = [Interval(0.0, 0.0, 0.1, 10), Interval(0.01, 0.0, 0.1, 10)]
+    assert interval.median(low).lo < 0.0 == interval.median(low, share=True).lo
+    certain = [Interval(p, p, p, 10) for p in (0.0, 0.0, 1.0)]
+    assert (interval.median(certain).value, interval.most(certain).value) == (0.0, 1.0), "one number cannot carry it"
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["independent", "together"])
@@ -276,7 +276,7 @@ def test_the_interval_of_a_median_holds_the_true_one(together: bool) -> None:
     held = 0
     for _ in range(400):
         noise = 0.05 * (np.full(8, rng.normal()) if together else rng.normal(size=8))
-        found = cells.median([Estimate(x, x - 1.96 * 0.05, x + 1.96 * 0.05, 100) for x in true + noise])
+        found = interval.median([Interval(x, x - 1.96 * 0.05, x + 1.96 * 0.05, 100) for x in true + noise])
         held += found.lo <= np.median(true) <= found.hi
     assert held >= 0.95 * 400
 

@@ -11,7 +11,7 @@ from planted import Row, share, table
 from physlm.config import content_hash
 from physlm.lab import results
 from physlm.lab.experiment import load_experiment
-from physlm.laws.answers import RECALLS, answers_law
+from physlm.laws.knowledge.answers import RECALLS, answers_law
 from physlm.laws.law import Law
 from physlm.laws.verdict import headline, verdict_rows
 from physlm.models.config import ModelConfig

@@ -11,8 +11,8 @@ from planted import share, table
 
 from physlm.config import content_hash
 from physlm.lab import results
-from physlm.laws.answers import answers_law
-from physlm.laws.best_rate import at_best_rate, figure_at_best_rate, law_at_best_rate
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.best_rate import at_best_rate, figure_at_best_rate, law_at_best_rate
 from physlm.laws.law import Law
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import augmentation

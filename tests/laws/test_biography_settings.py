@@ -14,9 +14,9 @@ from learning import through_csv
 from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab import results
-from physlm.laws.answers import answers_law
-from physlm.laws.biography_settings import kind_title, with_settings
-from physlm.laws.without_layer import without_layer_law
+from physlm.laws.knowledge.answers import answers_law
+from physlm.laws.knowledge.settings import kind_title, with_settings
+from physlm.laws.knowledge.without_layer import without_layer_law
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import AUGMENTATIONS, COUPLES, REVERSED, augmentation
 from physlm.tasks.biography.config import BioRConfig, BioSConfig

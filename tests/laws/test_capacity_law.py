@@ -11,7 +11,7 @@ import pytest
 from planted_capacities import planted_capacity
 
 from physlm.errors import UserError
-from physlm.laws.capacity import best_of_learning_rates, capacity_law, capacity_models, published_ratio
+from physlm.laws.knowledge.capacity import best_of_learning_rates, capacity_law, capacity_models, published_ratio
 from physlm.laws.law import Law, Quantity
 
 FAST = 400
@@ -224,14 +224,20 @@ def test_the_winning_rate_is_named_and_flagged_at_the_edge_of_the_grid() -> None
     assert not small["learning_rate_at_edge"].any()
     assert set(best["runs"]) == {3}
     table = planted_capacity(exposures=(1000,), people_error=0.0)
-    lopsided = scaled(table, 1.2, table["train.learning_rate"] == 8e-3)
-    assert best_of_learning_rates(capacity_models(lopsided))["learning_rate_at_edge"].all()
+    for end in (2e-3, 8e-3):
+        lopsided = scaled(table, 1.2, table["train.learning_rate"] == end)
+        found = best_of_learning_rates(capacity_models(lopsided))
+        assert set(found.loc[found["unsaturated"], "learning_rate"]) == {end} and found["learning_rate_at_edge"].all()
+    alone = table[table["train.learning_rate"] == 4e-3]
+    assert best_of_learning_rates(capacity_models(alone))["learning_rate_at_edge"].all(), "both ends of its grid"
 
 
 def test_a_peak_at_the_smallest_size_is_flagged() -> None:
     table = planted_capacity(exposures=(1000,), people_error=0.0)
     best_at_edge = scaled(table, 1.1, table["label"] == "2-1x16")
     assert fit(best_at_edge).details["peak"]["1000"]["size_at_edge"] is True
+    sizes = table.drop_duplicates("run").groupby("label")["params_used"].max()
+    assert fit(scaled(table, 9.0, table["label"] == sizes.idxmax())).details["peak"]["1000"]["size_at_edge"] is True
     inside = scaled(table, 1.1, (table["label"] == "2-1x24") & (table["task.people"] == 20_000))
     assert fit(inside).details["peak"]["1000"]["size_at_edge"] is False
 

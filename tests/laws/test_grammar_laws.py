@@ -10,15 +10,15 @@ import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws.grammar_attention import attention_law
-from physlm.laws.grammar_boundaries import boundaries_law
-from physlm.laws.grammar_encoder import encoder_law
-from physlm.laws.grammar_generation import generation_law
-from physlm.laws.grammar_implicit import implicit_law
-from physlm.laws.grammar_positions import positions_law
-from physlm.laws.grammar_probing import probing_law
-from physlm.laws.grammar_robustness import robustness_law
-from physlm.laws.grammar_settings import grammar_name, with_settings
+from physlm.laws.grammar.attention import attention_law
+from physlm.laws.grammar.boundaries import boundaries_law
+from physlm.laws.grammar.encoder import encoder_law
+from physlm.laws.grammar.generation import generation_law
+from physlm.laws.grammar.implicit import implicit_law
+from physlm.laws.grammar.positions import positions_law
+from physlm.laws.grammar.probing import probing_law
+from physlm.laws.grammar.robustness import robustness_law
+from physlm.laws.grammar.settings import grammar_name, with_settings
 from physlm.laws.law import Law, Quantity
 
 TEXT = "r -> a b\na -> '1'\nb -> '2'\n"
@@ -145,7 +145,7 @@ def test_probing_takes_the_last_layer_and_the_least_level() -> None:
 
 def test_each_mask_has_its_own_least_level() -> None:
     table = TREES.copy()
-    worse = table["quantity"].str.fullmatch("ancestor/level=4/mask=diagonal/layer=6")
+    worse = planted.names(table).str.fullmatch("ancestor/level=4/mask=diagonal/layer=6")
     table.loc[worse, ["value", "lo", "hi"]] = 0.9, 0.89, 0.91
     law = boundaries_law(table)
     assert get(law, "least_ancestor@diagonal").value == 0.9
@@ -184,8 +184,7 @@ def test_attention_must_go_beyond_the_untrained_model_too() -> None:
     """Attention that the untrained model shows alike is no finding, whatever the trees of other sentences say."""
     table = ATTENTION[~ATTENTION["quantity"].str.contains("_untrained")]
     alike = table[~table["quantity"].str.contains("_shuffled|distance")]
-    untrained = alike.assign(quantity=[f"{name.split('/')[0]}_untrained/{name.partition('/')[2]}"
-                                       for name in alike["quantity"]])
+    untrained = alike.assign(quantity=alike["quantity"] + "_untrained")
     law = attention_law(pd.concat([table, untrained]))
     for name in ("peak_at_zero@any", "peak_at_zero@nearest", "end_to_end", "adjacent_decay"):
         assert get(law, name).value == pytest.approx(0.0) and get(law, name).lo < 0

@@ -12,7 +12,7 @@ import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws.knowledge_probing import knowledge_law
+from physlm.laws.knowledge.probing import knowledge_law
 from physlm.laws.law import Law, Quantity
 from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig

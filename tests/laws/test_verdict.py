@@ -11,14 +11,25 @@ import pytest
 
 from physlm.errors import UserError
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import Expectation, headline, judge, verdict_markdown, verdict_rows
+from physlm.laws.verdict import (
+    Expectation,
+    bound,
+    headline,
+    judge,
+    own_test,
+    published,
+    published_bound,
+    verdict_markdown,
+    verdict_rows,
+)
 
 KEYS = ["claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict"]
 
 
 def expectation(relation: Literal["at least", "at most", "about"] = "at least", tolerance: float = 0.0,
                 quantity: str = "peak") -> Expectation:
-    return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a")
+    return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a",
+                       reason="as large as the paper's own")
 
 
 def measured(lo: float, hi: float, name: str = "peak") -> Quantity:
@@ -84,6 +95,50 @@ def test_one_failure_decides_the_headline_and_one_gap_keeps_it_open() -> None:
     assert headline(verdict_rows("c", law, [good], "gpu")) == "reproduced"
     assert headline(verdict_rows("c", law, [good, bad, gap], "gpu")) == "not reproduced"
     assert headline(verdict_rows("c", law, [good, gap], "gpu")) == "not run"
+
+
+def test_a_test_of_our_own_holds_or_fails_and_is_never_reproduced() -> None:
+    ours = own_test("peak", "at least", 2.0, "our control", unit="bits/parameter")
+    assert [judge(ours, measured(lo, 2.4)) for lo in (2.0, 1.9)] == ["holds", "fails"]
+    assert judge(ours, None) == "not run" and ours.wanted == "at least 2 bits/parameter (our test)"
+    law, other = Law((measured(2.0, 2.2), measured(1.0, 1.2, name="low"))), expectation(quantity="low")
+    assert headline(verdict_rows("c", law, [ours], "gpu")) == "holds"
+    low = own_test("low", "at least", 2.0, "our control", unit="bits/parameter")
+    assert headline(verdict_rows("c", law, [low, ours], "gpu")) == "fails"
+    assert headline(verdict_rows("c", law, [expectation(), ours], "gpu")) == "reproduced"
+    assert headline(verdict_rows("c", law, [expectation(), low], "gpu")) == "not reproduced", "its control fails"
+    assert headline(verdict_rows("c", law, [other, ours], "gpu")) == "not reproduced"
+    assert headline(verdict_rows("c", law, [ours, expectation(quantity="absent")], "gpu")) == "not run"
+
+
+def test_expectations_say_whose_they_are() -> None:
+    number = published("x", 0.41, "Figure 3", slack=0.02, reason="the interval of the paper")
+    assert (number.relation, number.wanted) == ("about", "0.41 ± 0.02")
+    assert number.origin == "Figure 3; the interval of the paper"
+    assert [judge(number, Quantity("x", v, v - 0.01, v + 0.01, 9, "1")) for v in (0.38, 0.40, 0.44, 0.45)] == [
+        "reproduced", "reproduced", "reproduced", "not reproduced"]
+    statement = published_bound("x", "at least", 2.0, "Result 1", unit="bits")
+    assert statement.wanted == "at least 2 bits" and statement.kind == "published"
+    ours = bound("x", "at most", 0.1, "Figure 5: about 0", "10 % is our reading")
+    assert ours.wanted == "at most 0.1 (our bound)" and ours.origin == "Figure 5: about 0; 10 % is our reading"
+    for make in (lambda: published("x", 0.4, "Figure 3", slack=0.1, reason=""),
+                 lambda: published_bound("x", "at least", 0.4, "Figure 3", slack=0.1)):
+        with pytest.raises(UserError, match=r"slack of 0\.1 without a reason"):
+            make()
+    with pytest.raises(UserError, match="got kind 'guess'"):
+        Expectation("x", 1.0, "at least", 0.0, "1", "s", kind="guess")  # type: ignore[arg-type]
+
+
+def test_tables_say_what_an_interval_covers_what_to_know_of_a_number_and_what_was_left_out() -> None:
+    peak = Quantity("peak", 2.1, 2.0, 2.2, 9, "bits/parameter", "items and seeds", "best of 3: rate 1, the largest")
+    law = Law((peak, Quantity("sure", 1.0, 1.0, 1.0, 4, "1", "nothing")), {"not_finite": ["run-a: loss"]})
+    text = verdict_markdown("p33", "c", "s", law, [expectation()], "gpu", "redo")
+    assert "| 2.1 bits/parameter (best of 3: rate 1, the largest) | 2 to 2.2, over items and seeds | 9 |" in text
+    assert "| sure | 1 | 1 to 1, exact | 4 |" in text
+    assert "## Not finite, and left out\n\n- run-a: loss\n" in text
+    assert Law.from_dict(law.to_dict()) == law
+    plain = Law((measured(2.0, 2.2),)).to_dict()["quantities"][0]
+    assert "covers" not in plain and "remark" not in plain
 
 
 def test_markdown_says_claim_numbers_notes_deviations_and_how_to_redo() -> None:

@@ -15,15 +15,14 @@ from torch import Tensor
 from physlm.config import override
 from physlm.errors import UserError
 from physlm.measures import answers
-from physlm.measures.answers import OTHER_HALF, Sheet, fill, grade
+from physlm.measures.answers import Sheet, fill, grade
 from physlm.measures.generation import Generated
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioSConfig
-from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
+from physlm.tasks.biography.question_config import OTHER_HALF, Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.biography.questions import leaks
-from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.training.config import RunSpec, TrainConfig
 
 CPU = torch.device("cpu")
@@ -43,13 +42,13 @@ def trained(task: Any = TASK, causal: bool = True, start: bool = False) -> Train
     """A run whose three models have random weights and are told apart by being different objects."""
     base = BioSConfig(PEOPLE, texts=1, celebrities=FAMOUS, questions=True)
     spec = spec_of(task, causal, spec_of(base, causal) if start else None)
-    one, two = (Decoder(spec.model, len(vocabulary_for(task)), (seed,)) for seed in (1, 2))
+    one, two = (Decoder(spec.model, len(task.vocabulary()), (seed,)) for seed in (1, 2))
     return Trained(spec, CPU, lambda step: one, load_start=(lambda: two) if start else None)
 
 
 def told() -> dict[str, tuple[int, str, str]]:
     """Number, birth city and birth month of everybody by full name, as the biographies tell them."""
-    task = build(BioSConfig(PEOPLE, questions=True))
+    task = BioSConfig(PEOPLE, questions=True).build()
     entries = task.entries(torch.arange(PEOPLE), torch.zeros(PEOPLE, dtype=torch.long))
     found = {}
     for n, (ids, roles) in enumerate(zip(entries.ids_RW.tolist(), entries.roles_RW.tolist(), strict=True)):
@@ -68,7 +67,7 @@ class Writer:
     """
 
     def __init__(self, know: list[tuple[Decoder, Know]]):
-        self.know, self.people, self.words = know, told(), vocabulary_for(TASK).words
+        self.know, self.people, self.words = know, told(), TASK.vocabulary().words
         self.asked: list[tuple[Decoder, str]] = []
 
     def __call__(self, model: Decoder, prompts: Tensor, new_tokens: int, *, lengths: Tensor, temperature: float,
@@ -103,7 +102,7 @@ class Writer:
 
 def asked_in(half: Any, group: Any = "celebrities") -> list[int]:
     ask = dataclasses.replace(ASK, half=half, group=group)
-    return build(dataclasses.replace(TASK, ask=ask)).tables.asked_A.tolist()
+    return dataclasses.replace(TASK, ask=ask).build().tables.asked_A.tolist()
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["questions", "mixed"])
@@ -135,38 +134,38 @@ def test_planted_answers_are_found_exactly(monkeypatch: pytest.MonkeyPatch, mixe
         expected[f"answer_untrained/kind={kind}/half=test"] = (0, len(test))
         if run.load_start is not None:
             expected[f"answer_start/kind={kind}/half=test"] = (sum(n % 4 == 1 for n in test), len(test))
-    assert {row.quantity: (round(row.value * row.n, 9), row.n) for row in rows} == expected
+    assert {row.label: (round(row.value * row.n, 9), row.n) for row in rows} == expected
     assert len(rows) == len(expected) and all(0 <= row.lo <= row.value <= row.hi <= 1 for row in rows)
     assert {model for model, _ in writer.asked} == {model for model, _ in knows}
 
 
 def test_no_more_people_are_asked_than_the_cap_and_they_are_among_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained()
-    whole = answers._sheets(run)
-    monkeypatch.setitem(answers.PEOPLE, "cpu", 4)
-    part = answers._sheets(run)
+    whole = answers.sheets_of(run)
+    monkeypatch.setitem(answers.QUESTIONS, "cpu", 4)
+    part = answers.sheets_of(run)
     assert whole.keys() == part.keys()
     for name, sheet in part.items():
-        kinds = len(sheet.task.config.ask.kinds)
+        kinds = len(sheet.prompts.kinds)
         assert sheet.prompts.kind_B.bincount().tolist() == [4] * kinds
-        assert sheet.prompts.person_B.equal(whole[name].prompts.person_B[: 4 * kinds])
-    rows = {row.quantity: row.n for row in answers.measure(run)}
+        assert sheet.prompts.item_B.equal(whole[name].prompts.item_B[: 4 * kinds])
+    rows = {row.label: row.n for row in answers.measure(run)}
     assert rows["answer/kind=birth_city/half=test"] == rows["answer_untrained/kind=birth_city/half=test"] == 4
     few = dataclasses.replace(TASK, ask=dataclasses.replace(ASK, most=3))
-    sheets = answers._sheets(trained(few))
-    assert {*sheets["answer", "train"].prompts.person_B.tolist()} == {*asked_in("train")[:3]}, "only they were asked"
+    sheets = answers.sheets_of(trained(few))
+    assert {*sheets["answer", "train"].prompts.item_B.tolist()} == {*asked_in("train")[:3]}, "only they were asked"
     assert len(sheets["answer", "test"].prompts.kind_B) == 2 * 4
 
 
 def test_controls_are_asked_about_the_first_few_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """The models know everybody but the first three: n and the share of a control are those of the first four."""
-    monkeypatch.setattr(answers, "CONTROL_PEOPLE", 4)
+    monkeypatch.setattr(answers, "CONTROL_QUESTIONS", 4)
     run, test = trained(start=True), asked_in("test")
     assert run.load_start is not None and len(test) == 11
     know: Know = lambda n: n not in test[:3]  # noqa: E731
     monkeypatch.setattr(answers, "generate", Writer([(model, know) for model in (
         run.model, run.untrained, run.load_start())]))
-    rows = {row.quantity: row for row in answers.measure(run)}
+    rows = {row.label: row for row in answers.measure(run)}
     for kind in ASK.kinds:
         whole = rows[f"answer/kind={kind}/half=test"]
         assert (whole.value, whole.n) == (pytest.approx(8 / 11), 11) and rows[f"majority/kind={kind}/half=test"].n == 11
@@ -196,12 +195,14 @@ def test_a_fact_that_many_people_share_is_one_fact() -> None:
 def test_held_out_people_and_wordings_are_nowhere_in_training(half: Any) -> None:
     ask = dataclasses.replace(ASK, half=half, kinds=("birth_city", "month_minus"), hints=0.5)
     run = trained(dataclasses.replace(TASK, ask=ask))
-    sheets = answers._sheets(run)
-    rows = build(run.spec.task).rows(torch.arange(40)).inputs_RT
-    for (name, label), sheet in sheets.items():
-        assert (leaks(rows, sheet.task) == 0) == (label == "test"), name
-        assert sheet.task.config.ask.half == ("all" if name == "answer_others" else OTHER_HALF[half]
-                                              if label == "test" else half)
+    task = dataclasses.replace(TASK, ask=ask).build()
+    sheets, rows = answers.sheets_of(run), task.rows(torch.arange(40)).inputs_RT
+    for (name, label), condition in run.spec.task.conditions().items():
+        asking = task.asking(**{setting: value for setting, value in condition.items() if setting != "told"})
+        assert {*sheets[name, label].prompts.item_B.tolist()} == {*asking.tables.asked_A.tolist()}, name
+        assert (leaks(rows, asking) == 0) == (label == "test"), name
+        assert asking.config.ask.half == ("all" if name == "answer_others" else OTHER_HALF[half]
+                                          if label == "test" else half)
     with pytest.raises(UserError, match=r"task\.ask\.half: got 'all'.*'train', 'test'"):
         answers.measure(trained(dataclasses.replace(TASK, ask=dataclasses.replace(ASK, half="all"))))
 
@@ -209,7 +210,7 @@ def test_held_out_people_and_wordings_are_nowhere_in_training(half: Any) -> None
 def test_rows_depend_on_what_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """No hints: none asked for.  One wording or no group: no rows about others.  No start: no such control."""
     run = trained(QuestionsConfig(12, ask=Ask(kinds=("month_mod2",))))
-    names = {row.quantity.split("/")[0] for row in answers.measure(run)}
+    names = {row.label.split("/")[0] for row in answers.measure(run)}
     assert names == {"answer", "majority", "answer_untrained"}
 
 
@@ -222,7 +223,7 @@ def test_a_model_that_learnt_one_half_answers_that_one(causal: bool) -> None:
     model = learn(spec)
 
     def values(run: RunSpec) -> dict[str, float]:
-        return {row.quantity: row.value for row in answers.measure(Trained(run, CPU, lambda step: model))}
+        return {row.label: row.value for row in answers.measure(Trained(run, CPU, lambda step: model))}
 
     same, swapped = values(spec), values(override(spec, ["task.ask.half=test"]))
     test, train_half, control = (f"{name}/kind=employer/half={half}" for name, half in
@@ -254,7 +255,7 @@ def test_an_encoder_sees_as_many_masks_as_the_answer_has_tokens_and_no_answer(mo
     model, sheet = encoder_sheet("employer", "birth_date")
     prompts, right = sheet.prompts, []
 
-    def plant(encoder: Decoder, task: Any, ids_BW: Tensor, lengths_B: Tensor) -> Tensor:
+    def plant(encoder: Decoder, ids_BW: Tensor, lengths_B: Tensor, together: int) -> Tensor:
         filled = ids_BW.clone()
         for b, (ids, length) in enumerate(zip(ids_BW.tolist(), lengths_B.tolist(), strict=True)):
             start = int(prompts.lengths_B[b])
@@ -286,8 +287,9 @@ def test_filling_is_the_likeliest_token_of_each_row_as_training_packs_it(monkeyp
     ids[:, 0] = 0
     texts = [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
     monkeypatch.setitem(answers.FILL_TOKENS, "cpu", 60)  # several batches of one length
-    filled = fill(model, sheet.task, ids, lengths)
     each, rows = 4, 13
+    assert sheet.prompts.together == each
+    filled = fill(model, ids, lengths, each)
     for row in range(rows):
         members = [b for b in range(row, each * rows, rows) if b < count]
         laid = [0, *(token for b in members for token in texts[b][1:])]

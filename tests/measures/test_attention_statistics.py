@@ -16,7 +16,6 @@ from physlm.errors import UserError
 from physlm.measures.attention import Attended, AttentionStatistics, attention_statistics, decoder_attention
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
-from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.task import GrammarTask
 
@@ -180,7 +179,7 @@ def test_weights_come_from_the_model() -> None:
 
 def test_labels_of_a_grammar_task_fit() -> None:
     """The last token ends the root, so each child but the last is one end of top 1."""
-    task = build(GrammarConfig(grammar="r -> a b | b a b\na -> '1' '2'\nb -> '2' '1' '1' | '3' '3' '3'"))
+    task = GrammarConfig(grammar="r -> a b | b a b\na -> '1' '2'\nb -> '2' '1' '1' | '3' '3' '3'").build()
     assert isinstance(task, GrammarTask)
     text = task.sentences(torch.arange(8))
     model = Decoder(ModelConfig(layers=1, heads=2, width=8), len(task.vocabulary), (0,))

@@ -23,7 +23,6 @@ from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioSConfig
 from physlm.tasks.biography.pools import load_pools
-from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.tasks.information import InformationTerms
 from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
@@ -41,7 +40,7 @@ PARAMS = 1000
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda config: config.kind)
 def task(request: pytest.FixtureRequest) -> BiographyTask:
-    return build(request.param)
+    return request.param.build()
 
 
 def attributes(task: BiographyTask) -> int:
@@ -85,7 +84,7 @@ def test_who_knows_the_strings_but_nobody_has_only_the_diversity() -> None:
     """p3 = ln D then: the strings of the attributes are knowledge, K D (log2(T^L / D) - log2 D) bits by the formula."""
     for alphabet, chunk_tokens, diversity in ((7, 2, 7), (16, 3, 9), (4, 2, 16)):
         config = dataclasses.replace(BIOD, diversity=diversity, chunk_tokens=chunk_tokens, alphabet=alphabet)
-        task = build(config)
+        task = config.build()
         rows = table(task, lookup_losses(task, torch.zeros(48, dtype=torch.bool)), known_strings=False)
         strings = config.attributes * diversity * (chunk_tokens * math.log2(alphabet) - 2 * math.log2(diversity))
         assert rows["value1_nats"].value == pytest.approx(math.log(diversity))
@@ -134,7 +133,7 @@ def test_who_knows_a_part_of_the_people_has_that_part_of_the_bits(task: Biograph
 
 def test_who_knows_some_attributes_has_their_bits() -> None:
     """Birth dates and employers by heart, everything else by its distribution."""
-    task, pools = build(BIOS), load_pools()
+    task, pools = BIOS.build(), load_pools()
     options = {"gender": 2, "birth_city": len(pools.cities), "university": len(pools.universities),
                "major": len(pools.majors)}  # fmt: skip
     known_bits = math.log2(len(pools.months) * len(pools.days) * len(pools.years)) + math.log2(len(pools.employers))
@@ -157,7 +156,7 @@ def test_who_knows_some_attributes_has_their_bits() -> None:
 def test_who_knows_half_of_the_attributes_has_half_of_the_value_bits() -> None:
     """bioD with four attributes, of which 2 and 4 are known; the number stands before each value in the text."""
     config = dataclasses.replace(BIOD, attributes=4)
-    task = build(config)
+    task = config.build()
     numbers = {task.vocabulary.id(str(a + 1)): a for a in range(4)}
     a_token = math.log(config.diversity) / config.chunk_tokens
 
@@ -186,7 +185,7 @@ def test_who_knows_half_of_the_attributes_has_half_of_the_value_bits() -> None:
 @pytest.mark.parametrize("config", TASKS, ids=lambda config: config.kind)
 def test_an_untrained_model_has_no_bits(config: BiographyConfig) -> None:
     spec = RunSpec(config, ModelConfig(layers=1, heads=1, width=8), TrainConfig())
-    model = Decoder(spec.model, len(vocabulary_for(config)), (7,))
+    model = Decoder(spec.model, len(config.vocabulary()), (7,))
     rows = {row.quantity: row for row in measure(Trained(spec, CPU, lambda step: model))}
     assert rows["bits_signed"].value < 0 and rows["bits_signed"].hi < 0
     for name in ("bits", "bits_per_param", "bits_untrained"):
@@ -367,12 +366,12 @@ def test_training_puts_the_bits_there() -> None:
         population.advance()
     model = population.model_of(0)
     rows = {row.quantity: row for row in measure(Trained(spec, CPU, lambda step: model))}
-    information = build(task).information_terms.information()["total"]
+    information = task.build().information_terms.information()["total"]
     assert rows["bits_max"].value == information == pytest.approx(8 * (math.log2(512 / 8) + 2 * 4))
     assert 0.6 * information < rows["bits"].value <= information
     assert rows["bits"].lo > 0.5 * information
     assert rows["bits_untrained"].value == 0.0
-    params = parameter_counts(spec.model, len(vocabulary_for(task)))["params_used"]
+    params = parameter_counts(spec.model, len(task.vocabulary()))["params_used"]
     assert rows["bits_per_param"].value == pytest.approx(rows["bits"].value / params)
     other = override(spec, ["task.seed=1"])
     strangers = {row.quantity: row for row in measure(Trained(other, CPU, lambda step: model))}

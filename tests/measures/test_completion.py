@@ -17,7 +17,6 @@ from physlm.measures.completion import Judge, Written
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder, Output
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.likelihood import Likelihood
 from physlm.training.config import RunSpec, TrainConfig
@@ -33,7 +32,7 @@ MODEL = ModelConfig(layers=2, heads=2, width=16)
 
 def trained(task: GrammarConfig, model: Any = None) -> Trained:
     spec = RunSpec(task, MODEL, TrainConfig(steps=4, batch_rows=2, precision="float32"))
-    fresh = Decoder(MODEL, len(vocabulary_for(task)), (1,)) if model is None else model
+    fresh = Decoder(MODEL, len(task.vocabulary()), (1,)) if model is None else model
     return Trained(spec, CPU, lambda step: fresh)
 
 
@@ -94,11 +93,11 @@ def test_entropies_agree_for_the_oracle_and_tell_a_model_that_knows_nothing() ->
     judge = Judge(trained(PLAIN))
     strings = fresh(judge, 300)
     written = Written(cast(Any, strings), np.ones(len(strings), bool), np.ones(len(strings), bool))
-    rows = {row.quantity: row for row in judge.entropies(cast(Decoder, Oracle(judge, wrong=1e-12)), written)}
+    rows = {row.label: row for row in judge.entropies(cast(Decoder, Oracle(judge, wrong=1e-12)), written)}
     assert rows["entropy_model"].value == pytest.approx(rows["entropy_generated"].value, rel=1e-6)
     assert rows["entropy_model"].lo < rows["entropy_truth"].value < rows["entropy_model"].hi
     assert rows["length_generated"].value == rows["length_truth"].value
-    blind = {row.quantity: row for row in judge.entropies(cast(Decoder, Oracle(judge, wrong=1.0)), written)}
+    blind = {row.label: row for row in judge.entropies(cast(Decoder, Oracle(judge, wrong=1.0)), written)}
     # four equally likely outcomes, two bits for each token and the end
     assert blind["entropy_model"].value == pytest.approx(2 * (rows["length_truth"].value + 1))
     assert blind["entropy_truth"] == rows["entropy_truth"]
@@ -122,7 +121,7 @@ def test_the_entropy_of_strings_is_that_of_all_strings_one_by_one(task: GrammarC
     strings = fresh(judge, 400)
     row = next(row for row in judge.entropies(cast(Decoder, Oracle(judge, wrong=0.5)),
                                               Written(cast(Any, strings), *(np.ones(len(strings), bool),) * 2))
-               if row.quantity == "entropy_truth")  # fmt: skip
+               if row.label == "entropy_truth")  # fmt: skip
     assert row.lo - 1e-9 <= exact <= row.hi + 1e-9
     if task is PLAIN:  # no string has two derivations, so that nothing is left to chance
         assert row.hi - row.lo < 1e-9
@@ -132,12 +131,12 @@ def test_diversity_tells_a_model_that_repeats_itself() -> None:
     judge = Judge(trained(PLAIN))
     strings = fresh(judge, 100)
     valid = np.ones(len(strings), bool)
-    honest = {row.quantity: row for row in judge.diversity(Written(cast(Any, strings), valid, valid))}
+    honest = {row.label: row for row in judge.diversity(Written(cast(Any, strings), valid, valid))}
     assert set(honest) == {"distinct/level=2", "distinct_truth/level=2"}  # the levels between root and terminals
     # a and b have two yields each
     assert honest["distinct/level=2"].value == honest["distinct_truth/level=2"].value == 4
     one = judge.diversity(Written([strings[0]] * 100, valid, valid))
-    assert next(row.value for row in one if row.quantity == "distinct/level=2") < 4
+    assert next(row.value for row in one if row.label == "distinct/level=2") < 4
     assert judge.diversity(Written(cast(Any, strings), valid, ~valid)) == []
 
 
@@ -171,32 +170,32 @@ def test_an_unended_string_is_not_valid() -> None:
 
 def test_rows_of_a_whole_run_have_their_names_and_controls() -> None:
     run = trained(PLAIN)
-    names = [row.quantity for row in trees.measure(run)]
+    names = [row.label for row in trees.measure(run)]
     assert len(names) == len(set(names))
     for kind in ("ancestor", "boundary"):
         for mask in ("full", "diagonal", "tridiagonal"):
             wanted = {f"{kind}/level=2/mask={mask}/layer={layer}" for layer in range(3)}
             wanted |= {f"{kind}{control}/level=2/mask={mask}" for control in ("_untrained", "_shuffled", "_majority")}
             assert wanted <= set(names)
-    attention = {row.quantity for row in tree_attention.measure(run)}
+    attention = {row.label for row in tree_attention.measure(run)}
     for base in ("to_end", "nearest_end"):
         for control in ("", "_shuffled", "_untrained"):
             assert {f"{base}{control}/level=2/shift={shift}" for shift in range(-2, 3)} <= attention
     assert {f"by_distance/layer={i}/head={j}/distance=1" for i in (1, 2) for j in (1, 2)} <= attention
-    prefixes = {row.quantity for row in robustness.measure(run)}
+    prefixes = {row.label for row in robustness.measure(run)}
     assert prefixes == {f"accuracy/prefix={prefix}/temperature={t}"
                         for prefix in ("none", "clean", "corrupted") for t in (0.1, 0.2, 1.0)}
 
 
 def test_bags_planted_in_the_embeddings_are_found() -> None:
     task = dataclasses.replace(BAGS, bag_tokens=30)
-    planted = Decoder(MODEL, len(vocabulary_for(task)), (0,))
+    planted = Decoder(MODEL, len(task.vocabulary()), (0,))
     noise = torch.randn(31, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         planted.embedding.weight[0] = 0.2 * noise
         for word in range(30):
             planted.embedding.weight[0, 1 + word, word % 3] += 3.0
-    rows = {row.quantity: row.value for row in bags.measure(trained(task, planted))}
+    rows = {row.label: row.value for row in bags.measure(trained(task, planted))}
     assert rows["neighbours"] == rows["clusters"] == 1.0 and rows["gap"] > 0.7 and rows["p_value"] < 0.01
     assert abs(rows["gap_untrained"]) < 0.3 and rows["neighbours_permuted"] < 0.7
     assert [rows[f"bag/word={word}"] for word in range(1, 7)] == [1, 2, 3, 1, 2, 3]

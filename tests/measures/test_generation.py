@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from positions import position_of, way
 from scipy import stats
 from torch import Tensor
 
@@ -17,11 +18,11 @@ from physlm.models.decoder import Decoder
 VOCABULARY = 5
 CONFIGS = [
     ModelConfig(layers=2, heads=2, width=16, vocab_size=9),
-    ModelConfig(layers=1, heads=2, width=16, position="none"),
-    ModelConfig(layers=2, heads=2, width=16, position="absolute", max_positions=30),
-    ModelConfig(layers=2, heads=2, width=16, position="relative", max_positions=6),
-    ModelConfig(layers=2, heads=2, width=16, position="position_only", max_positions=6),
-    ModelConfig(layers=2, heads=3, width=12, position="uniform"),
+    ModelConfig(layers=1, heads=2, width=16, **way("none")),
+    ModelConfig(layers=2, heads=2, width=16, **way("absolute", 30)),
+    ModelConfig(layers=2, heads=2, width=16, **way("relative", 6)),
+    ModelConfig(layers=2, heads=2, width=16, **way("position_only", 6)),
+    ModelConfig(layers=2, heads=3, width=12, **way("uniform")),
 ]
 PROMPTS = torch.tensor([[0, 1, 2, 3, 4], [0, 4, 0, 0, 0], [0, 0, 2, 1, 1], [3, 3, 3, 3, 3], [0, 2, 2, 0, 0]])
 LENGTHS = torch.tensor([5, 2, 4, 5, 3])
@@ -62,7 +63,7 @@ def rows_of(made: Generated) -> list[tuple[list[int], bool]]:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 0.5])
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.position)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: position_of(c))
 def test_rows_are_those_of_the_obvious_loop(
     monkeypatch: pytest.MonkeyPatch, config: ModelConfig, temperature: float
 ) -> None:
@@ -81,7 +82,7 @@ def test_the_cases_contain_rows_with_and_without_an_end() -> None:
     assert bool(ended.any()) and not bool(ended.all())
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.position)
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: position_of(c))
 def test_members_generate_as_if_alone(config: ModelConfig) -> None:
     population = randomised(config, members=3)
     shared = generate(population, PROMPTS, 9, lengths=LENGTHS, key=(4, 5, 5))
@@ -92,7 +93,7 @@ def test_members_generate_as_if_alone(config: ModelConfig) -> None:
             assert all(x[m].equal(y) for x, y in zip(both, alone, strict=True))
 
 
-@pytest.mark.parametrize("config", CONFIGS[::3], ids=lambda c: c.position)
+@pytest.mark.parametrize("config", CONFIGS[::3], ids=lambda c: position_of(c))
 def test_the_batch_does_not_matter(config: ModelConfig) -> None:
     model = randomised(config)
     prompts, lengths = PROMPTS.repeat(4, 1), LENGTHS.repeat(4)

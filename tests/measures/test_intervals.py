@@ -57,6 +57,22 @@ def test_balanced_intervals_cover() -> None:
     assert 0.91 <= np.mean(covered) <= 0.99
 
 
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_the_variance_is_that_of_a_sample_and_not_of_all_sentences(count: int) -> None:
+    """S / (S - 1) sum (c - p n)^2 / (sum n)^2, written out."""
+    rng = np.random.default_rng(count)
+    counts = rng.integers(20, 40, (1, count)).astype(float)
+    hits = np.minimum(rng.binomial(30, 0.7, (1, count)) + np.linspace(-8, 8, count), counts).clip(0)
+    p = float(hits.sum() / counts.sum())
+    variance = count / (count - 1) * float(((hits - p * counts) ** 2).sum()) / float(counts.sum()) ** 2
+    effective, z = min(p * (1 - p) / variance, float(counts.sum())), 1.959963984540054
+    centre = (p + z * z / effective / 2) / (1 + z * z / effective)
+    half = z * np.sqrt(p * (1 - p) / effective + z * z / effective**2 / 4) / (1 + z * z / effective)
+    assert effective < counts.sum(), "the tokens of a sentence share their luck"
+    for found in (share(hits[0], counts[0]), balanced_share(hits, counts)):  # of one class, the same
+        assert (found.value, found.lo, found.hi) == pytest.approx((p, max(centre - half, 0.0), min(centre + half, 1.0)))
+
+
 def test_a_streamed_ratio_equals_the_sums_written_out() -> None:
     rng = np.random.default_rng(2)
     sums = rng.normal(size=(30, 2, 4))

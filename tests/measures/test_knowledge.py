@@ -26,7 +26,6 @@ from physlm.tasks.biography.bios import BioS
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
-from physlm.tasks.catalogue import vocabulary_for
 from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -38,7 +37,7 @@ TARGETS = [*(f"{name}_first" for name in ATTRIBUTES), *(f"{name}_whole" for name
 
 def run_of(task: TaskConfig, model: Decoder | None = None, seed: int = 5) -> Trained:
     """A run whose trained model is ``model``, or an untrained one of another seed."""
-    made = model or Decoder(SMALL, len(vocabulary_for(task)), (9,))
+    made = model or Decoder(SMALL, len(task.vocabulary()), (9,))
     spec = RunSpec(task, SMALL, TrainConfig(exposures=1, precision="float32", seed=seed))
     return Trained(spec, CPU, lambda step: made)
 
@@ -56,8 +55,8 @@ def shortened(monkeypatch: pytest.MonkeyPatch, p_steps: int = 1, q_steps: int = 
 
 
 def by_name(rows: list[Row]) -> dict[str, Row]:
-    assert len({row.quantity for row in rows}) == len(rows)
-    return {row.quantity: row for row in rows}
+    assert len({row.label for row in rows}) == len(rows)
+    return {row.label: row for row in rows}
 
 
 # --- what is read ------------------------------------------------------------------------------------------------
@@ -124,7 +123,7 @@ def test_a_planted_month_is_read_from_the_name_and_nothing_else_is(monkeypatch: 
     config = bios("single", people=300)
     found = read(run_of(config))
     months, last = found.names.labels_BY[:, 0], found.names.ids_BT[:, 3]
-    model = Decoder(SMALL, len(vocabulary_for(config)), (5,))
+    model = Decoder(SMALL, len(config.vocabulary()), (5,))
     directions = rng.normal(rng.key("directions"), 12 * WIDTH).view(12, WIDTH).float()
     with torch.no_grad():
         model.embedding.weight[0].index_put_((last,), 0.6 * directions[months], accumulate=True)

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from digit_texts import DIGITS, PEOPLE, PLACES, QUICK, SMALL, WIDTH, digits, model_of, source_of, texts_of
+from positions import way
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,7 +31,7 @@ from physlm.models.decoder import Decoder
 
 @pytest.mark.parametrize("position", ["rope", "none", "absolute", "relative", "position_only", "uniform"])
 def test_the_last_states_of_given_embeddings_are_those_of_the_tokens(position: str) -> None:
-    model = model_of(0, 1, config=dataclasses.replace(SMALL, position=position))  # type: ignore[arg-type]
+    model = model_of(0, 1, config=dataclasses.replace(SMALL, **way(position)))
     ids = digits(6)[None].expand(2, -1, -1)
     expected, _ = model.hidden(ids)
     torch.testing.assert_close(model.hidden_from(model.embedding(ids)), expected)
@@ -131,7 +132,7 @@ def test_a_digit_is_found_where_it_was_read_and_not_before_nor_after_a_shuffle()
     assert np.all(lo <= value) and np.all(value <= hi) and hi[1, late] < lo[0, late]
     assert np.all(scores.people == PEOPLE // 2)
     rows = scores.rows("p_probe")
-    assert [row.quantity for row in rows][:3] == ["p_probe/target=digit/place=early", "p_probe/target=digit/place=late",
+    assert [row.label for row in rows][:3] == ["p_probe/target=digit/place=early", "p_probe/target=digit/place=late",
                                                   "p_probe/target=shuffled_digit/place=early"]  # fmt: skip
     assert rows[1].value == value[0, late] and rows[1].n == PEOPLE // 2
     assert (rows[1].lo, rows[1].hi) == (lo[0, late], hi[0, late])

@@ -22,7 +22,6 @@ from physlm.measures.knowledge_texts import (
 from physlm.measures.probes import IGNORE
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
-from physlm.tasks.catalogue import build
 from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
 
@@ -30,7 +29,7 @@ PEOPLE = 60
 
 
 def bios() -> BiographyTask:
-    return build(BioSConfig(people=PEOPLE, entries_per_row=1, row_tokens=100))
+    return BioSConfig(people=PEOPLE, entries_per_row=1, row_tokens=100).build()
 
 
 def biographies() -> tuple[Entries, dict[str, int]]:

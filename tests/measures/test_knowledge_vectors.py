@@ -9,6 +9,7 @@ import pytest
 import torch
 from digit_texts import DIGITS, PEOPLE, PLACES, QUICK, SMALL, WIDTH, digits, model_of, source_of, texts_of
 from numpy.typing import NDArray
+from positions import way
 from torch import Tensor
 
 from physlm import rng
@@ -23,7 +24,7 @@ from physlm.models.decoder import Decoder
 @pytest.mark.parametrize("position", ["rope", "none", "absolute", "relative", "position_only", "uniform"])
 def test_each_place_is_read_from_the_text_as_it_stands(position: str) -> None:
     """Against the text read once for each place, with the one token moved; a text of one token, and absent places."""
-    config = dataclasses.replace(SMALL, position=position, max_positions=16)  # type: ignore[arg-type]
+    config = dataclasses.replace(SMALL, **way(position, 16))
     texts = texts_of(torch.stack((digits()[:, 4], digits()[:, 0]), -1), places=(0, 4))
     places = texts.places_BP.clone()
     places[::3, 1] = ABSENT
@@ -94,7 +95,7 @@ def test_who_knows_a_first_word_answers_by_the_commonest_value_behind_it() -> No
     assert scores.first_word.tolist() == [[pytest.approx(expected)]]
     assert scores.majority.tolist() == [[pytest.approx(max(judged) / sum(judged))]]
     rows = scores.exact_rows("first_word", scores.first_word)
-    assert [(row.quantity, row.value, row.lo, row.hi) for row in rows] == [
+    assert [(row.label, row.value, row.lo, row.hi) for row in rows] == [
         ("first_word/target=value/place=place", *[pytest.approx(expected)] * 3)]
     unknown = knowledge_probe(model_of(0), source, [Target("value", 4)], dataclasses.replace(QUICK, steps=1))
     assert bool(np.isnan(unknown.first_word).all())

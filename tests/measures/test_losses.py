@@ -12,7 +12,6 @@ from physlm.measures.losses import TokenLosses, lookup_losses, model_losses, per
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
-from physlm.tasks.catalogue import build
 from physlm.tasks.rows import Entries
 from physlm.tasks.task import BiographyTask
 
@@ -37,7 +36,7 @@ def by_hand(model: Decoder, ids: list[int]) -> list[float]:
 
 @pytest.fixture(scope="module", params=[BIOS, BIOD], ids=lambda config: config.kind)
 def task(request: pytest.FixtureRequest) -> BiographyTask:
-    return build(request.param)
+    return request.param.build()
 
 
 @torch.no_grad()
@@ -103,11 +102,11 @@ def counting(task: BiographyTask) -> TokenLosses:
 
 
 def test_every_token_of_a_part_counts_once() -> None:
-    biod = person_losses(build(BIOD), counting(build(BIOD)), CPU, texts=3)
+    biod = person_losses(BIOD.build(), counting(BIOD.build()), CPU, texts=3)
     assert biod.name_N.tolist() == [3.0] * 9
     assert biod.first_N.tolist() == [3.0 * 2] * 9, "K first chunks of L tokens"
     assert biod.value_N.tolist() == [3.0 * 2 * 2] * 9, "K C chunks of L tokens"
-    task = build(BIOS)
+    task = BIOS.build()
     bios = person_losses(task, counting(task), CPU)
     assert bios.name_N.tolist() == [3.0] * 7 and bios.first_N.tolist() == [0.0] * 7
     # gender 1, date 4 (October 2 , 1996), and at least one word of each of city, university, major and employer

@@ -35,7 +35,6 @@ from physlm.measures.probes import (
 )
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
-from physlm.tasks.catalogue import build
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.task import GrammarTask
 
@@ -320,7 +319,7 @@ def test_labels_of_a_grammar() -> None:
 def test_sentences_of_a_grammar_task() -> None:
     """Each token has one parent here, so an untrained model's embedding holds the lowest ancestors, but not the root's
     children, which are the same strings of other symbols."""
-    task = build(GrammarConfig(grammar="r -> a b | b a\na -> c d | d\nb -> d c | c\nc -> '1' '2'\nd -> '3' | '4' '3'"))
+    task = GrammarConfig(grammar="r -> a b | b a\na -> c d | d\nb -> d c | c\nc -> '1' '2'\nd -> '3' | '4' '3'").build()
     assert isinstance(task, GrammarTask)
 
     def batches(split: str, number: int) -> Labelled:

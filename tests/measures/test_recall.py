@@ -20,7 +20,6 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
-from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.tasks.rows import Entries
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -33,7 +32,7 @@ CONFIGS = [SINGLE, BioSConfig(12, texts=2, permute=1, reverse=2, celebrities=3),
 
 def trained(task: Any, causal: bool = True) -> Trained:
     spec = RunSpec(task, ModelConfig(layers=1, heads=1, width=16, causal=causal), TRAIN)
-    model = Decoder(spec.model, len(vocabulary_for(task)), (5,))
+    model = Decoder(spec.model, len(task.vocabulary()), (5,))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if not name.endswith("norm.weight"):
@@ -58,8 +57,8 @@ def test_a_planted_memory_is_found_exactly(monkeypatch: pytest.MonkeyPatch, conf
         return guess
 
     monkeypatch.setattr(recall, "guesses", plant)
-    rows = {row.quantity: row for row in recall.measure(run)}
-    task = build(config.biographies if isinstance(config, MixedConfig) else config)
+    rows = {row.label: row for row in recall.measure(run)}
+    task = (config.biographies if isinstance(config, MixedConfig) else config).build()
     roles_EW = training_texts(task, 12, CPU, TRAIN.seed).roles_RW
     expected: dict[str, float] = {}
     people = {"": range(12)}
@@ -82,7 +81,7 @@ def test_a_planted_memory_is_found_exactly(monkeypatch: pytest.MonkeyPatch, conf
 @torch.no_grad()
 def test_guesses_are_the_likeliest_tokens_after_the_true_text() -> None:
     run = trained(SINGLE)
-    task = build(SINGLE)
+    task = SINGLE.build()
     entries = training_texts(task, 3, CPU, 0)
     roles = tuple(task.roles.index(attribute) for attribute in ATTRIBUTES)
     guess, seen = guesses(run.model, task, entries, roles), 0
@@ -100,7 +99,7 @@ def test_guesses_are_the_likeliest_tokens_after_the_true_text() -> None:
 @torch.no_grad()
 def test_an_encoder_sees_all_but_the_value() -> None:
     """Another value changes nothing; another text beside it does."""
-    run, task = trained(SINGLE, causal=False), build(SINGLE)
+    run, task = trained(SINGLE, causal=False), SINGLE.build()
     entries = training_texts(task, 4, CPU, 0)
     role = task.roles.index("university")
     told = entries.roles_RW == role
@@ -115,7 +114,7 @@ def test_an_encoder_sees_all_but_the_value() -> None:
 def test_of_a_value_one_word_is_hidden_which_the_person_decides() -> None:
     """Against the words of each text: it is one of the value's, each about equally often, and a comma never."""
     config = BioSConfig(300, texts=2, permute=1, questions=True)
-    task, words = build(config), vocabulary_for(config).words
+    task, words = config.build(), config.vocabulary().words
     entries = training_texts(task, 300, CPU, 0)
     person = people_read(task, 300, CPU)
     for attribute in ATTRIBUTES:
@@ -137,12 +136,12 @@ def test_of_a_value_one_word_is_hidden_which_the_person_decides() -> None:
 def test_an_encoder_is_asked_for_single_tokens_of_its_own_biographies(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted filling: it knows single tokens of every second person, and no value as a whole."""
     run = trained(SINGLE, causal=False)
-    task = build(SINGLE)
+    task = SINGLE.build()
     roles = {task.roles.index(attribute): attribute for attribute in ATTRIBUTES}
     entries = training_texts(task, 12, CPU, TRAIN.seed)
     asked: list[tuple[str, int]] = []
 
-    def plant(model: Decoder, its_task: Any, ids_EW: Tensor, lengths_E: Tensor) -> Tensor:
+    def plant(model: Decoder, ids_EW: Tensor, lengths_E: Tensor, together: int) -> Tensor:
         assert lengths_E.min() > 30
         people = [int((entries.ids_RW[:, :4] == ids[:4]).all(-1).nonzero()) for ids in ids_EW]  # by the full name
         hidden_EW = ids_EW == model.vocabulary
@@ -157,7 +156,7 @@ def test_an_encoder_is_asked_for_single_tokens_of_its_own_biographies(monkeypatc
 
     monkeypatch.setattr(recall, "fill", plant)
     monkeypatch.setitem(recall.BATCH, "cpu", 5)  # several batches, the last one smaller
-    rows = {row.quantity: row for row in recall.measure(run)}
+    rows = {row.label: row for row in recall.measure(run)}
     for attribute in ATTRIBUTES:
         row = rows[f"recall_token/attribute={attribute}"]
         assert (row.value, row.n) == (0.5, 12) and row.lo < 0.3 and row.hi > 0.7
@@ -166,20 +165,20 @@ def test_an_encoder_is_asked_for_single_tokens_of_its_own_biographies(monkeypatc
         assert {person for name, person in asked if name == attribute} == set(range(12))
         assert attribute != "birth_date" or rows[f"recall/attribute={attribute}"].value == 0.0
     assert len(rows) == 5 * len(ATTRIBUTES)
-    assert not any("recall_token" in row.quantity for row in recall.measure(trained(SINGLE))), "no masks, no such rows"
+    assert not any("recall_token" in row.label for row in recall.measure(trained(SINGLE))), "no masks, no such rows"
 
 
 def test_people_who_are_all_of_one_group_have_no_rows_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """One person is read, the first, who is a celebrity."""
     monkeypatch.setitem(recall.PEOPLE, "cpu", 1)
-    names = {row.quantity.split("/")[0] for row in recall.measure(trained(CONFIGS[1]))}
+    names = {row.label.split("/")[0] for row in recall.measure(trained(CONFIGS[1]))}
     assert "recall_celebrities" in names and "recall_others" not in names
 
 
 @torch.no_grad()
 def test_the_name_is_guessed_from_the_values_before_it() -> None:
     config = BioSConfig(12, texts=2, reverse=6, questions=True)
-    run, task = trained(config), build(config)
+    run, task = trained(config), config.build()
     entries = training_texts(task, 12, CPU, 0)
     role = task.roles.index("name")
     told = entries.roles_RW == role
@@ -194,7 +193,7 @@ def test_the_name_is_guessed_from_the_values_before_it() -> None:
 
 def test_people_are_spread_evenly_and_their_texts_are_those_of_training() -> None:
     config = BioSConfig(60, texts=2, permute=3, celebrities=20, entries_per_row=1, row_tokens=120)
-    task = build(config)
+    task = config.build()
     texts = training_texts(task, 15, CPU, stream=4)
     everybody = task.entries(torch.arange(60), torch.zeros(60, dtype=torch.long), "train")
     assert texts.ids_RW.equal(everybody.ids_RW[::4])
@@ -205,7 +204,7 @@ def test_people_are_spread_evenly_and_their_texts_are_those_of_training() -> Non
 
 
 def values(spec: RunSpec, model: Decoder) -> dict[str, float]:
-    return {row.quantity: row.value for row in recall.measure(Trained(spec, CPU, lambda step: model))}
+    return {row.label: row.value for row in recall.measure(Trained(spec, CPU, lambda step: model))}
 
 
 def test_what_was_read_is_recalled() -> None:
@@ -239,7 +238,7 @@ def test_an_encoder_that_was_trained_enough_recalls_single_tokens_of_its_own_peo
 def test_a_run_on_questions_recalls_by_the_model_that_it_begins_with() -> None:
     run = trained(SINGLE)
     asked = RunSpec(QuestionsConfig(12), run.spec.model, TRAIN, run.spec)
-    other = Decoder(run.spec.model, len(vocabulary_for(SINGLE)), (6,))
+    other = Decoder(run.spec.model, len(SINGLE.vocabulary()), (6,))
     begun = Trained(asked, CPU, lambda step: other, load_start=lambda: run.model)
     assert recall.measure(begun) == recall.measure(run) != []
     assert recall.measure(dataclasses.replace(begun, load_start=None)) == []

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from positions import way
 
 from physlm.measures import answers, without_layer
 from physlm.measures.trained import Trained
@@ -14,6 +15,7 @@ from physlm.measures.without_layer import without
 from physlm.models.block import Block
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
+from physlm.models.parts.part import Whole
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
@@ -35,7 +37,7 @@ def opinionated(config: ModelConfig) -> Decoder:
 @pytest.mark.parametrize("position", ["rope", "position_only", "relative"])
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_without_a_block_it_is_the_model_that_skips_it(layer: int, position: Any) -> None:
-    config = dataclasses.replace(CONFIG, position=position)
+    config = dataclasses.replace(CONFIG, **way(position))
     model = opinionated(config)
     shorter = Decoder(dataclasses.replace(config, layers=2), 40, (1,))
     kept = [i for i in range(3) if i != layer]
@@ -55,13 +57,13 @@ def test_without_a_part_the_other_one_is_left(part: str) -> None:
     model = opinionated(CONFIG)
     ids = torch.randint(40, (1, 4, 12), generator=torch.Generator().manual_seed(0))
     x = model.embedding(ids)
-    shared = model._shared(12)
+    (shared,) = model._shared(12).values()
     for i, block in enumerate(model.blocks):
         assert isinstance(block, Block) and block.mlp is not None and block.mlp_norm is not None
         if (i, part) != (1, "attention"):
-            x = x + block.attention(block.attention_norm(x, torch.float32), shared)
+            x = x + block.attention(block.attention_norm(x, torch.float32), Whole(shared))
         if (i, part) != (1, "mlp"):
-            x = x + block.mlp(block.mlp_norm(x, torch.float32))
+            x = x + block.mlp(block.mlp_norm(x, torch.float32), Whole(shared))
     wanted = model.final_norm(x, torch.float32)
     assert without(model, 1, part).hidden(ids)[0].equal(wanted)
     assert not model.hidden(ids)[0].allclose(wanted, atol=0.1)
@@ -90,13 +92,13 @@ def test_a_needed_block_is_found_and_one_that_does_nothing_too(sandwich: Decoder
     asked = dataclasses.replace(TASK, ask=dataclasses.replace(TASK.ask, half="train"))
     spec = RunSpec(asked, sandwich.config, dataclasses.replace(TRAIN, precision=precision))
     run = Trained(spec, CPU, lambda step: sandwich)
-    whole = next(row for row in answers.measure(run) if row.quantity == "answer/kind=employer/half=test")
-    rows = {row.quantity: row for row in without_layer.measure(run)}
+    whole = next(row for row in answers.measure(run) if row.label == "answer/kind=employer/half=test")
+    rows = {row.label: row for row in without_layer.measure(run)}
     names = {(i, part): f"answer_without/kind=employer/half=test/layer={i}/part={part}"
              for i in range(3) for part in ("block", "attention", "mlp")}  # fmt: skip
     assert set(rows) == set(names.values()) and whole.value == 1.0
     for (i, part), name in names.items():
         if i != 1:
-            assert dataclasses.replace(rows[name], quantity=whole.quantity) == whole
+            assert dataclasses.replace(rows[name], quantity=whole.quantity, where=whole.where) == whole
         elif part != "mlp":
             assert rows[name].value < 0.5 and rows[name].n == whole.n == 6

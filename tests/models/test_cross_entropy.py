@@ -80,12 +80,17 @@ def problem(case: Case, dtype: torch.dtype, device: torch.device) -> Problem:
     return Problem(hidden.to(device, dtype), table.to(device, dtype), targets.to(device), upstream.to(device))
 
 
-def oracle(problem: Problem, ignore: int) -> tuple[Tensor, ...]:
-    """(nll_MN, d / d hidden, d / d table) of sum_m upstream_m nll_m: float64 autograd through torch's own loss."""
+def oracle(problem: Problem, ignore: int, z: float = 0.0) -> tuple[Tensor, ...]:
+    """(nll_MN, d / d hidden, d / d table) of sum_m upstream_m nll_m: float64 autograd through torch's own loss.
+
+    With ``z``, z lse^2 is added to each scored token's.
+    """
     hidden, table = (tensor.double().requires_grad_() for tensor in problem[:2])
+    logits = hidden @ table.mT
     nll = torch.nn.functional.cross_entropy(
-        (hidden @ table.mT).flatten(0, 1), problem.targets.flatten(), ignore_index=ignore, reduction="none"
+        logits.flatten(0, 1), problem.targets.flatten(), ignore_index=ignore, reduction="none"
     ).view(problem.targets.shape)
+    nll = nll + z * logits.logsumexp(-1).square().where(problem.targets != ignore, 0.0)
     return nll.detach(), *torch.autograd.grad((nll.sum(1) * problem.upstream).sum(), (hidden, table))
 
 
@@ -102,8 +107,10 @@ def distance(found: Tensor, expected: Tensor) -> float:
     return (found.double() - expected.double()).norm().item() / (norm or 1.0)
 
 
-def assert_matches(found: tuple[Tensor, ...], problem: Problem, ignore: int, tolerance: float) -> None:
-    nll_MN, *grads = oracle(problem, ignore)
+def assert_matches(
+    found: tuple[Tensor, ...], problem: Problem, ignore: int, tolerance: float, z: float = 0.0
+) -> None:
+    nll_MN, *grads = oracle(problem, ignore, z)
     assert distance(found[0], nll_MN.sum(1)) < tolerance
     for gradient, expected, given in zip(found[1:], grads, problem[:2], strict=True):
         assert gradient.dtype == given.dtype
@@ -234,11 +241,26 @@ def test_the_operators_declare_what_they_do() -> None:
     hidden, table = (tensor.requires_grad_() for tensor in given[:2])
     ids = given.targets.clamp(min=0)
     for operator, inputs in (
-        (cross_entropy._whole, (hidden, table, given.targets, -1)),
+        (cross_entropy._whole, (hidden, table, given.targets, -1, 0.1)),
         (cross_entropy._token_nll, (hidden.detach(), table.detach(), given.targets, -1)),
         (cross_entropy._embedding_gradient, (ids, hidden.detach(), CASES[1].rows)),
     ):
         torch.library.opcheck(operator, inputs)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_z_loss(case: Case) -> None:
+    """nll + z lse^2 with its gradients, and the squares alone."""
+    given = problem(case, torch.float32, torch.device("cpu"))
+
+    def loss(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int) -> Tensor:
+        both, squares = cross_entropy.linear_cross_entropy_z(hidden, table, targets, 0.3, ignore)
+        plain = linear_cross_entropy(hidden, table, targets, ignore)
+        assert not squares.requires_grad
+        torch.testing.assert_close(both, plain + 0.3 * squares, rtol=1e-5, atol=1e-4)
+        return both
+
+    assert_matches(run(loss, given, case.ignore), given, case.ignore, TOLERANCE[torch.float32], z=0.3)
 
 
 # ---- The kernels, on whatever device they can run
@@ -246,7 +268,7 @@ def test_the_operators_declare_what_they_do() -> None:
 
 def fused(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int) -> Tensor:
     """The fused kernels whatever the device and the width."""
-    return cross_entropy._narrow(hidden, table, targets, ignore)[0]
+    return cross_entropy._narrow(hidden, table, targets, ignore, 0.0)[0]
 
 
 # The interpreter multiplies bfloat16 by its bits; float16 takes the same way through the kernels.
@@ -262,6 +284,20 @@ def test_fused_kernels(case: Case, dtype: torch.dtype) -> None:
 
 
 @needs_kernels
+@pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_fused_kernels_with_z_loss(case: Case, dtype: torch.dtype) -> None:
+    given = problem(case, dtype, DEVICE)
+
+    def loss(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int) -> Tensor:
+        both, squares, _, _ = cross_entropy._narrow(hidden, table, targets, ignore, 0.3)
+        torch.testing.assert_close(both, fused(hidden, table, targets, ignore) + 0.3 * squares, rtol=1e-4, atol=1e-2)
+        return both
+
+    assert_matches(run(loss, given, case.ignore), given, case.ignore, TOLERANCE[dtype], z=0.3)
+
+
+@needs_kernels
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_fused_kernel_without_gradient(case: Case) -> None:
     from physlm.models.kernels import cross_entropy as kernels
@@ -274,17 +310,21 @@ def test_fused_kernel_without_gradient(case: Case) -> None:
 
 @needs_kernels
 @pytest.mark.parametrize("dtype", KERNEL_DTYPES)
+@pytest.mark.parametrize("z", [0.0, 0.3])
 @pytest.mark.parametrize("case", WIDE_CASES, ids=str)
-def test_chunked_kernel(case: Case, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_kernel(case: Case, z: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     from physlm.models.kernels import cross_entropy as kernels
 
     given = problem(case, dtype, DEVICE)
     monkeypatch.setattr(kernels, "CHUNK_BYTES", 1)  # 128 tokens a chunk
-    nll_MN, *grads = kernels.wide(*given[:3], case.ignore)
+    nll_MN, *grads, squares_MN = kernels.wide(*given[:3], case.ignore, z)
     scaled = [grad * given.upstream[:, None, None] for grad in grads]
     found = (nll_MN.sum(1), *(grad.to(dtype) for grad in scaled))
     # Logits are rounded to the inputs' dtype on this path, so their size decides the error.
-    assert_matches(found, given, case.ignore, TOLERANCE[dtype] * max(1.0, case.logits / 2))
+    assert_matches(found, given, case.ignore, TOLERANCE[dtype] * max(1.0, case.logits / 2), z)
+    if z:
+        plain_MN = kernels.wide(*given[:3], case.ignore)[0]
+        torch.testing.assert_close(nll_MN, plain_MN + z * squares_MN, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.skipif(CUDA or INTERPRETER, reason="the kernels run directly in this process")

@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 import torch
 import torch.nn.functional as F
+from positions import position_of, reach_of, way
 from torch import Tensor
 
 from physlm.config import from_dict
@@ -13,24 +14,27 @@ from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.models.decoder import Decoder
+from physlm.models.parts.attention import Attention
+from physlm.models.parts.mlp import NoMLP, Plain
+from physlm.models.parts.norms import LayerNorm, RMSNorm
 
 CONFIGS = [
     ModelConfig(layers=2, heads=2, width=16),
-    ModelConfig(layers=1, heads=1, width=12, norm="rmsnorm", rope_fraction=0.5),
-    ModelConfig(layers=3, heads=4, width=32, mlp_ratio=2, position="none"),
-    ModelConfig(layers=2, heads=1, width=8, mlp_ratio=0, vocab_size=40, rope_base=100.0),
-    ModelConfig(layers=2, heads=2, width=16, position="absolute", max_positions=9),
+    ModelConfig(layers=1, heads=1, width=12, norm=RMSNorm(), mixer=(Attention(rope=0.5),)),
+    ModelConfig(layers=3, heads=4, width=32, mlp=(Plain(2),), **way("none")),
+    ModelConfig(layers=2, heads=1, width=8, mlp=(NoMLP(),), vocab_size=40, mixer=(Attention(rope_base=100.0),)),
+    ModelConfig(layers=2, heads=2, width=16, **way("absolute", 9)),
     # distances 4 and more count as 3
-    ModelConfig(layers=2, heads=2, width=16, position="relative", max_positions=4),
-    ModelConfig(layers=2, heads=2, width=16, position="relative"),
-    ModelConfig(layers=2, heads=2, width=16, position="position_only", max_positions=4),
-    ModelConfig(layers=1, heads=4, width=16, position="position_only"),
-    ModelConfig(layers=2, heads=4, width=16, position="uniform"),
+    ModelConfig(layers=2, heads=2, width=16, **way("relative", 4)),
+    ModelConfig(layers=2, heads=2, width=16, **way("relative")),
+    ModelConfig(layers=2, heads=2, width=16, **way("position_only", 4)),
+    ModelConfig(layers=1, heads=4, width=16, **way("position_only")),
+    ModelConfig(layers=2, heads=4, width=16, **way("uniform")),
     ModelConfig(layers=2, heads=2, width=16, causal=False),
-    ModelConfig(layers=1, heads=2, width=16, position="absolute", causal=False, vocab_size=40),
-    ModelConfig(layers=2, heads=2, width=16, position="relative", causal=False, max_positions=3),
-    ModelConfig(layers=1, heads=2, width=16, position="relative", causal=False),
-    ModelConfig(layers=2, heads=2, width=16, position="position_only", causal=False, max_positions=3),
+    ModelConfig(layers=1, heads=2, width=16, causal=False, vocab_size=40, **way("absolute")),
+    ModelConfig(layers=2, heads=2, width=16, causal=False, **way("relative", 3)),
+    ModelConfig(layers=1, heads=2, width=16, causal=False, **way("relative")),
+    ModelConfig(layers=2, heads=2, width=16, causal=False, **way("position_only", 3)),
 ]
 VOCABULARY = 31
 
@@ -39,16 +43,18 @@ Weights = dict[str, Tensor]
 
 
 def norm(config: ModelConfig, x: Tensor, gain: Tensor) -> Tensor:
-    if config.norm == "layernorm":
+    if config.norm == LayerNorm():
         x = x - x.mean()
     return gain * x / torch.sqrt((x * x).mean() + 1e-5)
 
 
 def turn(config: ModelConfig, x: Tensor, t: int) -> Tensor:
-    r = config.rope_dims
+    (mixer,) = config.mixer
+    assert isinstance(mixer, Attention)
+    r = mixer.dims(config)
     y = x.clone()
     for j in range(r // 2):
-        angle = t * config.rope_base ** (-2 * j / r)
+        angle = t * mixer.rope_base ** (-2 * j / r)
         a, b = x[j], x[j + r // 2]
         y[j] = a * math.cos(angle) - b * math.sin(angle)
         y[j + r // 2] = a * math.sin(angle) + b * math.cos(angle)
@@ -57,21 +63,21 @@ def turn(config: ModelConfig, x: Tensor, t: int) -> Tensor:
 
 def row(config: ModelConfig, distance: int) -> int:
     """Of a table of distances."""
-    far = config.max_positions
+    far = reach_of(config)
     return min(distance, far - 1) if config.causal else min(max(distance, -far), far - 1) + far
 
 
 def score(config: ModelConfig, w: Weights, name: str, h: int, q: Tensor, key: Tensor, t: int, s: int) -> Tensor:
     """What position t gives to position s before the softmax."""
     k = config.head_width
-    if config.position == "position_only":
+    if position_of(config) == "position_only":
         return w[name + ".logits"][row(config, t - s), h]
-    if config.position == "uniform":
+    if position_of(config) == "uniform":
         return torch.tensor(0.0 if t - s < 2 ** (h + 1) - 1 else -math.inf).double()
-    if config.position == "relative":
+    if position_of(config) == "relative":
         both = (w["distances.weight"][row(config, t - s)] @ w[name + ".distance.weight"]).view(2, config.heads, k)
         return (q @ key + q @ both[0, h] + key @ both[1, h]) / math.sqrt(3 * k)
-    if config.position == "rope":
+    if position_of(config).startswith("rope"):
         q, key = turn(config, q, t), turn(config, key, s)
     return q @ key / math.sqrt(k)
 
@@ -100,14 +106,14 @@ def obvious(config: ModelConfig, weights: Weights, ids: list[int]) -> tuple[Tens
     """One sequence, one position and one head at a time, in float64: logits, and attention (H, T, T) of each layer."""
     w = {name: value[0].double() for name, value in weights.items()}
     stream = [w["embedding.weight"][i] for i in ids]
-    if config.position == "absolute":
+    if config.absolute:
         stream = [x + w["positions.weight"][t] for t, x in enumerate(stream)]
     attention = []
     for layer in range(config.layers):
         outs, found = attend(config, w, f"blocks.{layer}.attention", stream)
         attention.append(found)
         stream = [x + o for x, o in zip(stream, outs, strict=True)]
-        if config.mlp_ratio:
+        if config.mlp != (NoMLP(),):
             name = f"blocks.{layer}.mlp"
             hidden = [norm(config, x, w[name + "_norm.weight"]) @ w[name + ".up.weight"] for x in stream]
             stream = [
@@ -223,7 +229,7 @@ def test_flops_are_six_for_each_weight_that_a_token_meets(config: ModelConfig) -
 ])  # fmt: skip
 def test_flops_of_attention(position: Literal["rope", "none"], causal: bool, each: int) -> None:
     """Forward, a position: d T multiply-adds for each product of queries, keys or values, half of them if causal."""
-    config = ModelConfig(layers=2, heads=1, width=64, position=position, causal=causal)
+    config = ModelConfig(layers=2, heads=1, width=64, causal=causal, **way(position))
     attention = training_flops(config, 4096, 512) - training_flops(config, 4096, 0)
     assert attention == 3 * 2 * (each / 2) * 64 * 512 * 2
 
@@ -236,13 +242,17 @@ def test_flops_are_six_a_weight_and_attention() -> None:
 @pytest.mark.parametrize(("data", "message"), [
     ({"width": 65, "heads": 2}, "got 65 for 2 heads, expected a multiple"),
     ({"layers": 0}, "model.layers: got 0"),
-    ({"rope_fraction": 0.01}, "even number of rotated dimensions"),
-    ({"norm": "batchnorm"}, "expected one of 'layernorm', 'rmsnorm'"),
+    ({"mixer": {"kind": "attention", "rope": 0.01}}, "even number of rotated dimensions"),
+    ({"mixer": {"kind": "attention", "rope": 1.5}}, "got 1.5, expected a share from 0 to 1"),
+    ({"mixer": ["attention"] * 3}, "model.mixer: got a pattern of 3 parts for 2 layers, expected 1 to 2"),
+    ({"mixer": []}, "model.mixer: got a pattern of 0 parts for 2 layers, expected 1 to 2"),
+    ({"norm": "batchnorm"}, "model.norm.kind: unknown name 'batchnorm'. Allowed: layernorm, rmsnorm"),
     ({"layer": 3}, "did you mean 'layers'"),
     ({"width": "64"}, "expected int, got '64'"),
-    ({"max_positions": 0}, "model.max_positions: got 0"),
-    ({"position": "relativ"}, "expected one of 'rope', 'none', 'absolute', 'relative', 'position_only', 'uniform'"),
-    ({"position": "uniform", "causal": False}, "model.causal: got false with model.position uniform"),
+    ({"absolute": -1}, "model.absolute: got -1"),
+    ({"mixer": {"kind": "relative", "reach": 0}}, "model.mixer.reach: got 0"),
+    ({"mixer": "relativ"}, r"model.mixer\[0\].kind: unknown name 'relativ'; did you mean 'relative'"),
+    ({"mixer": "uniform", "causal": False}, "model.causal: got false with the mixer uniform"),
 ])  # fmt: skip
 def test_bad_settings_are_named(data: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -254,7 +264,7 @@ def test_bad_requests_are_named() -> None:
         Decoder(ModelConfig(vocab_size=10), VOCABULARY)
     with pytest.raises(UserError, match="got 31, expected at least 32, the task's vocabulary and the mask token"):
         Decoder(ModelConfig(vocab_size=31, causal=False), VOCABULARY)
-    with pytest.raises(UserError, match="model.max_positions: got 10 positions, expected at most 9"):
+    with pytest.raises(UserError, match="model.absolute: got 10 positions, expected at most 9"):
         Decoder(CONFIGS[4], VOCABULARY)(torch.zeros(1, 1, 10, dtype=torch.long))
     with pytest.raises(UserError, match=r"block\.0\.out"):
         Decoder(CONFIGS[0], VOCABULARY)(torch.zeros(1, 1, 2, dtype=torch.long), taps=("blocks.0",))

@@ -9,12 +9,14 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from positions import position_of, way
 from torch import Tensor
 
 from physlm.models.config import ModelConfig
 from physlm.models.cross_entropy import linear_cross_entropy
 from physlm.models.decoder import Decoder
 from physlm.models.lora import LowRank
+from physlm.models.parts.part import Whole
 
 SHAPE = ModelConfig(layers=2, heads=2, width=8)
 WORDS, SEEDS, ALPHA = 11, (3, 4, 5), 4.0
@@ -35,7 +37,7 @@ def trained_factors(model: Decoder, rank: int, embedding_rank: int) -> LowRank:
 
 def unmerged(base: Decoder, factors: LowRank, rank: int, embedding_rank: int) -> Callable[[], Tensor]:
     """The obvious form, for position ``none``: y = x W + (alpha / r) (x A) B in every product; returns the logits."""
-    assert base.config.position == "none"
+    assert position_of(base.config) == "none"
     fused = [base.get_parameter(f"blocks.{i}.attention.qkv.weight") for i in range(base.config.layers)]
     scale, table_scale = ALPHA / max(rank, 1), ALPHA / max(embedding_rank, 1)
 
@@ -55,7 +57,7 @@ def unmerged(base: Decoder, factors: LowRank, rank: int, embedding_rank: int) ->
             mixed = F.scaled_dot_product_attention(q, k_, v, is_causal=True).transpose(2, 3).flatten(-2)
             x = x + torch.einsum("mbti,mio->mbto", mixed, block.attention.out.weight)
             assert block.mlp is not None and block.mlp_norm is not None
-            x = x + block.mlp(block.mlp_norm(x, torch.float32))
+            x = x + block.mlp(block.mlp_norm(x, torch.float32), Whole())
         x = base.final_norm(x, torch.float32)
         out = torch.einsum("mbti,mvi->mbtv", x, table)
         if embedding_rank:
@@ -68,7 +70,7 @@ def unmerged(base: Decoder, factors: LowRank, rank: int, embedding_rank: int) ->
 
 @pytest.fixture
 def model() -> Decoder:
-    model = Decoder(ModelConfig(layers=2, heads=2, width=8, position="none"), WORDS, (0, 1, 2))
+    model = Decoder(ModelConfig(layers=2, heads=2, width=8, **way("none")), WORDS, (0, 1, 2))
     for p in model.parameters():
         p.data *= 5.0  # so that attention is not uniform
     return model
@@ -105,7 +107,7 @@ def test_gradients_are_those_of_the_unmerged_form(model: Decoder, rank: int, emb
 @pytest.mark.parametrize("position", ["rope", "none", "absolute", "relative"])
 @pytest.mark.parametrize(("rank", "embedding_rank"), RANKS)
 def test_query_value_and_embedding_move_and_nothing_else(position: str, rank: int, embedding_rank: int) -> None:
-    config = ModelConfig(layers=2, heads=2, width=8, position=position, max_positions=8)  # type: ignore[arg-type]
+    config = ModelConfig(layers=2, heads=2, width=8, **way(position, 8))
     model = Decoder(config, WORDS, (0, 1, 2))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     factors = trained_factors(model, rank, embedding_rank)

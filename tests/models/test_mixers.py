@@ -8,25 +8,30 @@ from typing import Literal
 
 import pytest
 import torch
+from positions import position_of, way
 from torch import Tensor
 
 from physlm.errors import UserError
-from physlm.models.attention import RelativeAttention
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
-from physlm.models.position import clipped, skew, windows
+from physlm.models.module import Weights
+from physlm.models.parts.distances import clipped, skew, windows
+from physlm.models.parts.mlp import NoMLP
+from physlm.models.parts.norms import RMSNorm
+from physlm.models.parts.part import Whole
+from physlm.models.parts.relative import Relative
 
 VOCABULARY = 11
 ROPE = ModelConfig(layers=2, heads=2, width=16)
 CAUSAL = [
     ROPE,
-    ModelConfig(layers=2, heads=1, width=8, mlp_ratio=0, norm="rmsnorm", position="none"),
-    ModelConfig(layers=2, heads=2, width=16, position="absolute", max_positions=12),
-    ModelConfig(layers=2, heads=2, width=16, position="relative", max_positions=5),
-    ModelConfig(layers=2, heads=2, width=16, position="position_only", max_positions=5),
-    ModelConfig(layers=2, heads=3, width=12, position="uniform"),
+    ModelConfig(layers=2, heads=1, width=8, mlp=(NoMLP(),), norm=RMSNorm(), **way("none")),
+    ModelConfig(layers=2, heads=2, width=16, **way("absolute", 12)),
+    ModelConfig(layers=2, heads=2, width=16, **way("relative", 5)),
+    ModelConfig(layers=2, heads=2, width=16, **way("position_only", 5)),
+    ModelConfig(layers=2, heads=3, width=12, **way("uniform")),
 ]
-ENCODERS = [dataclasses.replace(config, causal=False) for config in CAUSAL if config.position != "uniform"]
+ENCODERS = [dataclasses.replace(config, causal=False) for config in CAUSAL if position_of(config) != "uniform"]
 
 
 def randomised(config: ModelConfig, members: int) -> Decoder:
@@ -39,7 +44,7 @@ def randomised(config: ModelConfig, members: int) -> Decoder:
 
 
 def label(config: ModelConfig) -> str:
-    return f"{config.position}{'' if config.causal else '-encoder'}"
+    return f"{position_of(config)}{'' if config.causal else '-encoder'}"
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -76,27 +81,28 @@ def test_windows_average_over_the_last_tokens() -> None:
 @pytest.mark.parametrize("position", ["rope", "uniform"])
 def test_tables_stay_where_they_are(position: Literal["rope", "uniform"]) -> None:
     """A CUDA graph of the training step goes on reading them after the model has read rows of other lengths."""
-    model = Decoder(ModelConfig(heads=2, width=8, position=position), VOCABULARY)
-    before = model._shared(48)
+    model = Decoder(ModelConfig(heads=2, width=8, **way(position)), VOCABULARY)
+    (before,) = model._shared(48).values()
     copies = [x.clone() for x in before]
     for positions in (3, 500, 47, 64):
         model._shared(positions)
-    for x, copied, again in zip(before, copies, model._shared(48), strict=True):
+    (after,) = model._shared(48).values()
+    for x, copied, again in zip(before, copies, after, strict=True):
         assert x.equal(copied) and x.data_ptr() == again.data_ptr()
 
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("reach", [2, 6])
 def test_gradients_of_relative_attention(causal: bool, reach: int) -> None:
-    config = ModelConfig(heads=2, width=4, position="relative", causal=causal, max_positions=reach)
-    layer = RelativeAttention(config, members=2).double()
+    config = ModelConfig(heads=2, width=4, causal=causal, **way("relative", reach))
+    layer = Weights(config.mixer[0], config, 2, config.mixer[0].weights(config)).double()
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(shape, generator=generator).double().requires_grad_() for shape in
-              ((2, 2, 4, 4), (2, config.distances, 4), *(p.shape for p in layer.parameters()))]  # fmt: skip
+              ((2, 2, 4, 4), (2, config.distances(reach), 4), *(p.shape for p in layer.parameters()))]  # fmt: skip
     names = [name for name, _ in layer.named_parameters()]
 
     def function(x: Tensor, table: Tensor, *weights: Tensor) -> Tensor:
-        out: Tensor = torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x, (table,)))
+        out: Tensor = torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x, Whole((table,))))
         return out
 
     assert torch.autograd.gradcheck(function, inputs)
@@ -104,8 +110,8 @@ def test_gradients_of_relative_attention(causal: bool, reach: int) -> None:
 
 def test_relative_attention_keeps_one_large_tensor() -> None:
     """A batch of 96 x 512 tokens has 200 MB of scores a layer, so what is kept for the backward pass counts."""
-    config = ModelConfig(heads=2, width=4, position="relative")
-    layer = RelativeAttention(config, members=1).bfloat16()
+    config = ModelConfig(heads=2, width=4, **way("relative"))
+    layer = Weights(Relative(), config, 1, Relative().weights(config)).bfloat16()
     kept: dict[int, Tensor] = {}
 
     def keep(x: Tensor) -> Tensor:
@@ -113,7 +119,7 @@ def test_relative_attention_keeps_one_large_tensor() -> None:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        layer(torch.randn(1, 3, 32, 4, requires_grad=True), (torch.randn(1, 512, 4),))
+        layer(torch.randn(1, 3, 32, 4, requires_grad=True), Whole((torch.randn(1, 512, 4),)))
     large = [x for x in kept.values() if x.numel() >= 3 * 2 * 32 * 32]
     assert [x.dtype for x in large] == [torch.bfloat16]
 
@@ -168,8 +174,8 @@ def static_shapes() -> Iterator[None]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")
 @pytest.mark.usefixtures("static_shapes")
 @pytest.mark.parametrize(("config", "members"), [
-    *((config, 1) for config in CAUSAL if config.position != "none"), (CAUSAL[3], 2), (CAUSAL[4], 2),
-    *((config, 1) for config in ENCODERS if config.position in ("relative", "position_only")),
+    *((config, 1) for config in CAUSAL if position_of(config) != "none"), (CAUSAL[3], 2), (CAUSAL[4], 2),
+    *((config, 1) for config in ENCODERS if position_of(config) in ("relative", "position_only")),
 ])  # fmt: skip
 def test_parts_compile_as_whole_graphs_for_any_number_of_rows(config: ModelConfig, members: int) -> None:
     """The graphs, with plain kernels behind them: what needs no compiler.  A second batch size compiles nothing."""

@@ -12,14 +12,13 @@ from physlm.errors import UserError
 from physlm.tasks.biography.augmentation import AUGMENTATIONS, COUPLES, REVERSED, augmentation
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.pools import ATTRIBUTES
-from physlm.tasks.catalogue import build
 
 PEOPLE = 12
 
 
 def texts(config: BioSConfig, draws: int = 1) -> list[list[list[tuple[str, str]]]]:
     """(word, role) of every token, by person and draw."""
-    task = build(config)
+    task = config.build()
     person = torch.arange(config.people).repeat_interleave(draws)
     entries = task.entries(person, torch.arange(draws).repeat(config.people))
     words, roles = task.vocabulary.words, task.roles
@@ -59,7 +58,7 @@ def test_each_dataset_has_the_texts_that_its_name_says(name: str) -> None:
     m = int(parts[0].removeprefix("multi")) if "multi" in name else 1
     p = next((int(re.sub("[a-z]+", "", part) or 1) for part in parts if part[:6] in ("permut", "couple")), 0)
     count = m * max(1, p)
-    task = build(config)
+    task = config.build()
     assert task.text_count(0) == count  # type: ignore[attr-defined]
     written = texts(config, 2 * count)
     for person in written:
@@ -99,9 +98,9 @@ def test_a_full_name_opens_every_sentence() -> None:
         assert not {"He", "She"} & {word for word, _ in text}
         # the name that opens the text is scored, its repetitions are not
         assert sum(role == "name" for _, role in text) == 3 and not any(role == "gender" for _, role in text)
-    bits = [build(BioSConfig(people=9, fullname=full)).information_terms.value_bits for full in (False, True)]
+    bits = [BioSConfig(people=9, fullname=full).build().information_terms.value_bits for full in (False, True)]
     assert bits[0] - bits[1] == pytest.approx(1.0)  # no pronoun, no gender
-    assert len(build(BioSConfig(people=9, fullname=True)).value_roles) == 5
+    assert len(BioSConfig(people=9, fullname=True).build().value_roles) == 5
 
 
 def test_more_texts_keep_the_first_ones() -> None:
@@ -116,7 +115,7 @@ def test_training_reads_every_text_equally_often() -> None:
     from scipy import stats
 
     config = BioSConfig(people=4, texts=2, permute=2, entries_per_row=1, row_tokens=80)
-    task = build(config)
+    task = config.build()
     rows = [tuple(row) for row in task.rows(torch.arange(4000)).inputs_RT[:, 1:40].tolist()]
     known = {tuple(row[1:40]): i for i, row in enumerate(
         task.entries(torch.arange(4).repeat_interleave(4), torch.arange(4).repeat(4)).ids_RW.tolist())}
@@ -128,7 +127,7 @@ def test_training_reads_every_text_equally_often() -> None:
 
 def test_celebrities_have_five_texts_and_five_places_in_an_epoch() -> None:
     config = BioSConfig(people=30, celebrities=10, texts=1, permute=1, entries_per_row=1, row_tokens=80)
-    task = build(config)
+    task = config.build()
     assert [task.text_count(i) for i in (0, 9, 10, 29)] == [5, 5, 1, 1]  # type: ignore[attr-defined]
     written = texts(config, 10)
     assert [len({tuple(text) for text in person}) for person in written] == [5] * 10 + [1] * 20
@@ -143,13 +142,21 @@ def test_celebrities_have_five_texts_and_five_places_in_an_epoch() -> None:
     assert [person[:5] for person in written[:10]] == five[:10]
 
 
+def test_celebrities_are_permuted_where_the_others_keep_the_published_order() -> None:
+    written = texts(BioSConfig(people=30, celebrities=10, texts=1), 5)
+    assert all({order(text) for text in person} == {(0, 1, 2, 3, 4, 5)} for person in written[10:])
+    assert all(len({order(text) for text in person}) > 1 for person in written[:10])
+    permuted = texts(BioSConfig(people=30, celebrities=10, texts=1, permute=1), 5)
+    assert written[:10] == permuted[:10], "their texts are the same whatever the others' are"
+
+
 @pytest.mark.parametrize("celebrities", [0, 20])
 def test_a_window_holds_two_texts_of_one_person_no_more_often_than_chance(celebrities: int) -> None:
     """Entries are shuffled before they are packed; the control packs one person's texts together."""
     from scipy import stats
 
     config = BioSConfig(people=100, celebrities=celebrities, texts=5, permute=1, entries_per_row=6, row_tokens=420)
-    task = build(config)
+    task = config.build()
     people = task._exposures(torch.arange(6 * 3000), 0, "train").person_E.view(-1, 6)  # type: ignore[attr-defined]
     pairs, twice = 3000 * 15, int(sum((people[:, i] == people[:, j]).sum() for i in range(6) for j in range(i)))
     weights = torch.tensor([5.0 if i < celebrities else 1.0 for i in range(100)])

@@ -14,7 +14,6 @@ from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.tasks.biography.exposure import SPLITS, chosen, exposures
 from physlm.tasks.biography.people import distinct_names
 from physlm.tasks.biography.pools import ATTRIBUTES, load_pools
-from physlm.tasks.catalogue import build
 from physlm.tasks.task import BiographyTask
 
 SMALL = BioDConfig(people=40, attributes=3, chunks=2, diversity=5, chunk_tokens=2, alphabet=4, name_pools=(4, 5, 6),
@@ -43,7 +42,7 @@ def spans(text: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 def test_bios_text_is_made_of_its_templates_and_the_persons_values() -> None:
     """Parse each text with the templates alone; values must be the same at every exposure."""
-    task, pools = build(BioSConfig(people=30)), load_pools()
+    task, pools = BioSConfig(people=30).build(), load_pools()
     patterns = {
         attribute: [
             re.compile(" ".join("(.+)" if w == "{value}" else "(.+)" if w == "{subject}" else re.escape(w) for w in t))
@@ -69,15 +68,15 @@ def test_bios_text_is_made_of_its_templates_and_the_persons_values() -> None:
 
 
 def test_bios_simple_has_one_text_a_person() -> None:
-    task = build(BioSConfig(people=20, fresh=False))
+    task = BioSConfig(people=20, fresh=False).build()
     assert texts(task, 0) == texts(task, 5)
-    assert texts(task) != texts(build(BioSConfig(people=20, fresh=False, seed=1)))
+    assert texts(task) != texts(BioSConfig(people=20, fresh=False, seed=1).build())
 
 
 def test_the_employer_decides_its_city() -> None:
     pools = load_pools()
     headquarters = {e: pools.cities[c] for e, c in zip(pools.employers, pools.employer_cities, strict=True)}
-    for text in texts(build(BioSConfig(people=200))):
+    for text in texts(BioSConfig(people=200).build()):
         found = spans(text)
         assert " ".join(found["employer_city"]).replace(" ,", ",") == headquarters[" ".join(found["employer"])]
 
@@ -86,7 +85,7 @@ def test_attributes_are_uniform_and_independent() -> None:
     """Chi-squared of two attributes' joint counts in coarse bins."""
     from scipy import stats
 
-    task = build(BioSConfig(people=20_000))
+    task = BioSConfig(people=20_000).build()
     values = task.tables.value_NS  # type: ignore[attr-defined]
     city, university = values[:, 1], values[:, 2]
     city, university = city - city.min(), university - university.min()
@@ -98,7 +97,7 @@ def test_attributes_are_uniform_and_independent() -> None:
 @pytest.mark.parametrize("config", TASKS, ids=lambda c: f"{c.kind}-{c.people}")
 def test_rows_are_the_entries_of_their_exposures(config: BioSConfig | BioDConfig) -> None:
     """A training row, cut at its separators, is what its counters say; every person once an epoch."""
-    task = build(config)
+    task = config.build()
     k = config.entries_per_row
     rows = math.ceil(2 * config.people / k)
     batch = task.rows(torch.arange(rows), "train", 4)
@@ -133,14 +132,14 @@ def test_splits_never_share_a_counter() -> None:
         ranges[split] = (int(counters.min()) >> 48, int(counters.max()) >> 48)
     assert all(low == high for low, high in ranges.values())
     assert len(set(ranges.values())) == len(SPLITS)
-    task = build(BioSConfig(people=50))
+    task = BioSConfig(people=50).build()
     train = {tuple(r) for r in task.rows(torch.arange(200), "train").inputs_RT[:, :60].tolist()}
     other = {tuple(r) for r in task.rows(torch.arange(200), "evaluation").inputs_RT[:, :60].tolist()}
     assert not train & other
 
 
 def test_biod_text_follows_the_definition() -> None:
-    task = build(SMALL)
+    task = SMALL.build()
     strings = [{tuple(s) for s in chunk_strings(SMALL, a).tolist()} for a in range(3)]
     assert all(len(s) == SMALL.diversity for s in strings)
     once = texts(task)
@@ -171,11 +170,11 @@ def test_huge_chunk_spaces_still_have_distinct_strings() -> None:
 
 def test_information_is_the_published_formula() -> None:
     n = 10_000
-    information = build(BioSConfig(people=n)).information_terms.information()
+    information = BioSConfig(people=n).build().information_terms.information()
     log_s0 = math.log2(2 * 12 * 28 * 200 * 200 * 300 * 100 * 263)
     assert log_s0 == pytest.approx(47.59, abs=0.005)  # as printed in the paper
     assert information["total"] == pytest.approx(n * (math.log2(160_000_000 / n) + log_s0))
-    small = build(SMALL).information_terms.information()
+    small = SMALL.build().information_terms.information()
     k, c, d = SMALL.attributes, SMALL.chunks, SMALL.diversity
     assert small["value"] == pytest.approx(40 * k * c * math.log2(d))
     assert small["diversity"] == pytest.approx(k * d * math.log2(4**2 / d))
@@ -211,7 +210,7 @@ def test_bios_has_no_more_people_than_names() -> None:
 
 def test_every_word_of_the_vocabulary_can_be_written() -> None:
     """Only used rows count as parameters: no word is in the vocabulary for nothing."""
-    task = build(BioSConfig(people=20_000))
+    task = BioSConfig(people=20_000).build()
     seen = torch.zeros(len(task.vocabulary), dtype=torch.bool)
     for start in range(0, 20_000, 4000):
         seen[task.entries(torch.arange(start, start + 4000), torch.zeros(4000, dtype=torch.long)).ids_RW] = True

@@ -32,7 +32,6 @@ from physlm.tasks.biography.facts import ABSENT, FIELDS, Facts, places
 from physlm.tasks.biography.pools import ATTRIBUTES, load_pools, words
 from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.biography.texts import read_texts, tokenise
-from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.training.config import RunSpec, TrainConfig
 
 CPU = torch.device("cpu")
@@ -60,7 +59,7 @@ def test_facts_are_those_that_bios_tells() -> None:
     """Read off its labelled texts, in whole pools and in cut ones."""
     for pool_size in (0, 3):
         config = BioSConfig(30, seed=2, pool_size=pool_size)
-        task, facts = build(config), Facts(30, 2, pool_size)
+        task, facts = config.build(), Facts(30, 2, pool_size)
         entries = task.entries(torch.arange(30), torch.zeros(30, dtype=torch.long))
         for person, (ids, roles) in enumerate(zip(entries.ids_RW, entries.roles_RW, strict=True)):
             told = [task.vocabulary.decode(ids[roles == task.roles.index(name)].tolist()) for name in FIELDS]
@@ -95,7 +94,7 @@ def test_every_fact_has_a_place_of_its_own(text: str, facts: list[str], expected
 
 def labelled(config: BioRConfig, draws: int) -> list[list[tuple[tuple[str, ...], dict[str, str]]]]:
     """Words and spans of the first so many texts of everybody."""
-    task = build(config)
+    task = config.build()
     person = torch.arange(config.people).repeat_interleave(draws)
     entries = task.entries(person, torch.arange(draws).repeat(config.people))
     assert int(entries.lengths_R.max()) <= task.entry_width
@@ -115,7 +114,7 @@ def test_texts_are_read_as_they_were_written(tmp_path: Path, counts: list[int]) 
     told = stories(PEOPLE, counts)
     config = BioRConfig(PEOPLE, file=write(tmp_path / "texts.jsonl", told))
     facts, most = Facts(PEOPLE), max(counts)
-    task = build(config)
+    task = config.build()
     assert task.entry_width == 2 + max(len(tokenise(text)) for mine in told for text in mine)
     for person, mine in enumerate(labelled(config, 2 * most)):
         count = len(told[person])
@@ -132,7 +131,7 @@ def test_rows_are_the_texts_of_their_exposures(tmp_path: Path, counts: list[int]
     """Everybody once an epoch, each of their texts equally often, and nothing but these texts."""
     told, k = stories(PEOPLE, counts), 4
     config = BioRConfig(PEOPLE, file=write(tmp_path / "t.jsonl", told), entries_per_row=k, row_tokens=1000)
-    task, epochs = build(config), 200
+    task, epochs = config.build(), 200
     rows = epochs * PEOPLE // k
     batch = task.rows(torch.arange(rows), "train", 4)
     assert batch.inputs_RT[5:6].equal(task.rows(torch.tensor([5]), "train", 4).inputs_RT)
@@ -159,9 +158,9 @@ def test_the_first_texts_of_each_person_are_used(tmp_path: Path) -> None:
     assert labelled(dataclasses.replace(base, texts=2), 4) == [mine * 2 for mine in two]
     few = dataclasses.replace(base, people=5, texts=1)
     assert labelled(few, 1) == [mine[:1] for mine in whole[:5]]
-    assert vocabulary_for(few).words == vocabulary_for(base).words
+    assert few.vocabulary().words == base.vocabulary().words
     with pytest.raises(UserError, match=r"fewer than 4 texts of 6 of the 12 people: 0, 2, 4, 6, 8, 10; expected at"):
-        build(dataclasses.replace(base, texts=4))
+        dataclasses.replace(base, texts=4).build()
 
 
 def test_the_full_name_stands_for_pronouns_that_begin_sentences(tmp_path: Path) -> None:
@@ -187,29 +186,29 @@ def test_a_changed_file_is_an_error_that_says_so(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"task.sha256: got .* the texts have changed; expected the file as it was"):
             from_dict(type(old), to_dict(old))
     with pytest.raises(UserError, match="the texts have changed"):
-        build(config)
+        config.build()
     new = BioRConfig(PEOPLE, file=file)
-    assert content_hash(new) != content_hash(config) and "loudly" in vocabulary_for(new).words
+    assert content_hash(new) != content_hash(config) and "loudly" in new.vocabulary().words
     write(tmp_path / "t.jsonl", told)
-    assert BioRConfig(PEOPLE, file=file) == config and build(config).vocabulary.words == vocabulary_for(config).words
+    assert BioRConfig(PEOPLE, file=file) == config and config.build().vocabulary.words == config.vocabulary().words
 
 
 def test_what_is_wrong_with_a_file_is_named(tmp_path: Path) -> None:
     told = stories(PEOPLE, [1])
     told[3], told[7] = [], []
     with pytest.raises(UserError, match="t.jsonl has no text of 2 of the 12 people: 3, 7; expected at least 1 of"):
-        build(BioRConfig(PEOPLE, file=write(tmp_path / "t.jsonl", told)))
+        BioRConfig(PEOPLE, file=write(tmp_path / "t.jsonl", told)).build()
     told = stories(PEOPLE, [1])
     city = Facts(PEOPLE).of(4)[2]
     told[4] = [told[4][0].replace(city, "nowhere")]
     message = rf"t.jsonl line {PEOPLE - 4}: the text of person 4 does not have the birth city '{city}'"
     with pytest.raises(UserError, match=message):
-        build(BioRConfig(PEOPLE, file=write(tmp_path / "t.jsonl", told)))
+        BioRConfig(PEOPLE, file=write(tmp_path / "t.jsonl", told)).build()
     with pytest.raises(UserError, match="does not have the name .* accepts with --seed 1 --pool-size 0"):
-        build(BioRConfig(PEOPLE, seed=1, file=write(tmp_path / "t.jsonl", stories(PEOPLE, [1]))))
+        BioRConfig(PEOPLE, seed=1, file=write(tmp_path / "t.jsonl", stories(PEOPLE, [1]))).build()
     with pytest.raises(UserError, match="none.jsonl: cannot read: No such file"):
         BioRConfig(PEOPLE, file=str(tmp_path / "none.jsonl"))
-    for call in (build, vocabulary_for):
+    for call in (BioRConfig.build, BioRConfig.vocabulary):
         with pytest.raises(UserError, match="task.file: got '', expected a file of JSON lines"):
             call(BioRConfig(PEOPLE))
     with pytest.raises(UserError, match="task.sha256: got 'ab' with task.file=''"):
@@ -227,13 +226,13 @@ def test_what_was_read_is_recalled_and_can_be_asked(tmp_path: Path) -> None:
     task = BioRConfig(6, file=file, entries_per_row=2, row_tokens=220, pool_size=3)
     read = spec_of(task, steps=200, learning_rate=5e-3)
     model = learn(read)
-    rows = {row.quantity: row.value for row in recall.measure(Trained(read, CPU, lambda step: model))}
+    rows = {row.label: row.value for row in recall.measure(Trained(read, CPU, lambda step: model))}
     assert len(rows) == 3 * len(ATTRIBUTES)
     for attribute in ATTRIBUTES:
         assert rows[f"recall/attribute={attribute}"] == rows[f"recall_first/attribute={attribute}"] == 1.0
         assert rows[f"recall_untrained/attribute={attribute}"] == 0.0
     asked = spec_of(QuestionsConfig(6, row_tokens=100, pool_size=3, file=file), read)
-    assert vocabulary_for(asked.task).words == vocabulary_for(read.task).words == build(asked.task).vocabulary.words
+    assert asked.task.vocabulary().words == read.task.vocabulary().words == asked.task.build().vocabulary.words
     tuned = learn(asked, model)
     assert recall.measure(Trained(asked, CPU, lambda step: tuned, load_start=lambda: model)) == recall.measure(
         Trained(read, CPU, lambda step: model))
@@ -244,7 +243,7 @@ def test_what_was_read_is_recalled_and_can_be_asked(tmp_path: Path) -> None:
 def test_probes_read_before_each_value_of_up_to_five_texts(tmp_path: Path) -> None:
     config = BioRConfig(PEOPLE, file=write(tmp_path / "t.jsonl", stories(PEOPLE, [2, 7])))
     spec = spec_of(config)
-    model = Decoder(spec.model, len(vocabulary_for(config)), (5,))
+    model = Decoder(spec.model, len(config.vocabulary()), (5,))
     task, asked, facts = BioR(config), knowledge(Trained(spec, CPU, lambda step: model)), Facts(PEOPLE)
     texts = asked.biographies
     assert Counter(texts.people_B.tolist()) == {person: (2, 5)[person % 2] for person in range(PEOPLE)}
@@ -260,7 +259,7 @@ def test_probes_read_before_each_value_of_up_to_five_texts(tmp_path: Path) -> No
 
 def test_bits_are_those_of_bios_without_the_gender(tmp_path: Path) -> None:
     file = write(tmp_path / "t.jsonl", stories(PEOPLE, [1]))
-    ours, theirs = (build(config).information_terms for config in (BioRConfig(PEOPLE, file=file), BioSConfig(PEOPLE)))
+    ours, theirs = (config.build().information_terms for config in (BioRConfig(PEOPLE, file=file), BioSConfig(PEOPLE)))
     assert (ours.people, ours.names, ours.value_bits) == (theirs.people, theirs.names, pytest.approx(
         theirs.value_bits - 1))
 

@@ -23,7 +23,7 @@ def written(task: Questions, prompts: Any, follows: list[str]) -> Tensor:
 
 def test_grading_by_exact_match() -> None:
     task = questions(kinds=("month_mod2", "birth_year", "employer"), half="all", hints=1.0)
-    prompts = task.prompts(torch.arange(30))
+    prompts = task.numbered(torch.arange(30))
     truth = [follows for _, _, follows in asked(task)[:30]]
     hinted = prompts.hint_lengths_B > 0
     assert hinted.tolist() == [True, True, False] * 10
@@ -47,7 +47,7 @@ def test_grading_by_exact_match() -> None:
 
 def test_true_hints_can_be_told_in_the_prompt() -> None:
     task = questions(kinds=("month_mod2", "luck_later"), half="test", hints=0.5)
-    prompts = task.prompts(torch.arange(40))
+    prompts = task.numbered(torch.arange(40))
     told, hinted = prompts.told(), prompts.hint_lengths_B > 0
     assert 0 < int(hinted.sum()) < 40 and not told.hint_lengths_B.any()
     for before, after in ((prompts, told), (told, told.told())):
@@ -70,7 +70,7 @@ def test_prompts_and_grades_fit_generation() -> None:
     task = questions(people=4, kinds=("month_mod2",), half="all", hints=1.0, rows=(1, 20))
     spec = RunSpec(task.config, ModelConfig(width=64),
                    TrainConfig(steps=120, batch_rows=4, learning_rate=5e-3, warmup_steps=10, precision="float32"))
-    population, prompts = Population([spec], torch.device("cpu"), window=1), task.prompts(torch.arange(task.count))
+    population, prompts = Population([spec], torch.device("cpu"), window=1), task.numbered(torch.arange(task.count))
     for known in (False, True):
         while known and population.step < population.steps:
             population.advance()

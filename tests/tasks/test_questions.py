@@ -24,13 +24,12 @@ from physlm.tasks.biography.pools import load_pools
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.biography.questions import Questions, leaks
 from physlm.tasks.biography.strings import luckiness
-from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.tasks.rows import IGNORE
 
 
 def biographies(people: int = PEOPLE, pool_size: int = 0) -> dict[str, dict[str, str]]:
     """Everybody's values by full name, as their biography tells them."""
-    task = build(BioSConfig(people, pool_size=pool_size))
+    task = BioSConfig(people, pool_size=pool_size).build()
     entries = task.entries(torch.arange(people), torch.zeros(people, dtype=torch.long))
     found: dict[str, dict[str, str]] = {}
     for ids, roles in zip(entries.ids_RW.tolist(), entries.roles_RW.tolist(), strict=True):
@@ -103,7 +102,7 @@ def test_answers_and_hints_are_what_the_biographies_say(hints: float, pool_size:
 def test_published_wordings() -> None:
     """As printed in 2309.14316, in separate words."""
     task = questions(half="all")
-    name = decoded(task, *task.prompts(torch.tensor([0]))[:2])[0].removeprefix("<eos> What is the birth date of ")
+    name = decoded(task, *task.numbered(torch.tensor([0]))[:2])[0].removeprefix("<eos> What is the birth date of ")
     name = name.removesuffix(" ? Answer :")
     assert [prompt for _, prompt, _ in asked(task)[:6]] == [f"<eos> {text} ? Answer :" for text in (
         f"What is the birth date of {name}", f"What is the birth city of {name}", f"Which university did {name} study",
@@ -139,19 +138,19 @@ def test_two_hops_are_the_person_and_the_fact() -> None:
         assert follows == f"{middle} . Answer : {answer}" and middle not in prompt
         if kind == "two_hop_city":
             assert answer == f"{one['employer_city']} . <eos>"
-    other = build(QuestionsConfig(PEOPLE, seed=1, ask=Ask(kinds=FACTS, half="all")))
+    other = QuestionsConfig(PEOPLE, seed=1, ask=Ask(kinds=FACTS, half="all")).build()
     assert {p: f for _, p, f in asked(other)}.items() & facts.items() != facts.items()
 
 
 def test_one_vocabulary_for_biographies_and_questions() -> None:
     plain, shared = BioSConfig(9), BioSConfig(9, questions=True)
-    words = vocabulary_for(shared).words
+    words = shared.vocabulary().words
     for config in (QuestionsConfig(9), MixedConfig(9), QuestionsConfig(9, ask=Ask(kinds=INVERSE))):
-        assert vocabulary_for(config).words == words == build(config).vocabulary.words
-    assert build(shared).vocabulary.words == words
-    assert words[: len(vocabulary_for(plain))] == vocabulary_for(plain).words != words
+        assert config.vocabulary().words == words == config.build().vocabulary.words
+    assert shared.build().vocabulary.words == words
+    assert words[: len(plain.vocabulary())] == plain.vocabulary().words != words
     index = torch.arange(4)
-    assert build(plain).rows(index).inputs_RT.equal(build(shared).rows(index).inputs_RT)
+    assert plain.build().rows(index).inputs_RT.equal(shared.build().rows(index).inputs_RT)
 
 
 def people_of(task: Questions) -> list[int]:
@@ -161,7 +160,7 @@ def people_of(task: Questions) -> list[int]:
 def test_halves_share_nobody() -> None:
     for celebrities in (0, 25):
         def group(celebrities: int = celebrities, seed: int = 0, **ask: Any) -> list[int]:
-            return people_of(build(QuestionsConfig(101, celebrities, seed, ask=Ask(**ask))))
+            return people_of(QuestionsConfig(101, celebrities, seed, ask=Ask(**ask)).build())
 
         train, test, everybody = group(half="train"), group(half="test"), group(half="all")
         assert not set(train) & set(test) and sorted(train + test) == sorted(everybody) == list(range(101))
@@ -227,7 +226,7 @@ def test_hints_are_asked_for_as_often_as_said() -> None:
     from scipy import stats
 
     task = questions(people=3000, kinds=("month_mod2", "major"), half="all", hints=0.3)
-    hinted = task.prompts(torch.arange(task.count)).hint_lengths_B.view(-1, 2) > 0
+    hinted = task.numbered(torch.arange(task.count)).hint_lengths_B.view(-1, 2) > 0
     assert not hinted[:, 1].any()  # a major has no middle step
     assert stats.binomtest(int(hinted[:, 0].sum()), 3000, 0.3).pvalue > 1e-4
 
@@ -262,7 +261,7 @@ def test_a_planted_leak_is_found() -> None:
     rows = train.rows(torch.arange(40)).inputs_RT
     assert leaks(rows, test) == 0 < leaks(rows, train)
     planted = rows.clone()
-    (text,) = decoded(test, *test.prompts(torch.tensor([0]))[:2])
+    (text,) = decoded(test, *test.numbered(torch.tensor([0]))[:2])
     ids = torch.tensor(test.vocabulary.encode(text))
     planted[7, :] = 0
     planted[7, 3 : 3 + len(ids)] = ids
@@ -273,7 +272,7 @@ def test_a_planted_leak_is_found() -> None:
     train, test = (questions(half=half, kinds=("bdate_to_first",)) for half in ("train", "test"))
     assert leaks(train.rows(torch.arange(40)).inputs_RT, test) == 0
     assert leaks(test.rows(torch.arange(5), "train").inputs_RT, test) == 5 * 4
-    about_all = build(BioSConfig(PEOPLE, entries_per_row=2, row_tokens=140, questions=True)).rows(torch.arange(30))
+    about_all = BioSConfig(PEOPLE, entries_per_row=2, row_tokens=140, questions=True).build().rows(torch.arange(30))
     assert leaks(about_all.inputs_RT, test) == 0  # biographies are no questions
 
 
@@ -281,9 +280,9 @@ def test_a_planted_leak_is_found() -> None:
 def test_mixed_rows_are_all_biographies_or_all_questions(share: float) -> None:
     config = MixedConfig(40, entries_per_row=2, row_tokens=100, texts=5, permute=1, share=share, questions_per_row=6,
                          ask=Ask(half="train"))
-    task, index = build(config), torch.arange(300)
+    task, index = config.build(), torch.arange(300)
     rows = task.rows(index, "train", 2)
-    bio, ask = build(config.biographies), build(config.questions)
+    bio, ask = config.biographies.build(), config.questions.build()
     scored = (rows.targets_RT == IGNORE).any(-1) & (rows.inputs_RT == task.vocabulary.id("?")).any(-1)
     assert [int(scored[:n].sum()) for n in (1, 7, 300)] == [math.floor(n * round(1000 * share) / 1000)
                                                            for n in (1, 7, 300)]
@@ -294,7 +293,7 @@ def test_mixed_rows_are_all_biographies_or_all_questions(share: float) -> None:
     assert rows.targets_RT[~scored].equal(told.targets_RT[: 300 - int(scored.sum())])
     part = task.rows(index[100:130], "train", 2)
     assert part.inputs_RT.equal(rows.inputs_RT[100:130])
-    assert leaks(rows.inputs_RT, build(QuestionsConfig(40, ask=Ask(half="test")))) == 0
+    assert leaks(rows.inputs_RT, QuestionsConfig(40, ask=Ask(half="test")).build()) == 0
 
 
 @pytest.mark.parametrize(("make", "message"), [

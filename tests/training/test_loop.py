@@ -18,7 +18,7 @@ from physlm.models.decoder import Decoder
 from physlm.storage import load_tensors, save_tensors
 from physlm.tasks.biography.config import BioDConfig
 from physlm.tasks.rows import IGNORE
-from physlm.training import loop, step
+from physlm.training import batches, loop
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.loop import train_population
 from physlm.training.step import Population, check_members
@@ -143,7 +143,7 @@ def test_a_finished_checkpoint_trains_nothing(tmp_path: Path) -> None:
 def test_sampling_ahead_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
     """How many steps are sampled at once, and where in such a stretch training resumes, is not seen."""
     whole = train(MEMBERS[1:3], tmp_path / "whole")
-    monkeypatch.setattr(step, "AHEAD_STEPS", ahead)
+    monkeypatch.setattr(batches, "AHEAD_STEPS", ahead)
     log = Log()
     log.die_at = 2 * 9  # of two lines a step
     with pytest.raises(Killed):
@@ -166,7 +166,7 @@ def test_the_log_says_what_was_trained(tmp_path: Path) -> None:
         assert [line["tokens"] for line in lines] == [t * 4 * 36 for t in range(1, SPEC.steps + 1)]
         assert lines[-1]["tokens"] == SPEC.tokens
         mean = sum(line["loss"] for line in lines) / SPEC.steps
-        assert mean == pytest.approx(population.recent_losses(SPEC.steps)[member].item(), rel=1e-6)
+        assert mean == pytest.approx(population.recent_losses(SPEC.steps)["loss"][member].item(), rel=1e-6)
     # before it has learned anything a model spends about ln V nats on each word
     first = [line["loss"] for line in log.lines if line["step"] == 1]
     words = population.model.vocabulary

@@ -37,7 +37,7 @@ def test_the_captured_step_does_what_the_cpu_does(rank: int, embedding_rank: int
         population = Population(members, device, window=20, initial=[state] * 3)
         while population.step < 40:
             population.advance()
-        losses.append(population.recent_losses(20))
+        losses.append(population.recent_losses(20)["loss"])
         weights.append(population.model_of(1).state_dict())
     torch.testing.assert_close(losses[0], losses[1], rtol=2e-3, atol=2e-3)
     for name, value in weights[1].items():

@@ -148,7 +148,7 @@ def test_losses_go_down_without_moving_the_frozen_weights(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("settings", "message"), [
     (["train.lora_rank=-1"], "train.lora_rank: got -1"), (["train.lora_alpha=-1"], "train.lora_alpha: got -1.0"),
-    (["model.position=uniform", "start.model.position=uniform"], "attention has no queries"),
+    (["model.mixer=uniform", "start.model.mixer=uniform"], "the mixers uniform, which have no queries"),
 ])  # fmt: skip
 def test_bad_settings_are_refused(settings: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):

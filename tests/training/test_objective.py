@@ -8,7 +8,6 @@ import torch
 from physlm import rng
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
-from physlm.tasks.catalogue import build, vocabulary_for
 from physlm.tasks.rows import IGNORE, Rows
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.objective import masked_rows
@@ -55,8 +54,8 @@ ASK = Ask(kinds=("birth_city", "month_mod2"), hints=0.5)
 def test_an_encoder_sees_questions_and_of_their_answers_the_length_alone() -> None:
     """Read off the text: hidden is all between a first ``:`` and the <eos> after it, itself too."""
     task = QuestionsConfig(40, entries_per_row=4, row_tokens=70, ask=ASK)
-    words, mask = vocabulary_for(task).words, len(vocabulary_for(task))
-    plain = build(task).rows(torch.arange(64)).inputs_RT
+    words, mask = task.vocabulary().words, len(task.vocabulary())
+    plain = task.build().rows(torch.arange(64)).inputs_RT
     inputs, targets = sampled(task)
     hidden = 0
     for text, shown, wanted in zip(plain.tolist(), inputs.tolist(), targets.tolist(), strict=True):
@@ -73,7 +72,7 @@ def test_an_encoder_sees_questions_and_of_their_answers_the_length_alone() -> No
     MixedConfig(40, texts=1, share=0.5, entries_per_row=1, questions_per_row=4, row_tokens=70, ask=ASK),
 ], ids=lambda task: task.kind)  # fmt: skip
 def test_other_rows_of_an_encoder_keep_the_rate(task: Any) -> None:
-    rows = build(task).rows(torch.arange(64))
+    rows = task.build().rows(torch.arange(64))
     scored, chosen = int((rows.targets_RT != IGNORE).sum()), int((sampled(task).targets_RT != IGNORE).sum())
     assert chosen / scored == pytest.approx(RATE, abs=4 * (RATE * (1 - RATE) / scored) ** 0.5)
     causal = sampled(task, causal=True)
@@ -86,8 +85,8 @@ def test_other_rows_of_an_encoder_keep_the_rate(task: Any) -> None:
 ], ids=["cut", "padded"])  # fmt: skip
 def test_of_mixed_rows_tokens_of_answers_are_chosen_and_all_of_biographies(task: MixedConfig) -> None:
     """Token by token, read off the text: which may be chosen, and by the draw of each place whether it is."""
-    words, mask, span = vocabulary_for(task).words, len(vocabulary_for(task)), task.row_tokens
-    plain = build(task).rows(torch.arange(64))
+    words, mask, span = task.vocabulary().words, len(task.vocabulary()), task.row_tokens
+    plain = task.build().rows(torch.arange(64))
     inputs, targets = sampled(task)
     draw = rng.uniform(rng.key("mask", 0), 2 * torch.arange(64 * span)).view(64, span)
     other = rng.below(mask, rng.key("mask", 0), 2 * torch.arange(64 * span) + 1).view(64, span)

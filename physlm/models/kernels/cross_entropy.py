@@ -90,7 +90,7 @@ def _fold(hidden, keys, columns, V, top, total, mean, MASKED: tl.constexpr, GRAD
 def _forward_kernel(
     hidden_ptr, table_ptr, targets_ptr, nll_ptr, notes_ptr, grad_ptr, N, P, V, ignore,
     D: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, BV: tl.constexpr, TAIL: tl.constexpr,
-    GRADIENT: tl.constexpr,
+    GRADIENT: tl.constexpr, Z: tl.constexpr,
 ):  # fmt: skip
     """One program: BN tokens of one member against the whole table."""
     member = tl.program_id(1).to(tl.int64)
@@ -129,8 +129,10 @@ def _forward_kernel(
         top, total, mean = _fold(hidden, keys, block + columns, V, top, total, mean, False, GRADIENT)
 
     lse = top + tl.math.log2(total)
-    nll = tl.where(scored, lse * LN2 - answer_score, 0.0)
-    tl.store(nll_ptr + first + lane, nll, mask=inside)
+    nll = lse * LN2 - answer_score
+    if Z > 0:
+        nll += Z * (lse * LN2) * (lse * LN2)
+    tl.store(nll_ptr + first + lane, tl.where(scored, nll, 0.0), mask=inside)
     if GRADIENT:
         # lse = +inf makes exp2(score - lse) vanish: ignored and padding tokens need no mask in backward.
         notes_ptr += member * 2 * P + start
@@ -138,14 +140,17 @@ def _forward_kernel(
         tl.store(notes_ptr + P + lane, tl.where(scored, target, -1).to(tl.float32))
         # Read a second time (from cache) rather than held in registers throughout the loop.
         answer = tl.load(answer_ptr, mask=answer_mask, other=0.0, eviction_policy="evict_last")
-        grad = tl.where(scored[:, None], mean / total[:, None] - answer.to(tl.float32), 0.0)
+        mean = mean / total[:, None]
+        if Z > 0:
+            mean = mean * (1.0 + 2.0 * Z * LN2 * lse)[:, None]
+        grad = tl.where(scored[:, None], mean - answer.to(tl.float32), 0.0)
         tl.store(grad_ptr + first * D + cell, grad.to(grad_ptr.dtype.element_ty), mask=cell_mask)
 
 
 @triton.jit
 def _table_kernel(
     hidden_ptr, table_ptr, notes_ptr, partial_ptr, N, P, V, split_tokens,
-    D: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, BV: tl.constexpr,
+    D: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, BV: tl.constexpr, Z: tl.constexpr,
 ):  # fmt: skip
     """One program: BV table rows of one member against one split of the tokens."""
     member = tl.program_id(2).to(tl.int64)
@@ -172,6 +177,8 @@ def _table_kernel(
         target = tl.load(notes_ptr + P + tokens)
         scores = tl.dot(table, tl.trans(hidden), input_precision="ieee")
         weights = tl.math.exp2(scores * LOG2E - lse[None, :])
+        if Z > 0:
+            weights *= tl.where(lse == float("inf"), 1.0, 1.0 + 2.0 * Z * LN2 * lse)[None, :]
         weights = tl.where(row_number == target[None, :], weights - 1.0, weights)
         total = tl.dot(weights.to(hidden.dtype), hidden, total, input_precision="ieee")
     partial_ptr += (member * tl.num_programs(1) + split) * V * D
@@ -180,7 +187,8 @@ def _table_kernel(
 
 @triton.jit
 def _softmax_kernel(
-    logits_ptr, targets_ptr, nll_ptr, N, start, V, row_length, ignore, BLOCK: tl.constexpr,
+    logits_ptr, targets_ptr, nll_ptr, squares_ptr, N, start, V, row_length, ignore, BLOCK: tl.constexpr,
+    Z: tl.constexpr,
 ):  # fmt: skip
     """One program: one token's logits become softmax - one-hot, in place; padding columns become 0."""
     member = tl.program_id(1).to(tl.int64)
@@ -201,12 +209,22 @@ def _softmax_kernel(
         total = total * tl.math.exp2(top - new_top) + tl.sum(tl.math.exp2(logits * LOG2E - new_top), 0)
         top = new_top
     lse = top + tl.math.log2(total)
-    tl.store(nll_ptr + token, tl.where(scored, lse * LN2 - answer, 0.0))
+    nll = lse * LN2 - answer
+    stretch = 1.0
+    if Z > 0:
+        square = (lse * LN2) * (lse * LN2)
+        nll += Z * square
+        stretch = 1.0 + 2.0 * Z * LN2 * lse
+        tl.store(squares_ptr + token, tl.where(scored, square, 0.0))
+    tl.store(nll_ptr + token, tl.where(scored, nll, 0.0))
 
     for block in range(0, row_length, BLOCK):
         column = block + columns
         logits = tl.load(logits_ptr + column, mask=column < V, other=float("-inf")).to(tl.float32)
-        grad = tl.math.exp2(logits * LOG2E - lse) - tl.where(column == target, 1.0, 0.0)
+        softmax = tl.math.exp2(logits * LOG2E - lse)
+        if Z > 0:
+            softmax *= stretch
+        grad = softmax - tl.where(column == target, 1.0, 0.0)
         grad = tl.where(scored, grad, 0.0)
         tl.store(logits_ptr + column, grad.to(logits_ptr.dtype.element_ty), mask=column < row_length)
 
@@ -223,9 +241,11 @@ def token_splits(programs: int, blocks: int, resident: int, device: torch.device
 
 
 def forward(
-    hidden_MND: Tensor, table_MVD: Tensor, targets_MN: Tensor, ignore: int, gradient: bool
+    hidden_MND: Tensor, table_MVD: Tensor, targets_MN: Tensor, ignore: int, gradient: bool, z: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(nll_MN in nats, d nll / d hidden (M, N, D), notes for ``table_gradient``); without ``gradient`` two are empty.
+
+    With ``z`` > 0, z lse^2 is part of the loss of each scored token.
 
     The notes (M, 2, P) float32, P = N padded, are lse in bits (+inf where not scored) and target (-1 where not scored).
     """
@@ -240,7 +260,7 @@ def forward(
     _forward_kernel[(padded // blocks.tokens, members)](
         hidden_MND, table_MVD, targets_MN, nll_MN, notes_M2P, grad_MND, tokens, padded, rows, ignore,
         D=width, BD=padded_width(width), BN=blocks.tokens, BV=blocks.rows,
-        TAIL=rows % blocks.rows != 0, GRADIENT=gradient, **blocks.launch,
+        TAIL=rows % blocks.rows != 0, GRADIENT=gradient, Z=z, **blocks.launch,
     )  # fmt: skip
     return nll_MN, grad_MND, notes_M2P
 
@@ -250,8 +270,14 @@ def notes_shape(members: int, tokens: int) -> tuple[int, int, int]:
     return members, 2, (tokens + TOKEN_ALIGNMENT - 1) // TOKEN_ALIGNMENT * TOKEN_ALIGNMENT
 
 
-def table_gradient(hidden_MND: Tensor, table_MVD: Tensor, notes_M2P: Tensor) -> Tensor:
-    """sum_n (p_nv - [target_n = v]) h_n over scored tokens: (M, V, D) float32."""
+def squares(notes_M2P: Tensor) -> Tensor:
+    """sum_n lse_n^2 in nats over scored tokens, (M,), from the notes of ``forward``."""
+    lse_MP = notes_M2P[:, 0] * LN2.value
+    return torch.where(lse_MP.isfinite(), lse_MP.square(), 0.0).sum(1)
+
+
+def table_gradient(hidden_MND: Tensor, table_MVD: Tensor, notes_M2P: Tensor, z: float = 0.0) -> Tensor:
+    """sum_n (p_nv (1 + 2 z lse_n) - [target_n = v]) h_n over scored tokens: (M, V, D) float32."""
     hidden_MND, table_MVD, notes_M2P = hidden_MND.contiguous(), table_MVD.contiguous(), notes_M2P.contiguous()
     members, tokens, width = hidden_MND.shape
     rows, padded = table_MVD.shape[1], notes_M2P.shape[2]
@@ -262,15 +288,16 @@ def table_gradient(hidden_MND: Tensor, table_MVD: Tensor, notes_M2P: Tensor) -> 
     _table_kernel[(row_blocks, splits, members)](
         hidden_MND, table_MVD, notes_M2P, partial_MSVD, tokens, padded, rows,
         triton.cdiv(token_blocks, splits) * blocks.tokens,
-        D=width, BD=padded_width(width), BN=blocks.tokens, BV=blocks.rows, **blocks.launch,
+        D=width, BD=padded_width(width), BN=blocks.tokens, BV=blocks.rows, Z=z, **blocks.launch,
     )  # fmt: skip
     return partial_MSVD.sum(1) if splits > 1 else partial_MSVD.squeeze(1)
 
 
 def wide(
-    hidden_MND: Tensor, table_MVD: Tensor, targets_MN: Tensor, ignore: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(nll_MN nats float32, d nll / d hidden (M, N, D), d nll / d table (M, V, D) float32), in chunks of tokens."""
+    hidden_MND: Tensor, table_MVD: Tensor, targets_MN: Tensor, ignore: int, z: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(nll_MN nats float32, d nll / d hidden (M, N, D), d nll / d table (M, V, D) float32, lse^2 (M, N)), in chunks of
+    tokens.  With ``z`` > 0, z lse^2 is part of the loss of each scored token; else the last is not written."""
     targets_MN = targets_MN.contiguous()
     members, tokens, width = hidden_MND.shape
     rows = table_MVD.shape[1]
@@ -280,16 +307,17 @@ def wide(
     # Equal chunks, in whole tiles of 128 tokens.
     chunk = triton.cdiv(triton.cdiv(max(tokens, 1), triton.cdiv(max(tokens, 1), most)), 128) * 128
     nll_MN = hidden_MND.new_empty(members, tokens, dtype=torch.float32)
+    squares_MN = hidden_MND.new_zeros(members, tokens if z else 1, dtype=torch.float32)
     grad_hidden_MND = hidden_MND.new_empty(members, tokens, width)
     grad_table_MVD = padded_MVD.new_zeros(padded_MVD.shape, dtype=torch.float32)
     for start in range(0, tokens, chunk):
         hidden_MCD = hidden_MND[:, start : start + chunk]
         logits_MCV = torch.bmm(hidden_MCD, padded_MVD.mT)
         _softmax_kernel[(hidden_MCD.shape[1], members)](
-            logits_MCV, targets_MN, nll_MN, tokens, start, rows, row_length, ignore,
-            BLOCK=min(4096, triton.next_power_of_2(row_length)), num_warps=8,
+            logits_MCV, targets_MN, nll_MN, squares_MN, tokens, start, rows, row_length, ignore,
+            BLOCK=min(4096, triton.next_power_of_2(row_length)), Z=z, num_warps=8,
         )  # fmt: skip
         grad_hidden_MND[:, start : start + chunk] = torch.bmm(logits_MCV, padded_MVD)
         # One chunk's sum is rounded to the compute dtype, the sum over chunks is not.
         grad_table_MVD.add_(torch.bmm(logits_MCV.mT, hidden_MCD))
-    return nll_MN, grad_hidden_MND, grad_table_MVD[:, :rows].contiguous()
+    return nll_MN, grad_hidden_MND, grad_table_MVD[:, :rows].contiguous(), squares_MN

@@ -10,6 +10,8 @@ from torch import Tensor
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.exposure import Exposure, chosen, exposures
 from physlm.tasks.rows import Entries, Pieces, Rows, pack, render, single, training_rows
+from physlm.tasks.task import Text
+from physlm.tasks.vocabulary import Vocabulary
 
 Config = TypeVar("Config", BioSConfig, BioDConfig, BioRConfig)
 
@@ -23,6 +25,8 @@ class Biography(Generic[Config]):
     """
 
     config: Config
+    vocabulary: Vocabulary
+    roles: tuple[str, ...]
     tables: Any
     entry_width: int
 
@@ -44,6 +48,14 @@ class Biography(Generic[Config]):
         """The ``draw``-th text of each person, labelled, between two ``<eos>``; (E, entry_width) positions."""
         pieces = self._pieces(chosen(person_E, draw_E, self.config.people, split), stream)
         return render(self.tables.pool, single(pieces), self.entry_width)
+
+    def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
+        """Text i is the (i // N)-th about person i mod N."""
+        person_E, draw_E = number_E % self.config.people, number_E // self.config.people
+        found = zip(person_E.tolist(), draw_E.tolist(), *map(Tensor.tolist, self.entries(person_E, draw_E, split)),
+                    strict=True)  # fmt: skip
+        return [Text({"person": person, "draw": draw}, ids[:length], [self.roles[role] for role in roles[:length]])
+                for person, draw, ids, roles, length in found]
 
     def _exposures(self, entry_E: Tensor, stream: int, split: str) -> Exposure:
         """Who is read in the given entries of a split: everybody once an epoch."""

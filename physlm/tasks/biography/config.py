@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.biography.texts import checked_sha256
+from physlm.tasks.config import TaskConfig, check_between, check_positive
+
+if TYPE_CHECKING:
+    from physlm.tasks.task import BiographyTask
+    from physlm.tasks.vocabulary import Vocabulary
 
 NAME_POOLS = (400, 400, 1000)  # first, middle and last names; a full name is one of each
 NAMES_A_VALUE = 10  # names in a pool of names for each item of the other pools, where pools are cut
@@ -15,12 +20,21 @@ SENTENCES = 6  # of a bioS text, one an attribute
 MOST_TEXTS = 1 << 14  # of one person, and orders of one text
 
 
-class _People:
-    """How a task about N people is named, and in what its runs may differ and still train together."""
+@dataclass(frozen=True)
+class PeopleConfig(TaskConfig):
+    """A task about N people: how it is named, and what another task about the same people has in common with it."""
 
-    kind: ClassVar[str]
-    member_fields: ClassVar[tuple[str, ...]] = ("seed",)
-    people: int
+    shared_fields: ClassVar[tuple[str, ...]] = ("people", "seed", "pool_size", "celebrities")
+
+    if TYPE_CHECKING:  # as in TaskConfig
+
+        @property
+        def people(self) -> int: ...
+
+    @property
+    def items(self) -> int:
+        """N: ``train.exposures`` counts how often each person is read, or asked about."""
+        return self.people
 
     @property
     def title(self) -> str:
@@ -34,7 +48,7 @@ class _People:
 
 
 @dataclass(frozen=True)
-class BioSText(_People):
+class BioSText(PeopleConfig):
     """How biographies are written: the settings that bioS shares with the mixed task.
 
     The 16 augmented datasets of 2309.14316 are combinations of ``texts``, ``permute`` and ``fullname``; the function
@@ -80,12 +94,12 @@ class BioSText(_People):
 
     def __post_init__(self) -> None:
         check_positive(self, "people", "entries_per_row", "row_tokens")
-        _between(self, "pool_size", 0, max(NAME_POOLS))
+        check_between(self, "pool_size", 0, max(NAME_POOLS))
         _check_names(self.people, name_pools(self.pool_size))
-        _between(self, "texts", 0, MOST_TEXTS)
-        _between(self, "permute", 0, MOST_TEXTS)
-        _between(self, "reverse", 0, SENTENCES)
-        _between(self, "celebrities", 0, self.people - 1)
+        check_between(self, "texts", 0, MOST_TEXTS)
+        check_between(self, "permute", 0, MOST_TEXTS)
+        check_between(self, "reverse", 0, SENTENCES)
+        check_between(self, "celebrities", 0, self.people - 1)
         if self.texts and not self.fresh:
             raise UserError(f"task.fresh: got false with task.texts={self.texts}, which already fixes the texts; "
                             "expected one of the two")
@@ -130,6 +144,10 @@ class BioSText(_People):
         """For names of files: ``bioS-10000``, ``bioS-10000-multi5+permute``."""
         return "-".join((f"{self.kind}-{self.people}", *(extra.replace(" ", "") for extra in self._extras())))
 
+    def facts(self) -> dict[str, Any]:
+        """Also the augmentation."""
+        return {**super().facts(), "augmentation": self.augmentation}
+
     def _extras(self) -> list[str]:
         if self.fresh:
             name = self.augmentation
@@ -150,9 +168,21 @@ class BioSConfig(BioSText):
     kind: ClassVar[str] = "bioS"
     questions: bool = False
 
+    def vocabulary(self) -> Vocabulary:
+        """Every word that these biographies, and perhaps questions about them, can have."""
+        from physlm.tasks.biography.words import bios_vocabulary
+
+        return bios_vocabulary(self.questions, self.pool_size)
+
+    def build(self) -> BiographyTask:
+        """The task on the CPU."""
+        from physlm.tasks.biography.bios import BioS
+
+        return BioS(self)
+
 
 @dataclass(frozen=True)
-class BioDConfig(_People):
+class BioDConfig(PeopleConfig):
     """bioD(N, K, C, D, L, T): N names, K attributes, each a list of C chunks from D strings of L tokens out of T.
 
     The text of one person is, sentences in random order, ``X 's ID 3 is v1 , ... , vC . Her ID 1 is ... .``
@@ -196,9 +226,21 @@ class BioDConfig(_People):
                 f"{self.alphabet**self.chunk_tokens} different chunks exist"
             )
 
+    def vocabulary(self) -> Vocabulary:
+        """The frame of the sentences, attribute numbers, value words, names."""
+        from physlm.tasks.biography.words import biod_vocabulary
+
+        return biod_vocabulary(self)
+
+    def build(self) -> BiographyTask:
+        """The task on the CPU."""
+        from physlm.tasks.biography.biod import BioD
+
+        return BioD(self)
+
 
 @dataclass(frozen=True)
-class BioRConfig(_People):
+class BioRConfig(PeopleConfig):
     """bioR(N): biographies of the people of bioS that a language model wrote, read from a file (arXiv 2309.14316).
 
     ``physlm biographies ask`` writes the requests and ``physlm biographies check`` keeps the texts that tell all.
@@ -219,6 +261,7 @@ class BioRConfig(_People):
     kind: ClassVar[str] = "bioR"
     # another seed has other texts, thus other words
     member_fields: ClassVar[tuple[str, ...]] = ("texts", "fullname")
+    file_fields: ClassVar[tuple[str, ...]] = ("file",)
     people: int = 10_000
     file: str = ""
     sha256: str = ""
@@ -250,6 +293,22 @@ class BioRConfig(_People):
         texts = "" if not self.texts else "single" if self.texts == 1 else f"multi{self.texts}"
         return "+".join(filter(None, (texts, "fullname" if self.fullname else "")))
 
+    def facts(self) -> dict[str, Any]:
+        """Also the augmentation."""
+        return {**super().facts(), "augmentation": self.augmentation}
+
+    def vocabulary(self) -> Vocabulary:
+        """Every word of bioS and of its questions, then those of the file."""
+        from physlm.tasks.biography.words import bior_vocabulary
+
+        return bior_vocabulary(self.file, self.sha256, self.pool_size)
+
+    def build(self) -> BiographyTask:
+        """The task on the CPU."""
+        from physlm.tasks.biography.bior import BioR
+
+        return BioR(self)
+
 
 BiographyConfig = BioSConfig | BioDConfig | BioRConfig
 
@@ -258,18 +317,6 @@ def name_pools(pool_size: int = 0) -> tuple[int, int, int]:
     """How many first, middle and last names there are, in pools cut by ``BioSText.pool_size``."""
     first, middle, last = (min(size, NAMES_A_VALUE * pool_size or size) for size in NAME_POOLS)
     return first, middle, last
-
-
-def check_positive(config: object, *names: str) -> None:
-    """``UserError`` for a setting below 1."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise UserError(f"task.{name}: got {getattr(config, name)}, expected at least 1")
-
-
-def _between(config: object, name: str, least: int, most: int) -> None:
-    if not least <= getattr(config, name) <= most:
-        raise UserError(f"task.{name}: got {getattr(config, name)}, expected between {least} and {most:,}")
 
 
 def _check_names(people: int, pools: tuple[int, int, int]) -> None:

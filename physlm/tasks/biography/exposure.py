@@ -11,9 +11,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from physlm import rng
+from physlm.tasks.config import SPLITS as TASK_SPLITS
 
 # The counters of a split start at its number times 2**48: two splits can never meet.
-SPLITS = {"train": 0, "validation": 1, "evaluation": 2}
+SPLITS = {split: number for number, split in enumerate(TASK_SPLITS)}
 SPLIT_SIZE = 1 << 48
 
 

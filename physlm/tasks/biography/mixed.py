@@ -6,7 +6,7 @@ first i; so each kind of row goes through its own task in order, and every batch
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from torch import Tensor
 from physlm.tasks.biography.bios import BioS
 from physlm.tasks.biography.question_config import MixedConfig
 from physlm.tasks.biography.questions import Questions
+from physlm.tasks.prompts import Grades, Prompts
 from physlm.tasks.rows import Rows
+from physlm.tasks.task import Text
 
 STEPS = 1000  # the share is a multiple of 1 / STEPS
 
@@ -36,10 +38,30 @@ class Mixed:
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows ``index``, (R, T) inputs and targets."""
-        share = round(STEPS * self.config.share)
-        before_R = index_R * share // STEPS
-        asked_R1 = ((index_R + 1) * share // STEPS > before_R)[:, None]
+        before_R, asked_R = self._asked(index_R)
+        asked_R1 = asked_R[:, None]
         # both are computed for every row, so that nothing depends on the data's shape
         asked = self.questions.rows(before_R, split, stream)
         told = self.biographies.rows(index_R - before_R, split, stream)
         return Rows(*(torch.where(asked_R1, a, b) for a, b in zip(asked, told, strict=True)))
+
+    def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
+        """Biographies and questions in the order in which training goes through rows of them."""
+        before_E, asked_E = self._asked(number_E)
+        asked = iter(self.questions.texts(before_E[asked_E], split))
+        told = iter(self.biographies.texts((number_E - before_E)[~asked_E], split))
+        return [next(asked if one else told) for one in asked_E.tolist()]
+
+    def prompts(self, n: int, split: str = "evaluation", **condition: Any) -> Prompts:
+        """Those of its questions."""
+        return self.questions.prompts(n, split, **condition)
+
+    def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
+        """As its questions are graded."""
+        return self.questions.grade(prompts, ids_BW)
+
+    def _asked(self, index_R: Tensor) -> tuple[Tensor, Tensor]:
+        """How many rows of questions come before each row, and whether the row itself is one."""
+        share = round(STEPS * self.config.share)
+        before_R = index_R * share // STEPS
+        return before_R, (index_R + 1) * share // STEPS > before_R

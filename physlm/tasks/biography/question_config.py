@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.tasks.biography.config import BioSConfig, BioSText, check_positive
+from physlm.tasks.biography.config import BioSConfig, BioSText, PeopleConfig
 from physlm.tasks.biography.kinds import KINDS, RETRIEVAL
 from physlm.tasks.biography.texts import checked_sha256
+from physlm.tasks.config import TaskConfig, check_positive
+
+if TYPE_CHECKING:
+    from physlm.tasks.biography.mixed import Mixed
+    from physlm.tasks.biography.questions import Questions
+    from physlm.tasks.vocabulary import Vocabulary
+
+OTHER_HALF = {"train": "test", "test": "train"}
+OTHER_GROUP = {"celebrities": "others", "others": "celebrities"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class QuestionsConfig:
+class QuestionsConfig(PeopleConfig):
     """Questions, and answers, about the people of ``BioSConfig(people, seed=seed, questions=True)``, or of a bioR.
 
     ``train.exposures`` counts questions by person of the dataset, asked or not; questions are numbered by
@@ -93,6 +102,7 @@ class QuestionsConfig:
 
     kind: ClassVar[str] = "bioQA"
     member_fields: ClassVar[tuple[str, ...]] = ("seed", "celebrities", "ask")
+    file_fields: ClassVar[tuple[str, ...]] = ("file",)
     people: int = 10_000
     celebrities: int = 0
     seed: int = 0
@@ -144,6 +154,59 @@ class QuestionsConfig:
         """For names of files."""
         return f"{self.kind}-{self.people}-{self.ask.slug}"
 
+    @property
+    def hides_answers(self) -> bool:
+        """Where answers alone are scored an encoder fills them in (GBERT of arXiv 2309.14316)."""
+        return self.ask.loss == "answer"
+
+    def facts(self) -> dict[str, Any]:
+        """Also how many people are asked about."""
+        return {**super().facts(), "asked": self.asked}
+
+    def vocabulary(self) -> Vocabulary:
+        """That of the biographies which the questions are about."""
+        from physlm.tasks.biography.words import questions_vocabulary
+
+        return questions_vocabulary(self)
+
+    def build(self) -> Questions:
+        """The task on the CPU."""
+        from physlm.tasks.biography.questions import Questions
+
+        return Questions(self)
+
+    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Held-out people first of all; ``physlm.measures.answers`` names the conditions.
+
+        Raises:
+            UserError: nobody is left to be asked about.
+        """
+        ask = self.ask
+        if ask.half not in OTHER_HALF:
+            raise UserError(f"task.ask.half: got {ask.half!r}, which holds nobody out to be asked about; expected one "
+                            f"of {', '.join(map(repr, OTHER_HALF))}")
+        held_out: dict[str, Any] = {"half": OTHER_HALF[ask.half], "most": 0}
+        found = {("answer", "test"): {**held_out, "hints": 0.0}, ("answer", "train"): {"hints": 0.0}}
+        if ask.hints:
+            hinted = {**held_out, "kinds": tuple(kind for kind in ask.kinds if KINDS[kind].hint), "hints": 1.0}
+            found |= {("answer_hinted", "test"): hinted, ("answer_told", "test"): {**hinted, "told": True}}
+        reworded = tuple(kind for kind in ask.kinds if len(KINDS[kind].forms) > 1)
+        if reworded:
+            found["answer_reworded", "test"] = {**held_out, "hints": 0.0, "kinds": reworded, "forms": 1,
+                                                "held_out": not ask.held_out}  # fmt: skip
+        if ask.group != "all":
+            # none of them was asked about, in either half
+            found["answer_others", "test"] = {"group": OTHER_GROUP[ask.group], "half": "all", "most": 0, "hints": 0.0}
+        return found
+
+    def check_start(self, start: TaskConfig) -> None:
+        """The model must have read about the people whom the questions are about."""
+        for name in self.shared_fields:
+            ours = getattr(self, name)
+            if (theirs := getattr(start, name, ours)) != ours:
+                raise UserError(f"start.task.{name}: got {theirs} where questions are asked about the people of "
+                                f"task.{name}={ours}; expected the same people, since no others are known")
+
 
 @dataclass(frozen=True)
 class MixedConfig(BioSText):
@@ -191,3 +254,21 @@ class MixedConfig(BioSText):
     def slug(self) -> str:
         """For names of files."""
         return f"{super().slug}-qa{self.share:g}-{self.ask.slug}"
+
+    def facts(self) -> dict[str, Any]:
+        """Also how many people are asked about."""
+        return {**super().facts(), "asked": self.questions.asked}
+
+    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Those of its questions."""
+        return self.questions.conditions()
+
+    def vocabulary(self) -> Vocabulary:
+        """That of the biographies and their questions."""
+        return self.questions.vocabulary()
+
+    def build(self) -> Mixed:
+        """The task on the CPU."""
+        from physlm.tasks.biography.mixed import Mixed
+
+        return Mixed(self)

@@ -14,9 +14,10 @@ B prompts, P and Q positions of prompts and answers, W positions of an entry, R 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,66 +25,19 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.tasks.biography.exposure import SPLIT_SIZE, SPLITS, Exposure, exposures
-from physlm.tasks.biography.kinds import HELD_OUT, KINDS, Kind
+from physlm.tasks.biography.kinds import FACTS, HELD_OUT, KINDS, Kind
 from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.tasks.biography.strings import PAIRS, Strings
 from physlm.tasks.biography.words import questions_vocabulary
+from physlm.tasks.prompts import Grades, Prompts, cut, texts_in_row, tokens_from
 from physlm.tasks.rows import IGNORE, Entries, Pieces, Rows, pack, render, single, training_rows
+from physlm.tasks.task import Text, question
 
 ROLES = ("pad", "text", "hint", "answer")
 TEXT, HINT, ANSWER = 1, 2, 3
 REQUEST, HINT_REQUEST = "Answer :", "Hint :"
 
-
 Item = tuple[str, int]  # a field in braces or fixed words, and the role of its tokens
-
-
-class Prompts(NamedTuple):
-    """Questions to be answered by generation, one a row, padded with <eos> on the right.
-
-    Attributes:
-        ids_BP, lengths_B: <eos>, the question and the request, as ``physlm.measures.generation.generate`` takes them.
-        answers_BQ, answer_lengths_B: all that should follow: with a hint the hint and ``. Answer :``; then the answer,
-            ``.`` and <eos>.
-        hint_lengths_B: how much of that comes before the answer; 0 without a hint.
-        kind_B: the place of the question's kind in ``ask.kinds``.
-        person_B: who is asked about.
-    """
-
-    ids_BP: Tensor
-    lengths_B: Tensor
-    answers_BQ: Tensor
-    answer_lengths_B: Tensor
-    hint_lengths_B: Tensor
-    kind_B: Tensor
-    person_B: Tensor
-
-    def told(self) -> Prompts:
-        """The same questions with their true hints, and the request for the answer, at the end of the prompts."""
-        lengths_B = self.lengths_B + self.hint_lengths_B
-        at_P = torch.arange(int(lengths_B.max()), device=lengths_B.device)
-        ids_BP = F.pad(self.ids_BP, (0, max(0, len(at_P) - self.ids_BP.shape[1])))[:, : len(at_P)]
-        place_BP = (at_P - self.lengths_B[:, None]).clamp(0, self.answers_BQ.shape[1] - 1)
-        answer_lengths_B = self.answer_lengths_B - self.hint_lengths_B
-        at_Q = torch.arange(int(answer_lengths_B.max()), device=lengths_B.device)
-        answers_BQ = _from(self.answers_BQ, self.hint_lengths_B, at_Q)
-        hinted_BP = (at_P >= self.lengths_B[:, None]) & (at_P < lengths_B[:, None])
-        return self._replace(
-            ids_BP=torch.where(hinted_BP, self.answers_BQ.gather(-1, place_BP), ids_BP), lengths_B=lengths_B,
-            answers_BQ=torch.where(at_Q < answer_lengths_B[:, None], answers_BQ, 0), answer_lengths_B=answer_lengths_B,
-            hint_lengths_B=torch.zeros_like(lengths_B),
-        )  # fmt: skip
-
-
-class Grades(NamedTuple):
-    """Exact matches, (B,) bool: the whole continuation; the hint (true where none was asked for); the answer.
-
-    The answer is what follows the request for it, wherever that stands, so it can be right after a wrong hint.
-    """
-
-    exact_B: Tensor
-    hint_B: Tensor
-    answer_B: Tensor
 
 
 class Tables(NamedTuple):
@@ -181,25 +135,58 @@ class Questions:
         counter_E = draw_E * self.count + number_E + SPLITS[split] * SPLIT_SIZE
         return render(self.tables.pool, single(self._pieces(Exposure(number_E, counter_E), stream)), self.entry_width)
 
-    def prompts(self, number_B: Tensor, draw: int = 0) -> Prompts:
-        """Questions by number, to be answered; ``number`` is below ``count``."""
-        ids, roles, lengths_B = self.entries(number_B, torch.full_like(number_B, draw))
+    def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
+        """Text i is the (i // count)-th about question i mod count; ``kind`` says which kind it is."""
+        item_E, draw_E = number_E % self.count, number_E // self.count
+        kinds = self.config.ask.kinds
+        person_E = self.tables.asked_A[item_E // len(kinds)]
+        texts = []
+        found = zip(item_E.tolist(), person_E.tolist(), draw_E.tolist(), *map(Tensor.tolist, self.entries(
+            item_E, draw_E, split)), strict=True)  # fmt: skip
+        for item, person, draw, ids, roles, length in found:
+            about = {"person": person, "draw": draw, "kind": kinds[item % len(kinds)]}
+            asked = next(i for i, role in enumerate(roles) if role >= HINT)
+            labels = [self.roles[role] for role in roles[:length]]
+            texts.append(question(about, ids[:length], labels, asked, self.vocabulary))
+        return texts
+
+    def prompts(self, n: int, split: str = "evaluation", *, told: bool = False, **ask: Any) -> Prompts:
+        """All kinds of questions about the first ``n`` people, who are in a random order; fewer are a part of more.
+
+        Args:
+            told: the true hints stand in the prompts.
+            ask: settings of ``task.ask`` to change, such as ``half``.
+        """
+        task = self.asking(**ask)
+        count = min(n, task.config.asked) * len(task.config.ask.kinds)
+        found = task.numbered(torch.arange(count, device=task.tables.pool.device), split=split)
+        return found.told() if told else found
+
+    def asking(self, **ask: Any) -> Questions:
+        """The task about the same people with settings of ``task.ask`` changed."""
+        config = dataclasses.replace(self.config, ask=dataclasses.replace(self.config.ask, **ask))
+        return config.build().to(self.tables.pool.device)
+
+    def numbered(self, number_B: Tensor, draw: int = 0, split: str = "evaluation") -> Prompts:
+        """Questions by number, to be answered; ``number`` is below ``count``.
+
+        Of ``FACTS``, which many people share, equal questions are one question asked again.
+        """
+        ids, roles, lengths_B = self.entries(number_B, torch.full_like(number_B, draw), split)
         prompt_lengths_B = (roles >= HINT).int().argmax(-1)
-        answer_lengths_B = lengths_B - prompt_lengths_B
-        at_P = torch.arange(int(prompt_lengths_B.max()), device=ids.device)
-        at_Q = torch.arange(int(answer_lengths_B.max()), device=ids.device)
-        prompt_BP = torch.where(at_P < prompt_lengths_B[:, None], ids[:, : len(at_P)], 0)
-        answer_BQ = _from(ids, prompt_lengths_B, at_Q)
-        kinds = len(self.config.ask.kinds)
-        return Prompts(
-            prompt_BP, prompt_lengths_B, torch.where(at_Q < answer_lengths_B[:, None], answer_BQ, 0), answer_lengths_B,
-            (roles == HINT).sum(-1), number_B % kinds, self.tables.asked_A[number_B // kinds],
-        )  # fmt: skip
+        kinds, config = self.config.ask.kinds, self.config
+        together = texts_in_row(config.entries_per_row, config.row_tokens, self.entry_width)
+        kind_B = number_B % len(kinds)
+        found = cut(ids, prompt_lengths_B, lengths_B, kinds, together, hint_lengths_B=(roles == HINT).sum(-1),
+                    kind_B=kind_B, item_B=self.tables.asked_A[number_B // len(kinds)])  # fmt: skip
+        for k in (k for k, kind in enumerate(kinds) if kind in FACTS):
+            found.same_B[kind_B == k] = found.ids_BP[kind_B == k].unique(dim=0, return_inverse=True)[1]
+        return found
 
     def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
         """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
         at_Q = torch.arange(prompts.answers_BQ.shape[1], device=ids_BW.device)
-        new_BQ = _from(ids_BW, prompts.lengths_B, at_Q)
+        new_BQ = tokens_from(ids_BW, prompts.lengths_B, at_Q)
         same_BQ = new_BQ == prompts.answers_BQ
         hints_B, lengths_B = prompts.hint_lengths_B, prompts.answer_lengths_B
         # the answer begins behind the first request for it
@@ -208,8 +195,8 @@ class Questions:
         asked_BW = (F.pad(ids_BW[:, :-1], (1, 0), value=-1) == request) & (ids_BW == colon) & after_BW
         found_B = asked_BW.any(-1) | (hints_B == 0)
         begin_B = torch.where(hints_B > 0, asked_BW.int().argmax(-1) + 1, prompts.lengths_B)
-        answer_BQ = _from(prompts.answers_BQ, hints_B, at_Q)
-        right_BQ = (_from(ids_BW, begin_B, at_Q) == answer_BQ) | (at_Q >= (lengths_B - hints_B)[:, None])
+        answer_BQ = tokens_from(prompts.answers_BQ, hints_B, at_Q)
+        right_BQ = (tokens_from(ids_BW, begin_B, at_Q) == answer_BQ) | (at_Q >= (lengths_B - hints_B)[:, None])
         return Grades(
             (same_BQ | (at_Q >= lengths_B[:, None])).all(-1), (same_BQ | (at_Q >= hints_B[:, None])).all(-1),
             right_BQ.all(-1) & found_B,
@@ -274,7 +261,7 @@ def leaks(ids_RW: Tensor, task: Questions) -> int:
     ``task`` asks about, in question or answer, or is word for word, up to the ``?``, one of the questions of ``task``
     (which matters for the inverse questions that are answered by a first name).
     """
-    mark, prompts = task.vocabulary.id("?"), task.prompts(torch.arange(task.count, device=task.tables.pool.device))
+    mark, prompts = task.vocabulary.id("?"), task.numbered(torch.arange(task.count, device=task.tables.pool.device))
     texts = {tuple(ids[1 : n - 2]) for ids, n in zip(prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), strict=True)}
     strings = Strings(task.config.people, task.config.seed, task.vocabulary, task.config.pool_size)
     start_A = strings.table()[strings.columns["name"][task.tables.asked_A.cpu()], 0]
@@ -302,10 +289,3 @@ def _plain(form: str, kind: Kind) -> list[Item]:
 def _hinted(form: str, kind: Kind) -> list[Item]:
     hint = _items(f"{kind.hint} . {REQUEST}", HINT)
     return [*_items(f"{form} {HINT_REQUEST}", TEXT), *hint, *_items(f"{kind.answer} .", ANSWER)]
-
-
-def _from(ids_BW: Tensor, begin_B: Tensor, at_Q: Tensor) -> Tensor:
-    """The tokens of each row from ``begin`` on; -1 beyond its end."""
-    place_BQ = begin_B[:, None] + at_Q
-    inside_BQ = place_BQ < ids_BW.shape[1]
-    return torch.where(inside_BQ, ids_BW.gather(-1, place_BQ.clamp_max(ids_BW.shape[1] - 1)), -1)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
+from physlm.tasks.config import TaskConfig, check_between, check_positive
 from physlm.tasks.grammar.grammar import Grammar, parse_grammar
 from physlm.tasks.grammar.published import PUBLISHED, published
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
+if TYPE_CHECKING:
+    from physlm.tasks.grammar.task import GrammarTask
+
 
 @dataclass(frozen=True)
-class GrammarConfig:
+class GrammarConfig(TaskConfig):
     """Strings of a layered grammar one after another, ``<eos>`` between them (arXiv 2305.13673).
 
     Attributes:
@@ -53,14 +57,12 @@ class GrammarConfig:
         terminals = len(_grammar(self.grammar).terminals)
         if EOS in _grammar(self.grammar).terminals:
             raise UserError(f"task.grammar: got the terminal {EOS}, expected another name: it separates strings")
-        if self.row_tokens < 1:
-            raise UserError(f"task.row_tokens: got {self.row_tokens}, expected at least 1")
+        check_positive(self, "row_tokens")
         if self.bag_tokens and self.bag_tokens < terminals:
             raise UserError(f"task.bag_tokens: got {self.bag_tokens}, expected 0 (no bags) or at least {terminals}, "
                             "one word for each terminal")
-        for name in ("noise_rate", "noise_fraction"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UserError(f"task.{name}: got {getattr(self, name)}, expected between 0.0 and 1.0")
+        check_between(self, "noise_rate", 0.0, 1.0)
+        check_between(self, "noise_fraction", 0.0, 1.0)
         if self.noise == "none" and self.noise_fraction > 0:
             raise UserError(f"task.noise_fraction: got {self.noise_fraction} with task.noise=none, expected 0.0 or "
                             "noise=token, nonterminal or permute")
@@ -69,16 +71,6 @@ class GrammarConfig:
     def rules(self) -> Grammar:
         """The grammar itself; its terminals are not what is seen where there are bags."""
         return _grammar(self.grammar)
-
-    @property
-    def entries_per_row(self) -> int:
-        """A row is one window of the text."""
-        return 1
-
-    @property
-    def people(self) -> None:
-        """There is no finite set to go through: every string is fresh."""
-        return None
 
     @property
     def title(self) -> str:
@@ -92,6 +84,21 @@ class GrammarConfig:
         name = self.grammar if self.grammar in PUBLISHED else f"grammar{_digest(self.grammar)}"
         return "-".join([name, *(extra.replace(" ", "").replace("%", "") for extra in self._extras())])
 
+    def facts(self) -> dict[str, Any]:
+        """Also the sizes of the grammar: its levels, the terminals among them, and its terminals."""
+        return {**super().facts(), "levels": len(self.rules.levels), "terminals": len(self.rules.terminals)}
+
+    def vocabulary(self) -> Vocabulary:
+        """``<eos>``, then what is seen: the terminals, or the words w1 .. w|V| of the bags."""
+        words = [f"w{i + 1}" for i in range(self.bag_tokens)] or self.rules.terminals
+        return Vocabulary([EOS, *words])
+
+    def build(self) -> GrammarTask:
+        """The task on the CPU."""
+        from physlm.tasks.grammar.task import GrammarTask
+
+        return GrammarTask(self)
+
     def _extras(self) -> list[str]:
         extras = []
         if self.bag_tokens:
@@ -100,12 +107,6 @@ class GrammarConfig:
         if self.noise_fraction:
             extras.append(f"{self.noise} noise {100 * self.noise_fraction:g} %")
         return extras
-
-
-def grammar_vocabulary(config: GrammarConfig) -> Vocabulary:
-    """``<eos>``, then what is seen: the terminals, or the words w1 .. w|V| of the bags."""
-    words = [f"w{i + 1}" for i in range(config.bag_tokens)] or config.rules.terminals
-    return Vocabulary([EOS, *words])
 
 
 @cache

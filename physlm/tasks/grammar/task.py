@@ -22,18 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from physlm import rng
-from physlm.config import unknown_key
 from physlm.errors import UserError
+from physlm.tasks.config import check_split
 from physlm.tasks.grammar.bags import Bags, emission_choices, make_bags, observed_grammar
-from physlm.tasks.grammar.config import GrammarConfig, grammar_vocabulary
+from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.noise import Noise, perturbed, replace_tokens, token_bits
 from physlm.tasks.grammar.pieces import Choices, choose, move
 from physlm.tasks.grammar.sampler import Sampler
 from physlm.tasks.grammar.statistics import length_statistics
 from physlm.tasks.rows import Rows
+from physlm.tasks.task import Text
 
-SPLITS = ("train", "validation", "evaluation")
 CHAPTER_ROWS = 32
 _CHAPTER_SPARE = 4.0  # standard deviations of a chapter's length that it is longer, on average, than its rows
 ROLES = ("pad", "eos", "token")
@@ -71,7 +71,7 @@ class GrammarTask:
     def __init__(self, config: GrammarConfig):
         self.config = config
         self.grammar = config.rules
-        self.vocabulary = grammar_vocabulary(config)
+        self.vocabulary = config.vocabulary()
         self.sampler = Sampler(self.grammar)
         self.entry_width = self.sampler.longest + 2
         self._noisy_sampler = self.sampler
@@ -142,6 +142,32 @@ class GrammarTask:
             _padded(sample.boundaries_LBW),
         )
 
+    def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
+        """Strings by number with the labels of every level, the root's first, the terminals' last; None at ``<eos>``.
+
+        ``levels`` has for each level ``symbols``, the symbol above each token; ``subtrees``, which of the level's
+        subtrees the token is in, counted from 0; and ``ends``, whether it is the last token there.
+        """
+        found = self.sentences(number_E, split)
+        texts = []
+        for row, (number, length) in enumerate(zip(number_E.tolist(), found.lengths_B.tolist(), strict=True)):
+            inside = found.token_BW[row, :length].tolist()
+            labels = zip(self.grammar.levels, found.ancestors_LBW[:, row].tolist(),
+                         found.subtrees_LBW[:, row].tolist(), found.boundaries_LBW[:, row].tolist(), strict=True)
+            levels, lines = [], []
+            for level, (names, symbols, subtrees, ends) in enumerate(labels, start=1):
+                columns = ([names[s] for s in symbols[1 : length - 1]], subtrees[1 : length - 1], ends[1 : length - 1])
+                levels.append({name: [None, *column, None] for name, column in zip(
+                    ("symbols", "subtrees", "ends"), columns, strict=True)})  # fmt: skip
+                last = [name for name, end in zip(columns[0], columns[2], strict=True) if end]
+                lines.append(f"level {level}  {' '.join(last)}")
+            ids = found.ids_BW[row, :length].tolist()
+            if self.bags is not None or self._token_noise(split):
+                lines.append(f"shown  {self.vocabulary.decode(ids)}")
+            texts.append(Text({"string": number}, ids, [ROLES[1 + token] for token in inside], {"levels": levels},
+                              tuple(lines)))  # fmt: skip
+        return texts
+
     def to_terminals(self, ids: Tensor) -> Tensor:
         """Terminal numbers of vocabulary ids, any shape; -1 for ``<eos>`` and for ids outside of the vocabulary.
 
@@ -161,8 +187,7 @@ class GrammarTask:
         return replace_tokens(ids_BW - 1, words, rate, key, index_B[:, None], place_W) + 1
 
     def _key(self, split: str, stream: int) -> int:
-        if split not in SPLITS:
-            raise UserError(unknown_key("split", split, SPLITS))
+        check_split(split)
         return rng.key("grammar", self.config.seed, split, stream)
 
     def _sampler(self, split: str) -> Sampler:

@@ -11,13 +11,13 @@ import torch
 from scipy import stats
 
 from physlm.errors import UserError
-from physlm.tasks.catalogue import build, vocabulary_for
+from physlm.tasks.config import SPLITS
 from physlm.tasks.grammar.bags import make_bags
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.grammar import parse_grammar
 from physlm.tasks.grammar.published import PUBLISHED, published
 from physlm.tasks.grammar.statistics import length_statistics
-from physlm.tasks.grammar.task import CHAPTER_ROWS, SPLITS, GrammarTask
+from physlm.tasks.grammar.task import CHAPTER_ROWS, GrammarTask
 
 SMALL = "s -> a b | b a b\na -> c d | d\nb -> c c | d c\nc -> '1' | '2' '1'\nd -> '2' | '3' '1' '1'\n"
 BASE = GrammarConfig(SMALL, row_tokens=20)
@@ -108,9 +108,9 @@ def test_every_setting_changes_the_rows():
     changes = dict(grammar="cfg3b", seed=1, bag_tokens=12, bags="disjoint", bag_weights="ramp", noise="permute",
                    noise_rate=0.5, noise_fraction=1.0, row_tokens=21)
     assert set(changes) == {field.name for field in dataclasses.fields(GrammarConfig)}
-    before = build(noisy).rows(torch.arange(64)).inputs_RT
+    before = noisy.build().rows(torch.arange(64)).inputs_RT
     for name, value in changes.items():
-        after = build(dataclasses.replace(noisy, **{name: value})).rows(torch.arange(64)).inputs_RT  # type: ignore[arg-type]
+        after = dataclasses.replace(noisy, **{name: value}).build().rows(torch.arange(64)).inputs_RT  # type: ignore[arg-type]
         assert not torch.equal(after, before), name
 
 
@@ -215,7 +215,7 @@ def test_noise_only_touches_training(kind):
 @pytest.mark.parametrize("kind", ["nonterminal", "permute"])
 def test_noise_may_make_strings_longer_than_any_clean_one(kind):
     text = "s -> a b\na -> '1'\nb -> '2' '2' '2' | '2'\n"
-    task = build(GrammarConfig(text, row_tokens=16, noise=kind, noise_rate=0.5, noise_fraction=1.0))
+    task = GrammarConfig(text, row_tokens=16, noise=kind, noise_rate=0.5, noise_fraction=1.0).build()
     found = task.sentences(torch.arange(200), "train")
     assert int(found.lengths_B.max()) - 2 > length_statistics(task.grammar).max
     assert found.token_BW.sum(1).equal(found.lengths_B - 2)
@@ -233,10 +233,10 @@ def test_corrupt_draws_words_anew():
 
 
 def test_vocabularies():
-    assert vocabulary_for(BASE).words == ("<eos>", "1", "2", "3")
-    words = vocabulary_for(dataclasses.replace(BASE, bag_tokens=4)).words
+    assert BASE.vocabulary().words == ("<eos>", "1", "2", "3")
+    words = dataclasses.replace(BASE, bag_tokens=4).vocabulary().words
     assert words == ("<eos>", "w1", "w2", "w3", "w4")
-    assert build(BASE).vocabulary.words == vocabulary_for(BASE).words
+    assert BASE.build().vocabulary.words == BASE.vocabulary().words
 
 
 def test_names_for_readers_and_files():
@@ -245,7 +245,7 @@ def test_names_for_readers_and_files():
     assert noisy.title == "cfg3f, bags 90 overlap, token noise 10 %"
     assert noisy.slug == "cfg3f-bags90overlap-tokennoise10"
     assert BASE.title.split() == ["grammar", BASE.slug.removeprefix("grammar")] and len(BASE.slug) == 13
-    assert GrammarConfig().people is None and GrammarConfig().entries_per_row == 1
+    assert GrammarConfig().items is None and GrammarConfig().entries_per_row == 1
 
 
 @pytest.mark.parametrize(("settings", "message"), [
@@ -269,7 +269,7 @@ def test_a_bad_setting_is_named(settings, message):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("noise", ["none", "token", "permute"])
 def test_the_same_rows_on_the_gpu(noise):
-    task = build(dataclasses.replace(BASE, noise=noise, noise_fraction=0.0 if noise == "none" else 0.5, bag_tokens=9))
+    task = dataclasses.replace(BASE, noise=noise, noise_fraction=0.0 if noise == "none" else 0.5, bag_tokens=9).build()
     index = torch.arange(200)
     for mine, theirs in zip(task.rows(index), task.to("cuda").rows(index.cuda()), strict=True):
         assert torch.equal(mine, theirs.cpu())

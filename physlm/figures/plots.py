@@ -1,0 +1,293 @@
+"""The library of plots: forms of laws by setting, drawn as bars or as curves; a table goes in, a figure comes out.
+
+    figure = bars(ANSWER, groups="position", series="canon", control=ANSWER.of("majority"),
+                  control_name="best constant", besides=Best("best", ANSWER, over="train.learning_rate"),
+                  besides_name="best rate", published={("rope", ""): 0.1},
+                  names={"rope": "RoPE", "none": "no positions", ("canon", ""): "without Canon"})
+
+A plot draws the same intervals as the law, from ``form.cells``.  Settings that are neither along the axis nor told by
+colour have panels of their own.  ``names`` says how readers call a value, or a value of one setting.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.figures import style
+from physlm.figures.parts import (
+    Sheet,
+    grid,
+    heading,
+    nothing,
+    percent,
+    points,
+    published_handle,
+    published_marks,
+    series_handle,
+    share_axis,
+    wrapped,
+)
+from physlm.interval import Interval
+from physlm.laws.cells import Key
+from physlm.laws.forms import Cells, Form, value_text
+from physlm.laws.law import Law
+
+Draw = Callable[[pd.DataFrame, Law], Figure]
+Names = Mapping[Any, str]  # a value, or (setting, value) -> for readers
+Published = Mapping[Key, float]  # the values of the form's keys, in their order -> what was published
+BAR, HIGH, LEFT, BETWEEN, RIGHT, ROW, NARROWEST = 0.46, 2.9, 0.75, 0.7, 0.25, 3.75, 4.2  # inches
+COLUMNS = 3  # panels side by side, at most
+DASHES: Any = (0, (4, 2))
+DOWN = "v"  # marks of what is drawn besides
+
+
+def bars(form: Form, groups: str, series: str = "", *, control: Form | None = None, control_name: str = "control",
+         besides: Form | None = None, besides_name: str = "", published: Published | None = None,
+         names: Names | None = None, ylabel: str = "answered (%)", title: str = "", caption: str = "") -> Draw:
+    """Bars of shares with their 95 % intervals.
+
+    Args:
+        form: what is drawn.
+        groups: the one of its keys along the horizontal axis.
+        series: the one that is told by colour.
+        control: a dashed line at each bar; by the same keys, some of them, or none.
+        besides: a small mark at each bar, likewise, such as the best of rates.
+        published: open marks.
+        title: of a figure with one panel.
+        caption: a sentence below; what the error bars cover follows by itself.
+
+    Raises:
+        UserError: a key that the form does not have; when it draws, what the form raises.
+    """
+    _check(form, (groups, series), (control, besides))
+
+    def figure(table: pd.DataFrame, law: Law) -> Figure:
+        found = form.cells(table)
+        lines = {name: other.cells(table) for name, other in ((control_name, control), (besides_name, besides))
+                 if other is not None}
+        panels = _panels(form, found, (groups, series))
+        along, told = _values(form, found, groups), _values(form, found, series) if series else [None]
+        wide = max(len(along) * (len(told) * BAR + 0.5), NARROWEST)
+        columns = max(1, min(len(panels), COLUMNS))
+        with style.style():
+            width = LEFT + columns * wide + (columns - 1) * BETWEEN + RIGHT
+            end = 0.55 + ROW * (-(-len(panels) // columns) - 1) + HIGH + 0.55
+            sheet = Sheet(width, end + 1.0)
+            top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())], default=1.0)
+            for place, panel in enumerate(panels):
+                row, column = divmod(place, columns)
+                axes = sheet.axes(LEFT + column * (wide + BETWEEN), 0.55 + ROW * row, wide, HIGH)
+                heading(axes, _panel_title(form, panel, (groups, series), names) or title)
+                drawn = 0
+                for g, group in enumerate(along):
+                    for s, one in enumerate(told):
+                        key = _key(form, panel, {groups: group, series: one})
+                        if key in found:
+                            x = g + (s - (len(told) - 1) / 2.0) * 0.84 / len(told)
+                            _bar(axes, x, 0.78 / len(told), found[key], style.colour(s), form.unit == "1")
+                            _beside(axes, x, 0.84 / len(told), [_match(form, key, control, lines.get(control_name)),
+                                                                _match(form, key, besides, lines.get(besides_name))],
+                                    (published or {}).get(key))
+                            drawn += 1
+                if not drawn:
+                    nothing(axes)
+                axes.set(xlim=(-0.6, len(along) - 0.4), ylim=(0, top), ylabel=ylabel if column == 0 else "")
+                axes.xaxis.set_major_locator(FixedLocator(list(range(len(along)))))
+                axes.set_xticklabels(["\n".join(textwrap.wrap(_name(groups, value, names), 16)) for value in along])
+                if form.unit == "1":
+                    share_axis(axes)
+                else:
+                    grid(axes)
+            handles: list[Any] = [Patch(color=style.colour(s), label=_name(series, one, names))
+                                  for s, one in enumerate(told) if series]
+            if control is not None and lines[control_name]:
+                handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=control_name))
+            if besides is not None and lines[besides_name]:
+                handles.append(series_handle(besides_name, "black", DOWN, "none"))
+            if any(key in found for key in published or ()):
+                handles.append(published_handle("black", "D"))
+            sheet.legend(handles, top=end, columns=min(max(len(handles), 1), 5 if width > 7 else 3))
+            sheet.caption(wrapped(f"{caption} {error_bars(found)}".strip(), width))
+            return sheet.figure
+
+    return figure
+
+
+def curves(form: Form, x: str, series: str = "", *, control: Form | None = None, control_name: str = "control",
+           published: Published | None = None, names: Names | None = None, xlabel: str = "", ylabel: str = "",
+           log: bool = True, title: str = "", caption: str = "") -> Draw:
+    """Curves of numbers with their 95 % intervals over a setting whose values are numbers.
+
+    Args:
+        form: what is drawn.
+        x: the one of its keys along the horizontal axis.
+        series: the one that is told by colour and mark.
+        control: drawn dashed in the colour of its series; by the same keys, or without the series.
+        published: open marks.
+        log: whether the horizontal axis is logarithmic.
+        title, caption: as in ``bars``.
+
+    Raises:
+        UserError: a key that the form does not have; when it draws, what the form raises.
+    """
+    _check(form, (x, series), (control,))
+
+    def figure(table: pd.DataFrame, law: Law) -> Figure:
+        found = form.cells(table)
+        under = control.cells(table) if control is not None else {}
+        panels = _panels(form, found, (x, series))
+        told = _values(form, found, series) if series else [None]
+        columns = max(1, min(len(panels), COLUMNS))
+        with style.style():
+            width = LEFT + columns * NARROWEST + (columns - 1) * BETWEEN + RIGHT
+            end = 0.55 + ROW * (-(-len(panels) // columns) - 1) + HIGH + 0.6
+            sheet = Sheet(width, end + 1.0)
+            for place, panel in enumerate(panels):
+                row, column = divmod(place, columns)
+                axes = sheet.axes(LEFT + column * (NARROWEST + BETWEEN), 0.55 + ROW * row, NARROWEST, HIGH)
+                heading(axes, _panel_title(form, panel, (x, series), names) or title)
+                for s, one in enumerate(told):
+                    fixed = {**panel, **({series: one} if series else {})}
+                    _curve(axes, form, found, x, fixed, style.colour(s), style.marker(s), "-")
+                    if control is not None:
+                        _curve(axes, control, under, x, fixed, style.colour(s), "none", DASHES)
+                    marks = {key: value for key, value in (published or {}).items() if key in found and all(
+                        key[form.keys.index(name)] == wanted for name, wanted in fixed.items())}
+                    published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
+                                    style.colour(s), style.marker(s))
+                _number_axis(axes, [_number(value) for value in _values(form, found, x)], log)
+                axes.set(xlabel=xlabel or x.replace("_", " "), ylabel=ylabel if column == 0 else "")
+                if form.unit == "1":
+                    share_axis(axes)
+                else:
+                    grid(axes)
+                if not found:
+                    nothing(axes)
+            handles: list[Any] = [series_handle(_name(series, one, names), style.colour(s), style.marker(s))
+                                  for s, one in enumerate(told) if series]
+            if under:
+                handles.append(series_handle(control_name, "black", "none", DASHES))
+            if any(key in found for key in published or ()):
+                handles.append(published_handle("black", "o"))
+            sheet.legend(handles, top=end, columns=min(max(len(handles), 1), 5 if width > 7 else 3))
+            sheet.caption(wrapped(f"{caption} {error_bars(found)}".strip(), width))
+            return sheet.figure
+
+    return figure
+
+
+def error_bars(found: Cells) -> str:
+    """What the error bars of a figure cover, for its caption."""
+    runs = sorted({one.runs for one in found.values()})
+    if not runs:
+        return ""
+    covers = sorted({one.covers for one in found.values()}, key=len)[-1]
+    models = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    return f"Error bars: 95 %, over {covers}; {models} model{'s' if runs[-1] > 1 else ''} each."
+
+
+def _bar(axes: Axes, x: float, width: float, one: Interval, colour: str, share: bool) -> None:
+    axes.bar(x, one.value, width, color=colour, linewidth=0, zorder=2)
+    axes.errorbar(x, one.value, yerr=[[one.down], [one.up]], color="black", elinewidth=0.9, capsize=1.8, zorder=4)
+    axes.annotate(percent(one.value) if share else f"{one.value:.3g}", (x, one.hi), xytext=(0, 2.5),
+                  textcoords="offset points", ha="center", va="bottom", fontsize=7.2)
+
+
+def _beside(axes: Axes, x: float, width: float, others: Sequence[Interval | None], published: float | None) -> None:
+    """The line of a control, a mark of what is drawn besides, and an open mark of what was published."""
+    level, besides = others
+    if level is not None:
+        axes.hlines(level.value, x - width / 2.0, x + width / 2.0, color="black", linewidth=1.2, linestyle=DASHES,
+                    zorder=3)
+    if besides is not None:
+        points(axes, [x - 0.3 * width], [besides], "black", DOWN, "none", markersize=4.0)
+    if published is not None:
+        published_marks(axes, [x + 0.3 * width], [published], "black", "D")
+
+
+def _curve(axes: Axes, form: Form, found: Cells, x: str, fixed: Mapping[str, object], colour: str, marker: str,
+           line: Any) -> None:
+    """The cells of a form at these values of the keys that it has, along x; a level where it has no x."""
+    own = {key: one for key, one in found.items()
+           if all(key[form.keys.index(name)] == value for name, value in fixed.items() if name in form.keys)}
+    if x not in form.keys:
+        for one in own.values():
+            axes.axhline(one.value, color=colour, linewidth=1.2, linestyle=line, zorder=1)
+        return
+    place = form.keys.index(x)
+    rising = sorted(own.items(), key=lambda item: _number(item[0][place]))
+    if rising:
+        points(axes, [_number(key[place]) for key, _ in rising], [one for _, one in rising], colour, marker, line)
+
+
+def _number_axis(axes: Axes, values: Sequence[float], log: bool) -> None:
+    """Ticks at numbers that are written plainly: 20k."""
+    if log and values and min(values) > 0:
+        lo, hi = min(values) / 1.15, max(values) * 1.15
+        axes.set(xscale="log", xlim=(lo, hi))
+        axes.xaxis.set_major_locator(FixedLocator(style.log_ticks(lo, hi)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(style.plain_number))
+
+
+def _panels(form: Form, found: Cells, shown: Sequence[str]) -> list[dict[str, object]]:
+    """The values of the keys that are not shown within a panel; one panel where there are none."""
+    rest = [name for name in form.keys if name not in shown]
+    keys = dict.fromkeys(tuple(key[form.keys.index(name)] for name in rest) for key in found)
+    return [dict(zip(rest, key, strict=True)) for key in keys] or [{}]
+
+
+def _panel_title(form: Form, panel: Mapping[str, object], shown: Sequence[str], names: Names | None) -> str:
+    return ", ".join(_name(name, value, names, alone=True) for name, value in panel.items())
+
+
+def _values(form: Form, found: Cells, name: str) -> list[Any]:
+    """The values of one key in the order of the table."""
+    place = form.keys.index(name)
+    return list(dict.fromkeys(key[place] for key in found))
+
+
+def _key(form: Form, panel: Mapping[str, object], shown: Mapping[str, object]) -> Key:
+    both = {**panel, **shown}
+    return tuple(both[name] for name in form.keys)
+
+
+def _match(form: Form, key: Key, other: Form | None, cells: Cells | None) -> Interval | None:
+    """The cell of another form at the values that it shares with this one."""
+    if other is None or cells is None:
+        return None
+    return cells.get(tuple(key[form.keys.index(name)] for name in other.keys))
+
+
+def _name(setting: str, value: object, names: Names | None, alone: bool = False) -> str:
+    """How readers call a value; ``alone`` says which setting it is of, where no name was given."""
+    for key in ((setting, value), value):
+        if names is not None and key in names:
+            return names[key]
+    text = value_text(value)
+    return f"{setting.replace('_', ' ')} {text}" if alone or text == "none" else text
+
+
+def _number(value: object) -> float:
+    return float(str(value))
+
+
+def _check(form: Form, keys: Sequence[str], others: Sequence[Form | None]) -> None:
+    for name in keys:
+        if name and name not in form.keys:
+            raise UserError(unknown_key(f"figure of {form.name}", name, form.keys))
+    for other in others:
+        for name in other.keys if other is not None else ():
+            if name not in form.keys:
+                raise UserError(unknown_key(f"figure of {form.name}: {other.name if other else ''}", name, form.keys))

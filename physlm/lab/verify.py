@@ -1,0 +1,159 @@
+"""Verdicts again from the committed tables: every law is refitted from ``measures.csv`` and held against ``law.json``.
+
+    results/<claim>/measures.csv -> experiment.law -> verdicts, and what law.json says otherwise
+
+Takes seconds for all claims.  Free of torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from physlm.errors import UserError
+from physlm.lab.experiment import Experiment, part_of
+from physlm.lab.results import (
+    committed_claims,
+    committed_verdicts,
+    fit,
+    planned_runs,
+    read_finding,
+    write_law,
+)
+from physlm.laws.law import Law, Quantity
+from physlm.laws.verdict import measured, verdict_rows
+
+PRECISION = 1e-9  # relative: sums in another order, on another machine, differ in their last bits
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the committed results of one claim say today.
+
+    Attributes:
+        experiment: None where its file is not there, or may not be run; then the verdicts are those of law.json, and
+            nothing was refitted.
+        law: refitted; None where the claim has no results, or could not be refitted.
+        rows: the verdicts, one for each expectation.
+        disagreements: what law.json says otherwise, a sentence each.
+    """
+
+    claim: str
+    experiment: Experiment | None
+    law: Law | None
+    rows: list[dict[str, Any]]
+    disagreements: tuple[str, ...] = ()
+
+
+def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
+    """Refit the law of one claim, if it has committed results.
+
+    Raises:
+        UserError: a file of its results is missing or damaged, or its law does not fit its table.
+    """
+    if claim not in committed_claims(results):
+        assert experiment is not None, claim
+        return Checked(claim, experiment, None, verdict_rows(claim, None, experiment.expect, None))
+    committed = committed_verdicts(claim, results)
+    if experiment is None:
+        return Checked(claim, None, None, committed)
+    finding = read_finding(experiment, results / claim)
+    try:
+        again = replace(finding, law=fit(experiment, finding.table))
+    except UserError as error:
+        raise UserError(f"{results / claim / 'measures.csv'}: {error}") from error
+    found = [*_quantities(finding.law, again.law), *_verdicts(committed, again.verdicts)]
+    finished, planned = planned_runs(results / claim)
+    if finished == planned:
+        found += [f"{row['quantity']}: expected, but all runs of tier {finding.tier} give no such quantity"
+                  for row in again.verdicts if row["ours"] is None]
+    return Checked(claim, experiment, again.law, again.verdicts, tuple(found))
+
+
+def rewrite(checked: Checked, results: Path) -> None:
+    """Write law.json and VERDICT.md of a refitted claim again; numbers that agree stay as they are to the last bit."""
+    assert checked.experiment is not None and checked.law is not None, checked.claim
+    folder = results / checked.claim
+    finding = read_finding(checked.experiment, folder)
+    kept = {one.name: one for one in finding.law.quantities}
+    quantities = tuple(
+        replace(one, value=old.value, lo=old.lo, hi=old.hi) if (old := kept.get(one.name)) and _same(one, old) else one
+        for one in checked.law.quantities)
+    finding = replace(finding, law=replace(checked.law, quantities=quantities))
+    write_law(finding, folder, f"physlm run {checked.claim} --tier {finding.tier}", *planned_runs(folder))
+
+
+def markdown(checked: Sequence[Checked]) -> str:
+    """The result tables of these claims in Markdown, part by part: how many quantities agree, then a row for each."""
+    parts: dict[str, list[Checked]] = {}
+    for one in checked:
+        parts.setdefault(part_of(one.claim), []).append(one)
+    return "\n\n".join(f"## Part {part}\n\n{agreement(claims)}\n\n{_table(claims)}" for part, claims in parts.items())
+
+
+def agreement(checked: Iterable[Checked]) -> str:
+    """``50 of 58 quantities agree with what is published, or with our bound on it, 18 of 19 tests of our own hold.``"""
+    rows = [row["verdict"] for one in checked for row in one.rows]
+    ours, theirs = ([row for row in rows if row in words] for words in (("holds", "fails"),
+                                                                        ("reproduced", "not reproduced")))
+    parts = []
+    if theirs:
+        parts.append(f"{theirs.count('reproduced')} of {len(theirs)} quantities agree with what is published, or with "
+                     "our bound on it")
+    if ours:
+        parts.append(f"{ours.count('holds')} of {len(ours)} tests of our own hold")
+    missing = rows.count("not run")
+    parts += [f"{missing} {'quantity was' if missing == 1 else 'quantities were'} not measured"] if missing else []
+    return f"{', '.join(parts) or 'nothing was measured'}."
+
+
+def _table(checked: Iterable[Checked]) -> str:
+    lines = ["| claim | quantity | published, or asked for | ours | 95 % interval | n | verdict |",
+             "|---|---|---|---|---|---|---|"]
+    for one in checked:
+        wanted = {} if one.experiment is None else {e.quantity: e.wanted for e in one.experiment.expect}
+        for row in one.rows:
+            found = None if one.law is None else one.law.get(row["quantity"])
+            if found is None and row["ours"] is not None:
+                found = Quantity(row["quantity"], row["ours"], row["lo"], row["hi"], row["n"], row["unit"])
+            lines.append(f"| {one.claim} | {row['quantity']} | {wanted.get(row['quantity'], row['published'])} "
+                         f"| {measured(found)} | {row['verdict']} |")
+    return "\n".join(lines)
+
+
+def _quantities(committed: Law, refitted: Law) -> Iterable[str]:
+    """A sentence for each quantity that is not the same in both."""
+    old, new = ({one.name: one for one in law.quantities} for law in (committed, refitted))
+    for name in dict.fromkeys((*old, *new)):
+        ours, theirs = new.get(name), old.get(name)
+        if ours is None or theirs is None:
+            yield f"{name}: law.json {'has' if theirs else 'lacks'} it, measures.csv gives {_text(ours)}"
+        elif not _same(ours, theirs):
+            yield f"{name}: law.json says {_text(theirs)}, measures.csv gives {_text(ours)}"
+
+
+def _same(one: Quantity, other: Quantity) -> bool:
+    """Up to the last bits."""
+    return (one.n, one.unit) == (other.n, other.unit) and all(
+        math.isclose(getattr(one, part), getattr(other, part), rel_tol=PRECISION, abs_tol=1e-12)
+        for part in ("value", "lo", "hi"))
+
+
+def _verdicts(committed: Sequence[dict[str, Any]], refitted: Sequence[dict[str, Any]]) -> Iterable[str]:
+    old, new = ({row["quantity"]: row for row in rows} for rows in (committed, refitted))
+    for name in dict.fromkeys((*old, *new)):
+        words = [f"{row['verdict']} ({row['published']:g})" if (row := rows.get(name)) else "nothing"
+                 for rows in (old, new)]
+        if words[0] != words[1]:
+            yield f"verdict of {name}: law.json says {words[0]}, the claim and measures.csv give {words[1]}"
+
+
+def _text(found: Quantity | None) -> str:
+    if found is None:
+        return "none"
+    return f"{found.value:.6g} ({found.lo:.6g} to {found.hi:.6g}, n {found.n}) {found.unit}"
+
+

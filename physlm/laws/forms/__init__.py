@@ -1,0 +1,36 @@
+"""The library of laws: what a results table comes down to, made of a few forms over its columns.
+
+    ANSWER = Shares("answer", by=("model.position", "model.canon"),
+                    where={"at.half": "test", "at.length": largest, "train.learning_rate": most_seeds})
+    GAIN = Contrast("gain", ANSWER, "canon", plus="ABCD", minus="none")
+    law = laws(ANSWER, GAIN, Least("least_gain", GAIN), Best("best", ANSWER, over="train.learning_rate"),
+               Above("above_constant", ANSWER, ANSWER.of("majority")), items="questions")
+
+Each form is a frozen object that names columns; ``cells(table)`` gives its intervals by setting, for a figure as for a
+law.  Its quantities are called ``answer@position=rope/canon=none``: the form, then each column of ``by`` (the last part
+of its dotted name) with its value, in this order; an empty value is ``none``.
+
+    Shares      the mean over seeds of a measured number, by settings and places (a curve is one with the steps in by)
+    Contrast    one setting minus another, seed by seed where both were trained from the same seeds
+    Above       a number minus its control, run by run
+    Ratio       one form over another
+    Least, Most, Median    over some of the settings, with an interval that knows that it is one of several
+    Best        of a grid of one setting, such as rates; says whether the best is at the edge of its grid
+    PowerLaw    the exponent of y = c x^b over settings
+
+Runs of one setting may differ in their seeds alone, else a form refuses them: what else they may differ in is named in
+``pooled``.  Rows that are not finite are left out before (``columns.finite``).
+"""
+
+from __future__ import annotations
+
+from physlm.laws.forms.contrasts import Above, Contrast, Ratio
+from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_of
+from physlm.laws.forms.form import Cells, Form, setting_label, value_text
+from physlm.laws.forms.laws import Laws, laws, quantities_of
+from physlm.laws.forms.power import PowerLaw
+from physlm.laws.forms.shares import Shares, largest, most_seeds, smallest
+
+__all__ = ["Above", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Least", "Median", "Most", "PowerLaw",
+           "Ratio", "Shares", "edge_of", "largest", "laws", "most_seeds", "quantities_of", "setting_label", "smallest",
+           "value_text"]

@@ -1,0 +1,147 @@
+"""Numbers made of two: one setting minus another, a number minus its control, one over another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from physlm import interval
+from physlm.errors import UserError
+from physlm.interval import Interval
+from physlm.laws import cells
+from physlm.laws.cells import Key
+from physlm.laws.forms.form import Cells, Form, check_keys, value_text
+from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One value of a setting minus another, for each combination of the others.
+
+    Where both were trained from the same seeds, seed by seed (only these count); the interval is over the differences.
+    Else the difference of the two means.  The runs are independent: half-widths in quadrature.
+
+    Attributes:
+        along: one of ``of.keys``.
+        plus, minus: its values; an empty text for none.
+    """
+
+    name: str
+    of: Shares
+    along: str
+    plus: object
+    minus: object
+
+    def __post_init__(self) -> None:
+        check_keys(self.name, "along", (self.along,), self.of.keys)
+
+    @property
+    def unit(self) -> str:
+        """That of the numbers."""
+        return self.of.unit
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The other settings."""
+        return tuple(key for key in self.of.keys if key != self.along)
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The differences, by the other settings."""
+        place = self.of.keys.index(self.along)
+        groups: dict[Key, tuple[list[Taken], list[Taken]]] = {}
+        for one in self.of.by_run(table):
+            both = groups.setdefault(one.key[:place] + one.key[place + 1 :], ([], []))
+            for side, wanted in zip(both, (self.plus, self.minus), strict=True):
+                if value_text(one.key[place]) == value_text(wanted):
+                    side.append(one)
+        return {key: _difference(*both, self.of.share) for key, both in groups.items() if all(both)}
+
+    def note(self) -> str:
+        """How it is made."""
+        return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} with {self.along}="
+                f"{value_text(self.plus)} minus that with {self.along}={value_text(self.minus)}, seed by seed where "
+                "both were trained from the same seeds; half-widths in quadrature.")
+
+
+@dataclass(frozen=True)
+class Above:
+    """A number minus its control, run by run, then averaged.
+
+    Both come from the same items, so that half-widths are added up.
+    """
+
+    name: str
+    of: Shares
+    control: Shares
+
+    def __post_init__(self) -> None:
+        if self.control.keys != self.of.keys:
+            raise UserError(f"{self.name}: got a control by {self.control.keys}, expected one by {self.of.keys}")
+
+    @property
+    def unit(self) -> str:
+        """That of the numbers."""
+        return self.of.unit
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The settings."""
+        return self.of.keys
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The differences, by setting."""
+        controls = {(one.key, one.run): one.found for one in self.control.by_run(table)}
+        return over_runs([one._replace(found=interval.difference(one.found, controls[one.key, one.run], False))
+                           for one in self.of.by_run(table) if (one.key, one.run) in controls])
+
+    def note(self) -> str:
+        """How it is made."""
+        return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} minus {self.control.name}, run by run; "
+                "half-widths are added up.")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One form over another that has the same keys, or none; opposite ends are divided."""
+
+    name: str
+    of: Form
+    base: Form
+
+    def __post_init__(self) -> None:
+        if self.base.keys not in ((), self.of.keys):
+            raise UserError(f"{self.name}: got a base by {self.base.keys}, expected one by {self.of.keys} or by none")
+
+    @property
+    def unit(self) -> str:
+        """A pure number, where both have one unit."""
+        return "1" if self.of.unit == self.base.unit else f"{self.of.unit}/({self.base.unit})"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The settings."""
+        return self.of.keys
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The ratios, by setting, where the base is surely not 0."""
+        base = self.base.cells(table)
+        found = {key: interval.ratio(one, base.get(key if self.base.keys else ()))
+                 for key, one in self.of.cells(table).items()}
+        return {key: one for key, one in found.items() if one is not None}
+
+    def note(self) -> str:
+        """How it is made."""
+        return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} over {self.base.name}, opposite ends "
+                "divided.")
+
+
+def _difference(plus: Sequence[Taken], minus: Sequence[Taken], share: bool) -> Interval:
+    """By the seeds that both sides have, each once; else of the means."""
+    sides = [{(*one.seeds, *one.differs): one for one in side} for side in (plus, minus)]
+    shared = [seeds for seeds in sides[0] if seeds in sides[1]]
+    if shared and all(len(side) == len(runs) for side, runs in zip(sides, (plus, minus), strict=True)):
+        return mean_over([sides[0][seeds]._replace(found=interval.difference(
+            sides[0][seeds].found, sides[1][seeds].found, independent=True)) for seeds in shared], share=False)
+    return interval.difference(mean_over(plus, share), mean_over(minus, share), independent=True)

@@ -1,0 +1,58 @@
+"""What every form is: named numbers of a table, by the values of some settings, and how settings are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+import pandas as pd
+
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.interval import Interval
+from physlm.laws.cells import Key
+
+Cells = dict[Key, Interval]
+
+
+@runtime_checkable
+class Form(Protocol):
+    """Named numbers of a table, by the values of ``keys``."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """Its intervals by setting, settings in the order of the table."""
+    def note(self) -> str:
+        """One sentence for readers of the law."""
+
+
+def setting_label(keys: Sequence[str], key: Key) -> str:
+    """``position=rope/canon=none``."""
+    return "/".join(f"{name}={value_text(value)}" for name, value in zip(keys, key, strict=True))
+
+
+def value_text(value: object) -> str:
+    """A value of a setting in the name of a quantity: ``none`` where it is empty, whole numbers without a point."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return "none"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else f"{value:g}"
+    return str(value)
+
+
+def part_of(key: Key, names: Sequence[str], kept: Sequence[str]) -> Key:
+    """The values of some of the names."""
+    return tuple(value for name, value in zip(names, key, strict=True) if name in kept)
+
+
+def check_keys(name: str, argument: str, given: Iterable[str], keys: Sequence[str]) -> None:
+    """Raise UserError where a form is given a setting that it does not have; the nearest is named."""
+    for key in given:
+        if key not in keys:
+            raise UserError(unknown_key(f"{name}: {argument}", key, keys))

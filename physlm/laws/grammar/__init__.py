@@ -1,0 +1,1 @@
+"""Of context-free grammars: Part 1 (arXiv 2305.13673)."""

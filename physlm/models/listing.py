@@ -1,0 +1,69 @@
+"""All weights of a model by name, from what its parts list.  Free of torch.
+
+First values, the optimiser's groups, counts, FLOPs and low-rank updates are sums and choices over this list.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from physlm.models.config import ModelConfig
+from physlm.models.parts.part import EMBEDDING, TABLE, Kept, Normal, Part, Weight
+
+
+class Slot(NamedTuple):
+    """A place of a block, the part that fills it, and its weights.
+
+    Attributes:
+        width: channels of local mixing; 0 for other parts.
+    """
+
+    part: Part
+    weights: tuple[Weight, ...]
+    width: int = 0
+
+    def state(self, model: ModelConfig, positions: int, beside: bool) -> tuple[Kept, ...]:
+        """What the part keeps of rows of so many positions."""
+        if self.width:
+            return self.part.state_at(self.width, positions, beside)  # type: ignore[attr-defined]
+        return self.part.state(model, positions, beside)
+
+
+def block_slots(config: ModelConfig, layer: int) -> dict[str, Slot]:
+    """The parts of one block by the place that they fill, in the order of reading; ``mixer.local`` is within ``mixer``.
+
+    Places that are empty are left out.
+    """
+    mixer, mlp, local = config.mixers[layer], config.mlps[layer], config.locals[layer]
+    norm = Slot(config.norm, config.norm.weights(config))
+
+    def mixing(site: str, width: int, name: str) -> dict[str, Slot]:
+        if local is None or site not in local.sites or not width:
+            return {}
+        return {name: Slot(local, local.weights_at(width), width)}
+
+    slots = {"attention_norm": norm, **mixing("A", config.width, "local_a"),
+             "attention": Slot(mixer, mixer.weights(config)),
+             **mixing("B", mixer.local_width(config), "attention.local")}
+    if not mlp.empty:
+        slots |= {"mlp_norm": norm, **mixing("C", config.width, "local_c"),
+                  "mlp": Slot(mlp, mlp.weights(config)), **mixing("D", mlp.local_width(config), "mlp.local")}
+    return slots
+
+
+def shared_weights(config: ModelConfig) -> dict[str, Weight]:
+    """Weights that several blocks share, by name."""
+    return {weight.name: weight for mixer in config.mixers for weight in mixer.shared_weights(config)}
+
+
+def model_weights(config: ModelConfig, vocabulary: int) -> dict[str, Weight]:
+    """Every weight of the model, those that are not trained included, by its name in ``Decoder.state_dict``."""
+    d = config.width
+    found = {"embedding.weight": Weight("weight", (config.embedding_rows(vocabulary), d), Normal(), EMBEDDING)}
+    if config.absolute:
+        found["positions.weight"] = Weight("weight", (config.absolute, d), Normal(), TABLE)
+    found |= shared_weights(config)
+    for layer in range(config.layers):
+        for place, slot in block_slots(config, layer).items():
+            found |= {f"blocks.{layer}.{place}.{weight.path}": weight for weight in slot.weights}
+    return found | {f"final_norm.{weight.path}": weight for weight in config.norm.weights(config)}

@@ -1,0 +1,24 @@
+"""The parts of a model, one file each: mixers, MLPs, norms, local mixing.  ``part`` says what a part is.
+
+These tables are the one place to extend when a part joins the package: kind -> "module:Class".  A part that is defined
+elsewhere, in the file of an experiment, needs no line here.
+"""
+
+MIXERS = {
+    "attention": "physlm.models.parts.attention:Attention",
+    "relative": "physlm.models.parts.relative:Relative",
+    "position_only": "physlm.models.parts.positional:PositionOnly",
+    "uniform": "physlm.models.parts.positional:Uniform",
+}
+MLPS = {
+    "plain": "physlm.models.parts.mlp:Plain",
+    "gated": "physlm.models.parts.gated:Gated",
+    "none": "physlm.models.parts.mlp:NoMLP",
+}
+NORMS = {
+    "layernorm": "physlm.models.parts.norms:LayerNorm",
+    "rmsnorm": "physlm.models.parts.norms:RMSNorm",
+}
+LOCALS = {
+    "canon": "physlm.models.parts.canon:Canon",
+}

@@ -1,0 +1,332 @@
+"""What a part of a model is: a frozen config that lists its weights and its state, and reads.  Free of torch.
+
+A part says everything about itself, and the rest is derived from what it says: parameters, their first values, what
+decays, what stays in float32, counts, FLOPs, memory, the state of generation.  ``models.module.Weights`` holds the
+tensors that a part lists; the part's ``read`` computes with them.
+
+    class Scale(Mixer):                                      # y = s * x, one learnt s a channel
+        kind = "scale"
+        def weights(self, model): return (Weight("gain", (model.width,), Constant(1.0), GAIN),)
+        def read(self, w, x, state, where): return x * w.gain[:, None, None]
+
+One way to read, ``read(w, x, state, where)``; ``where`` says which tokens x holds:
+
+    Whole     all tokens of rows from their beginning; with a state, the part leaves in it what later tokens need
+    Next      one token more of each row, at a place that only the device knows; the state is read and moved on
+    Beside    Q tokens of each row that stand in the places of others, for trying things out: each sees what the row
+              holds before its place, and itself; the state is left as it is
+
+Shape letters: M members, B rows, T positions, Q tokens beside, L positions of a state, d width, H heads, k = d / H.
+Parts import torch inside of their methods, so that settings can be read at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from physlm.config import Family
+from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from physlm.models.config import ModelConfig
+    from physlm.models.module import Weights
+
+State = Mapping[str, Any]  # tensors by name, and those of the local mixing within under "local"
+
+
+# ---- Weights
+
+
+class Draw(Protocol):
+    """How first values are drawn."""
+
+    def draw(self, key: int, count: int, model: ModelConfig) -> Tensor:
+        """``count`` numbers, float32 or float64, a pure function of the key."""
+
+
+@dataclass(frozen=True)
+class Normal:
+    """N(0, std^2), std = ``init_std`` of the model; ``small``: over sqrt(2 layers), as GPT-2 has it for the two
+    projections into the residual stream."""
+
+    small: bool = False
+
+    def draw(self, key: int, count: int, model: ModelConfig) -> Tensor:
+        from physlm import rng
+
+        std = model.init_std / math.sqrt(2 * model.layers) if self.small else model.init_std
+        return std * rng.normal(key, count)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform between two bounds."""
+
+    low: float
+    high: float
+
+    def draw(self, key: int, count: int, model: ModelConfig) -> Tensor:
+        import torch
+
+        from physlm import rng
+
+        return self.low + (self.high - self.low) * rng.uniform(key, torch.arange(count))
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same number everywhere."""
+
+    value: float
+
+    def draw(self, key: int, count: int, model: ModelConfig) -> Tensor:
+        import torch
+
+        return torch.full((count,), self.value)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What may be done with a weight.
+
+    Attributes:
+        name: for readers.
+        decays: AdamW's weight decay moves it.
+        float32: it stays in float32 where the model computes in bfloat16.
+        multiplied: each of its numbers is multiplied once a token, 6 FLOPs forward and backward.
+        matrix: it is the (inputs, outputs) of a linear map, which can be called, ``w.name(x)``, and quantised.
+    """
+
+    name: str
+    decays: bool = True
+    float32: bool = False
+    multiplied: bool = False
+    matrix: bool = False
+
+
+MATRIX = Role("matrix", multiplied=True, matrix=True)
+STEP_MATRIX = Role("matrix of a table", matrix=True)  # applied once a step to a table, not to tokens
+TABLE = Role("table")
+EMBEDDING = Role("embedding", multiplied=True)  # looked up, and multiplied at the output
+FILTER = Role("filter", float32=True, multiplied=True)
+GAIN = Role("gain", decays=False, float32=True)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight of a part, of one member.
+
+    Attributes:
+        name: within the part; ``w.name`` gives it, (M, *shape), or the linear map of a matrix.
+        init: its first values.
+        share: of its numbers that one token uses; below 1 for experts.
+        trained: false holds it fixed at its first values; it is saved, but is no parameter.
+        low_rank: which of ``blocks`` equal blocks of a matrix's columns low-rank updates may move.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    init: Draw
+    role: Role
+    share: float = 1.0
+    trained: bool = True
+    low_rank: tuple[int, ...] = ()
+    blocks: int = 1
+
+    def __post_init__(self) -> None:
+        assert self.trained or self.role.float32, "no optimiser keeps a float32 copy of what is not trained"
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+    @property
+    def path(self) -> str:
+        """Its name among the tensors of the part."""
+        return f"{self.name}.weight" if self.role.matrix else self.name
+
+
+# ---- Reading
+
+
+class Whole(NamedTuple):
+    """All tokens of the rows; ``shared`` is what the mixer has once for all blocks, see ``Mixer.shared``."""
+
+    shared: tuple[Tensor, ...] = ()
+
+
+class Next(NamedTuple):
+    """One token more of each row, at ``place`` (1,), which follows all that was read."""
+
+    place_1: Tensor
+    shared: tuple[Tensor, ...] = ()
+
+
+class Beside(NamedTuple):
+    """Q tokens of each row at ``places``, and which positions of the state, and then which of each other, they see,
+    (M B, 1, Q, L + Q); ``shared`` is ``Mixer.shared_at`` their places."""
+
+    places_BQ: Tensor
+    seen: Tensor
+    shared: tuple[Tensor, ...] = ()
+
+
+Where = Whole | Next | Beside
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One tensor of a state: (M, B, *shape) zeros in the dtype that the part computes in, or float32.
+
+    Attributes:
+        axis: of ``shape``, the one that counts positions; None where the size does not depend on them.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    axis: int | None = None
+    float32: bool = False
+
+
+class Part:
+    """What all parts say of themselves; see the top of this page.
+
+    Attributes:
+        losses: names of the auxiliary losses that ``read`` returns beside its result, ``y, (loss_M, ..)``, in nats.
+            They are added to the loss of training and logged under their names.
+        reads_beside: whether tokens can stand ``Beside`` rows.
+    """
+
+    kind: ClassVar[str]
+    losses: ClassVar[tuple[str, ...]] = ()
+    reads_beside: bool = True
+
+    def check(self, model: ModelConfig) -> None:
+        """Raise UserError where the part does not fit the model."""
+
+    def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        """All its weights."""
+        raise TypeError(f"{type(self).__name__} does not list its weights")
+
+    def state(self, model: ModelConfig, positions: int, beside: bool) -> tuple[Kept, ...]:
+        """What it keeps of rows of up to so many positions; ``beside``: for tokens beside them."""
+        return ()
+
+    def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Any:
+        """The formula of the part."""
+        raise TypeError(f"{type(self).__name__} does not read")
+
+    def flops(self, model: ModelConfig, row_tokens: int) -> float:
+        """Forward FLOPs a token beyond those of its weights."""
+        return 0.0
+
+    def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
+        """Numbers a token that training keeps for the backward pass beyond those of an ordinary block."""
+        return 0
+
+    @property
+    def label(self) -> str:
+        """A short name for readers and folders, different for different settings."""
+        own: list[str] = []
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if value != field.default:
+                own.append(f"{field.name}{_text(value)}")
+        return "_".join([self.kind, *own])
+
+
+def _text(value: object) -> str:
+    """A setting in a folder's name."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (tuple, list)):
+        return "+".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class Mixer(Part, Family):
+    """What lets tokens see each other: (M, B, T, d) to (M, B, T, d)."""
+
+    table = MIXERS
+
+    @property
+    def position(self) -> str:
+        """How it knows positions; a column of tables."""
+        return self.kind
+
+    def shared_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        """Weights that all blocks with this mixer share; they belong to the model."""
+        return ()
+
+    def tables(self, model: ModelConfig, size: int, device: torch.device) -> tuple[Tensor, ...]:
+        """Constants for rows of up to ``size`` tokens, a power of two; built once and kept."""
+        return ()
+
+    def shared(self, tables: tuple[Tensor, ...], weights: Sequence[Tensor], positions: int) -> tuple[Tensor, ...]:
+        """What ``Whole`` and ``Next`` bring for so many positions, of ``tables`` and of ``shared_weights``."""
+        return ()
+
+    def shared_at(self, shared: tuple[Tensor, ...], places_BQ: Tensor, members: int) -> tuple[Tensor, ...]:
+        """What ``Beside`` brings, of ``shared`` and the tokens' places."""
+        return ()
+
+    def local_width(self, model: ModelConfig) -> int:
+        """Channels of what it projects tokens to before they see each other, where local mixing acts; 0: none."""
+        return 0
+
+    @property
+    def shows_attention(self) -> bool:
+        """Whether ``attention`` can be asked for."""
+        return False
+
+    def attention(self, w: Weights, x: Tensor, where: Whole) -> Tensor:
+        """The weight of key j for query i, (M, B, H, T, T) float32."""
+        raise TypeError(f"{self.kind} has no attention weights to show")
+
+
+class MLP(Part, Family):
+    """What acts on each token alone: (M, B, T, d) to (M, B, T, d)."""
+
+    table = MLPS
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is none, nor a norm before it."""
+        return False
+
+    def local_width(self, model: ModelConfig) -> int:
+        """Channels of its hidden layer before the activation, where local mixing acts; 0: none."""
+        return 0
+
+
+class NormPart(Part, Family):
+    """What keeps activations at one scale; ``read`` gets the dtype of its result in place of ``where``."""
+
+    table = NORMS
+
+
+class Local(Part, Family):
+    """What mixes each token with its nearest predecessors, at some of four places of a block (arXiv 2512.17351).
+
+    A: the input of the mixer, after its norm; B: what the mixer projects tokens to; C: the input of the MLP, after its
+    norm; D: the hidden layer of the MLP, before its activation.
+    """
+
+    table = LOCALS
+    sites: str = "ABCD"
+
+    def weights_at(self, width: int) -> tuple[Weight, ...]:
+        """Its weights at a place of so many channels."""
+        raise TypeError(f"{type(self).__name__} does not list its weights")
+
+    def state_at(self, width: int, positions: int, beside: bool) -> tuple[Kept, ...]:
+        """What it keeps at a place of so many channels."""
+        raise TypeError(f"{type(self).__name__} does not list its state")

@@ -1,0 +1,102 @@
+"""The library of plots draws what the forms give, beside controls and published numbers, inside the sheet."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import planted
+import pytest
+from matplotlib.figure import Figure
+from sheets import assert_inside_and_apart, legend, published
+
+from physlm.errors import UserError
+from physlm.figures import style
+from physlm.figures.plots import bars, curves, error_bars
+from physlm.laws.forms import Best, Least, Shares
+from physlm.laws.law import Law
+
+TRUTH = {("rope", ""): 0.1, ("rope", "ABCD"): 0.6, ("none", ""): 0.2, ("none", "ABCD"): 0.5}
+TABLE = planted.table(
+    row for (position, canon), p in TRUTH.items()
+    for rate, seed, lower in ((5e-4, 0, 0.0), (5e-4, 1, 0.02), (1e-3, 0, 0.05))
+    for run in [{"run": f"{position}{canon}{rate}{seed}", "model.position": position, "model.canon": canon,
+                 "train.learning_rate": rate, "train.seed": seed}]
+    for row in (planted.share(run, "answer/length=10", p - lower, 2000),
+                planted.share(run, "majority/length=10", 0.07, 500),
+                *(planted.share(run, f"answer/length=10/step={step}", p * step / 800, 500) for step in (200, 400, 800)))
+)  # fmt: skip
+ANSWER = Shares("answer", ("model.position", "model.canon"), {"at.length": 10, "train.learning_rate": 5e-4})
+STEPS = Shares("answer", (*ANSWER.columns, "at.step"), ANSWER.where)
+BEST = Best("best", ANSWER, over="train.learning_rate")
+NAMES = {"rope": "RoPE", ("position", "none"): "no positions", ("canon", ""): "without Canon"}
+BARS = bars(ANSWER, "position", "canon", control=ANSWER.of("majority"), control_name="best constant", besides=BEST,
+            besides_name="best rate", published={("rope", ""): 0.15, ("none", "ABCD"): 0.42}, names=NAMES,
+            title="Right answers", caption="Held-out sums.")
+CURVES = curves(STEPS, "step", "canon", control=ANSWER.of("majority"), control_name="best constant",
+                published={("rope", "ABCD", 400): 0.33}, names=NAMES, ylabel="answered (%)", xlabel="training steps")
+
+
+def heights(figure: Figure) -> list[list[float]]:
+    """Of the bars of each series of each panel."""
+    return [[float(bar.get_height()) for bar in axes.patches if bar.get_height() > 0] for axes in figure.axes]  # type: ignore[attr-defined]
+
+
+def test_bars_are_the_cells_of_the_form_with_a_control_and_published_marks() -> None:
+    figure = BARS(TABLE, Law(()))
+    cells = ANSWER.cells(TABLE)
+    assert heights(figure) == [[cells[key].value for key in TRUTH]]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["RoPE", "no positions"]
+    assert legend(figure) == ["without Canon", "ABCD", "best constant", "best rate", "published"]
+    assert [round(y, 3) for _, y, _ in published(figure.axes[0])] == [0.15, 0.42]
+    caption = " ".join(text.get_text() for text in figure.texts)
+    assert "Held-out sums." in caption and "over items and seeds; 2 models each" in " ".join(caption.split())
+    assert_inside_and_apart(figure)
+
+
+def test_settings_that_are_not_shown_have_panels_of_their_own() -> None:
+    figure = bars(ANSWER, "canon", names=NAMES)(TABLE, Law(()))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["RoPE", "no positions"]
+    assert heights(figure) == [pytest.approx([0.09, 0.59]), pytest.approx([0.19, 0.49])]
+    assert_inside_and_apart(figure)
+
+
+def test_curves_go_along_a_setting_over_a_dashed_control() -> None:
+    figure = CURVES(TABLE, Law(()))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["RoPE", "no positions"]
+    lines = [line for line in figure.axes[0].lines if len(np.atleast_1d(line.get_xdata())) == 3]
+    steps = [np.asarray(line.get_xdata()).tolist() for line in lines if line.get_linestyle() == "-"]
+    assert steps == [[200, 400, 800]] * 2
+    assert np.asarray(lines[0].get_ydata()).tolist() == pytest.approx([0.025, 0.05, 0.1])
+    assert legend(figure) == ["without Canon", "ABCD", "best constant", "published"]
+    assert_inside_and_apart(figure)
+
+
+@pytest.mark.parametrize("draw", [BARS, CURVES, bars(ANSWER, "position"), curves(STEPS, "step", log=False)])
+def test_half_a_table_draws_too_and_equal_tables_draw_equal_pictures(draw: object) -> None:
+    assert callable(draw)
+    for part in (TABLE, TABLE[TABLE["model.position"] == "rope"], TABLE[TABLE["quantity"] == "answer"],
+                 TABLE.assign(quantity="something_else")):
+        pictures = []
+        for _ in range(2):
+            drawn = io.BytesIO()
+            style.save(draw(part, Law(())), drawn, dpi=40)
+            pictures.append(drawn.getvalue())
+        assert pictures[0] == pictures[1] and pictures[0].startswith(b"\x89PNG")
+
+
+def test_what_names_nothing_is_refused_before_anything_is_drawn() -> None:
+    with pytest.raises(UserError, match="unknown name 'positions'; did you mean 'position'"):
+        bars(ANSWER, "positions")
+    with pytest.raises(UserError, match="unknown name 'step'"):
+        curves(ANSWER, "step")
+    with pytest.raises(UserError, match="answer: unknown name 'step'"):
+        bars(ANSWER, "position", control=STEPS)
+
+
+def test_the_caption_says_what_error_bars_cover() -> None:
+    assert error_bars({}) == ""
+    one = TABLE[TABLE["train.seed"] == 0]
+    assert error_bars(ANSWER.cells(one)) == "Error bars: 95 %, over items; 1 model each."
+    assert math.isfinite(Least("least", ANSWER).cells(one)[()].value)
