@@ -82,8 +82,9 @@ def physlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "runs").mkdir()
     (tmp_path / "results").mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in ("PHYSLM_RUNS", "PHYSLM_RESULTS", "PHYSLM_EXPERIMENTS"):
+    for name in ("PHYSLM_RUNS", "PHYSLM_RESULTS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PHYSLM_EXPERIMENTS", "experiments")  # as a user says that these files may be run
     monkeypatch.setattr("physlm.lab.sweep.sweep", fake_sweep)
 
     def call(*arguments: str) -> tuple[int, str, str]:
@@ -98,10 +99,10 @@ def physlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def test_list_names_claims_runs_and_verdicts(physlm: Call) -> None:
-    code, out, _ = physlm("list", "--experiments", "experiments")
+    code, out, _ = physlm("list")
     assert code == 0 and "p33_toy  (Part 3.3)  not run" in out and "smoke 1, demo 2, gpu 3, paper 3" in out
     physlm("run", "p33_toy", "--tier", "gpu")
-    assert "p33_toy  (Part 3.3)  reproduced" in physlm("list", "--experiments", "experiments")[1]
+    assert "p33_toy  (Part 3.3)  reproduced" in physlm("list")[1]
 
 
 def test_show_tells_claim_source_and_cost(physlm: Call) -> None:
@@ -171,12 +172,12 @@ def test_folders_can_be_given(physlm: Call, tmp_path: Path) -> None:
 
 
 def test_verify_prints_and_dumps_what_was_found(physlm: Call, tmp_path: Path) -> None:
-    code, out, _ = physlm("verify", "--json", "--experiments", "experiments")
+    code, out, _ = physlm("verify", "--json")
     assert code == 0 and json.loads(out) == [
         {"claim": "p33_toy", "quantity": "best_score", "published": 1.0, "ours": None, "lo": None, "hi": None,
          "n": None, "unit": "bits", "tier": None, "verdict": "not run"}]
     physlm("run", "p33_toy", "--tier", "gpu")
-    assert "at least 1" in physlm("verify", "--experiments", "experiments")[1]
+    assert "at least 1" in physlm("verify")[1]
     (tmp_path / "experiments" / "p33_toy.py").unlink()
     rows = json.loads(physlm("verify", "p33_toy", "--json")[1])
     assert [tuple(row) for row in rows] == [VERDICT_KEYS]

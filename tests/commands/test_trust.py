@@ -89,7 +89,8 @@ def test_standing_in_a_folder_runs_none_of_its_files(physlm, folder):
     assert code == 0 and "0.8 to 1" in out and "reproduced" in out and ran(folder) == []
     code, out, err = physlm("figure", "--all")
     assert (code, out) == (2, "") and "--experiments experiments if you trust them" in err and ran(folder) == []
-    for arguments in (("--help",), ("list", "--help"), ("data", "sample", "biod", "--n", 1), ("grammar", "show", "cfg3b")):
+    sample = ("data", "sample", "biod", "--n", 1)
+    for arguments in (("--help",), ("list", "--help"), sample, ("grammar", "show", "cfg3b")):
         assert physlm(*arguments)[0] == 0 and ran(folder) == []
 
 
