@@ -1,8 +1,9 @@
 """How fast this machine trains: tokens/s of the whole step, data generation and optimiser included.
 
 The sizes are those of the usual small GPTs at vocabulary 4096 and 96 x 512 tokens a step, alone and as populations,
-and a small batch of 12 x 512 alone and in a population of 32.  On a CPU the batches shrink so that the table takes a
-minute.
+and a small batch of 12 x 512 alone and in a population of 32.  Below it stands what parts cost: the speed of a model
+with local mixing at all places over that of the same model without, training and generating.  On a CPU the batches
+shrink so that the tables take two minutes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from dataclasses import dataclass
 
 import torch
 
+from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import training_flops
+from physlm.models.decoder import Decoder
+from physlm.models.parts.part import Local
 from physlm.tasks.biography.config import BioSConfig
 from physlm.training.batches import AHEAD_TOKENS
 from physlm.training.config import RunSpec, TrainConfig
@@ -29,13 +33,36 @@ SHAPES = ((2, 1, 64), (4, 2, 128), (8, 4, 256), (12, 12, 768))
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table: a shape, the rows a step, the members."""
+    """One line of the table: a shape, the rows a step, the members, and local mixing."""
 
     layers: int
     heads: int
     width: int
     rows: int
     members: int
+    local: tuple[Local, ...] = ()
+
+    @property
+    def model(self) -> ModelConfig:
+        """The settings of the model."""
+        return ModelConfig(self.layers, self.heads, self.width, local=self.local, vocab_size=VOCABULARY)
+
+    @property
+    def title(self) -> str:
+        """For readers: ``6 x 256``, ``6 x 256 canon``."""
+        return " ".join((f"{self.layers} x {self.width}", *(part.label for part in self.local)))
+
+
+def part_cases(on_gpu: bool) -> list[Case]:
+    """The models whose cost of local mixing is told."""
+    if not on_gpu:
+        return [Case(2, 1, 64, rows=4, members=1)]
+    return [Case(6, 8, 256, rows=64, members=3), Case(12, 12, 768, rows=96, members=1)]
+
+
+def with_local(case: Case) -> list[Case]:
+    """The same model with each kind of local mixing."""
+    return [dataclasses.replace(case, local=(Local.of_kind(kind)(),)) for kind in Local.kinds()]
 
 
 def cases(on_gpu: bool, quick: bool) -> list[Case]:
@@ -49,10 +76,9 @@ def cases(on_gpu: bool, quick: bool) -> list[Case]:
 
 def time_step(case: Case, device: torch.device, seconds: float) -> tuple[float, float]:
     """(seconds until the first step was done, seconds a step after that)."""
-    model = ModelConfig(case.layers, case.heads, case.width, vocab_size=VOCABULARY)
     train = TrainConfig(1000, case.rows, precision="bf16" if device.type == "cuda" else "float32")
     specs = [
-        RunSpec(TASK, model, dataclasses.replace(train, learning_rate=1e-3 * (1 + i / 100)))
+        RunSpec(TASK, case.model, dataclasses.replace(train, learning_rate=1e-3 * (1 + i / 100)))
         for i in range(case.members)
     ]  # fmt: skip
     start = time.perf_counter()
@@ -90,16 +116,36 @@ def bench_train(quick: bool = False, device: str | None = None) -> None:
     for case in cases(on_gpu, quick):
         first, step = time_step(case, place, seconds)
         rate = case.members * case.rows * TASK.row_tokens / step
-        model = ModelConfig(case.layers, case.heads, case.width, vocab_size=VOCABULARY)
         peak = peak_flops(place, "bf16" if on_gpu else "float32")
-        used = rate * training_flops(model, VOCABULARY, TASK.row_tokens)
+        used = rate * training_flops(case.model, VOCABULARY, TASK.row_tokens)
         utilisation = f"{used / peak:.1%}" if peak else "n/a"
-        shape = f"{case.layers} x {case.width}"
         print(
-            f"{shape:>14} {case.rows:>5} {case.members:>7} {step * 1e3:>9.2f} {rate / 1e6:>11.2f} {utilisation:>6}"
+            f"{case.title:>14} {case.rows:>5} {case.members:>7} {step * 1e3:>9.2f} {rate / 1e6:>11.2f} {utilisation:>6}"
             f" {first:>9.1f} s", flush=True,
         )  # fmt: skip
         torch._dynamo.reset()
+    _bench_parts(place, seconds)
+
+
+def _bench_parts(place: torch.device, seconds: float) -> None:
+    """What local mixing costs, in one table of ratios."""
+    print("with a part over without it, tokens/s    training  generating")
+    for case in part_cases(place.type == "cuda"):
+        plain = _speeds(case, place, seconds)
+        for other in with_local(case):
+            ratios = [ours / base for ours, base in zip(_speeds(other, place, seconds), plain, strict=True)]
+            print(f"{other.title:>28} x {case.members:<7} {ratios[0]:>10.3f} {ratios[1]:>11.3f}", flush=True)
+
+
+def _speeds(case: Case, place: torch.device, seconds: float) -> tuple[float, float]:
+    """Steps a second of training, and tokens a second of generating 64 rows of 256 tokens for each member."""
+    _, step = time_step(case, place, seconds)
+    torch._dynamo.reset()
+    model = Decoder(case.model, VOCABULARY, tuple(range(case.members))).to(place)
+    model = model.in_bfloat16() if place.type == "cuda" else model
+    prompts, tokens = torch.zeros(64, 1, dtype=torch.long, device=place), 256 if place.type == "cuda" else 32
+    made = _time(lambda: generate(model, prompts, tokens, end=VOCABULARY - 1), place, seconds)
+    return 1 / step, 64 * case.members * tokens / made
 
 
 def _time(call: Callable[[], object], device: torch.device, seconds: float) -> float:
