@@ -285,7 +285,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     for name, numeric in _NEEDED.items():
         if name not in table:
             raise UserError(f"{path}: the column {name} is missing; {_CURE}")
-        if numeric and not pd.api.types.is_numeric_dtype(table[name]):
+        if numeric and len(table) and not pd.api.types.is_numeric_dtype(table[name]):
             raise UserError(f"{path}: {name}: expected a column of numbers; {_CURE}")
     return with_columns(table)
 
