@@ -398,7 +398,7 @@ class Store:
             UserError: another process holds it, or the folder cannot be written.
         """
         path = self.root / ".lock"
-        with storage.disk_errors(path):
+        with storage.disk_errors(path, cure="expected a plain file, or none, in a folder that you may write to"):
             self.root.mkdir(parents=True, exist_ok=True)
             # closed below, which frees the lock
             file = open(path, "a+", encoding="utf-8", opener=storage.plain)  # noqa: SIM115
