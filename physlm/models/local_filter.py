@@ -34,7 +34,7 @@ def activate(x: Tensor, then: str) -> Tensor:
     if then == "relu2":
         return F.relu(x).square()
     if then in GATES:
-        gate, up = x.chunk(2, -1)
+        gate, up = x.split(channels_after(x.shape[-1], then), -1)
         return (F.silu(gate) if then == "swiglu" else F.relu(gate).square()) * up
     if then:
         raise ValueError(f"local_filter: got {then!r}, expected 'gelu', 'relu2', 'swiglu', 'relu2glu' or ''")
@@ -77,7 +77,7 @@ def reference_gradients(
 def _before(grad: Tensor, z: Tensor, then: str) -> Tensor:
     """d / d z of ``activate(z, then)``."""
     if then == "gelu":
-        return torch.ops.aten.gelu_backward(grad, z, approximate="tanh")  # type: ignore[no-any-return]
+        return torch.ops.aten.gelu_backward(grad, z, approximate="tanh")
     if then == "relu2":
         return 2 * grad * F.relu(z)
     gate, up = z.chunk(2, -1)

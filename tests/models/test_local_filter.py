@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -86,7 +87,20 @@ def test_what_cannot_follow_is_refused() -> None:
     with pytest.raises(ValueError, match="got 'tanh', expected 'gelu', 'relu2', 'swiglu', 'relu2glu' or ''"):
         activate(torch.zeros(1), "tanh")
     with pytest.raises(ValueError, match="got 5 channels, expected an even number for 'swiglu'"):
-        local_filter.channels_after(5, "swiglu")
+        local_filter.local_filter(torch.zeros(1, 1, 1, 5), torch.zeros(1, 4, 5), True, "swiglu")
+
+
+def test_what_follows_is_its_formula() -> None:
+    """One number at a time; the first half of the channels is the gate of the second."""
+    z = [-2.0, -0.5, 0.0, 0.7, 1.5, 3.0]
+    sigmoid = [1 / (1 + math.exp(-a)) for a in z]
+    gelu = [a * (1 + math.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3))) / 2 for a in z]
+    expected = {"": z, "gelu": gelu, "relu2": [max(0.0, a) ** 2 for a in z],
+                "swiglu": [z[c] * sigmoid[c] * z[3 + c] for c in range(3)],
+                "relu2glu": [max(0.0, z[c]) ** 2 * z[3 + c] for c in range(3)]}  # fmt: skip
+    for then, numbers in expected.items():
+        found = activate(torch.tensor(z, dtype=torch.float64), then)
+        torch.testing.assert_close(found, torch.tensor(numbers, dtype=torch.float64))
 
 
 def stepped(step: Step, x: Tensor, filter_MSC: Tensor, residual: bool, then: str) -> Tensor:

@@ -1,10 +1,9 @@
 """The filter of ``physlm.models.local_filter`` with four taps, in one pass over memory each way.
 
-Forward reads each number of x once from memory (its three later uses find it in the cache) and writes y.  Backward
-walks each stretch of a row from its end: the four inputs and the three later gradients that a position needs stand in
-registers and move on with it, so that x and the gradient are read once, whatever follows the filter.  It reads
-``AHEAD`` positions before it uses the first: a load never waits for a store that came before it.  The step of
-generation reads one token and the three before it, and leaves the last three in their place.
+Both ways walk each stretch of a row from its end.  The inputs (and backward, the three later gradients) that a position
+needs stand in registers and move on with it, so that each number is read once, whatever follows the filter.
+``AHEAD`` positions are read before the first is used: no load waits for the store of the position before it.  The step
+of generation reads one token and the three before it, and leaves the last three in their place.
 
 With a gate, channel c of y is made of channels c and H + c of x; one program holds both.
 
@@ -20,30 +19,31 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-AHEAD = 4  # positions that the backward pass reads before it uses them
-TOKENS = 16  # of one program of the forward pass; half as many with a gate, which reads twice as much of each
-STEP_ROWS = 4  # of one program of the step
+from physlm.models.local_filter import GATES, channels_after
+
+AHEAD = 4  # positions that are read before the first is used, see _four
+LANES = 128  # channels of a warp
+BLOCK = 256  # channels of a program
 ACTIVATION = {"": 0, "gelu": 1, "relu2": 2, "swiglu": 3, "relu2glu": 2}
-GATED = ("swiglu", "relu2glu")
 
 
-def walk_of(channels: int, then: str) -> tuple[int, int]:
-    """(positions of a stretch, a multiple of ``AHEAD``; channels of a warp) of the backward pass.
+def walk_of(channels: int, then: str, backward: bool) -> tuple[int, int]:
+    """(positions of a stretch, a multiple of ``AHEAD``; channels of a warp).
 
-    What follows the filter needs registers, which leaves fewer channels to a thread.  Long stretches have fewer
-    partial sums; narrow inputs need short ones to fill the processors.
+    Long stretches read less twice and have fewer partial sums; narrow inputs need short ones to fill the processors.
+    Backward without anything that follows keeps little in registers, which leaves more channels to a thread.
     """
-    if then:
-        return 64, 128
-    return (128 if channels > 512 else 64), 256
+    wide = channels > 512
+    if not backward:
+        return (64 if wide else 32), LANES
+    return (64, LANES) if then else (128 if wide else 64, 2 * LANES)
 
 
 @triton.jit
 def _act(c, ACT: tl.constexpr):
     """The activation that follows the filter."""
     if ACT == 1:
-        inner = 1.5957691216057308 * (c + 0.044715 * c * c * c)  # twice the argument of tanh
-        return c * tl.sigmoid(inner)
+        return c * tl.sigmoid(c * (1.5957691216057308 + 0.07135481627260025 * c * c))  # of twice the argument of tanh
     if ACT == 2:
         positive = tl.maximum(c, 0.0)
         return positive * positive
@@ -56,9 +56,9 @@ def _act(c, ACT: tl.constexpr):
 def _slope(c, ACT: tl.constexpr):
     """Its derivative."""
     if ACT == 1:
-        inner = 1.5957691216057308 * (c + 0.044715 * c * c * c)
-        s = tl.sigmoid(inner)
-        return s + c * s * (1.0 - s) * 1.5957691216057308 * (1.0 + 0.134145 * c * c)
+        square = c * c
+        s = tl.sigmoid(c * (1.5957691216057308 + 0.07135481627260025 * square))
+        return s + s * (1.0 - s) * c * (1.5957691216057308 + 0.21406444881780076 * square)
     if ACT == 2:
         return 2.0 * tl.maximum(c, 0.0)
     s = tl.sigmoid(c)
@@ -75,119 +75,10 @@ def _taps(ptr, inside, C: tl.constexpr, R: tl.constexpr):
     return w0, w1, w2, w3
 
 
-# ---- Forward
-
-
 @triton.jit
-def _filtered(x_ptr, filter_ptr, at, mask, place, inside, C: tl.constexpr, R: tl.constexpr):
-    """What stands before the activation, for a block of tokens and channels."""
-    w0, w1, w2, w3 = _taps(filter_ptr, inside, C, R)
-    total = w0[None, :] * tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
-    before = tl.load(x_ptr + at - C, mask=mask & (place >= 1)[:, None], other=0.0).to(tl.float32)
-    total += w1[None, :] * before
-    before = tl.load(x_ptr + at - 2 * C, mask=mask & (place >= 2)[:, None], other=0.0).to(tl.float32)
-    total += w2[None, :] * before
-    before = tl.load(x_ptr + at - 3 * C, mask=mask & (place >= 3)[:, None], other=0.0).to(tl.float32)
-    total += w3[None, :] * before
-    return total
-
-
-@triton.jit
-def _forward_kernel(
-    x_ptr, filter_ptr, y_ptr, N, T, C: tl.constexpr, R: tl.constexpr, ACT: tl.constexpr, GATED: tl.constexpr,
-    BN: tl.constexpr, BC: tl.constexpr,
-):  # fmt: skip
-    """One program: BN tokens of one member, BC channels of y."""
-    H: tl.constexpr = C // 2 if GATED else C
-    member = tl.program_id(2).to(tl.int64)
-    token = tl.program_id(0) * BN + tl.arange(0, BN)
-    channel = tl.program_id(1) * BC + tl.arange(0, BC)
-    inside = channel < H
-    place = token % T
-    filter_ptr += member * 4 * C + channel
-    at = (member * N + token)[:, None] * C + channel[None, :]
-    mask = (token < N)[:, None] & inside[None, :]
-    y = _act(_filtered(x_ptr, filter_ptr, at, mask, place, inside, C, R), ACT)
-    if GATED:
-        y *= _filtered(x_ptr, filter_ptr + H, at + H, mask, place, inside, C, R)
-    at = (member * N + token)[:, None] * H + channel[None, :]
-    tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=mask)
-
-
-def forward(x_MBTC: Tensor, filter_M4C: Tensor, residual: bool, then: str) -> Tensor:
-    """y (M, B, T, H) in the dtype of x."""
-    x, weights = x_MBTC.contiguous(), filter_M4C.contiguous()
-    members, rows, positions, channels = x.shape
-    out = _outputs(channels, then)
-    y = x.new_empty(members, rows, positions, out)
-    block = min(256, triton.next_power_of_2(out))
-    tokens = TOKENS // 2 if then in GATED else TOKENS
-    grid = (triton.cdiv(rows * positions, tokens), triton.cdiv(out, block), members)
-    _forward_kernel[grid](x, weights, y, rows * positions, positions, C=channels, R=float(residual),
-                          ACT=ACTIVATION[then], GATED=then in GATED, BN=tokens, BC=block, num_warps=4)  # fmt: skip
-    return y
-
-
-def _outputs(channels: int, then: str) -> int:
-    """H."""
-    return channels // 2 if then in GATED else channels
-
-
-# ---- One token more
-
-
-@triton.jit
-def _step_half(x_ptr, last_ptr, filter_ptr, row, channel, mask, inside, C: tl.constexpr, R: tl.constexpr):
-    """What stands before the activation; the last three inputs move on."""
-    w0, w1, w2, w3 = _taps(filter_ptr + channel, inside, C, R)
-    x = tl.load(x_ptr + row * C + channel[None, :], mask=mask, other=0.0)
-    at = last_ptr + row * 3 * C + channel[None, :]
-    third = tl.load(at, mask=mask, other=0.0)
-    second = tl.load(at + C, mask=mask, other=0.0)
-    first = tl.load(at + 2 * C, mask=mask, other=0.0)
-    tl.debug_barrier()  # small blocks stand in several threads: all have read before one writes
-    tl.store(at, second, mask=mask)
-    tl.store(at + C, first, mask=mask)
-    tl.store(at + 2 * C, x.to(last_ptr.dtype.element_ty), mask=mask)
-    return (w0[None, :] * x.to(tl.float32) + w1[None, :] * first.to(tl.float32)
-            + w2[None, :] * second.to(tl.float32) + w3[None, :] * third.to(tl.float32))  # fmt: skip
-
-
-@triton.jit
-def _step_kernel(
-    x_ptr, last_ptr, filter_ptr, y_ptr, B, C: tl.constexpr, R: tl.constexpr, ACT: tl.constexpr, GATED: tl.constexpr,
-    BN: tl.constexpr, BC: tl.constexpr,
-):  # fmt: skip
-    """One program: BN rows of one member, BC channels of y."""
-    H: tl.constexpr = C // 2 if GATED else C
-    member = tl.program_id(2).to(tl.int64)
-    row = tl.program_id(0) * BN + tl.arange(0, BN)
-    channel = tl.program_id(1) * BC + tl.arange(0, BC)
-    inside = channel < H
-    mask = (row < B)[:, None] & inside[None, :]
-    row = (member * B + row)[:, None]
-    filter_ptr += member * 4 * C
-    y = _act(_step_half(x_ptr, last_ptr, filter_ptr, row, channel, mask, inside, C, R), ACT)
-    if GATED:
-        y *= _step_half(x_ptr, last_ptr, filter_ptr, row, channel + H, mask, inside, C, R)
-    tl.store(y_ptr + row * H + channel[None, :], y.to(y_ptr.dtype.element_ty), mask=mask)
-
-
-def step(x_MB1C: Tensor, last_MB3C: Tensor, filter_M4C: Tensor, residual: bool, then: str) -> Tensor:
-    """y (M, B, 1, H) in the dtype of x; the three inputs in ``last``, contiguous, move on."""
-    assert last_MB3C.is_contiguous(), "it is changed in place"
-    x, weights = x_MB1C.contiguous(), filter_M4C.contiguous()
-    members, rows, _, channels = x.shape
-    out = _outputs(channels, then)
-    y = x.new_empty(members, rows, 1, out)
-    block = min(256, triton.next_power_of_2(out))
-    grid = (triton.cdiv(rows, STEP_ROWS), triton.cdiv(out, block), members)
-    _step_kernel[grid](x, last_MB3C, weights, y, rows, C=channels, R=float(residual), ACT=ACTIVATION[then],
-                       GATED=then in GATED, BN=STEP_ROWS, BC=block, num_warps=4)  # fmt: skip
-    return y
-
-
-# ---- Backward
+def _sum(w, x0, x1, x2, x3):
+    """Four numbers times the taps."""
+    return w[0] * x0 + w[1] * x1 + w[2] * x2 + w[3] * x3
 
 
 @triton.jit
@@ -198,16 +89,149 @@ def _at(ptr, first, back: tl.constexpr, T, C: tl.constexpr, inside):
 
 
 @triton.jit
+def _three(ptr, first, T, C: tl.constexpr, inside):
+    """The same of a position and the two before it, in float32."""
+    return (_at(ptr, first, 0, T, C, inside).to(tl.float32), _at(ptr, first, 1, T, C, inside).to(tl.float32),
+            _at(ptr, first, 2, T, C, inside).to(tl.float32))  # fmt: skip
+
+
+@triton.jit
 def _four(ptr, first, T, C: tl.constexpr, inside):
-    """The same of a position and the three before it."""
+    """The same of a position and the three before it, not yet waited for."""
     return (_at(ptr, first, 0, T, C, inside), _at(ptr, first, 1, T, C, inside),
             _at(ptr, first, 2, T, C, inside), _at(ptr, first, 3, T, C, inside))  # fmt: skip
 
 
+def _grid(x: Tensor, then: str, backward: bool) -> tuple[tuple[int, int, int], int, dict[str, int]]:
+    """Programs, stretches of a row, and constants of a walk over x (M, B, T, C)."""
+    members, rows, positions, channels = x.shape
+    out = channels_after(channels, then)
+    stretch, lanes = walk_of(channels, then, backward)
+    pieces = triton.cdiv(positions, stretch)
+    stretch = AHEAD * triton.cdiv(positions, AHEAD * pieces)  # all about as long
+    block = min(BLOCK, triton.next_power_of_2(out))
+    constants = {"STRETCHED": stretch, "BC": block, "num_warps": max(1, block // lanes)}
+    return (rows * pieces, triton.cdiv(out, block), members), pieces, constants
+
+
+def _settings(channels: int, residual: bool, then: str) -> dict[str, int | float | bool]:
+    """Constants of all kernels."""
+    return {"C": channels, "R": float(residual), "ACT": ACTIVATION[then], "GATED": then in GATES}
+
+
+# ---- Forward
+
+
 @triton.jit
-def _sum(w, x0, x1, x2, x3):
-    """Four numbers times the taps."""
-    return w[0] * x0 + w[1] * x1 + w[2] * x2 + w[3] * x3
+def _forward_kernel(
+    x_ptr, filter_ptr, y_ptr, T, P,
+    C: tl.constexpr, R: tl.constexpr, ACT: tl.constexpr, GATED: tl.constexpr,
+    STRETCHED: tl.constexpr, BC: tl.constexpr,
+):  # fmt: skip
+    """One program: one stretch of one row of one member, BC channels of y, from its last position to its first.
+
+    ``w`` and ``x`` belong to the channels of the gate, or to all where there is none; ``v`` and ``u`` to those that it
+    multiplies.
+    """
+    H: tl.constexpr = C // 2 if GATED else C
+    member = tl.program_id(2).to(tl.int64)
+    piece = tl.program_id(0)  # of all rows of the member
+    channel = tl.program_id(1) * BC + tl.arange(0, BC)
+    inside = channel < H
+    filter_ptr += member * 4 * C + channel
+    w = _taps(filter_ptr, inside, C, R)
+    end = (piece % P + 1) * STRETCHED  # positions from T on hold zeros
+    row = member * (tl.num_programs(0) // P) + piece // P
+    x_ptr += row * T * C + channel
+    y_ptr += row * T * H + channel
+    x0, x1, x2 = _three(x_ptr, end - 1, T, C, inside)
+    if GATED:
+        v = _taps(filter_ptr + H, inside, C, R)
+        u0, u1, u2 = _three(x_ptr + H, end - 1, T, C, inside)
+    for start in range(0, STRETCHED, 4):
+        first = end - 1 - start
+        read = _four(x_ptr, first - 3, T, C, inside)
+        if GATED:
+            u_read = _four(x_ptr + H, first - 3, T, C, inside)
+        for k in tl.static_range(4):
+            x3 = read[k].to(tl.float32)
+            y = _act(_sum(w, x0, x1, x2, x3), ACT)
+            x0 = x1
+            x1 = x2
+            x2 = x3
+            if GATED:
+                u3 = u_read[k].to(tl.float32)
+                y *= _sum(v, u0, u1, u2, u3)
+                u0 = u1
+                u1 = u2
+                u2 = u3
+            at = first.to(tl.int64) * H - k * H
+            tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=inside & (first - k < T))
+
+
+def forward(x_MBTC: Tensor, filter_M4C: Tensor, residual: bool, then: str) -> Tensor:
+    """y (M, B, T, H) in the dtype of x."""
+    x, weights = x_MBTC.contiguous(), filter_M4C.contiguous()
+    *outer, positions, channels = x.shape
+    y = x.new_empty(*outer, positions, channels_after(channels, then))
+    grid, pieces, walk = _grid(x, then, backward=False)
+    _forward_kernel[grid](x, weights, y, positions, pieces, **_settings(channels, residual, then), **walk)
+    return y
+
+
+# ---- One token more
+
+
+@triton.jit
+def _step_half(x_ptr, last_ptr, filter_ptr, inside, C: tl.constexpr, R: tl.constexpr):
+    """What stands before the activation; the last three inputs move on."""
+    x = tl.load(x_ptr, mask=inside, other=0.0)
+    third = tl.load(last_ptr, mask=inside, other=0.0)
+    second = tl.load(last_ptr + C, mask=inside, other=0.0)
+    first = tl.load(last_ptr + 2 * C, mask=inside, other=0.0)
+    w = _taps(filter_ptr, inside, C, R)
+    tl.debug_barrier()  # small blocks stand in several threads: all have read before one writes
+    tl.store(last_ptr, second, mask=inside)
+    tl.store(last_ptr + C, first, mask=inside)
+    tl.store(last_ptr + 2 * C, x.to(last_ptr.dtype.element_ty), mask=inside)
+    return _sum(w, x.to(tl.float32), first.to(tl.float32), second.to(tl.float32), third.to(tl.float32))
+
+
+@triton.jit
+def _step_kernel(
+    x_ptr, last_ptr, filter_ptr, y_ptr, C: tl.constexpr, R: tl.constexpr, ACT: tl.constexpr, GATED: tl.constexpr,
+    BC: tl.constexpr,
+):  # fmt: skip
+    """One program: one row of one member, BC channels of y."""
+    H: tl.constexpr = C // 2 if GATED else C
+    member = tl.program_id(2).to(tl.int64)
+    row = member * tl.num_programs(0) + tl.program_id(0)
+    channel = tl.program_id(1) * BC + tl.arange(0, BC)
+    inside = channel < H
+    x_ptr += row * C + channel
+    last_ptr += row * 3 * C + channel
+    filter_ptr += member * 4 * C + channel
+    y = _act(_step_half(x_ptr, last_ptr, filter_ptr, inside, C, R), ACT)
+    if GATED:
+        y *= _step_half(x_ptr + H, last_ptr + H, filter_ptr + H, inside, C, R)
+    tl.store(y_ptr + row * H + channel, y.to(y_ptr.dtype.element_ty), mask=inside)
+
+
+def step(x_MB1C: Tensor, last_MB3C: Tensor, filter_M4C: Tensor, residual: bool, then: str) -> Tensor:
+    """y (M, B, 1, H) in the dtype of x; the three inputs in ``last``, contiguous, move on."""
+    assert last_MB3C.is_contiguous(), "it is changed in place"
+    x, weights = x_MB1C.contiguous(), filter_M4C.contiguous()
+    members, rows, _, channels = x.shape
+    out = channels_after(channels, then)
+    y = x.new_empty(members, rows, 1, out)
+    block = min(BLOCK, triton.next_power_of_2(out))
+    _step_kernel[(rows, triton.cdiv(out, block), members)](
+        x, last_MB3C, weights, y, **_settings(channels, residual, then), BC=block, num_warps=max(1, block // LANES),
+    )  # fmt: skip
+    return y
+
+
+# ---- Backward
 
 
 @triton.jit
@@ -229,8 +253,8 @@ def _store_sums(partial_ptr, sums, inside, C: tl.constexpr):
 @triton.jit
 def _backward_kernel(
     x_ptr, filter_ptr, grad_ptr, for_x_ptr, partial_ptr, T, P,
-    C: tl.constexpr, STRETCHED: tl.constexpr, R: tl.constexpr, ACT: tl.constexpr, GATED: tl.constexpr,
-    BC: tl.constexpr,
+    C: tl.constexpr, R: tl.constexpr, ACT: tl.constexpr, GATED: tl.constexpr,
+    STRETCHED: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """One program: one stretch of one row of one member, BC channels of y, from its last position to its first.
 
@@ -256,30 +280,25 @@ def _backward_kernel(
         v = _taps(filter_ptr + H, inside, C, R)
         u_sums = (zero, zero, zero, zero)
 
-    # three positions of the next stretch lend their gradients
-    later = (_at(grad_ptr, end, 0, T, H, inside).to(tl.float32), _at(grad_ptr, end + 1, 0, T, H, inside).to(tl.float32),
-             _at(grad_ptr, end + 2, 0, T, H, inside).to(tl.float32))  # fmt: skip
+    # three positions of the next stretch lend their gradients: g0 of its first
+    g2, g1, g0 = _three(grad_ptr, end + 2, T, H, inside)
     if ACT > 0:
-        next2 = _at(x_ptr, end + 2, 0, T, C, inside).to(tl.float32)
-        next1 = _at(x_ptr, end + 1, 0, T, C, inside).to(tl.float32)
-        next0 = _at(x_ptr, end, 0, T, C, inside).to(tl.float32)
-        x0 = _at(x_ptr, end, 1, T, C, inside).to(tl.float32)
-        x1 = _at(x_ptr, end, 2, T, C, inside).to(tl.float32)
-        x2 = _at(x_ptr, end, 3, T, C, inside).to(tl.float32)
-        before0 = _sum(w, next0, x0, x1, x2)
-        before1 = _sum(w, next1, next0, x0, x1)
-        before2 = _sum(w, next2, next1, next0, x0)
+        next2, next1, next0 = _three(x_ptr, end + 2, T, C, inside)
+        x0, x1, x2 = _three(x_ptr, end - 1, T, C, inside)
+        z0 = _sum(w, next0, x0, x1, x2)
+        z1 = _sum(w, next1, next0, x0, x1)
+        z2 = _sum(w, next2, next1, next0, x0)
         if GATED:
-            u_later = (later[0] * _act(before0, ACT), later[1] * _act(before1, ACT), later[2] * _act(before2, ACT))
-            next2 = _at(x_ptr + H, end + 2, 0, T, C, inside).to(tl.float32)
-            next1 = _at(x_ptr + H, end + 1, 0, T, C, inside).to(tl.float32)
-            next0 = _at(x_ptr + H, end, 0, T, C, inside).to(tl.float32)
-            u0 = _at(x_ptr + H, end, 1, T, C, inside).to(tl.float32)
-            u1 = _at(x_ptr + H, end, 2, T, C, inside).to(tl.float32)
-            u2 = _at(x_ptr + H, end, 3, T, C, inside).to(tl.float32)
-            later = (later[0] * _sum(v, next0, u0, u1, u2), later[1] * _sum(v, next1, next0, u0, u1),
-                     later[2] * _sum(v, next2, next1, next0, u0))  # fmt: skip
-        later = (later[0] * _slope(before0, ACT), later[1] * _slope(before1, ACT), later[2] * _slope(before2, ACT))
+            u_later = (g0 * _act(z0, ACT), g1 * _act(z1, ACT), g2 * _act(z2, ACT))
+            next2, next1, next0 = _three(x_ptr + H, end + 2, T, C, inside)
+            u0, u1, u2 = _three(x_ptr + H, end - 1, T, C, inside)
+            g0 *= _sum(v, next0, u0, u1, u2)
+            g1 *= _sum(v, next1, next0, u0, u1)
+            g2 *= _sum(v, next2, next1, next0, u0)
+        g0 *= _slope(z0, ACT)
+        g1 *= _slope(z1, ACT)
+        g2 *= _slope(z2, ACT)
+    later = (g0, g1, g2)
 
     for start in range(0, STRETCHED, 4):
         first = end - 1 - start
@@ -295,17 +314,17 @@ def _backward_kernel(
                 x0 = read[k].to(tl.float32)
             else:
                 x3 = read[k].to(tl.float32)
-                before = _sum(w, x0, x1, x2, x3)
+                z = _sum(w, x0, x1, x2, x3)
                 if GATED:
                     u3 = u_read[k].to(tl.float32)
-                    u_g = g * _act(before, ACT)
+                    u_g = g * _act(z, ACT)
                     g *= _sum(v, u0, u1, u2, u3)
                     u_sums = _leave(for_x_ptr + H, at, v, u0, u_g, u_later, u_sums, mask)
                     u_later = (u_g, u_later[0], u_later[1])
                     u0 = u1
                     u1 = u2
                     u2 = u3
-                g *= _slope(before, ACT)
+                g *= _slope(z, ACT)
             sums = _leave(for_x_ptr, at, w, x0, g, later, sums, mask)
             later = (g, later[0], later[1])
             if ACT > 0:
@@ -323,17 +342,10 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """(d / d x in its dtype, d / d filter (M, 4, C) in its dtype)."""
     x, weights, grad = x_MBTC.contiguous(), filter_M4C.contiguous(), grad_MBTH.contiguous()
-    members, rows, positions, channels = x.shape
-    out = _outputs(channels, then)
-    stretch, lanes = walk_of(channels, then)
-    pieces = triton.cdiv(positions, stretch)
-    stretch = AHEAD * triton.cdiv(positions, AHEAD * pieces)  # all about as long
+    members, _, positions, channels = x.shape
+    grid, pieces, walk = _grid(x, then, backward=True)
     for_x = torch.empty_like(x)
-    partial_MP4C = torch.empty(members, rows * pieces, 4, channels, dtype=torch.float32, device=x.device)
-    block = min(256, triton.next_power_of_2(out))
-    grid = (rows * pieces, triton.cdiv(out, block), members)
-    _backward_kernel[grid](
-        x, weights, grad, for_x, partial_MP4C, positions, pieces, C=channels, STRETCHED=stretch, R=float(residual),
-        ACT=ACTIVATION[then], GATED=then in GATED, BC=block, num_warps=max(1, block // lanes),
-    )  # fmt: skip
+    partial_MP4C = torch.empty(members, grid[0], 4, channels, dtype=torch.float32, device=x.device)
+    settings = _settings(channels, residual, then)
+    _backward_kernel[grid](x, weights, grad, for_x, partial_MP4C, positions, pieces, **settings, **walk)
     return for_x, partial_MP4C.sum(1).to(weights.dtype)
