@@ -37,6 +37,7 @@ from physlm.places import AT
 if TYPE_CHECKING:
     from physlm.training.config import RunSpec
 
+_TEXTS = ("quantity", "unit")  # columns that stay texts, though the unit of a pure number reads as one
 VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
 
 
@@ -280,7 +281,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     except ValueError as error:
         raise UserError(f"{path}: expected a table, found damage ({error}); {_CURE}") from error
     return with_columns(pd.DataFrame({
-        name: list(column) if name.startswith(AT) else _parse(list(column)) for name, column in cells.items()}))
+        name: list(column) if name in _TEXTS or name.startswith(AT) else _parse(list(column))
+        for name, column in cells.items()}))
 
 
 def _parse(texts: list[str]) -> list[Any]:
