@@ -31,7 +31,15 @@ _CURE = "delete this file and give the same command again"
 def disk_errors(
     path: Path, doing: str = "write", cure: str = "expected a place with free space and the right to write there"
 ) -> Iterator[None]:
-    """Turn an ``OSError`` of the disk (full, read-only, not allowed, ...) into one line that names ``path``."""
+    """Turn an ``OSError`` of the disk (full, read-only, not allowed, ...) into one line that names ``path``.
+
+    So is a path that can be no file's name: with a NUL, or with characters that the file system cannot write.
+    """
+    try:
+        if b"\0" in os.fsencode(path):
+            raise UserError(f"{str(path)!r}: cannot {doing}: a name of a file holds no NUL; {cure}")
+    except UnicodeEncodeError:
+        raise UserError(f"{str(path)!r}: cannot {doing}: not all of it can be in a name of a file; {cure}") from None
     try:
         yield
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import types
@@ -371,3 +372,14 @@ def test_bench_train_is_wired(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_version_is_told(physlm: Call) -> None:
     code, out, _ = physlm("--version")
     assert code == 0 and out.startswith("physlm ")
+
+
+def test_the_command_to_redo_it_can_be_pasted(physlm: Call, tmp_path: Path) -> None:
+    """Into a shell, whatever the settings hold."""
+    settings = ["train.betas=[0.9, 0.95]", "model.norm=rmsnorm"]
+    arguments = ["run", "p33_toy", "--tier", "gpu", *(word for text in settings for word in ("--set", text))]
+    assert physlm(*arguments)[0] == 0
+    text = (tmp_path / "runs" / "gpu-custom" / "p33_toy" / "VERDICT.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("physlm run"))
+    assert shlex.split(line) == ["physlm", *arguments] and "--set 'train.betas=[0.9, 0.95]'" in line
+    assert "--set model.norm=rmsnorm" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,8 @@ DIVERGED_ROWS = 20  # of the runs that diverged
 TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"One of {', '.join(TIERS)}.")]
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
 ProcessesOption = Annotated[
-    int, typer.Option("--processes", min=1, help="Processes at work at once, each with a GPU of its own if there are.")
+    int, typer.Option("--processes", min=1, max=1024,
+                      help="Processes at work at once, each with a GPU of its own if there are.")
 ]
 
 
@@ -144,7 +146,8 @@ def run(
         else:
             finished = sweep(specs[claim.name], claim.measures)
         target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
-        redo = " ".join(["physlm run", claim.name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
+        changed = [word for text in settings or () for word in ("--set", text)]
+        redo = shlex.join(["physlm", "run", claim.name, "--tier", tier, *changed])
         _report(claim, tier, finished, len(specs[claim.name]), target, redo)
         done.append((finished, claim.measure_names))
     if len(claims) > 1:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 import physlm
+from physlm.commands import terminal
 from physlm.config import unknown_key
 from physlm.errors import LostProcessError, Terminated, UserError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 GO_ON = "nothing that was finished is lost; the same command goes on from here"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # what a disk has to say
+_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM)  # of a path that somebody named
+_MOST_SHOWN = 2000  # characters of an error
 
 ExperimentsOption = Annotated[
     Path | None,
@@ -51,9 +53,10 @@ NamesArgument = Annotated[
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn what is no bug into one line and an exit code.
+    """Turn what no traceback explains into one line and an exit code.
 
-    A ``UserError`` or a full disk: 2; Ctrl-C: 130; SIGTERM: 143; a process that died: 1.
+    1: a process died; 2: a ``UserError``, a full disk, an impossible path, memory that is not there; 130: Ctrl-C; 141,
+    without a line: the reader of the output has gone; 143: SIGTERM.
     """
 
     @functools.wraps(function)
@@ -65,15 +68,27 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             fail(str(error))
             raise typer.Exit(2) from None
         except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                terminal.discard_output()
+                raise typer.Exit(terminal.GONE) from None
+            if error.errno in _PATH and error.filename is not None:
+                fail(f"{error.filename}: {error.strerror}; expected a path that exists and may be used")
+                raise typer.Exit(2) from None
             if error.errno not in _DISK:
                 raise
             # storage names its own files: what is left is the output of this process, sent to a file
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try to write the rest when it ends
+            terminal.discard_output()
             fail(f"{error.filename or 'standard output'}: cannot write: {error.strerror}; expected free space there")
             raise typer.Exit(2) from None
         except LostProcessError as error:
             fail(f"{error}; {GO_ON}")
             raise typer.Exit(1) from None
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            fail(f"out of memory: {error}; expected settings that need less: fewer --members, a smaller "
+                 "train.batch_rows, a smaller task or model")
+            raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
             raise typer.Exit(stopped(stop)) from None
 
@@ -82,7 +97,18 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 def fail(message: str) -> None:
     """Print ``error: ...`` in one line on standard error."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > _MOST_SHOWN:
+        half = _MOST_SHOWN // 2
+        line = f"{line[:half]} .. ({len(line) - 2 * half:,} characters) .. {line[-half:]}"
+    # what was given may hold anything, and some characters are commands to a terminal
+    print("error: " + "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stderr)
+
+
+def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Python's and numpy's own error, and torch's: a class of its own on a GPU, a sentence on the CPU."""
+    return (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+            or "can't allocate memory" in str(error))
 
 
 def stopped(stop: KeyboardInterrupt) -> int:

@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
@@ -43,6 +42,7 @@ from typing import IO, TYPE_CHECKING, Any
 from physlm import storage
 from physlm.config import UnknownKind, content_hash, from_dict, to_dict
 from physlm.errors import UserError
+from physlm.lab.locks import take_lock
 from physlm.lab.planner import Population
 from physlm.measures.rows import Row
 from physlm.training.config import RunSpec
@@ -397,7 +397,7 @@ class Store:
         try:
             try:
                 with storage.disk_errors(path, "lock"):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    take_lock(file)
                     file.truncate(0)
                     file.write(f"{os.getpid()}\n")
                     file.flush()

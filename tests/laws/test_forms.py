@@ -277,6 +277,7 @@ def test_a_place_with_one_value_need_not_be_named_but_snapshots_are_never_taken_
     assert Shares("answer", where={"at.kind": "x"}).cells(table)[()].value == 0.5
     with pytest.raises(UserError, match=r"measured at at\.kind; or at at\.kind, at\.step, expected each"):
         Shares("answer").cells(table)
+    assert Shares("answer", optional=True).cells(table) == {}
 
 
 def test_where_asks_for_what_tiers_share() -> None:

@@ -62,6 +62,8 @@ class Shares:
         unit: of the rows.
         share: whether values are shares, so that intervals end at 0 and 1.
         pooled: settings in which runs of one setting may differ besides seeds.
+        optional: whether a table may hold the quantity at other places alone, such as snapshots without the end; else
+            that is an error, since a place was forgotten.
     """
 
     quantity: str
@@ -72,6 +74,7 @@ class Shares:
     unit: str = "1"
     share: bool = True
     pooled: tuple[str, ...] = ()
+    optional: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.keys)) < len(self.columns):
@@ -167,7 +170,7 @@ class Shares:
         """The places of the rows that count, those that were named among them."""
         here = table.loc[table["quantity"] == self.quantity, columns.places(table)].astype(object) != ""
         found = [tuple(name for name in here.columns if row[name]) for _, row in here.drop_duplicates().iterrows()]
-        if not found or any(set(places) == set(named) for places in found):
+        if not found or self.optional or any(set(places) == set(named) for places in found):
             return named
         wider = [places for places in found if set(named) <= set(places)]
         if len(wider) == 1:

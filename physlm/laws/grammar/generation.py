@@ -35,14 +35,14 @@ def entropies(by: str) -> tuple[Form, Form, Form]:
     return Minus("entropy_gap", model, truth, independent=True), model, truth
 
 
-ACCURACY = Shares("accuracy", ("setting", "at.cut"))
+ACCURACY = Shares("accuracy", ("setting", "at.cut"), optional=True)
 DISTINCT = Ratio("distinct_ratio", *(Shares(base, ("setting", "at.level"), unit="yields", share=False)
                                      for base in ("distinct", "distinct_truth")))
 # For each setting g (grammar, and variant if there are several): accuracy@g/cut=c and accuracy_untrained@g/cut=c for
 # every cut, kl@g, kl_untrained@g, the entropies, least_distinct_ratio@g; and least_accuracy over everything.
 generation_law = laws(
     ACCURACY, ACCURACY.of("accuracy_untrained"), Least("least_accuracy", ACCURACY),
-    *(Shares(base, ("setting",), unit="nats/token", share=False) for base in ("kl", "kl_untrained")),
+    *(Shares(base, ("setting",), unit="nats/token", share=False, optional=True) for base in ("kl", "kl_untrained")),
     *entropies("setting"), Least("least_distinct_ratio", DISTINCT, over=("level",), share=False),
     items="strings, sentences or words", details=(DISTINCT,), prepare=named_settings,
     notes=(
