@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -61,8 +62,16 @@ def test_the_citation_names_the_version_and_the_licence_of_the_package() -> None
 # ---- Links
 
 
+def written(page: Path) -> str:
+    """A page, or the texts of a notebook."""
+    if page.suffix != ".ipynb":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
 def prose(page: Path) -> str:
-    return BLOCK.sub("", page.read_text())
+    return BLOCK.sub("", written(page))
 
 
 def links(page: Path) -> Iterator[tuple[Path, str]]:
@@ -119,15 +128,15 @@ def test_make_docs_writes_every_page_with_a_table() -> None:
 
 def commands(page: Path, program: str) -> list[str]:
     """What the page would have its reader type: shell blocks, and code within sentences."""
-    text = page.read_text()
-    lines = [line for kind, block in BLOCK.findall(text) if kind == "sh" for line in block.splitlines()]
+    lines = [line for kind, block in BLOCK.findall(written(page)) if kind == "sh" for line in block.splitlines()]
     named = [re.sub(r"\s+", " ", code) for code in re.findall(r"`([^`]+)`", prose(page))]
     lines += [f"{code} --help" if re.fullmatch(r"physlm( [a-z]+){1,2}", code) else code for code in named]
     parts = [part.strip() for line in lines for part in re.split(r"\s#\s|\s[|]\s", line)]
     return [part for part in parts if re.match(rf"(\.venv/bin/)?{program} [\w-]", part)]
 
 
-COMMANDS = [(page, command) for page in PAGES for command in dict.fromkeys(commands(page, "physlm"))]
+TOURS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+COMMANDS = [(page, command) for page in [*PAGES, *TOURS] for command in dict.fromkeys(commands(page, "physlm"))]
 
 
 def leaves(command: Any) -> Iterator[Any]:
@@ -159,7 +168,7 @@ def own_names(page: Path) -> set[str]:
     return set(re.findall(r"^# experiments/(\w+)\.py$", page.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda value: ident(value) if isinstance(value, Path) else value)
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=lambda x: ident(x) if isinstance(x, Path) else x)
 def test_commands_are_there_with_their_options_claims_and_settings(
     page: Path, line: str, parsed: Callable[[str], dict[str, Any]], physlm: Callable[..., tuple[Any, str, str]]
 ) -> None:
@@ -168,7 +177,8 @@ def test_commands_are_there_with_their_options_claims_and_settings(
         known = {name for name in given.get("names", [given.get("name")]) if name} - {"NAME", *own_names(page)}
         assert known <= set(experiment_names(EXPERIMENTS))
         for name in known:
-            load_experiment(name, EXPERIMENTS).specs(given.get("tier") or "smoke", given.get("settings") or ())
+            settings = [setting for setting in given.get("settings") or () if setting != "KEY=VALUE"]
+            load_experiment(name, EXPERIMENTS).specs(given.get("tier") or "smoke", settings)
     elif line.startswith("physlm data sample") and "file=" not in line and "--experiment" not in line:
         code, out, err = physlm(*shlex.split(line)[1:])
         assert code == 0 and out, err
@@ -178,7 +188,7 @@ def test_the_pages_name_commands() -> None:
     assert len(COMMANDS) > 25
 
 
-@pytest.mark.parametrize("page", PAGES, ids=ident)
+@pytest.mark.parametrize("page", [*PAGES, *TOURS], ids=ident)
 def test_targets_of_make_are_there(page: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for line in commands(page, "make"):

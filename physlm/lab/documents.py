@@ -1,4 +1,4 @@
-"""Result tables within Markdown files: what is printed by ``physlm verify`` stands in the documents, and nobody types it.
+"""Result tables within Markdown files: what ``physlm verify`` prints stands in the documents, and nobody types it.
 
     <!-- table: part 3.3 -->                 the result tables of one part, as ``physlm verify --markdown`` prints them
     <!-- end of table -->
