@@ -83,8 +83,9 @@ def physlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "runs").mkdir()
     (tmp_path / "results").mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in ("PHYSLM_RUNS", "PHYSLM_RESULTS", "PHYSLM_EXPERIMENTS"):
+    for name in ("PHYSLM_RUNS", "PHYSLM_RESULTS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PHYSLM_EXPERIMENTS", "experiments")  # as a user says that these files may be run
     monkeypatch.setattr("physlm.lab.sweep.sweep", fake_sweep)
 
     def call(*arguments: str) -> tuple[int, str, str]:

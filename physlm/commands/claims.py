@@ -21,11 +21,13 @@ from physlm.commands.options import (
     choose_device,
     command,
     folder,
+    note_not_loaded,
     text_table,
+    trusted,
 )
 from physlm.commands.results import verdict_table, wanted
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, experiment_names, load_experiment
+from physlm.lab.experiment import TIERS, experiment_names, load_experiment, part_of
 from physlm.lab.planner import MAX_MEMBERS
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 
@@ -49,22 +51,28 @@ ProcessesOption = Annotated[
 
 @command
 def list_claims(experiments: ExperimentsOption = None, results: ResultsOption = None) -> None:
-    """List the claims: part, number of runs in each tier, and what the committed results say."""
+    """List the claims: part, number of runs in each tier, and what the committed results say.
+
+    Experiment files are code. Those of physlm's own checkout are run to be listed, others where --experiments names
+    their folder; else only their names are listed.
+    """
     from physlm.lab.results import committed_claims, committed_verdicts
     from physlm.laws.verdict import headline
 
     where, found = folder("experiments", experiments), folder("results", results)
     committed = committed_claims(found)
-    names = experiment_names(where)
+    names, load = experiment_names(where), trusted(where, experiments)
     if not names:
         raise UserError(f"{where}: no experiment files here, expected at least one NAME.py; give --experiments DIR")
     for name in names:
-        experiment = load_experiment(name, where)
         verdict = headline(committed_verdicts(name, found)) if name in committed else "not run"
-        counts = ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS)
-        print(f"{name}  (Part {experiment.part})  {verdict}")
-        print(f"    {experiment.claim}")
-        print(f"    runs: {counts}")
+        print(f"{name}  (Part {part_of(name)})  {verdict}")
+        if load:
+            experiment = load_experiment(name, where)
+            print(f"    {experiment.claim}")
+            print("    runs: " + ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS))
+    if not load:
+        note_not_loaded(where, names, "their sentences and runs are not shown")
 
 
 @command
@@ -224,10 +232,12 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
 
 def _time(*claims: tuple[list[Run], tuple[str, ...]]) -> str:
     """What runs and measures of claims took, each process counted by itself."""
-    from physlm.lab.results import spent
+    from physlm.lab.results import damaged_times, spent
 
     training, measuring = (seconds / 60 for seconds in spent(*claims).values())
-    return f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"
+    text = f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"
+    damages = damaged_times(*claims)
+    return f"{text}; {len(damages)} times are not counted: {damages[0]}" if damages else text
 
 
 def _print_runs(finding: Finding) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -136,9 +137,32 @@ def folder(name: str, given: Path | None) -> Path:
     """Where ``experiments``, ``runs`` or ``results`` is: as given, else here, else in the checkout of the package."""
     if given is not None:
         return given
-    here, checkout = Path(name), Path(physlm.__file__).parents[1]
-    elsewhere = (checkout / "experiments").is_dir() and checkout != Path.cwd()
-    return checkout / name if elsewhere and not here.is_dir() else here
+    here, checkout = Path(name), _checkout()
+    return here if checkout is None or checkout == Path.cwd() or here.is_dir() else checkout / name
+
+
+def trusted(experiments: Path, given: Path | None) -> bool:
+    """Whether every file of a folder of experiments may be run without being named.
+
+    Experiment files are code.  Those beside the package are as much physlm as the package is; others run where the
+    folder was ``given`` by an option, or one by one when they are named.  A folder is not trusted for standing in it.
+    """
+    checkout = _checkout()
+    own = checkout is not None and experiments.resolve() == (checkout / "experiments").resolve()
+    return own or given is not None
+
+
+def note_not_loaded(experiments: Path, names: Sequence[str], so: str) -> None:
+    """Say in one line on standard error that a folder is not trusted, and so what."""
+    files = "its experiment file is" if len(names) == 1 else f"its {len(names)} experiment files are"
+    print(f"note: {experiments} is not physlm's own, and {files} code that nobody asked to run: {so}; --experiments "
+          f"{shlex.quote(str(experiments))} runs all, and physlm show NAME the one that it names", file=sys.stderr)
+
+
+def _checkout() -> Path | None:
+    """The checkout that physlm runs from; None where it was installed as a copy, among packages of others."""
+    root = Path(physlm.__file__).parents[1]
+    return root if (root / "pyproject.toml").is_file() and (root / "experiments").is_dir() else None
 
 
 def choose_device(name: str | None, processes: int = 1) -> torch.device:

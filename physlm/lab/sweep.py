@@ -95,11 +95,11 @@ def sweep(
             for one in asked[run.hash].values():
                 check(one, run.spec)
     complete = [run.has(asked[run.hash]) for run in runs]  # looks at all, so that damage is reported before any work
-    if all(complete) and not store.finished_populations():
+    if all(complete) and not store.finished_populations(specs):
         return runs
     _unfinished(runs, store)
     with store.lock():
-        store.remove_leftovers()
+        store.remove_leftovers(specs)
         _each(worker, [run.spec for run in runs if run.trained() and not run.has(asked[run.hash])], processes, "runs")
         todo = _unfinished(runs, store)
         for run in map(store.run, todo):
@@ -108,7 +108,7 @@ def sweep(
         populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members, processes,
                             _fits(device))
         _each(worker, populations, processes, "populations")
-        store.remove_leftovers()
+        store.remove_leftovers(specs)
     return runs
 
 
@@ -177,11 +177,22 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
     if table is not None and table.ndim == ours.ndim and table.shape[1] != ours.shape[1]:
         raise UserError(f"{path}: got weights of a vocabulary of {table.shape[1]} rows, expected {ours.shape[1]}, "
                         f"those of {spec.task.title}, which has {vocabulary} tokens; {cure}")
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(f"{path}: not the weights of the run's model; {cure}") from error
+    _check_weights(tensors, model.state_dict(), path, cure)
+    model.load_state_dict(tensors)
     return model.to(device)
+
+
+def _check_weights(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path, cure: str
+) -> None:
+    """``UserError`` for weights of another model, of another type, or that are not finite."""
+    for name in sorted({*tensors, *expected}):
+        ours, found = expected.get(name), tensors.get(name)
+        wanted, got = ("nothing" if one is None else f"{tuple(one.shape)} {one.dtype}" for one in (ours, found))
+        if wanted != got:
+            raise UserError(f"{path}: {name}: got {got}, expected {wanted}: not the weights of the run's model; {cure}")
+        if found is not None and not bool(found.isfinite().all()):
+            raise UserError(f"{path}: {name}: got weights that are not finite; {cure}")
 
 
 @dataclass(frozen=True)
@@ -209,6 +220,9 @@ class _Worker:
         # A member with a model is left as it is: it trains along only because it did so before.
         unfinished = {i: run for i, run in runs.items() if not run.trained()}
         self.store.open_population(population)
+        if any(run.spec.snapshot_steps and not run.path.exists() for run in unfinished.values()):
+            # its folder was deleted, and with it weights along the way that come before the checkpoint
+            storage.remove(self.store.checkpoint(population))
         for run in unfinished.values():
             run.start(environment(self.device.type, run.spec.train.precision))
         self._train_models(population, unfinished)
@@ -304,7 +318,7 @@ class _Worker:
             metrics.close()
         timing = _timing(population, metrics.first_step, metrics.last_step, time.perf_counter() - start)
         for i, run in unfinished.items():
-            storage.write_json(run.path / "timing.json", timing)
+            run.write_timing(timing)
             state = models[i].state_dict()
             if (reason := _why_diverged(run, state)) is None:
                 run.write_model(state)
@@ -337,7 +351,7 @@ def _fits(device: torch.device) -> Callable[[RunSpec], int] | None:
 def _plan(todo: Sequence[RunSpec], store: Store, members: int, parts: int,
           fits: Callable[[RunSpec], int] | None) -> list[Population]:
     """The populations to train, with those that give the weights that a resumed population begins with."""
-    interrupted = _interrupted(store, members)
+    interrupted = _interrupted(store, todo, members)
     while True:
         populations = planner.plan(todo, interrupted, members, parts, fits)
         planned = [spec for population in populations for spec in population.members]
@@ -348,10 +362,10 @@ def _plan(todo: Sequence[RunSpec], store: Store, members: int, parts: int,
         todo = [*todo, *missing]
 
 
-def _interrupted(store: Store, members: int) -> list[Population]:
+def _interrupted(store: Store, todo: Sequence[RunSpec], members: int) -> list[Population]:
     """Populations to resume.  One that never reached a checkpoint and has become too large is grouped anew."""
     found = []
-    for population in store.open_populations():
+    for population in store.open_populations(todo):
         if len(population.members) > members and not store.checkpoint(population).exists():
             store.close_population(population)
         else:

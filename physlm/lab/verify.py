@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from physlm.errors import UserError
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, part_of
 from physlm.lab.results import (
     committed_claims,
     committed_verdicts,
@@ -35,7 +35,8 @@ class Checked:
     """What the committed results of one claim say today.
 
     Attributes:
-        experiment: None where its file is not there; then the verdicts are those of law.json, and nothing was refitted.
+        experiment: None where its file is not there, or may not be run; then the verdicts are those of law.json, and
+            nothing was refitted.
         law: refitted; None where the claim has no results, or could not be refitted.
         rows: the verdicts, one for each expectation.
         disagreements: what law.json says otherwise, a sentence each.
@@ -96,7 +97,7 @@ def by_part(checked: Iterable[Checked]) -> dict[str, list[Checked]]:
     """The claims of each part."""
     parts: dict[str, list[Checked]] = {}
     for one in checked:
-        parts.setdefault(one.experiment.part if one.experiment is not None else "-", []).append(one)
+        parts.setdefault(part_of(one.claim), []).append(one)
     return parts
 
 

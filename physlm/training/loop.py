@@ -117,6 +117,15 @@ def _resume(population: Population, checkpoint: Path) -> None:
     tensors, metadata = load_tensors(checkpoint)
     if metadata.get("members") != _hashes(population):
         raise UserError(f"{checkpoint}: this checkpoint belongs to other runs; delete it to start these afresh")
+    for name, ours in population.tensors().items():
+        found = tensors.get(name)
+        if found is None or (found.shape, found.dtype) != (ours.shape, ours.dtype):
+            got = "nothing" if found is None else f"{tuple(found.shape)} {found.dtype}"
+            raise UserError(f"{checkpoint}: {name}: got {got}, expected {tuple(ours.shape)} {ours.dtype}; delete this "
+                            "file to start its runs afresh")
+    if not 0 <= int(tensors["step"]) <= population.steps:
+        raise UserError(f"{checkpoint}: step: got {int(tensors['step'])}, expected 0 to {population.steps}; delete "
+                        "this file to start its runs afresh")
     population.load(tensors)
 
 

@@ -198,6 +198,23 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, kept: float) -> None:
         train(MEMBERS[:2], path)
 
 
+@pytest.mark.parametrize(("damage", "words"), [
+    (lambda state: {name: value.double() for name, value in state.items()}, "float64, expected"),
+    (lambda state: {name: value.repeat(2) if value.dim() else value for name, value in state.items()}, "expected"),
+    (lambda state: {"step": state["step"]}, "got nothing, expected"),
+    (lambda state: {name: value for name, value in state.items() if name != "step"}, "step: got nothing"),
+    (lambda state: {**state, "step": state["step"] + 10**9}, "step: got 10000"),
+    (lambda state: {**state, "step": -1 - state["step"]}, "step: got -"),
+], ids=["double", "shape", "no weights", "no step", "later", "before"])  # fmt: skip
+def test_a_checkpoint_of_another_form_is_refused(tmp_path: Path, damage: Any, words: str) -> None:
+    path = tmp_path / "c.safetensors"
+    train(MEMBERS[:2], path)
+    state, metadata = load_tensors(path)
+    save_tensors(path, damage(state), metadata)
+    with pytest.raises(UserError, match=rf"c\.safetensors: .*{words}.*; delete this file"):
+        train(MEMBERS[:2], path)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     save_tensors(path, {"master": torch.zeros(3)})

@@ -272,6 +272,7 @@ class BioRConfig(PeopleConfig):
     kind: ClassVar[str] = "bioR"
     # another seed has other texts, thus other words
     member_fields: ClassVar[tuple[str, ...]] = ("texts", "fullname")
+    file_fields: ClassVar[tuple[str, ...]] = ("file",)
     people: int = 10_000
     file: str = ""
     sha256: str = ""
