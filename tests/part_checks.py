@@ -17,6 +17,7 @@ from torch import Tensor
 
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
+from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.models.decoder import Decoder
@@ -81,9 +82,12 @@ def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
 
 def compiled_models_of(parts: Sequence[Named]) -> list[tuple[ModelConfig, int]]:
     """Models and numbers of members: two with the defaults of each kind, one with another setting or where there is
-    none, since parts may read the weights of one member in another way."""
+    none, since parts may read the weights of one member in another way.  Other sizes are no other structure."""
     found: dict[tuple[ModelConfig, int], None] = {}
     for name, part in parts:
+        if any(type(value) is int and value != field.default for field in dataclasses.fields(part)  # type: ignore[arg-type]
+               for value in [getattr(part, field.name)]):
+            continue
         config = with_part(name, part, SMALLEST.get(name, BASE))
         default = part == type(part)()
         found |= {(config, members): None for members in (1, 2)
@@ -158,6 +162,19 @@ def _reads_token_by_token(model: Decoder, tolerance: float) -> None:
 def tensors(state: dict[str, Any]) -> Iterator[Tensor]:
     for one in state.values():
         yield from (one,) if isinstance(one, Tensor) else tensors(one)
+
+
+def check_generation_does_not_depend_on_the_batch(config: ModelConfig) -> None:
+    """After prompts of one token, which are not read as whole rows, and of more: the second batch of rows begins as
+    empty as the first."""
+    model = randomised(config)
+    for columns in (1, 3):
+        prompts = ids_of(1, 5, 3)[0, :, :columns]
+        whole = generate(model, prompts, 4, key=3)
+        few = generate(model, prompts, 4, key=3, rows_at_once=3)
+        assert whole.ids.equal(few.ids) and whole.lengths.equal(few.lengths)
+        alone = generate(model.member(1), prompts, 4, key=3)
+        assert whole.ids[1].equal(alone.ids)
 
 
 def check_tokens_beside_rows_see_what_stands_before_them(config: ModelConfig) -> None:
@@ -294,6 +311,7 @@ CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
     check_the_list_of_weights_is_the_model,
     check_first_weights_depend_on_the_members_seed_and_the_weights_name,
     check_reading_token_by_token_gives_the_same_activations,
+    check_generation_does_not_depend_on_the_batch,
     check_tokens_beside_rows_see_what_stands_before_them,
     check_members_and_the_future_are_out_of_sight,
     check_edits_replace_activations_wherever_the_model_reads,
