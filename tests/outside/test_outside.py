@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from killed import CPU, contents, sweep_killed
 from part_checks import (
     CHECKS,
     check_compiles,
@@ -39,10 +40,8 @@ from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.part import Mixer, Whole
 from physlm.tasks.config import TaskConfig
-from physlm.training import loop
 
 ROOT, HERE = Path(__file__).parents[2], Path(__file__).parent / "experiments"
-CPU = torch.device("cpu")
 NAME = "p9_linear"
 
 
@@ -128,21 +127,7 @@ def test_a_hybrid_population_generates_what_whole_rows_say(file: ModuleType, col
 
 # --- the claim -------------------------------------------------------------------------------------------------------
 
-# where and how fast: what a repetition cannot repeat
-VARYING = {"env.json", "timing.json", "measuring.json", ".lock"}
-
-
-class Killed(BaseException):
-    """No ``except Exception`` sees it."""
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*"))
-            if path.is_file() and path.name not in VARYING and path.parent.parent == root}
-
-
-def test_from_data_to_verdict(file: ModuleType, tmp_path: Path, physlm: Callable[..., Any],
-                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_data_to_verdict(file: ModuleType, tmp_path: Path, physlm: Callable[..., Any]) -> None:
     """Killed in training, taken up by two processes, which end with the bytes of a sweep that was never killed; drawn
     again, verified."""
     specs, root = file.EXPERIMENT.specs("smoke"), tmp_path / "runs"
@@ -151,21 +136,7 @@ def test_from_data_to_verdict(file: ModuleType, tmp_path: Path, physlm: Callable
     table = results_table(finished, file.EXPERIMENT.measure_names)
     assert set(table["model.mixer"]) == {"elu_linear", "nope,elu_linear"} and "nats" in set(table["quantity"])
 
-    with monkeypatch.context() as patch:
-        saved, save = [], loop._save
-
-        def slowly(population: Any, checkpoint: Path) -> None:
-            save(population, checkpoint)
-            saved.append(population.step)
-            if population.step > specs[0].steps // 2:
-                raise Killed
-
-        patch.setattr(loop, "_save", slowly)
-        patch.setitem(loop.train_population.__kwdefaults__, "checkpoint_seconds", 0.0)
-        with pytest.raises(Killed):
-            sweep(specs, file.EXPERIMENT.measures, Store(root), CPU, progress=False)
-    assert 0 < saved[-1] < specs[0].steps and not list(root.glob("*/DONE"))
-
+    step = sweep_killed(specs, file.EXPERIMENT.measures, root)
     command = [sys.executable, "-m", "physlm", "run", NAME, "--tier", "smoke", "--processes", "2", "--device", "cpu",
                "--experiments", str(HERE), "--runs", str(root), "--results", str(tmp_path / "results")]
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
@@ -173,7 +144,7 @@ def test_from_data_to_verdict(file: ModuleType, tmp_path: Path, physlm: Callable
     assert done.returncode == 0, done.stderr
     assert contents(root) == contents(reference.root)
     timings = [json.loads(path.read_text())["first_step"] for path in root.glob("missing-*/timing.json")]
-    assert sorted(timings) == [0, saved[-1]], "one of them was taken up where it was killed"
+    assert sorted(timings) == [0, step], "one of them was taken up where it was killed"
     (result,) = (root / "smoke").iterdir()
     law = {q["name"]: q["value"] for q in json.loads((result / "law.json").read_text())["quantities"]}
     assert law["answer@mixer=elu_linear"] > 0.9 and law["nats@mixer=elu_linear"] < 0.3, "it has been learnt"
