@@ -20,10 +20,10 @@ from physlm.tasks.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 TRAIN = TrainConfig(steps=20_000, batch_rows=64, learning_rate=5e-4, weight_decay=0.1, seed=1)
-SMALL = replace(TRAIN, steps=2_500, batch_rows=16, learning_rate=5e-3, warmup_steps=100, precision="float32")
+SMALL = replace(TRAIN, steps=1_800, batch_rows=16, learning_rate=1e-2, warmup_steps=100, precision="float32")
 SETTINGS = {  # task, layers, heads, width, training, seeds at its rate, more rates of the first seed
     "smoke": (ManoConfig(2, 5, 32), 1, 1, 8, replace(SMALL, steps=4, batch_rows=4), (1,), ()),
-    "demo": (ManoConfig(2, 5, 64), 2, 4, 32, SMALL, (1, 2), ()),
+    "demo": (ManoConfig(2, 3, 64), 1, 2, 64, SMALL, (1,), ()),
     "gpu": (ManoConfig(10, 23, 512), 6, 8, 256, TRAIN, (1, 2, 3), (2e-4, 1e-3)),
     "paper": (ManoConfig(10, 23, 1024), 8, 8, 512, replace(TRAIN, steps=80_000), (1, 2), (1e-4, 2e-4, 3e-4)),
 }

@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import biographies, claims, data, grammar, results
-from physlm.commands.options import command, interrupted
+from physlm.commands import biographies, claims, data, grammar, results, terminal
+from physlm.commands.options import command, sigterm_as_interrupt, stopped
 
 app = typer.Typer(
     help="physlm: a laboratory for the physics of language models. A claim goes in, a verdict comes out.",
@@ -102,12 +102,17 @@ def bench_probes(
 
 
 def main() -> None:
-    """The console script.  Exit codes: 0 done, 2 bad input, 130 interrupted."""
+    """The console script.
+
+    Exit codes: 0 done, 1 a process died, 2 bad input, 130 interrupted, 141 nobody reads the output any more, 143
+    terminated.
+    """
     # OpenMP reads it when torch is imported: threads that wait at work nap instead of spinning, or two threads on cores
     # that others use as well are many times slower than one
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    terminal.prepare()
     try:
-        app(prog_name="physlm")
-    except KeyboardInterrupt:
-        interrupted()
-        sys.exit(130)
+        with sigterm_as_interrupt():
+            app(prog_name="physlm")
+    except KeyboardInterrupt as stop:
+        sys.exit(stopped(stop))

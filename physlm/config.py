@@ -21,9 +21,12 @@ from collections.abc import Iterable, Mapping
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Self, TypeVar, Union
 
-from physlm.errors import UserError
+from physlm.errors import UserError, shown
 
 T = TypeVar("T")
+
+_MOST = 1 << 63  # whole numbers fit into 64 bits, as everywhere behind the settings
+_EXPECTED = {bool: "true or false", int: "int", float: "float", str: 'str, such as "text"'}
 
 
 class UnknownKind(UserError):
@@ -82,7 +85,7 @@ class Family:
             UnknownKind: there is none; the nearest kind is named.
         """
         if not isinstance(kind, str) or kind not in cls.kinds():
-            raise UnknownKind(unknown_key(_join(where, "kind"), str(kind), cls.kinds()))
+            raise UnknownKind(unknown_key(_join(where, "kind"), kind, cls.kinds()))
         if kind not in cls._members:
             resolve_name(cls.table[kind])
         member: type[Self] = cls._members[kind]
@@ -156,12 +159,12 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
         UserError: unknown or missing key (the nearest known key is named), or a value of the wrong type.
     """
     if not isinstance(data, dict):
-        raise UserError(f"{where or cls.__name__}: expected a table of settings, got {data!r}")
+        raise UserError(f"{where or cls.__name__}: expected a table of settings, got {shown(data)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     kind = getattr(cls, "kind", None)
     if kind is not None and data.get("kind", kind) != kind:
-        raise UserError(f"{_join(where, 'kind')}: got {data['kind']!r}, expected {kind!r}")
+        raise UserError(f"{_join(where, 'kind')}: got {shown(data['kind'])}, expected {kind!r}")
     data = {key: value for key, value in data.items() if not (key == "kind" and kind is not None)}
     for key in data:
         if key not in fields:
@@ -186,30 +189,30 @@ def override(config: T, assignments: Iterable[str]) -> T:
     for text in assignments:
         key, sep, value = text.partition("=")
         if not sep or not key:
-            raise UserError(f"override {text!r}: expected key=value, for example train.learning_rate=3e-3")
+            raise UserError(f"override {shown(text)}: expected key=value, for example train.learning_rate=3e-3")
         *path, last = key.strip().split(".")
         places = [plain]
         for part in path:
             inner = [place.get(part) for place in places]
             places = [item for found in inner for item in (found if isinstance(found, list) else [found])]
             if not places or not all(isinstance(place, dict) and place for place in places):
-                raise UserError(f"override {text!r}: there are no settings in {'.'.join(path)!r}; settings are in "
-                                f"{', '.join(sorted(plain))}")
+                raise UserError(f"override {shown(text)}: there are no settings in {shown('.'.join(path))}; settings "
+                                f"are in {', '.join(sorted(plain))}")
         try:
             given = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, numbers of thousands of digits, brackets without end
             given = value.strip()
         for place in places:
             place[last] = given
     return from_dict(type(config), plain)
 
 
-def unknown_key(where: str, key: str, allowed: Iterable[str]) -> str:
+def unknown_key(where: str, key: object, allowed: Iterable[str]) -> str:
     """The sentence for an unknown name: what was given, the nearest known one, all that are allowed."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(key, names, n=1)
+    near = difflib.get_close_matches(key, names, n=1) if isinstance(key, str) else []
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{where}: unknown name {key!r}{hint} Allowed: {', '.join(names) or 'none, there are no names'}"
+    return f"{where}: unknown name {shown(key)}{hint} Allowed: {', '.join(names) or 'none, there are no names'}"
 
 
 def _join(where: str, key: str) -> str:
@@ -226,15 +229,16 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _read_union(typing.get_args(hint), value, where)
     if origin is typing.Literal:
-        if value not in typing.get_args(hint):
-            raise UserError(f"{where}: got {value!r}, expected one of {', '.join(map(repr, typing.get_args(hint)))}")
+        allowed = typing.get_args(hint)
+        if value not in allowed:
+            raise UserError(f"{where}: got {shown(value)}, expected one of {', '.join(map(repr, allowed))}")
         return value
     if origin is tuple:
         args = typing.get_args(hint)
         if isinstance(value, (str, dict)) and isinstance(args[0], type) and issubclass(args[0], Family):
             value = [value]
         if not isinstance(value, (list, tuple)):
-            raise UserError(f"{where}: expected a list, got {value!r}")
+            raise UserError(f"{where}: expected a list, got {shown(value)}")
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(_read(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
         if len(args) != len(value):
@@ -242,12 +246,14 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return tuple(_read(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True)))
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)  # type: ignore[arg-type]
+    if isinstance(value, int) and not -_MOST <= value < _MOST:
+        raise UserError(f"{where}: expected a number between -2^63 and 2^63 - 1, got {shown(value)}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where}: expected a finite number, got {value!r}")
     if type(value) is not hint:
-        raise UserError(f"{where}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
+        raise UserError(f"{where}: expected {_EXPECTED.get(hint, hint)}, got {shown(value)}")
     return value
 
 
@@ -258,8 +264,8 @@ def _read_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     kinds = {option.kind: option for option in options if hasattr(option, "kind")}
     if kinds:
         kind = value.get("kind") if isinstance(value, dict) else None
-        if kind not in kinds:
-            raise UserError(f"{where}.kind: got {kind!r}, expected one of {', '.join(sorted(kinds))}")
+        if not isinstance(kind, str) or kind not in kinds:
+            raise UserError(f"{where}.kind: got {shown(kind)}, expected one of {', '.join(sorted(kinds))}")
         return from_dict(kinds[kind], value, where)
     if len(options) != 1:
         raise TypeError(f"{where}: a union of plain types is not a config type: {options}")

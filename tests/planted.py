@@ -65,8 +65,8 @@ def completion_rows(settings: Run, accuracy: float, cut: int = 50, n: int = 2000
         rows.append(number(settings, name, bits, n, "bits/string", 14.0))
     rows.append(number(settings, "entropy_derivation", entropy, n, "bits/string"))
     for level in levels:
-        rows.append(number(settings, f"distinct/level={level}", 950.0, n, spread=50.0))
-        rows.append(number(settings, f"distinct_truth/level={level}", 1000.0, n, spread=50.0))
+        rows.append(number(settings, f"distinct/level={level}", 950.0, n, "yields", 50.0))
+        rows.append(number(settings, f"distinct_truth/level={level}", 1000.0, n, "yields", 50.0))
     rows.append(number(settings, "length_generated", 275.0, n, "tokens", 50.0))
     return [*rows, number(settings, "length_truth", 275.6, n, "tokens", 50.0)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import types
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from physlm import cli
-from physlm.errors import UserError
+from physlm.errors import LostProcessError, Terminated, UserError
 from physlm.lab.results import VERDICT_KEYS
 from physlm.lab.store import Run, Store
 from physlm.measures.rows import Row
@@ -82,8 +83,9 @@ def physlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (tmp_path / "runs").mkdir()
     (tmp_path / "results").mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in ("PHYSLM_RUNS", "PHYSLM_RESULTS", "PHYSLM_EXPERIMENTS"):
+    for name in ("PHYSLM_RUNS", "PHYSLM_RESULTS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PHYSLM_EXPERIMENTS", "experiments")  # as a user says that these files may be run
     monkeypatch.setattr("physlm.lab.sweep.sweep", fake_sweep)
 
     def call(*arguments: str) -> tuple[int, str, str]:
@@ -297,6 +299,8 @@ def test_a_read_only_results_folder_loses_no_run(
 
 @pytest.mark.parametrize(("error", "code", "text"), [
     (KeyboardInterrupt(), 130, "interrupted: nothing that was finished is lost"), (UserError("a\nb"), 2, "error: a b"),
+    (Terminated(), 143, "terminated: nothing that was finished is lost"),
+    (LostProcessError("process 5 died"), 1, "error: process 5 died; nothing that was finished is lost"),
 ])
 def test_interrupts_and_errors_of_a_sweep_are_one_line(
     physlm: Call, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, text: str
@@ -369,3 +373,14 @@ def test_bench_train_is_wired(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_version_is_told(physlm: Call) -> None:
     code, out, _ = physlm("--version")
     assert code == 0 and out.startswith("physlm ")
+
+
+def test_the_command_to_redo_it_can_be_pasted(physlm: Call, tmp_path: Path) -> None:
+    """Into a shell, whatever the settings hold."""
+    settings = ["train.betas=[0.9, 0.95]", "model.norm=rmsnorm"]
+    arguments = ["run", "p33_toy", "--tier", "gpu", *(word for text in settings for word in ("--set", text))]
+    assert physlm(*arguments)[0] == 0
+    text = (tmp_path / "runs" / "gpu-custom" / "p33_toy" / "VERDICT.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("physlm run"))
+    assert shlex.split(line) == ["physlm", *arguments] and "--set 'train.betas=[0.9, 0.95]'" in line
+    assert "--set model.norm=rmsnorm" in line

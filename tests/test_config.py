@@ -1,7 +1,9 @@
 """Configs: a strict round trip, one hash per content, typed overrides, and no dead setting."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
+from physlm.measures.knowledge_config import KnowledgeConfig
+from physlm.measures.probes import ProbeConfig
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.canon import Canon
@@ -144,11 +148,42 @@ def test_defaults_never_change() -> None:
     ("model.mixer.rope_base=NaN", "expected a finite number, got nan"),
     ("model.init_std=1e999", "expected a finite number, got inf"),
     ("task.people=2.5", "expected int, got 2.5"),
+    ("task.fresh=True", "task.fresh: expected true or false, got 'True'"),
+    ("task.fresh=yes", "expected true or false, got 'yes'"),
+    ("task.fresh=1", "expected true or false, got 1"),
+    ("train.learning_rate=" + "9" * 400, "between -2^63 and 2^63 - 1, got a number of about 400 digits"),
+    ("train.seed=" + "9" * 400, "train.seed: expected a number between -2^63 and 2^63 - 1, got a number"),
+    ("train.seed=" + "9" * 5000, "train.seed: expected int, got '999"),
+    ("train.seed=9223372036854775808", "got 9223372036854775808"),
+    ("train.seed=-1e400", "expected a finite number, got -inf"),
+    ("train.seed=" + "[" * 100_000, "train.seed: expected int, got '[[["),
+    ("train.seed=" + "[" * 900 + "]" * 900, "train.seed: expected int, got [[["),
+    ("x" * 100_000 + "=1", "unknown name 'xxx"),
+    ("task.kind=[]", "task.kind: unknown name []. Allowed: bioD"),
+    ("task.kind={}", "task.kind: unknown name {}. Allowed: bioD"),
+    ("task=[]", "task.kind: unknown name []. Allowed: bioD"),
+    ("train.decay=[]", "train.decay: got [], expected one of 'cosine', 'linear'"),
+    ("train.betas={}", "train.betas: expected a list, got {}"),
+    ("model.layers=100000000", "model.layers: got 100000000, expected at most 4096"),
+    ("model.width=1000000000", "expected at most 131072"),
+    ("model.mlp.ratio=1000000000", "plain.ratio: got 1000000000, expected at most 1048576"),
+    ("model.mixer.rope_base=1e999", "expected a finite number, got inf"),
+    ("train.batch_rows=1000000000", "train.batch_rows: got 1000000000 with 512 task.row_tokens, expected at most"),
+    ("task.row_tokens=1000000000", "task.row_tokens: got 1000000000, expected at most 1048576"),
+    ("task.entries_per_row=1000000000", "with 1000000000 entries in a row, expected at most"),
+    ("train.snapshots=1000000000", "train.snapshots: got 1000000000, expected at most 62"),
+    ("train.lora_rank=1000000000", "expected at most 131072"),
+    ("train.mask_rate=0", "train.mask_rate: got 0.0, expected more than 0"),
+    ("task.chunk_tokens=100000000", "task.chunk_tokens=100000000: got 500000000, expected at most 32768"),
+    ("task.alphabet=1000000000000", "task.alphabet=1000000000000: got 1000000000000, expected at most 1048576"),
+    ("task.diversity=1000000000", "got 10000000000, expected at most 134217728"),
+    ("task.attributes=1000000000", "expected at most 32768"),
 ])  # fmt: skip
 def test_bad_overrides_name_the_cure(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         override(SPEC, [text])
     assert message in str(error.value)
+    assert len(str(error.value)) < 600 + len(text.partition("=")[0])  # a value is shown in part
 
 
 def test_overrides_are_typed() -> None:
@@ -174,3 +209,23 @@ def test_steps_cover_the_exposures() -> None:
     assert spec.steps == -(-100 * 1000 // 72)
     assert spec.steps * spec.entries_per_step >= 100 * 1000 > (spec.steps - 1) * spec.entries_per_step
     assert spec.tokens == spec.steps * 8 * 512
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("config", "names"), [
+    (TrainConfig, ("learning_rate", "weight_decay", "final_fraction", "eps", "mask_rate", "lora_alpha")),
+    (ModelConfig, ("init_std",)), (lambda **part: ModelConfig(mixer=(Attention(**part),)), ("rope", "rope_base")),
+    (partial(GrammarConfig, noise="token"), ("noise_rate", "noise_fraction")),
+    (Ask, ("hints",)), (MixedConfig, ("share",)),
+    (ProbeConfig, ("learning_rate", "position_rate", "weight_decay")),
+    (KnowledgeConfig, ("learning_rate", "weight_decay", "epsilon", "update_speed")),
+])  # fmt: skip
+def test_no_setting_is_infinite_or_no_number(config: Any, names: tuple[str, ...], value: float) -> None:
+    for name in names:
+        with pytest.raises(UserError, match="expected"):
+            config(**{name: value})
+
+
+def test_the_largest_whole_numbers_are_kept() -> None:
+    for seed in (2**63 - 1, -(2**63)):
+        assert override(SPEC, [f"train.seed={seed}"]).train.seed == seed

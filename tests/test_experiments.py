@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from physlm.config import content_hash, from_dict, to_dict
+from physlm.errors import NotFiniteError
 from physlm.lab.experiment import TIERS, experiment_names, load_experiment
 from physlm.lab.results import committed_claims, committed_verdicts, find, read_finding, write_finding
 from physlm.lab.store import Store
@@ -32,6 +34,8 @@ from physlm.measures import (
     without_layer,
 )
 from physlm.measures.measure import check_quantity
+from physlm.measures.trained import Trained
+from physlm.models.decoder import Decoder
 from physlm.training.config import RunSpec
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -158,3 +162,32 @@ def test_a_part_runs_from_data_to_figure(tmp_path: Path, part: str) -> None:
         again = read_finding(experiment, folder)
         assert again.law == finding.law and again.verdicts == finding.verdicts
     assert 0 < len(trained) < asked
+
+
+def _broken(spec: RunSpec, how: str) -> Decoder:
+    """A model of the run that computes NaN: some weights are, or all are finite and too large to be multiplied."""
+    model = Decoder(spec.model, len(spec.task.vocabulary()), (0,))
+    with torch.no_grad():
+        if how == "NaN":
+            model.embedding.weight[0, :, 0] = torch.nan
+        else:
+            for weight in model.parameters():
+                weight.mul_(1e37)
+    assert how == "NaN" or all(weight.isfinite().all() for weight in model.parameters())
+    return model
+
+
+@pytest.mark.parametrize("how", ["NaN", "overflow"])
+@pytest.mark.parametrize("measure", MEASURES)
+def test_no_measure_turns_what_is_not_finite_into_a_number(measure: str, how: str) -> None:
+    """An argmax over NaN is a token, a NaN left out of a mean is a zero: none of them may come to a row."""
+    experiments = (load_experiment(name, FOLDER) for name in NAMES)
+    spec = next(one for one in experiments if measure in one.measures).specs("smoke")[0]
+    start = spec.start
+    run = Trained(spec, CPU, lambda step: _broken(spec, how),
+                  load_start=None if start is None else lambda: _broken(start, how))  # fmt: skip
+    if (measure, how) == ("bags", "overflow"):  # it compares the weights as they are, in float64
+        assert all(math.isfinite(row.value) for row in resolve_name(MEASURES[measure])(run))
+        return
+    with pytest.raises(NotFiniteError, match="not finite"):
+        resolve_name(MEASURES[measure])(run)

@@ -10,7 +10,10 @@ from storyteller import stories, write
 from task_examples import example, kinds
 from torch import Tensor
 
+from physlm.errors import NotFiniteError
+from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
+from physlm.models.decoder import Decoder
 from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.config import TaskConfig
@@ -103,6 +106,32 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
         states.append([value for model in models for value in model.state_dict().values()])
     for other in states[1:]:
         assert all(a.equal(b) for a, b in zip(states[0], other, strict=True))
+
+
+def test_a_member_that_diverges_in_a_captured_step_harms_nobody(tmp_path: Path) -> None:
+    """Log points alone find it; the others' losses are those that they have beside members that learn."""
+    wild = [dataclasses.replace(spec, train=dataclasses.replace(spec.train, learning_rate=1e30)) for spec in specs()]
+    logs: list[list[dict[str, object]]] = [[], [], []]
+    for log, members in zip(logs, (specs(), [wild[0], *specs()[1:]], wild), strict=True):
+        models = train_population(members, torch.device("cuda"), checkpoint=tmp_path / str(id(log)), log=log.append,
+                                  progress=False)  # fmt: skip
+        finite = [all(bool(x.isfinite().all()) for x in model.state_dict().values()) for model in models]
+        assert finite == [spec not in wild for spec in members]
+    whole, one, all_ = logs
+    assert [line for line in one if line["member"] != 0] == [line for line in whole if line["member"] != 0]
+    assert [line["loss"] for line in one if line["member"] == 0][-1] is None and one[-1]["step"] == whole[-1]["step"]
+    assert len(all_) < len(whole) / 4, "with nobody left, training ends"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_captured_generation_refuses_logits_that_are_not_finite(temperature: float) -> None:
+    model = Decoder(ModelConfig(layers=2, heads=2, width=32), 50, (0,)).to("cuda")
+    prompts = torch.zeros(3, 1, dtype=torch.long, device="cuda")
+    generate(model, prompts, 5, temperature=temperature)
+    with torch.no_grad():
+        model.embedding.weight[0, 7, 0] = torch.nan
+    with pytest.raises(NotFiniteError, match="logits"):
+        generate(model, prompts, 5, temperature=temperature)
 
 
 def test_the_captured_step_does_what_the_cpu_does() -> None:

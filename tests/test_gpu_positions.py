@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -18,8 +18,8 @@ from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-POSITIONS = get_args(get_type_hints(ModelConfig)["position"])
 Position = Literal["rope", "none", "absolute", "relative", "position_only", "uniform"]
+POSITIONS = get_args(Position)
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -110,7 +110,7 @@ def _line(line: Line) -> str:
 
 
 def _write(out: str, lines: Iterable[str]) -> None:
-    with storage.replacing(Path(out)) as file:
+    with storage.output(Path(out)) as file:
         for line in lines:
             file.write(line.encode())
 

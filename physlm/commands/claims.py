@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,15 @@ from physlm.commands.options import (
     choose_device,
     command,
     folder,
+    note_not_loaded,
     text_table,
+    trusted,
 )
 from physlm.commands.results import verdict_table, wanted
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, experiment_names, load_experiment
+from physlm.lab.experiment import TIERS, experiment_names, load_experiment, part_of
 from physlm.lab.planner import MAX_MEMBERS
+from physlm.laws.diverged import diverged_runs, diverged_sentence
 
 if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
@@ -35,32 +39,40 @@ if TYPE_CHECKING:
     from physlm.training.config import RunSpec
 
 FITTED_ROWS = 40  # of a law's quantities on the screen; some laws have hundreds
+DIVERGED_ROWS = 20  # of the runs that diverged
 
 TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"One of {', '.join(TIERS)}.")]
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
 ProcessesOption = Annotated[
-    int, typer.Option("--processes", min=1, help="Processes at work at once, each with a GPU of its own if there are.")
+    int, typer.Option("--processes", min=1, max=1024,
+                      help="Processes at work at once, each with a GPU of its own if there are.")
 ]
 
 
 @command
 def list_claims(experiments: ExperimentsOption = None, results: ResultsOption = None) -> None:
-    """List the claims: part, number of runs in each tier, and what the committed results say."""
+    """List the claims: part, number of runs in each tier, and what the committed results say.
+
+    Experiment files are code. Those of physlm's own checkout are run to be listed, others where --experiments names
+    their folder; else only their names are listed.
+    """
     from physlm.lab.results import committed_claims, committed_verdicts
     from physlm.laws.verdict import headline
 
     where, found = folder("experiments", experiments), folder("results", results)
     committed = committed_claims(found)
-    names = experiment_names(where)
+    names, load = experiment_names(where), trusted(where, experiments)
     if not names:
         raise UserError(f"{where}: no experiment files here, expected at least one NAME.py; give --experiments DIR")
     for name in names:
-        experiment = load_experiment(name, where)
         verdict = headline(committed_verdicts(name, found)) if name in committed else "not run"
-        counts = ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS)
-        print(f"{name}  (Part {experiment.part})  {verdict}")
-        print(f"    {experiment.claim}")
-        print(f"    runs: {counts}")
+        print(f"{name}  (Part {part_of(name)})  {verdict}")
+        if load:
+            experiment = load_experiment(name, where)
+            print(f"    {experiment.claim}")
+            print("    runs: " + ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS))
+    if not load:
+        note_not_loaded(where, names, "their sentences and runs are not shown")
 
 
 @command
@@ -79,14 +91,16 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     store = Store(folder("runs", runs))
     print(f"{name}  (Part {experiment.part})\n\nclaim   {experiment.claim}\nsource  {experiment.source}\n")
     for expectation in experiment.expect:
-        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.source})")
+        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.origin})")
     for tier in TIERS:
         specs = experiment.specs(tier)
         finished = sum(store.run(spec).finished() for spec in specs)
         lines = cost.describe(cost.cost_of(specs, members, lambda spec: store.run(spec).trained()))
         print("\n" + "\n".join(f"{tier if i == 0 else '':7s} {line}" for i, line in enumerate(lines)))
         if finished:
-            print(f"        {finished} of the {len(specs)} runs are finished in {store.root}")
+            diverged = sum(store.run(spec).diverged() is not None for spec in specs)
+            lost = f", {diverged} of them diverged" if diverged else ""
+            print(f"        {finished} of the {len(specs)} runs are finished in {store.root}{lost}")
     print("\nThe times assume the speeds explained in physlm/lab/cost.py; physlm bench train measures them here.")
 
 
@@ -140,7 +154,8 @@ def run(
         else:
             finished = sweep(specs[claim.name], claim.measures)
         target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
-        redo = " ".join(["physlm run", claim.name, "--tier", tier, *(f"--set {text}" for text in settings or ())])
+        changed = [word for text in settings or () for word in ("--set", text)]
+        redo = shlex.join(["physlm", "run", claim.name, "--tier", tier, *changed])
         _report(claim, tier, finished, len(specs[claim.name]), target, redo)
         done.append((finished, claim.measure_names))
     if len(claims) > 1:
@@ -159,6 +174,8 @@ def _announce(
         print(f"{claim.name}, tier {tier}: {claim.claim}")
     if len(todo) < len(specs):
         print(f"{len(specs) - len(todo)} of {len(specs)} runs are finished in {store.root}")
+    if diverged := sum(store.run(spec).diverged() is not None for spec in specs):
+        print(f"{diverged} of them diverged and are left out")
     if not todo:
         return
     print("\n".join(cost.describe(cost.cost_of(todo, members, lambda spec: store.run(spec).trained()))), flush=True)
@@ -215,10 +232,12 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
 
 def _time(*claims: tuple[list[Run], tuple[str, ...]]) -> str:
     """What runs and measures of claims took, each process counted by itself."""
-    from physlm.lab.results import spent
+    from physlm.lab.results import damaged_times, spent
 
     training, measuring = (seconds / 60 for seconds in spent(*claims).values())
-    return f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"
+    text = f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"
+    damages = damaged_times(*claims)
+    return f"{text}; {len(damages)} times are not counted: {damages[0]}" if damages else text
 
 
 def _print_runs(finding: Finding) -> None:
@@ -237,12 +256,22 @@ def _print_runs(finding: Finding) -> None:
     for _, group in table.groupby("run", sort=False):
         values = dict(zip(group["number"], group["value"], strict=True))
         rows.append([*(_plain(group.iloc[0][column]) for column in header), *(values.get(q) for q in quantities)])
-    print("\n" + text_table([*(name.split(".")[-1] for name in header), *quantities], rows))
+    if rows:
+        print("\n" + text_table([*(name.split(".")[-1] for name in header), *quantities], rows))
+    if sentence := diverged_sentence(finding.law):
+        print(f"\n{sentence}; smaller learning rates may help")
+        diverged = diverged_runs(finding.law)
+        for name, reason in list(diverged.items())[:DIVERGED_ROWS]:
+            print(f"    {name}: {reason}")
+        if len(diverged) > DIVERGED_ROWS:
+            print(f"    ... and {len(diverged) - DIVERGED_ROWS} more, in VERDICT.md and law.json of the results")
 
 
 def _print_law(finding: Finding) -> None:
-    rows = [[q.name, q.value, f"{q.lo:.4g} to {q.hi:.4g}", q.unit, q.n] for q in finding.law.quantities]
-    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n"], rows[:FITTED_ROWS]))
+    rows = [[q.name, q.value, f"{q.lo:.4g} to {q.hi:.4g}", q.unit, q.n, q.remark] for q in finding.law.quantities]
+    if not rows:
+        return
+    print("\n" + text_table(["fitted", "value", "95 % interval", "unit", "n", ""], rows[:FITTED_ROWS]))
     if len(rows) > FITTED_ROWS:
         print(f"... and {len(rows) - FITTED_ROWS} more, in VERDICT.md and law.json of the results")
 

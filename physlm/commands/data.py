@@ -100,12 +100,13 @@ def export(
             for line in _counted(first, lines, bar):
                 sys.stdout.write(line)
         else:
-            with storage.replacing(Path(out)) as file:
+            with storage.output(Path(out)) as file:
                 for line in _counted(first, lines, bar):
                     file.write(line.encode())
     beside = vocabulary or _beside(out)
     if beside is not None:
-        storage.write_json(Path(beside), config.vocabulary().words)
+        with storage.output(Path(beside)) as file:
+            file.write(storage.json_text(config.vocabulary().words).encode())
     written = [f"{n} texts in {out}"] if out != "-" else []
     vocabularies = f"vocabulary in {beside}" if beside else "vocabulary not written; expected --vocabulary FILE for it"
     print(", ".join([*written, vocabularies]), file=sys.stderr)
@@ -157,6 +158,6 @@ def _counted(first: str, lines: Iterator[str], bar: tqdm[Any]) -> Iterator[str]:
 def _beside(out: str) -> str | None:
     """Where the vocabulary goes by itself: beside a file, nowhere beside a pipe or a device."""
     path = Path(out)
-    if out == "-" or (path.exists() and not path.is_file()):
+    if out == "-" or storage.in_place(path):
         return None
     return str(path.with_suffix(".vocabulary.json"))

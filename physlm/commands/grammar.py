@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
+import io
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from physlm.commands.options import command, text_table
 from physlm.errors import UserError
+from physlm.inputs import bounded_lines, plain_file
 from physlm.tasks.grammar.published import PUBLISHED, find_grammar
 from physlm.tasks.grammar.statistics import derivation_entropy, length_statistics, log10_derivations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from physlm.tasks.grammar.sampler import Sample
 
 BATCH = 256  # strings drawn or checked at once
+MOST_CHARACTERS = 1 << 24  # of a string, and about so many of a batch of strings
+MOST_STRINGS = 1 << 22  # checked at once: each verdict waits for the last string
 _HELP = f"One of {', '.join(PUBLISHED)}, or a file in NLTK's text form, terminals quoted."
 
 SourceArgument = Annotated[str, typer.Argument(metavar="NAME|FILE", help=_HELP)]
@@ -97,13 +99,14 @@ def check(
     parser = Parser(find_grammar(grammar))
     with _opened(strings) as file:
         # verdicts wait until every line is read, so that a token outside the alphabet is all that is said
-        verdicts = [verdict for first, batch in _batches(parser.grammar, strings, file)
-                    for verdict in _verdicts(parser, batch, as_json, strings, first)]
+        verdicts = (verdict for first, batch in _batches(parser.grammar, strings, file)
+                    for verdict in _verdicts(parser, batch, as_json, strings, first))
+        found = list(verdicts) if as_json else bytearray(verdict["valid"] for verdict in verdicts)
     if as_json:
-        print(json.dumps(verdicts, indent=1))
+        print(json.dumps(found, indent=1))
         return
-    for verdict in verdicts:
-        print("valid" if verdict["valid"] else "invalid")
+    for valid in found:
+        print("valid" if valid else "invalid")
 
 
 @command
@@ -173,31 +176,31 @@ def _opened(name: str) -> Iterator[TextIO]:
     if name == "-":
         yield sys.stdin
         return
-    try:
-        with Path(name).open(encoding="utf-8-sig") as file:
-            yield file
-    except OSError as error:
-        raise UserError(f"{name}: cannot read: {error.strerror}; expected a file with one string a line") from None
+    expected = "expected a file with one string a line, or - for standard input"
+    with plain_file(name, expected) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+        yield text
 
 
 def _batches(grammar: Grammar, name: str, file: TextIO) -> Iterator[tuple[int, list[list[int]]]]:
     """The strings of a file, some at a time, with the number of the first line; lines end where Python says so."""
-    lines = enumerate(file, start=1)
-    first = 1
-    while True:
-        batch: list[list[int]] = []
-        try:
-            for number, line in itertools.islice(lines, BATCH):
-                try:
-                    batch.append(grammar.encode(line.split()))
-                except UserError as error:
-                    raise UserError(f"{_place(name)} line {number}: {error}") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{_place(name)}: got bytes that are no UTF-8 text, expected one string a line") from None
-        if not batch:
-            return
+    first, room, batch = 1, MOST_CHARACTERS, list[list[int]]()
+    try:
+        for number, line in enumerate(bounded_lines(file, _place(name), MOST_CHARACTERS), start=1):
+            if number > MOST_STRINGS:
+                raise UserError(f"{_place(name)}: got more than {MOST_STRINGS:,} strings, expected at most as many")
+            try:
+                batch.append(grammar.encode(line.split()))
+            except UserError as error:
+                raise UserError(f"{_place(name)} line {number}: {error}") from None
+            room -= len(line)
+            if len(batch) == BATCH or room < 0:
+                yield first, batch
+                first, room, batch = number + 1, MOST_CHARACTERS, []
+    except UnicodeDecodeError as error:
+        raise UserError(f"{_place(name)}: got bytes that are no {error.encoding.upper()} text, expected one string a "
+                        "line") from None
+    if batch:
         yield first, batch
-        first += len(batch)
 
 
 def _place(name: str) -> str:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
-import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 import physlm
+from physlm.commands import terminal
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import LostProcessError, Terminated, UserError
 
 if TYPE_CHECKING:
     import torch
 
 P = ParamSpec("P")
+GO_ON = "nothing that was finished is lost; the same command goes on from here"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # what a disk has to say
+_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM)  # of a path that somebody named
+_MOST_SHOWN = 2000  # characters of an error
 
 ExperimentsOption = Annotated[
     Path | None,
@@ -48,7 +54,11 @@ NamesArgument = Annotated[
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn a ``UserError`` or a full disk into one line and exit code 2, Ctrl-C into one line and exit code 130."""
+    """Turn what no traceback explains into one line and an exit code.
+
+    1: a process died; 2: a ``UserError``, a full disk, an impossible path, memory that is not there; 130: Ctrl-C; 141,
+    without a line: the reader of the output has gone; 143: SIGTERM.
+    """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -59,36 +69,100 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             fail(str(error))
             raise typer.Exit(2) from None
         except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                terminal.discard_output()
+                raise typer.Exit(terminal.GONE) from None
+            if error.errno in _PATH and error.filename is not None:
+                fail(f"{error.filename}: {error.strerror}; expected a path that exists and may be used")
+                raise typer.Exit(2) from None
             if error.errno not in _DISK:
                 raise
             # storage names its own files: what is left is the output of this process, sent to a file
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try to write the rest when it ends
+            terminal.discard_output()
             fail(f"{error.filename or 'standard output'}: cannot write: {error.strerror}; expected free space there")
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            interrupted()
-            raise typer.Exit(130) from None
+        except LostProcessError as error:
+            fail(f"{error}; {GO_ON}")
+            raise typer.Exit(1) from None
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            fail(f"out of memory: {error}; expected settings that need less: fewer --members, a smaller "
+                 "train.batch_rows, a smaller task or model")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt as stop:
+            raise typer.Exit(stopped(stop)) from None
 
     return guarded
 
 
 def fail(message: str) -> None:
     """Print ``error: ...`` in one line on standard error."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > _MOST_SHOWN:
+        half = _MOST_SHOWN // 2
+        line = f"{line[:half]} .. ({len(line) - 2 * half:,} characters) .. {line[-half:]}"
+    # what was given may hold anything, and some characters are commands to a terminal
+    print("error: " + "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stderr)
 
 
-def interrupted() -> None:
-    """Say that Ctrl-C was understood."""
-    print("interrupted: nothing that was finished is lost; the same command goes on from here", file=sys.stderr)
+def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Python's and numpy's own error, and torch's: a class of its own on a GPU, a sentence on the CPU."""
+    return (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+            or "can't allocate memory" in str(error))
+
+
+def stopped(stop: KeyboardInterrupt) -> int:
+    """Say that Ctrl-C or SIGTERM was understood; the exit code, which is that of the signal."""
+    terminated = isinstance(stop, Terminated)
+    print(f"{'terminated' if terminated else 'interrupted'}: {GO_ON}", file=sys.stderr)
+    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM raises ``Terminated`` wherever the main thread is, as Ctrl-C raises KeyboardInterrupt."""
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def folder(name: str, given: Path | None) -> Path:
     """Where ``experiments``, ``runs`` or ``results`` is: as given, else here, else in the checkout of the package."""
     if given is not None:
         return given
-    here, checkout = Path(name), Path(physlm.__file__).parents[1]
-    elsewhere = (checkout / "experiments").is_dir() and checkout != Path.cwd()
-    return checkout / name if elsewhere and not here.is_dir() else here
+    here, checkout = Path(name), _checkout()
+    return here if checkout is None or checkout == Path.cwd() or here.is_dir() else checkout / name
+
+
+def trusted(experiments: Path, given: Path | None) -> bool:
+    """Whether every file of a folder of experiments may be run without being named.
+
+    Experiment files are code.  Those beside the package are as much physlm as the package is; others run where the
+    folder was ``given`` by an option, or one by one when they are named.  A folder is not trusted for standing in it.
+    """
+    checkout = _checkout()
+    own = checkout is not None and experiments.resolve() == (checkout / "experiments").resolve()
+    return own or given is not None
+
+
+def note_not_loaded(experiments: Path, names: Sequence[str], so: str) -> None:
+    """Say in one line on standard error that a folder is not trusted, and so what."""
+    files = "its experiment file is" if len(names) == 1 else f"its {len(names)} experiment files are"
+    print(f"note: {experiments} is not physlm's own, and {files} code that nobody asked to run: {so}; --experiments "
+          f"{shlex.quote(str(experiments))} runs all, and physlm show NAME the one that it names", file=sys.stderr)
+
+
+def _checkout() -> Path | None:
+    """The checkout that physlm runs from; None where it was installed as a copy, among packages of others."""
+    root = Path(physlm.__file__).parents[1]
+    return root if (root / "pyproject.toml").is_file() and (root / "experiments").is_dir() else None
 
 
 def choose_device(name: str | None, processes: int = 1) -> torch.device:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from physlm import storage
 from physlm.commands.options import (
     ExperimentsOption,
     ResultsOption,
     RunsOption,
     command,
     folder,
+    note_not_loaded,
     number,
     text_table,
+    trusted,
 )
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, experiment_names, load_experiment
+from physlm.lab.experiment import TIERS, experiment_names, load_experiment, part_of
+from physlm.laws.diverged import diverged_sentence
 
 if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
@@ -50,9 +56,13 @@ def figure(
     if tier is not None and (tier not in TIERS or every):
         raise UserError(unknown_key("tier", tier, () if every else TIERS))
     where, found, ran = folder("experiments", experiments), folder("results", results), folder("runs", runs)
+    if every and not trusted(where, experiments):
+        raise UserError(f"--all: {where} is not physlm's own, and all its files would be run; expected a claim, "
+                        f"or --experiments {shlex.quote(str(where))} if you trust them")
     for one in committed_claims(found) if name is None else [name]:
         experiment = load_experiment(one, where)
-        print(redraw(experiment, found / one if name is None else latest_folder(one, tier, found, ran)), flush=True)
+        target = storage.beneath(found, one) if name is None else latest_folder(one, tier, found, ran)
+        print(redraw(experiment, target), flush=True)
 
 
 @command
@@ -71,11 +81,16 @@ def verify(
 
     Refits every law from measures.csv of the committed results, in seconds. Where law.json says something else, a line
     says so and the exit code is 1. Claims without results are "not run".
+
+    Laws stand in experiment files, which are code: they are run where they are physlm's own, where --experiments names
+    their folder, or for the one claim that is named. Else law.json is taken at its word.
     """
     from physlm.lab import verify as verifying
 
     found, where = folder("results", results), folder("experiments", experiments)
-    checked = _checked(name, part, found, where)
+    load = name is not None or trusted(where, experiments)
+    known = experiment_names(where) if where.is_dir() else []
+    checked = _checked(name, part, found, where, known if load else ())
     if as_json:
         print(json.dumps([row for one in checked for row in one.rows], indent=2, allow_nan=False))
     elif markdown:
@@ -84,29 +99,35 @@ def verify(
         rows = [row for one in checked for row in one.rows]
         print(verdict_table(rows, wanted([one.experiment for one in checked if one.experiment is not None])))
         print(f"\n{verifying.agreement(checked)}")
+        for one in checked:
+            if sentence := diverged_sentence(one.law):
+                print(f"{one.claim}: {sentence}")
     for one in checked:
         if write and one.law is not None:
             verifying.rewrite(one, found)
         for text in one.disagreements:
             print(f"{one.claim}: {text}", file=sys.stderr)
-        if one.experiment is None:
+        if one.experiment is None and (load or one.claim not in known):
             print(f"{one.claim}: no experiment file in {where}: its law.json is taken at its word", file=sys.stderr)
+    if known and not load:
+        note_not_loaded(where, known, "law.json is taken at its word, and claims without results are not shown")
     if any(one.disagreements for one in checked) and not write:
         raise typer.Exit(1)
 
 
-def _checked(name: str | None, part: str | None, results: Path, experiments: Path) -> list[Checked]:
-    """The claims that were asked for, refitted."""
+def _checked(
+    name: str | None, part: str | None, results: Path, experiments: Path, known: Sequence[str]
+) -> list[Checked]:
+    """The claims that were asked for, refitted; of the experiments those of the names ``known`` may be run."""
     from physlm.lab.results import committed_claims
     from physlm.lab.verify import check
 
-    known = experiment_names(experiments) if experiments.is_dir() else []
     names = sorted({*committed_claims(results), *known})
     if name is not None and name not in names:
         raise UserError(unknown_key("claim", name, names))
     checked = [check(claim, load_experiment(claim, experiments) if claim in known else None, results)
                for claim in (names if name is None else [name])]
-    parts = [one.experiment.part if one.experiment is not None else "-" for one in checked]
+    parts = [part_of(one.claim) for one in checked]
     if part is not None and part not in parts:
         raise UserError(unknown_key("part", part, parts))
     return [one for one, its in zip(checked, parts, strict=True) if part in (None, its)]

@@ -74,52 +74,36 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
 
     def figure(table: pd.DataFrame, law: Law) -> Figure:
         found = form.cells(table)
-        lines = {name: other.cells(table) for name, other in ((control_name, control), (besides_name, besides))
-                 if other is not None}
-        panels = _panels(form, found, (groups, series))
-        along, told = _values(form, found, groups), _values(form, found, series) if series else [None]
+        beside = [None if other is None else other.cells(table) for other in (control, besides)]
+        told = _values(form, found, series) if series else [None]
+        along = _values(form, found, groups)
+        handles: list[Any] = [Patch(color=style.colour(s), label=_name(series, one, names))
+                              for s, one in enumerate(told) if series]
+        if beside[0]:
+            handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=control_name))
+        if beside[1]:
+            handles.append(series_handle(besides_name, "black", DOWN, "none"))
+        if any(key in found for key in published or ()):
+            handles.append(published_handle("black", "D"))
+        top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())], default=1.0)
+
+        def panel(axes: Axes, fixed: Mapping[str, object]) -> None:
+            width = 0.84 / max(len(told), 1)
+            for g, group in enumerate(along):
+                for s, one in enumerate(told):
+                    key = _key(form, {**fixed, groups: group, series: one})
+                    if key in found:
+                        x = g + (s - (len(told) - 1) / 2.0) * width
+                        _bar(axes, x, 0.93 * width, found[key], style.colour(s), form.unit == "1")
+                        others = [_match(form, key, other, cells)
+                                  for other, cells in zip((control, besides), beside, strict=True)]
+                        _beside(axes, x, width, others, (published or {}).get(key))
+            axes.set(xlim=(-0.6, len(along) - 0.4), ylim=(0, top))
+            axes.xaxis.set_major_locator(FixedLocator(list(range(len(along)))))
+            axes.set_xticklabels(["\n".join(textwrap.wrap(_name(groups, value, names), 16)) for value in along])
+
         wide = max(len(along) * (len(told) * BAR + 0.5), NARROWEST)
-        columns = max(1, min(len(panels), COLUMNS))
-        with style.style():
-            width = LEFT + columns * wide + (columns - 1) * BETWEEN + RIGHT
-            end = 0.55 + ROW * (-(-len(panels) // columns) - 1) + HIGH + 0.55
-            sheet = Sheet(width, end + 1.0)
-            top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())], default=1.0)
-            for place, panel in enumerate(panels):
-                row, column = divmod(place, columns)
-                axes = sheet.axes(LEFT + column * (wide + BETWEEN), 0.55 + ROW * row, wide, HIGH)
-                heading(axes, _panel_title(form, panel, (groups, series), names) or title)
-                drawn = 0
-                for g, group in enumerate(along):
-                    for s, one in enumerate(told):
-                        key = _key(form, panel, {groups: group, series: one})
-                        if key in found:
-                            x = g + (s - (len(told) - 1) / 2.0) * 0.84 / len(told)
-                            _bar(axes, x, 0.78 / len(told), found[key], style.colour(s), form.unit == "1")
-                            _beside(axes, x, 0.84 / len(told), [_match(form, key, control, lines.get(control_name)),
-                                                                _match(form, key, besides, lines.get(besides_name))],
-                                    (published or {}).get(key))
-                            drawn += 1
-                if not drawn:
-                    nothing(axes)
-                axes.set(xlim=(-0.6, len(along) - 0.4), ylim=(0, top), ylabel=ylabel if column == 0 else "")
-                axes.xaxis.set_major_locator(FixedLocator(list(range(len(along)))))
-                axes.set_xticklabels(["\n".join(textwrap.wrap(_name(groups, value, names), 16)) for value in along])
-                if form.unit == "1":
-                    share_axis(axes)
-                else:
-                    grid(axes)
-            handles: list[Any] = [Patch(color=style.colour(s), label=_name(series, one, names))
-                                  for s, one in enumerate(told) if series]
-            if control is not None and lines[control_name]:
-                handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=control_name))
-            if besides is not None and lines[besides_name]:
-                handles.append(series_handle(besides_name, "black", DOWN, "none"))
-            if any(key in found for key in published or ()):
-                handles.append(published_handle("black", "D"))
-            sheet.legend(handles, top=end, columns=min(max(len(handles), 1), 5 if width > 7 else 3))
-            sheet.caption(wrapped(f"{caption} {error_bars(found)}".strip(), width))
-            return sheet.figure
+        return _sheet(form, found, (groups, series), panel, wide, handles, names, ylabel, title, caption)
 
     return figure
 
@@ -146,45 +130,56 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
     def figure(table: pd.DataFrame, law: Law) -> Figure:
         found = form.cells(table)
         under = control.cells(table) if control is not None else {}
-        panels = _panels(form, found, (x, series))
         told = _values(form, found, series) if series else [None]
-        columns = max(1, min(len(panels), COLUMNS))
-        with style.style():
-            width = LEFT + columns * NARROWEST + (columns - 1) * BETWEEN + RIGHT
-            end = 0.55 + ROW * (-(-len(panels) // columns) - 1) + HIGH + 0.6
-            sheet = Sheet(width, end + 1.0)
-            for place, panel in enumerate(panels):
-                row, column = divmod(place, columns)
-                axes = sheet.axes(LEFT + column * (NARROWEST + BETWEEN), 0.55 + ROW * row, NARROWEST, HIGH)
-                heading(axes, _panel_title(form, panel, (x, series), names) or title)
-                for s, one in enumerate(told):
-                    fixed = {**panel, **({series: one} if series else {})}
-                    _curve(axes, form, found, x, fixed, style.colour(s), style.marker(s), "-")
-                    if control is not None:
-                        _curve(axes, control, under, x, fixed, style.colour(s), "none", DASHES)
-                    marks = {key: value for key, value in (published or {}).items() if key in found and all(
-                        key[form.keys.index(name)] == wanted for name, wanted in fixed.items())}
-                    published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
-                                    style.colour(s), style.marker(s))
-                _number_axis(axes, [_number(value) for value in _values(form, found, x)], log)
-                axes.set(xlabel=xlabel or x.replace("_", " "), ylabel=ylabel if column == 0 else "")
-                if form.unit == "1":
-                    share_axis(axes)
-                else:
-                    grid(axes)
-                if not found:
-                    nothing(axes)
-            handles: list[Any] = [series_handle(_name(series, one, names), style.colour(s), style.marker(s))
-                                  for s, one in enumerate(told) if series]
-            if under:
-                handles.append(series_handle(control_name, "black", "none", DASHES))
-            if any(key in found for key in published or ()):
-                handles.append(published_handle("black", "o"))
-            sheet.legend(handles, top=end, columns=min(max(len(handles), 1), 5 if width > 7 else 3))
-            sheet.caption(wrapped(f"{caption} {error_bars(found)}".strip(), width))
-            return sheet.figure
+        handles: list[Any] = [series_handle(_name(series, one, names), style.colour(s), style.marker(s))
+                              for s, one in enumerate(told) if series]
+        if under:
+            handles.append(series_handle(control_name, "black", "none", DASHES))
+        if any(key in found for key in published or ()):
+            handles.append(published_handle("black", "o"))
+
+        def panel(axes: Axes, fixed: Mapping[str, object]) -> None:
+            for s, one in enumerate(told):
+                own = {**fixed, **({series: one} if series else {})}
+                _curve(axes, form, found, x, own, style.colour(s), style.marker(s), "-")
+                if control is not None:
+                    _curve(axes, control, under, x, own, style.colour(s), "none", DASHES)
+                marks = {key: value for key, value in (published or {}).items() if key in found and all(
+                    key[form.keys.index(name)] == wanted for name, wanted in own.items())}
+                published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
+                                style.colour(s), style.marker(s))
+            _number_axis(axes, [_number(value) for value in _values(form, found, x)], log)
+            axes.set_xlabel(xlabel or x.replace("_", " "))
+
+        return _sheet(form, found, (x, series), panel, NARROWEST, handles, names, ylabel, title, caption)
 
     return figure
+
+
+def _sheet(form: Form, found: Cells, shown: Sequence[str], panel: Callable[[Axes, Mapping[str, object]], None],
+           wide: float, handles: Sequence[Any], names: Names | None, ylabel: str, title: str, caption: str) -> Figure:
+    """A panel for each combination of the keys that are not shown within one, a legend, and what error bars cover."""
+    panels = _panels(form, found, shown)
+    columns = max(1, min(len(panels), COLUMNS))
+    with style.style():
+        width = LEFT + columns * wide + (columns - 1) * BETWEEN + RIGHT
+        end = 0.55 + ROW * (-(-len(panels) // columns) - 1) + HIGH + 0.6
+        sheet = Sheet(width, end + 1.0)
+        for place, fixed in enumerate(panels):
+            row, column = divmod(place, columns)
+            axes = sheet.axes(LEFT + column * (wide + BETWEEN), 0.55 + ROW * row, wide, HIGH)
+            heading(axes, ", ".join(_name(name, value, names, alone=True) for name, value in fixed.items()) or title)
+            panel(axes, fixed)
+            axes.set_ylabel(ylabel if column == 0 else "")
+            if form.unit == "1":
+                share_axis(axes)
+            else:
+                grid(axes)
+            if not found:
+                nothing(axes)
+        sheet.legend(handles, top=end, columns=min(max(len(handles), 1), 5 if width > 7 else 3))
+        sheet.caption(wrapped(f"{caption} {error_bars(found)}".strip(), width))
+        return sheet.figure
 
 
 def error_bars(found: Cells) -> str:
@@ -248,19 +243,14 @@ def _panels(form: Form, found: Cells, shown: Sequence[str]) -> list[dict[str, ob
     return [dict(zip(rest, key, strict=True)) for key in keys] or [{}]
 
 
-def _panel_title(form: Form, panel: Mapping[str, object], shown: Sequence[str], names: Names | None) -> str:
-    return ", ".join(_name(name, value, names, alone=True) for name, value in panel.items())
-
-
 def _values(form: Form, found: Cells, name: str) -> list[Any]:
     """The values of one key in the order of the table."""
     place = form.keys.index(name)
     return list(dict.fromkeys(key[place] for key in found))
 
 
-def _key(form: Form, panel: Mapping[str, object], shown: Mapping[str, object]) -> Key:
-    both = {**panel, **shown}
-    return tuple(both[name] for name in form.keys)
+def _key(form: Form, values: Mapping[str, Any]) -> Key:
+    return tuple(values[name] for name in form.keys)
 
 
 def _match(form: Form, key: Key, other: Form | None, cells: Cells | None) -> Interval | None:

@@ -28,6 +28,7 @@ GREY = "#5f6670"
 LIGHT = "#d4d8dd"
 DPI = 200
 PANEL_INCHES = (4.9, 4.3)
+FOOTNOTE_INCHES = 0.25
 
 _DEFAULTS: Any = {
     "font.family": "sans-serif",
@@ -215,6 +216,25 @@ def _overlap(box: Bbox, taken: Sequence[Bbox], pixels: NDArray[np.float64], insi
     if len(pixels):
         cost += 10.0 * float(np.all((pixels >= box.min) & (pixels <= box.max), axis=1).sum())
     return cost
+
+
+def empty(text: str) -> Figure:
+    """A figure of nothing but a text, where there is nothing to draw."""
+    figure = Figure(figsize=(PANEL_INCHES[0], 1.0), dpi=DPI)
+    FigureCanvasAgg(figure)
+    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=9.0, color=GREY)
+    return figure
+
+
+def with_footnote(figure: Figure, text: str) -> Bbox:
+    """Write ``text`` in a line of its own under the figure, whatever it looks like; save it with the box returned.
+
+    Returns:
+        What to give to ``savefig`` as ``bbox_inches``: the figure and the line under it.
+    """
+    width, height = figure.get_size_inches()
+    figure.text(0.1 / width, -FOOTNOTE_INCHES / 2.0 / height, text, ha="left", va="center", fontsize=8.0, color=GREY)
+    return Bbox.from_extents(0.0, -FOOTNOTE_INCHES, width, height)
 
 
 def save(figure: Figure, target: Any, **options: Any) -> None:

@@ -70,9 +70,8 @@ class Experiment:
 
     @property
     def part(self) -> str:
-        """The part of the series that the name starts with: ``p33_...`` is Part 3.3, ``p1_...`` is Part 1."""
-        match = re.match(r"p(\d)(\d?)_", self.name)
-        return ".".join(filter(None, match.groups())) if match else "-"
+        """The part of the series that the name starts with."""
+        return part_of(self.name)
 
     @property
     def measure_names(self) -> tuple[str, ...]:
@@ -135,6 +134,12 @@ def _changed(spec: RunSpec, overrides: Sequence[str], deepest: int) -> RunSpec:
         if depth <= len(spec.starts) or depth > deepest:
             own.append(text)
     return override(spec, [*common, *own])
+
+
+def part_of(name: str) -> str:
+    """The part of the series that a claim's name starts with: ``p33_...`` is Part 3.3, ``p1_...`` is Part 1."""
+    match = re.match(r"p(\d)(\d?)_", name)
+    return ".".join(filter(None, match.groups())) if match else "-"
 
 
 def experiment_names(folder: Path) -> list[str]:

@@ -13,22 +13,24 @@ import contextlib
 import io
 import json
 import math
+import reprlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import pandas as pd
 
 from physlm import storage
-from physlm.config import to_dict
+from physlm.config import to_dict, unknown_key
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.store import Run, Store
-from physlm.laws.columns import finite, with_columns
+from physlm.laws.columns import finite, labels, same_places, with_columns
+from physlm.laws.diverged import diverged_sentence, with_diverged
 from physlm.laws.law import Law
-from physlm.laws.verdict import verdict_markdown, verdict_rows
+from physlm.laws.verdict import Verdict, verdict_markdown, verdict_rows
 from physlm.measures.rows import Row
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.places import AT
@@ -36,6 +38,7 @@ from physlm.places import AT
 if TYPE_CHECKING:
     from physlm.training.config import RunSpec
 
+T = TypeVar("T")
 VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
 
 
@@ -57,8 +60,8 @@ class Finding:
 def results_folder(claim: str, tier: str, results: Path, runs: Path, altered: bool = False) -> Path:
     """``results/<claim>`` for the committed tiers, else ``runs/<tier>/<claim>``; ``<tier>-custom`` with overrides."""
     if tier in COMMITTED_TIERS:
-        return runs / f"{tier}-custom" / claim if altered else results / claim
-    return runs / tier / claim
+        return storage.beneath(runs, f"{tier}-custom", claim) if altered else storage.beneath(results, claim)
+    return storage.beneath(runs, tier, claim)
 
 
 def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Path:
@@ -77,7 +80,9 @@ def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Pa
 
 
 def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
-    """The long table of finished runs, one row per (run, quantity, places), see ``physlm.laws.columns``.
+    """The long table of finished runs that have not diverged, one row per (run, quantity, places).
+
+    See ``physlm.laws.columns``.
 
     Columns: run (folder name), every setting under its dotted name, the facts of the task (``facts.items``, ...),
     label, steps, tokens, params_all, params_used, params_nonembedding, training_flops (of the whole training),
@@ -85,12 +90,15 @@ def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
     runs begin with others, also the settings and facts of these under ``start.task``, ``start.train``,
     ``start.start.task``, ...; runs without have empty texts and NaN there.
     """
-    taken = {run: [row for name in measures for row in run.measures()[name]] for run in runs}
+    taken = {run: [row for name in measures for row in run.measures()[name]] for run in runs if run.diverged() is None}
     places = dict.fromkeys(key for rows in taken.values() for row in rows for key in row.where)
     rows = []
     for run, measured in taken.items():
         columns = {"run": run.name, **run_columns(run)}
         rows += [{**columns, **_cells(row, places)} for row in measured]
+    if not rows:
+        numbers = [field.name for field in fields(Row) if field.name != "where"]
+        return pd.DataFrame(columns=["run", *run_columns(runs[0]), *numbers])
     table = with_columns(pd.DataFrame(rows))
     for name in table.columns[table.isna().any()]:
         if any(isinstance(value, str) for value in table[name]):
@@ -128,17 +136,38 @@ def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
 
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
-    """Fit the law to the finished runs of a tier."""
+    """Fit the law to the finished runs of a tier that have not diverged; if all have, it has no quantities.
+
+    Raises:
+        UserError: there is no law of the runs that are left, or none of the experiment's columns was measured.
+    """
+    reasons = {run.name: reason for run in runs if (reason := run.diverged()) is not None}
     table = results_table(runs, experiment.measure_names)
-    return Finding(experiment, tier, table, fit(experiment, table))
+    measured = labels(table)
+    if experiment.columns and measured and not set(map(same_places, experiment.columns)) & set(
+            map(same_places, measured)):
+        raise UserError(f"{experiment.name}: columns: none of them was measured: "
+                        f"{unknown_key('column', experiment.columns[0], set(measured))}")
+    try:
+        law = fit(experiment, table)
+    except UserError as error:
+        if not reasons:
+            raise
+        raise UserError(f"{error} ({len(reasons)} of {len(runs)} runs diverged and are left out: "
+                        f"{', '.join(reasons)})") from error
+    return Finding(experiment, tier, table, with_diverged(law, len(runs), reasons))
 
 
 def fit(experiment: Experiment, table: pd.DataFrame) -> Law:
     """The experiment's law of the rows that are finite; ``details["not_finite"]`` names the others, if there are any.
 
+    Of no rows at all, which is what is left where all runs diverged, it has no quantities.
+
     Raises:
         UserError: what the law raises.
     """
+    if table.empty:
+        return Law(())
     whole, left_out = finite(table)
     law = experiment.law(whole)
     return replace(law, details={**law.details, "not_finite": left_out}) if left_out else law
@@ -205,6 +234,9 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
         law = Law.from_dict({key: value for key, value in data.items() if key not in ("tier", "runs", "verdicts")})
     except UserError as error:
         raise UserError(f"{folder / 'law.json'}: {error}; {_CURE}") from error
+    for one in law.quantities:
+        if not (one.name + one.unit + one.remark).isprintable():
+            raise UserError(f"{folder / 'law.json'}: {one.name!r}: got signs that cannot be printed; {_CURE}")
     return Finding(experiment, data["tier"], _read_table(folder / "measures.csv"), law)
 
 
@@ -227,12 +259,32 @@ def committed_verdicts(claim: str, results: Path) -> list[dict[str, Any]]:
         UserError: the file is missing or damaged.
     """
     path = results / claim / "law.json"
-    rows = _law_file(results / claim)["verdicts"]
+    rows = _law_file(storage.beneath(results, claim))["verdicts"]
     if not isinstance(rows, list) or any(not isinstance(row, dict) or set(row) != set(VERDICT_KEYS) for row in rows):
         raise UserError(f"{path}: verdicts: expected rows with the keys {', '.join(VERDICT_KEYS)}; {_CURE}")
+    for row in rows:
+        wrong = next((key for key in VERDICT_KEYS if not _is_verdict(key, row[key], row, claim)), None)
+        if wrong is not None:
+            raise UserError(f"{path}: verdicts: {wrong}: got {reprlib.repr(row[wrong])}, expected what a verdict on "
+                            f"{claim} has there; {_CURE}")
     return [{key: row[key] for key in VERDICT_KEYS} for row in rows]
 
 
+def _is_verdict(key: str, value: Any, row: dict[str, Any], claim: str) -> bool:
+    """Whether a row of verdicts may have this value: tables of them go to terminals, as they stand."""
+    allowed: dict[str, Sequence[str]] = {"claim": (claim,), "tier": TIERS, "verdict": get_args(Verdict)}
+    if key in allowed:
+        return value in allowed[key]
+    if key in ("quantity", "unit"):
+        return isinstance(value, str) and value.isprintable()
+    if value is None:
+        return key != "published" and row["ours"] is None
+    return type(value) in ((int,) if key == "n" else (int, float))
+
+
+# columns of every table of results, and whether they hold numbers
+_NEEDED = {"run": False, "label": False, "quantity": False, "value": True, "unit": False, "n": True, "lo": True,
+           "hi": True}  # fmt: skip
 _CURE = "restore it from git, or run the claim again: finished runs are not repeated"
 
 
@@ -242,6 +294,9 @@ def _law_file(folder: Path) -> dict[str, Any]:
     missing = [key for key in needed if not isinstance(data, dict) or key not in data]
     if missing:
         raise UserError(f"{folder / 'law.json'}: {missing[0]} is missing; {_CURE}")
+    if data["tier"] not in TIERS:
+        raise UserError(f"{folder / 'law.json'}: tier: got {reprlib.repr(data['tier'])}, expected one of "
+                        f"{', '.join(TIERS)}; {_CURE}")
     return dict(data)
 
 
@@ -252,8 +307,14 @@ def _read_table(path: Path) -> pd.DataFrame:
         cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except ValueError as error:
         raise UserError(f"{path}: expected a table, found damage ({error}); {_CURE}") from error
-    return with_columns(pd.DataFrame({
-        name: list(column) if name.startswith(AT) else _parse(list(column)) for name, column in cells.items()}))
+    table = pd.DataFrame({
+        name: list(column) if name.startswith(AT) else _parse(list(column)) for name, column in cells.items()})
+    for name, numeric in _NEEDED.items():
+        if name not in table:
+            raise UserError(f"{path}: the column {name} is missing; {_CURE}")
+        if numeric and len(table) and not pd.api.types.is_numeric_dtype(table[name]):
+            raise UserError(f"{path}: {name}: expected a column of numbers; {_CURE}")
+    return with_columns(table)
 
 
 def _parse(texts: list[str]) -> list[Any]:
@@ -268,23 +329,53 @@ def _parse(texts: list[str]) -> list[Any]:
 
 
 def _png(finding: Finding) -> bytes:
-    """The experiment's figure of the rows that are finite."""
-    figure = finding.experiment.figure(finite(finding.table)[0], finding.law)
+    """The experiment's figure of the rows that are finite; a line under it says how many runs diverged."""
+    from physlm.figures import style
+
     buffer = io.BytesIO()
+    sentence = diverged_sentence(finding.law)
+    figure = style.empty("no run is left to draw") if finding.table.empty else finding.experiment.figure(
+        finite(finding.table)[0], finding.law)
+    box = style.with_footnote(figure, sentence) if sentence else None
     # without the version of matplotlib in it, equal figures are equal files
-    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None}, bbox_inches=box)
     return buffer.getvalue()
 
 
 def spent(*claims: tuple[Sequence[Run], Sequence[str]]) -> dict[str, float]:
     """Seconds that the runs of claims, and their measures, took: of training, that of each run which others begin with
     included, and of measuring.  What several claims share counts once; what was trained or measured when nobody kept
-    the time, or whose folder is gone, counts 0."""
-    starts = [Store(run.path.parent).run(spec) for runs, _ in claims for run in runs for spec in run.spec.starts]
-    trained = {run.name: run for run in (*starts, *(run for runs, _ in claims for run in runs))}
-    measured = {(run.name, name): run.measuring_seconds().get(name, 0.0)
+    the time, whose folder is gone, or whose time is in a damaged file (``damaged_times``), counts 0."""
+    nothing: dict[str, float] = {}
+    measured = {(run.name, name): _kept(run.measuring_seconds, nothing).get(name, 0.0)
                 for runs, measures in claims for run in runs for name in measures}
-    return {"training": sum(run.training_seconds() for run in trained.values()), "measuring": sum(measured.values())}
+    return {"training": sum(_kept(run.training_seconds, 0.0) for run in _trained(claims)),
+            "measuring": sum(measured.values())}
+
+
+def damaged_times(*claims: tuple[Sequence[Run], Sequence[str]]) -> list[str]:
+    """What is wrong with each file of times, of the runs that ``spent`` counts, that cannot be read."""
+    damages: list[str] = []
+    for run in _trained(claims):
+        for read in (run.training_seconds, run.measuring_seconds):
+            try:
+                read()
+            except UserError as error:
+                damages.append(str(error))
+    return damages
+
+
+def _kept(read: Callable[[], T], missing: T) -> T:
+    try:
+        return read()
+    except UserError:
+        return missing
+
+
+def _trained(claims: Iterable[tuple[Sequence[Run], Sequence[str]]]) -> list[Run]:
+    """The runs of claims and those that they begin with, each once."""
+    starts = [Store(run.path.parent).run(spec) for runs, _ in claims for run in runs for spec in run.spec.starts]
+    return list({run.name: run for run in (*starts, *(run for runs, _ in claims for run in runs))}.values())
 
 
 def _environments(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, Any]:

@@ -10,8 +10,9 @@
         timing.json  measuring.json         seconds of its training, and of each measure, which are not
         snapshot-STEP.safetensors           weights along the way, where the run asks for them
         model.safetensors                   written once, after the last step
+        diverged.json                       in its place where the loss or the weights are no longer finite: the reason
         measures.csv                        one row per number, keyed by the name of the measure; none for a run that
-                                            only others begin with
+                                            diverged or that only others begin with
         DONE                                holds the hash; written last
 
 Every file appears whole or not at all (``physlm.storage``), and each one is written only after those that it builds
@@ -19,8 +20,12 @@ on.  So whatever moment a process is killed at, the folder is in one of these st
 
     no DONE, no model       train (resume the population's checkpoint if there is one)
     no DONE, a model        measure what is missing, then write DONE
+    no DONE, diverged.json  nothing to measure: write DONE
     DONE                    finished: never trained again; a measure that was not taken yet is added
     DONE, a damaged file    an error that names the file: something other than physlm has been here
+
+A store may come from elsewhere.  It is data, and nothing is read or written outside of it because of what stands there:
+no link beneath the root is followed, and ``physlm.lab.stored`` says which settings are read.
 
 Free of torch, except that reading or writing a model imports it.
 """
@@ -29,26 +34,30 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from physlm import storage
-from physlm.config import UnknownKind, content_hash, from_dict, to_dict
+from physlm.config import UnknownKind, content_hash, to_dict
 from physlm.errors import UserError
+from physlm.lab.locks import take_lock
 from physlm.lab.planner import Population
+from physlm.lab.stored import files_of, named_files, read_seconds, read_spec, read_training_seconds
 from physlm.measures.rows import Row
 from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_COLUMNS = ("measure", *(field.name for field in fields(Row)))
+MOST_ITEMS = 1 << 62  # that a row may be about: tables hold whole numbers of 64 bits
+# rows: how many the measure has, so that one that is missing is missed
+_COLUMNS = ("measure", *(field.name for field in fields(Row)), "rows")
 
 
 @dataclass(frozen=True)
@@ -109,14 +118,37 @@ class Run:
         return True
 
     def has(self, measures: Iterable[str]) -> bool:
-        """Whether the run is finished and all these measures were taken."""
-        return self.finished() and set(measures) <= set(self.measures())
+        """Whether the run is finished and all these measures were taken, or none can be since it diverged."""
+        return self.finished() and (self.diverged() is not None or set(measures) <= set(self.measures()))
+
+    def diverged(self) -> str | None:
+        """Why the run counts as diverged and is left out of all tables; None where it does not.
+
+        Raises:
+            UserError: the file that says so is damaged.
+        """
+        path = self._diverged_path
+        if not path.exists():
+            return None
+        found = storage.read_json(path, self.cure)
+        if not isinstance(found, dict) or found.get("run") != self.hash or not isinstance(found.get("reason"), str):
+            raise UserError(f"{path}: expected why this run diverged, got {found!r}; {self.cure}")
+        return str(found["reason"])
+
+    def write_diverged(self, reason: str) -> None:
+        """Declare the run diverged: it is not trained again, and nothing is measured of it."""
+        storage.write_json(self._diverged_path, {"run": self.hash, "reason": reason})
+
+    @property
+    def _diverged_path(self) -> Path:
+        return self.path / "diverged.json"
 
     def environment(self) -> dict[str, Any]:
         """What env.json says."""
         value = storage.read_json(self.path / "env.json", self.cure)
         if not isinstance(value, dict):
-            raise UserError(f"{self.path / 'env.json'}: expected a table of settings, got {value!r}; {self.cure}")
+            raise UserError(f"{self.path / 'env.json'}: expected a table of settings, got {reprlib.repr(value)}; "
+                            f"{self.cure}")
         return value
 
     def start(self, environment: Mapping[str, Any]) -> None:
@@ -125,30 +157,60 @@ class Run:
         storage.write_json(self.path / "vocabulary.json", self.spec.task.vocabulary().words)
         storage.write_json(self.path / "env.json", dict(environment))
         storage.remove_leftovers(self.path)
+        if self._diverged_path.exists():  # damaged, or the run would not be trained
+            storage.remove(self._diverged_path)
 
     def rewind(self, step: int) -> None:
         """Drop the lines of metrics.jsonl past ``step``, and the line that a kill cut short."""
-        path = self.path / "metrics.jsonl"
         kept = []
-        if path.exists():
-            with storage.disk_errors(path, "read", self.cure):
-                lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)
-            for line in lines:
-                try:
-                    record = json.loads(line)
-                except json.JSONDecodeError:
-                    break  # everything after a damaged line is written again
-                if not line.endswith("\n") or record["step"] > step:
-                    break
-                kept.append(line)
-        storage.write_text(path, "".join(kept))
+        for line, record in self._logged():
+            if record["step"] > step:
+                break
+            kept.append(line)
+        storage.write_text(self._metrics_path, "".join(kept))
+
+    def loss_lost_at(self) -> int | None:
+        """The step of the log point from which on no loss is finite; None if the last one is."""
+        lost = None
+        for _, record in self._logged():
+            if record.get("loss") is not None:
+                lost = None
+            elif lost is None:
+                lost = int(record["step"])
+        return lost
+
+    @property
+    def _metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _logged(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The whole lines of metrics.jsonl up to a damaged one, and what they say."""
+        path = self._metrics_path
+        if not path.exists():
+            return
+        for line in storage.read_text(path, self.cure, errors="replace").splitlines(keepends=True):
+            try:
+                record = storage.parse_json(line)
+            except ValueError:
+                return  # everything after a damaged line is written again
+            if not line.endswith("\n") or not isinstance(record, dict) or type(record.get("step")) is not int:
+                return
+            yield line, record
+
+    def check_present(self) -> None:
+        """``UserError`` if the folder was deleted while its run was at work; nobody makes it anew without its files."""
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: this folder was deleted while its run was at work; give the same command "
+                            "again, which makes it anew; no other run is lost")
 
     def write_snapshot(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Write the weights after ``step`` steps."""
+        self.check_present()
         storage.save_tensors(self.weights_path(step), state, {"run": self.hash})
 
     def write_model(self, state: Mapping[str, Tensor]) -> None:
         """Write the trained weights; their presence says that training is over."""
+        self.check_present()
         storage.save_tensors(self.model_path, state, {"run": self.hash})
 
     def measures(self) -> dict[str, list[Row]]:
@@ -171,50 +233,73 @@ class Run:
         if tuple(reader.fieldnames or ()) != _COLUMNS or not text.endswith("\n"):
             raise UserError(f"{path}: expected whole lines of {', '.join(_COLUMNS)}; {self.cure}")
         taken: dict[str, list[Row]] = {}
-        for line in reader:
-            try:
+        counts: dict[str, set[int]] = {}
+        try:
+            for line in reader:
                 row = Row(line["quantity"], float(line["value"]), line["unit"], int(line["n"]),
-                          float(line["lo"]), float(line["hi"]), dict(json.loads(line["where"])))
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{path}: line {reader.line_num} is damaged; {self.cure}") from error
-            taken.setdefault(line["measure"], []).append(row)
+                          float(line["lo"]), float(line["hi"]), dict(storage.parse_json(line["where"])))
+                if None in line or not 0 <= row.n < MOST_ITEMS:
+                    raise ValueError
+                taken.setdefault(line["measure"], []).append(row)
+                counts.setdefault(line["measure"], set()).add(int(line["rows"]))
+        except (TypeError, ValueError, csv.Error) as error:
+            raise UserError(f"{path}: line {reader.reader.line_num} is damaged; {self.cure}") from error
+        for name, rows in taken.items():
+            if counts[name] != {len(rows)}:
+                raise UserError(f"{path}: got {len(rows)} rows of {reprlib.repr(name)}, expected "
+                                f"{' or '.join(map(str, sorted(counts[name])[:2]))}; {self.cure}")
         return taken
 
     def add_measure(self, name: str, rows: Sequence[Row]) -> None:
         """Add the rows of one measure; rows of others are kept."""
         assert rows, f"measure {name} returned no rows"
+        self.check_present()
         self._write_measures({**self.measures(), name: list(rows)})
 
     def training_seconds(self) -> float:
         """How long its training took, or the last part of one that was resumed, by the members that it trained with;
-        0 where the time was not kept."""
-        timing = self._times("timing.json")
-        return float(timing.get("seconds", 0.0) / timing.get("members", 1))
+        0 where the time was not kept.
+
+        Raises:
+            UserError: timing.json is damaged.
+        """
+        return read_training_seconds(self.path / "timing.json", self.cure)
 
     def measuring_seconds(self) -> dict[str, float]:
-        """How long each measure took whose time was kept."""
-        return self._times("measuring.json")
+        """How long each measure took whose time was kept.
+
+        Raises:
+            UserError: measuring.json is damaged.
+        """
+        return read_seconds(self.path / "measuring.json", self.cure)
+
+    def write_timing(self, timing: Mapping[str, Any]) -> None:
+        """Note how long training took."""
+        self.check_present()
+        storage.write_json(self.path / "timing.json", dict(timing))
 
     def keep_seconds(self, name: str, seconds: float) -> None:
-        """Note how long a measure took."""
-        storage.write_json(self.path / "measuring.json", {**self.measuring_seconds(), name: seconds})
-
-    def _times(self, file: str) -> dict[str, float]:
-        path = self.path / file
-        found: dict[str, float] = storage.read_json(path, self.cure) if path.exists() else {}
-        return found
+        """Note how long a measure took; a damaged note of the others is given up."""
+        self.check_present()
+        try:
+            others = self.measuring_seconds()
+        except UserError:
+            others = {}
+        storage.write_json(self.path / "measuring.json", {**others, name: seconds})
 
     def _write_measures(self, taken: Mapping[str, Sequence[Row]]) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         for measure, measured in taken.items():
-            writer.writerows({"measure": measure, **asdict(row), "where": json.dumps(dict(row.where))}
-                             for row in measured)
+            writer.writerows({"measure": measure, **asdict(row), "where": json.dumps(dict(row.where)),
+                              "rows": len(measured)} for row in measured)
         storage.write_text(self.path / "measures.csv", text.getvalue())
 
     def finish(self) -> None:
-        """Write DONE, the last file."""
+        """Write DONE, the last file, and sweep up what a killed process left."""
+        self.check_present()
+        storage.remove_leftovers(self.path)
         if not (self.path / "DONE").exists():
             if not self.measures():
                 self._write_measures({})
@@ -223,12 +308,14 @@ class Run:
     def _check_training(self) -> None:
         config = self.path / "config.json"
         try:
-            stored = from_dict(RunSpec, storage.read_json(config, self.cure))
+            stored = read_spec(storage.read_json(config, self.cure), named_files(to_dict(self.spec)))
         except UserError as error:
             raise UserError(f"{config}: {error}; {self.cure}") from error
         if to_dict(stored) != to_dict(self.spec):  # an experiment file that was loaded again has other classes
             raise UserError(f"{config}: not the config that the folder is named after; {self.cure}")
         self.environment()
+        if self.diverged() is not None:
+            return
         for step in (*self.spec.snapshot_steps, self.spec.steps):
             path = self.weights_path(step)
             if storage.tensor_metadata(path, self.cure).get("run") != self.hash:
@@ -245,25 +332,27 @@ class MetricsLog:
     def __init__(self, runs: Mapping[int, Run]):
         self._runs = dict(runs)
         self._files: dict[int, IO[str]] = {}
-        self.first_step = 0
+        self.first_step = self.last_step = 0
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append ``{"step", "member", ...}`` to that member's file; members without a run here are ignored."""
         member = record["member"]
         if member not in self._runs:
             return
+        self._runs[member].check_present()
         path = self._runs[member].path / "metrics.jsonl"
+        self.last_step = record["step"]
         line = json.dumps({key: value for key, value in record.items() if key != "member"})
         with storage.disk_errors(path):
             if member not in self._files:
-                self._files[member] = open(path, "a", encoding="utf-8")  # noqa: SIM115
+                self._files[member] = open(path, "a", encoding="utf-8", opener=storage.plain)  # noqa: SIM115
             self._files[member].write(line + "\n")
             self._files[member].flush()
 
     def rewind(self, step: int) -> None:
         """Training goes on from ``step``: drop what was logged after it."""
         self.close()
-        self.first_step = step
+        self.first_step = self.last_step = step
         for run in self._runs.values():
             run.rewind(step)
 
@@ -281,11 +370,14 @@ class Store:
 
     def __init__(self, root: Path):
         self.root = root
-        self._populations = root / "populations"
 
     def run(self, spec: RunSpec) -> Run:
-        """The folder of ``spec``, whether or not it exists yet."""
-        return Run(spec, self.root / f"{spec.slug}-{content_hash(spec)}")
+        """The folder of ``spec``, whether or not it exists yet.
+
+        Raises:
+            UserError: a symbolic link is there instead.
+        """
+        return Run(spec, storage.beneath(self.root, f"{spec.slug}-{content_hash(spec)}"))
 
     def checkpoint(self, population: Population) -> Path:
         """Where the population's checkpoint lies while it trains."""
@@ -300,36 +392,41 @@ class Store:
         storage.remove(self.checkpoint(population))
         storage.remove(self._manifest(population))
 
-    def open_populations(self) -> list[Population]:
+    def open_populations(self, asked: Iterable[RunSpec] = ()) -> list[Population]:
         """Populations that were started and not closed, oldest name first.
+
+        Args:
+            asked: runs; populations on other files than these runs read are passed over, unread.
 
         Raises:
             UserError: a note that cannot be read, for example one of another version of physlm.
         """
-        found = []
+        found, files = [], files_of(asked)
         for path in sorted(self._populations.glob("*.json")):
             cure = "delete this file and give the same command again: the runs named in it start over"
             data = storage.read_json(path, cure)
             try:
-                population = Population(tuple(from_dict(RunSpec, member) for member in data["members"]))
+                if named_files(data) - files:
+                    continue
+                population = Population(tuple(read_spec(member, files) for member in data["members"]))
             except UnknownKind:
                 continue  # of an experiment file with configs of its own, which nobody has asked for
-            except (UserError, TypeError, KeyError) as error:
+            except (UserError, TypeError, KeyError, RecursionError) as error:
                 raise UserError(f"{path}: expected the members of a population ({error}); {cure}") from error
             if self._manifest(population) != path:
                 raise UserError(f"{path}: not the members that the file is named after; {cure}")
             found.append(population)
         return found
 
-    def remove_leftovers(self) -> None:
+    def remove_leftovers(self, asked: Iterable[RunSpec] = ()) -> None:
         """Delete temporary files of killed processes and the checkpoints of finished populations; needs the lock."""
         storage.remove_leftovers(self._populations)
-        for population in self.finished_populations():
+        for population in self.finished_populations(asked):
             self.close_population(population)
 
-    def finished_populations(self) -> list[Population]:
+    def finished_populations(self, asked: Iterable[RunSpec] = ()) -> list[Population]:
         """Populations all of whose members are finished, but that were not closed before the process was killed."""
-        return [population for population in self.open_populations()
+        return [population for population in self.open_populations(asked)
                 if all(self.run(spec).finished() for spec in population.members)]
 
     @contextlib.contextmanager
@@ -340,21 +437,23 @@ class Store:
             UserError: another process holds it, or the folder cannot be written.
         """
         path = self.root / ".lock"
-        with storage.disk_errors(path):
+        with storage.disk_errors(path, cure="expected a plain file, or none, in a folder that you may write to"):
             self.root.mkdir(parents=True, exist_ok=True)
-            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below, which frees the lock)
+            # closed below, which frees the lock
+            file = open(path, "a+", encoding="utf-8", opener=storage.plain)  # noqa: SIM115
         try:
             try:
                 with storage.disk_errors(path, "lock"):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    take_lock(file)
                     file.truncate(0)
                     file.write(f"{os.getpid()}\n")
                     file.flush()
             except UserError as error:
                 if isinstance(error.__cause__, BlockingIOError):
                     file.seek(0)
-                    raise UserError(f"{self.root}: process {file.read().strip() or '?'} is sweeping this folder; wait "
-                                    "for it to end, or give another folder with --runs") from None
+                    holder = file.read(20).strip() or "?"
+                    raise UserError(f"{self.root}: process {holder} is sweeping this folder; wait for it to end, or "
+                                    "give another folder with --runs") from None
                 raise
             yield
         finally:
@@ -362,3 +461,6 @@ class Store:
 
     def _manifest(self, population: Population) -> Path:
         return self._populations / f"{population.name}.json"
+    @property
+    def _populations(self) -> Path:
+        return storage.beneath(self.root, "populations")

@@ -6,6 +6,10 @@
 Runs that others begin with (``RunSpec.start``) are trained first, once, whoever begins with them; they are measured
 only where they are asked for themselves.
 
+A run has *diverged* when its last losses or its weights are not finite, or when what a measure reads of it is not.
+That is an end like any other: it is written into the run's folder, no measure is taken, the sweep goes on, and the same
+command does not train it again.  A run that begins with a diverged one is not trained and has diverged, too.
+
 It may be killed at any moment and called again: finished runs are left alone, trained ones are only measured, and an
 interrupted population goes on from its checkpoint and, on a CPU, ends with the same bits as if nothing had happened.
 On a GPU the gradient of torch's attention over rows of 512 tokens is summed in no fixed order, so that two trainings
@@ -15,8 +19,10 @@ takes a slower attention, and they do not.  ``physlm.lab.store`` says which file
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,13 +33,13 @@ from tqdm import tqdm
 
 from physlm import storage
 from physlm.config import content_hash
-from physlm.errors import UserError
+from physlm.errors import NotFiniteError, UserError
 from physlm.lab import planner
 from physlm.lab.cost import amount, members_in
 from physlm.lab.env import environment
 from physlm.lab.planner import MAX_MEMBERS, Population
 from physlm.lab.store import MetricsLog, Run, Store
-from physlm.lab.workers import Job, finish_jobs
+from physlm.lab.workers import Job, finish_jobs, keep_bars_to_this_process
 from physlm.measures.measure import AnyMeasure, check, name_of, take
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -89,11 +95,11 @@ def sweep(
             for one in asked[run.hash].values():
                 check(one, run.spec)
     complete = [run.has(asked[run.hash]) for run in runs]  # looks at all, so that damage is reported before any work
-    if all(complete) and not store.finished_populations():
+    if all(complete) and not store.finished_populations(specs):
         return runs
     _unfinished(runs, store)
     with store.lock():
-        store.remove_leftovers()
+        store.remove_leftovers(specs)
         _each(worker, [run.spec for run in runs if run.trained() and not run.has(asked[run.hash])], processes, "runs")
         todo = _unfinished(runs, store)
         for run in map(store.run, todo):
@@ -102,20 +108,23 @@ def sweep(
         populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members, processes,
                             _fits(device))
         _each(worker, populations, processes, "populations")
-        store.remove_leftovers()
+        store.remove_leftovers(specs)
     return runs
 
 
 def _each(worker: _Worker, works: Sequence[Population | RunSpec], processes: int, title: str) -> None:
     """Train the populations, or measure the runs, with a bar over all of them; ``title`` names them."""
+    if processes > 1:
+        keep_bars_to_this_process()
     bar = tqdm(total=len(works), desc=title, unit=title[:-1], disable=None if worker.progress else True)
     with bar:
         if processes > 1 and len(works) > 1:
-            jobs = list(map(Job, works))
-            for job in finish_jobs(jobs, partial(_do, worker), worker.device, min(processes, len(works))):
-                bar.update()
-                if worker.progress:
-                    tqdm.write(f"done: {describe(job.work)}")
+            jobs = finish_jobs(list(map(Job, works)), partial(_do, worker), worker.device, min(processes, len(works)))
+            with _swept_away(worker.progress), contextlib.closing(jobs):
+                for job in jobs:
+                    bar.update()
+                    if worker.progress:
+                        tqdm.write(f"done: {describe(job.work)}")
             return
         for number, work in enumerate(works, start=1):
             bar.set_description(f"{title[:-1]} {number}/{len(works)}")
@@ -125,6 +134,17 @@ def _each(worker: _Worker, works: Sequence[Population | RunSpec], processes: int
             if worker.device.type == "cuda":
                 torch.cuda.empty_cache()  # processes of this sweep may be next on the same GPU
             bar.update()
+
+
+@contextlib.contextmanager
+def _swept_away(shown: bool) -> Iterator[None]:
+    """After an error, wipe the bars of processes that were killed: what is printed next begins a line of its own."""
+    try:
+        yield
+    except BaseException:
+        if shown:
+            sys.stderr.write("\r\033[J" if sys.stderr.isatty() else "\n")
+        raise
 
 
 def _do(worker: _Worker, work: Population | RunSpec) -> None:
@@ -157,11 +177,22 @@ def load_model(spec: RunSpec, path: Path, device: torch.device) -> Decoder:
     if table is not None and table.ndim == ours.ndim and table.shape[1] != ours.shape[1]:
         raise UserError(f"{path}: got weights of a vocabulary of {table.shape[1]} rows, expected {ours.shape[1]}, "
                         f"those of {spec.task.title}, which has {vocabulary} tokens; {cure}")
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(f"{path}: not the weights of the run's model; {cure}") from error
+    _check_weights(tensors, model.state_dict(), path, cure)
+    model.load_state_dict(tensors)
     return model.to(device)
+
+
+def _check_weights(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path, cure: str
+) -> None:
+    """``UserError`` for weights of another model, of another type, or that are not finite."""
+    for name in sorted({*tensors, *expected}):
+        ours, found = expected.get(name), tensors.get(name)
+        wanted, got = ("nothing" if one is None else f"{tuple(one.shape)} {one.dtype}" for one in (ours, found))
+        if wanted != got:
+            raise UserError(f"{path}: {name}: got {got}, expected {wanted}: not the weights of the run's model; {cure}")
+        if found is not None and not bool(found.isfinite().all()):
+            raise UserError(f"{path}: {name}: got weights that are not finite; {cure}")
 
 
 @dataclass(frozen=True)
@@ -177,11 +208,21 @@ class _Worker:
     measure: Take
 
     def finish_population(self, population: Population) -> None:
-        """Train a population, write every model, then measure every member and close the population."""
-        runs = {i: self.store.run(spec) for i, spec in enumerate(population.members)}
+        """Train a population, write every model, then measure every member and close the population.
+
+        Members that begin with a diverged run are left out of it.
+        """
+        members = tuple(spec for spec in population.members if not self._finish_without_start(spec))
+        if not members:
+            return
+        population = Population(members)
+        runs = {i: self.store.run(spec) for i, spec in enumerate(members)}
         # A member with a model is left as it is: it trains along only because it did so before.
         unfinished = {i: run for i, run in runs.items() if not run.trained()}
         self.store.open_population(population)
+        if any(run.spec.snapshot_steps and not run.path.exists() for run in unfinished.values()):
+            # its folder was deleted, and with it weights along the way that come before the checkpoint
+            storage.remove(self.store.checkpoint(population))
         for run in unfinished.values():
             run.start(environment(self.device.type, run.spec.train.precision))
         self._train_models(population, unfinished)
@@ -190,11 +231,35 @@ class _Worker:
                 self.measure_run(run)
         self.store.close_population(population)
 
+    def _finish_without_start(self, spec: RunSpec) -> bool:
+        """Whether a run begins with one that diverged; it has then diverged itself, and is finished."""
+        start, run = spec.start, self.store.run(spec)
+        if start is None or self.store.run(start).diverged() is None:
+            return False
+        if not run.trained():
+            run.start(environment(self.device.type, spec.train.precision))
+            self._give_up(run, f"it begins with {self.store.run(start).name}, which diverged")
+        run.finish()
+        return True
+
+    def _give_up(self, run: Run, reason: str) -> None:
+        run.write_diverged(reason)
+        if self.progress:
+            tqdm.write(f"diverged: {run.name}: {reason}")
+
     def measure_run(self, run: Run) -> None:
         """Take the measures that a trained run lacks, then declare it finished.
 
-        A run that others begin with, or that only trained along, has none to take.
+        A run that others begin with, that only trained along, or that diverged has none to take.
         """
+        if run.diverged() is None:
+            try:
+                self._measure(run)
+            except NotFiniteError as error:
+                self._give_up(run, str(error))
+        run.finish()
+
+    def _measure(self, run: Run) -> None:
         taken = run.measures()
         missing = {name: one for name, one in self.asked.get(run.hash, {}).items() if name not in taken}
         if missing:
@@ -209,7 +274,6 @@ class _Worker:
                                     "weights are kept; give the same command again when others have left it") from error
                 run.keep_seconds(name, time.perf_counter() - start)  # before the rows, which end it
                 run.add_measure(name, rows)
-        run.finish()
 
     def _weights(self, run: Run, step: int) -> Any:
         return self.load(run.spec, run.weights_path(step), self.device)
@@ -235,7 +299,7 @@ class _Worker:
         metrics = MetricsLog(unfinished)
         if not checkpoint.exists():
             metrics.rewind(-1)
-        metrics.first_step = 0
+        metrics.first_step = metrics.last_step = 0
         start = time.perf_counter()
 
         def snapshot(step: int, models: Sequence[Any]) -> None:
@@ -252,10 +316,23 @@ class _Worker:
                             f"--members {max(1, len(population.members) // 2)}") from error
         finally:
             metrics.close()
-        timing = _timing(population, metrics.first_step, time.perf_counter() - start)
+        timing = _timing(population, metrics.first_step, metrics.last_step, time.perf_counter() - start)
         for i, run in unfinished.items():
-            storage.write_json(run.path / "timing.json", timing)
-            run.write_model(models[i].state_dict())
+            run.write_timing(timing)
+            state = models[i].state_dict()
+            if (reason := _why_diverged(run, state)) is None:
+                run.write_model(state)
+            else:
+                self._give_up(run, reason)
+
+
+def _why_diverged(run: Run, state: Mapping[str, torch.Tensor]) -> str | None:
+    """Why a run whose training is over has diverged; None if its last losses and its weights are finite."""
+    if (lost := run.loss_lost_at()) is not None:
+        return f"its loss is not finite from step {lost:,} of {run.spec.steps:,} on"
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        return f"its weights are not finite after its last step, {run.spec.steps:,}"
+    return None
 
 
 def _unfinished(runs: Sequence[Run], store: Store) -> list[RunSpec]:
@@ -274,7 +351,7 @@ def _fits(device: torch.device) -> Callable[[RunSpec], int] | None:
 def _plan(todo: Sequence[RunSpec], store: Store, members: int, parts: int,
           fits: Callable[[RunSpec], int] | None) -> list[Population]:
     """The populations to train, with those that give the weights that a resumed population begins with."""
-    interrupted = _interrupted(store, members)
+    interrupted = _interrupted(store, todo, members)
     while True:
         populations = planner.plan(todo, interrupted, members, parts, fits)
         planned = [spec for population in populations for spec in population.members]
@@ -285,10 +362,10 @@ def _plan(todo: Sequence[RunSpec], store: Store, members: int, parts: int,
         todo = [*todo, *missing]
 
 
-def _interrupted(store: Store, members: int) -> list[Population]:
+def _interrupted(store: Store, todo: Sequence[RunSpec], members: int) -> list[Population]:
     """Populations to resume.  One that never reached a checkpoint and has become too large is grouped anew."""
     found = []
-    for population in store.open_populations():
+    for population in store.open_populations(todo):
         if len(population.members) > members and not store.checkpoint(population).exists():
             store.close_population(population)
         else:
@@ -296,11 +373,11 @@ def _interrupted(store: Store, members: int) -> list[Population]:
     return found
 
 
-def _timing(population: Population, first_step: int, seconds: float) -> dict[str, Any]:
+def _timing(population: Population, first_step: int, last_step: int, seconds: float) -> dict[str, Any]:
     """How fast the last part of the training was; ``first_step`` > 0 says that it resumed."""
     spec = population.members[0]
-    tokens = len(population.members) * spec.tokens * (spec.steps - first_step) / spec.steps
-    return {"seconds": seconds, "first_step": first_step, "last_step": spec.steps, "members": len(population.members),
+    tokens = len(population.members) * spec.tokens * (last_step - first_step) / spec.steps
+    return {"seconds": seconds, "first_step": first_step, "last_step": last_step, "members": len(population.members),
             "tokens_per_second_all_members": tokens / seconds if seconds > 0 else None}
 
 

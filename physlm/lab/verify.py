@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from physlm.errors import UserError
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, part_of
 from physlm.lab.results import (
     committed_claims,
     committed_verdicts,
@@ -23,6 +23,7 @@ from physlm.lab.results import (
     read_finding,
     write_law,
 )
+from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import measured, verdict_rows
 
@@ -34,7 +35,8 @@ class Checked:
     """What the committed results of one claim say today.
 
     Attributes:
-        experiment: None where its file is not there; then the verdicts are those of law.json, and nothing was refitted.
+        experiment: None where its file is not there, or may not be run; then the verdicts are those of law.json, and
+            nothing was refitted.
         law: refitted; None where the claim has no results, or could not be refitted.
         rows: the verdicts, one for each expectation.
         disagreements: what law.json says otherwise, a sentence each.
@@ -61,12 +63,13 @@ def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
         return Checked(claim, None, None, committed)
     finding = read_finding(experiment, results / claim)
     try:
-        again = replace(finding, law=fit(experiment, finding.table))
+        law = still_diverged(fit(experiment, finding.table), finding.law)
     except UserError as error:
         raise UserError(f"{results / claim / 'measures.csv'}: {error}") from error
+    again = replace(finding, law=law)
     found = [*_quantities(finding.law, again.law), *_verdicts(committed, again.verdicts)]
     finished, planned = planned_runs(results / claim)
-    if finished == planned:
+    if finished == planned and not diverged_runs(finding.law):
         found += [f"{row['quantity']}: expected, but all runs of tier {finding.tier} give no such quantity"
                   for row in again.verdicts if row["ours"] is None]
     return Checked(claim, experiment, again.law, again.verdicts, tuple(found))
@@ -89,7 +92,7 @@ def markdown(checked: Sequence[Checked]) -> str:
     """The result tables of these claims in Markdown, part by part: how many quantities agree, then a row for each."""
     parts: dict[str, list[Checked]] = {}
     for one in checked:
-        parts.setdefault(one.experiment.part if one.experiment is not None else "-", []).append(one)
+        parts.setdefault(part_of(one.claim), []).append(one)
     return "\n\n".join(f"## Part {part}\n\n{agreement(claims)}\n\n{_table(claims)}" for part, claims in parts.items())
 
 

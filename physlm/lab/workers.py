@@ -5,29 +5,45 @@
     GPU 1    [train 1       ]                  ...
 
 A job starts as soon as a process is free and the runs that it begins with are trained.  The processes share nothing but
-the run store, whose lock their parent holds, and so they end when it is killed.  What each of them does there is what
-one process would do alone.  If a job fails, those at work are finished, no other is started, and its error is raised:
-the same command goes on from there.
+the run store, whose lock their parent holds.  What each of them does there is what one process would do alone.
+
+If a job fails, those at work are finished, no other is started, and its error is raised.  However else it ends, by
+Ctrl-C, by SIGTERM, by the death of one of the processes or of their parent, all of them end at once: the store is whole
+at any moment (``physlm.storage``), and the same command goes on from there.
 """
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from physlm.config import content_hash
+from physlm.errors import LostProcessError, UserError
 from physlm.lab.experiment import load_experiment, loaded_files
 from physlm.lab.planner import Population
 from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
     import torch
+
+STOP_SECONDS = 5.0  # until a process that was told to end is given up
+GRACE_SECONDS = 0.5  # in which a signal to a whole group of processes reaches the last of them
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+Do = Callable[["Population | RunSpec"], None]
 
 
 @dataclass(frozen=True)
@@ -50,10 +66,8 @@ class Job:
         return frozenset() if isinstance(self.work, RunSpec) else frozenset(self.work.hashes)
 
 
-def finish_jobs(
-    jobs: Sequence[Job], do: Callable[[Population | RunSpec], None], device: torch.device, processes: int
-) -> Iterator[Job]:
-    """Do all jobs and yield each one when it is done.
+def finish_jobs(jobs: Sequence[Job], do: Do, device: torch.device, processes: int) -> Generator[Job, None, None]:
+    """Do all jobs and yield each one when it is done; close the iterator if it is left early.
 
     Args:
         jobs: in an order in which one process could do them.
@@ -61,42 +75,123 @@ def finish_jobs(
         device: ``cuda`` gives process i the i-th GPU that this one sees, ``cpu`` an equal share of the cores.
 
     Raises:
-        What a job raised.
+        UserError: a job raised it.
+        RuntimeError: a job raised anything else, whose traceback is the message.
+        LostProcessError: a process died.
     """
     import torch
 
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
-    places = context.Queue()
-    for place in range(processes):
-        places.put(place)
     threads = max(1, torch.get_num_threads() // processes)
-    waiting, running = list(jobs), dict[Future[None], Job]()
+    files = loaded_files()
+    workers = [_Process(context, (place, device.type, threads, files)) for place in range(processes)]
+    try:
+        for worker in workers:
+            worker.start()
+        yield from _schedule(jobs, do, workers)
+        for worker in workers:
+            worker.dismiss()
+    finally:
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join()
+
+
+def _schedule(jobs: Sequence[Job], do: Do, workers: Sequence[_Process]) -> Iterator[Job]:
+    waiting, failed = list(jobs), None
     to_come = frozenset().union(*(job.gives for job in jobs))
-    with ProcessPoolExecutor(processes, context, _take_place, (places, device.type, threads, loaded_files())) as pool:
-        while waiting or running:
-            for job in [job for job in waiting if not job.needs & to_come]:
-                waiting.remove(job)
-                running[pool.submit(do, job.work)] = job
-            assert running, "jobs wait for each other"
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job = running.pop(future)
-                if future.exception() is not None:
-                    pool.shutdown(cancel_futures=True)
-                future.result()
+    while True:
+        for worker in [worker for worker in workers if worker.job is None and failed is None]:
+            if (ready := next((job for job in waiting if not job.needs & to_come), None)) is not None:
+                waiting.remove(ready)
+                worker.begin(do, ready)
+        if not any(worker.job for worker in workers):
+            break
+        # of a process without a job only its end can be heard
+        answering = wait([worker.connection for worker in workers])
+        for worker in [worker for worker in workers if worker.connection in answering]:
+            job, error = worker.answer()
+            if error is None:
                 to_come -= job.gives
                 yield job
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    assert not waiting, "jobs wait for each other"
 
 
-def _take_place(places: Any, kind: str, threads: int, experiments: Sequence[Path]) -> None:
-    """Once in each process, before it touches a device: which GPU, and which line for its progress bar, is its own.
+class _Process:
+    """One process, seen from its parent: it is sent one job after another and answers each."""
 
-    The ``experiments`` are loaded here too, for what jobs need of them, such as a task of their own.
+    def __init__(self, context: SpawnContext, place: tuple[int, str, int, Sequence[Path]]):
+        self.job: Job | None = None
+        self.connection, self._theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._theirs, *place))
+
+    def start(self) -> None:
+        """Start it where Ctrl-C, which a terminal sends to all, does not reach it: its parent decides."""
+        resource_tracker.ensure_running()  # or it would be started with the process, and unblock the signal
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        self._theirs.close()  # its only other end is now that of the process
+
+    def begin(self, do: Do, job: Job) -> None:
+        """Have it do a job."""
+        self.job = job
+        try:
+            self.connection.send((do, job.work))
+        except OSError:
+            raise self._lost() from None
+
+    def answer(self) -> tuple[Job, Exception | None]:
+        """The job that it has ended, and why that failed."""
+        try:
+            error: Exception | None = self.connection.recv()
+        except (EOFError, OSError):
+            raise self._lost() from None
+        assert self.job is not None
+        job, self.job = self.job, None
+        return job, error
+
+    def _lost(self) -> LostProcessError:
+        time.sleep(GRACE_SECONDS)  # who stops them all may mean this process, too, and is then the one to name
+        self._process.join(STOP_SECONDS)
+        code = self._process.exitcode
+        how = f"ended with exit code {code}"
+        if code is not None and code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        why = ", as a machine without free memory does it" if code == -signal.SIGKILL else ""
+        return LostProcessError(f"process {self._process.pid}, one of those at work, {how}{why}")
+
+    def dismiss(self) -> None:
+        """Let it end by itself."""
+        self.connection.close()
+        self._process.join(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process.pid is not None:
+            self._process.kill()
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+        if self._process.pid is not None:
+            self._process.join(STOP_SECONDS)
+
+
+def _serve(connection: Connection, place: int, kind: str, threads: int, experiments: Sequence[Path]) -> None:
+    """What a process does: jobs, until its parent closes the connection.
+
+    Before it touches a device it settles which GPU, and which line for its progress bar, is its own.  The
+    ``experiments`` are loaded here too, for what jobs need of them, such as a task of their own.
     """
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    for path in experiments:
-        load_experiment(path.stem, path.parent)
-    place = places.get()
+    _die_with_parent()
     os.environ["TQDM_POSITION"] = str(place + 1)  # tqdm, which was not imported here yet, reads its defaults there
+    keep_bars_to_this_process()
     if kind == "cuda":
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         names = seen.split(",") if seen else [str(i) for i in range(place + 1)]
@@ -105,10 +200,42 @@ def _take_place(places: Any, kind: str, threads: int, experiments: Sequence[Path
         import torch
 
         torch.set_num_threads(threads)
+    for path in experiments:
+        load_experiment(path.stem, path.parent)
+    while True:
+        try:
+            do, work = connection.recv()
+        except EOFError:
+            return
+        connection.send(_error_of(do, work))
+
+
+def keep_bars_to_this_process() -> None:
+    """Have tqdm lock with threads' means: its semaphore of the system would outlive a process that is killed."""
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
+
+
+def _error_of(do: Do, work: Population | RunSpec) -> Exception | None:
+    """What went wrong with a job, as something that any process can read."""
+    try:
+        do(work)
+    except UserError as error:
+        return UserError(str(error))
+    except Exception:  # a bug: its traceback would be lost between the processes
+        return RuntimeError(traceback.format_exc())
+    return None
 
 
 def _die_with_parent() -> None:
     """The parent's lock on the store is gone with it, and another sweep may be there any moment."""
+    if sys.platform == "linux":  # the system sees to it, also while an import or a compiler keeps all threads waiting
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from physlm.config import from_dict, to_dict, unknown_key
@@ -121,7 +121,8 @@ class Law:
             ValueError, TypeError: ``details`` holds something that JSON does not know, such as NaN.
         """
         details = json.loads(json.dumps(self.details, allow_nan=False))
-        quantities = [{key: value for key, value in to_dict(quantity).items() if value != ""}
+        optional = {field.name for field in fields(Quantity) if field.default is not MISSING}
+        quantities = [{key: value for key, value in to_dict(quantity).items() if value or key not in optional}
                       for quantity in self.quantities]
         return {"quantities": quantities, "details": details}
 

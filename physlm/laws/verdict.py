@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from physlm.errors import UserError
 from physlm.interval import NOTHING
+from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity
 
 Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not run"]
@@ -194,14 +195,17 @@ def verdict_markdown(
         deviations: how the run differs from the published one.
 
     ``law.details["notes"]``, a list of texts if present, says how to read the intervals; ``["not_finite"]`` what was
-    left out.
+    left out; ``["diverged"]`` which runs diverged (``physlm.laws.diverged``).
     """
     details = law.details if law is not None else {}
     rows = verdict_rows(name, law, expect, tier)
     lines = [f"# {name}: {headline(rows)}", "", f"**Claim.** {claim}", "", f"**Source.** {source}", "",
-             f"**Tier.** {tier}", "",
-             "| quantity | published, or asked for | ours | 95 % interval | n | verdict | source |",
-             "|---|---|---|---|---|---|---|"]
+             f"**Tier.** {tier}", ""]
+    if sentence := diverged_sentence(law):
+        lines += [f"**Diverged.** {sentence}:", "",
+                  *(f"- `{run}`: {reason}" for run, reason in diverged_runs(law).items()), ""]
+    lines += ["| quantity | published, or asked for | ours | 95 % interval | n | verdict | source |",
+              "|---|---|---|---|---|---|---|"]
     for row, expectation in zip(rows, expect, strict=True):
         found = law.get(row["quantity"]) if law is not None else None
         lines.append(f"| {row['quantity']} | {expectation.wanted} | {measured(found)} | {row['verdict']} "

@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from physlm.errors import UserError
+from physlm.measures.finite import likeliest
 from physlm.measures.generation import generate
 from physlm.measures.intervals import share
 from physlm.measures.rows import Row
@@ -177,7 +178,7 @@ def fill(model: Decoder, ids_BW: Tensor, lengths_B: Tensor, together: int) -> Te
             with sdpa_kernel(FILL_ATTENTION):
                 hidden_MBTd, _ = model.hidden(text[None])
             masked = text == model.vocabulary
-            text[masked] = (hidden_MBTd[0, masked].float() @ table_dV).argmax(-1)
+            text[masked] = likeliest(hidden_MBTd[0, masked].float() @ table_dV, "logits of masked words")
             read_RT[some, :length] = text
     at_W = torch.arange(width, device=device)
     place_RKW = (length_RK.cumsum(-1) - length_RK)[..., None] + at_W

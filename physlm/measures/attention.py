@@ -119,11 +119,11 @@ def attention_statistics(
         distance.add(*_by_distance(batch))
     if distance.sentences == 0:
         raise UserError("attention: got no sentences, expected at least one")
-    by_distance = distance.estimate()
+    by_distance, counted = distance.estimate(), distance.pairs() > 0
     ratios = {name: (Ratio(), Ratio()) for name in Means._fields}
     for batch in _watched(batches(), "attention along the tree", progress):
         tree = _Tree.of(_shuffle(batch) if shuffled else batch, reach, adjacent)
-        expected = torch.from_numpy(np.nan_to_num(by_distance.value)).to(batch.token_BT.device)
+        expected = torch.from_numpy(np.where(counted, by_distance.value, 0.0)).to(batch.token_BT.device)
         layers = [tree.sums(weights, expected[j]) for j, weights in enumerate(batch.weights_J)]
         counts_of = tree.counts()
         for name, (heads, pooled) in ratios.items():

@@ -13,8 +13,8 @@ p1 = ln N0 and p2 = ln S, and gets 0 for both without any clamping.  An untraine
 cannot occur there at all, so each part of the formula is negative, although no model can know less than nothing: the
 uniform code is always available instead.  Hence each of the three parts counts as max(0, part).  The maximum is taken
 once, of the mean over all people; taken person by person it would keep lucky guesses and drop unlucky ones, and give
-bits to a model that knows nothing.  ``bits_signed`` is the sum without it.  The same holds for a model that has
-diverged and spends no finite number of nats: its parts are not numbers, and count 0.
+bits to a model that knows nothing.  ``bits_signed`` is the sum without it.  Of a model that spends no finite number of
+nats nothing is measured: its parts are not numbers, and neither is their sum.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from physlm.measures.finite import check_finite
 from physlm.measures.losses import PersonLosses, model_losses, person_losses
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -54,8 +55,8 @@ def capacity_parts(terms: InformationTerms, name: Floats, value: Floats, first: 
         "bits_diversity": terms.chunks * (terms.chunk_bits - first / LN2),
     }
     signed = sum(parts.values(), start=np.zeros_like(name))
-    clamped = sum((np.fmax(part, 0.0) for part in parts.values()), start=np.zeros_like(name))
-    return {**parts, "bits_signed": signed, "bits": clamped}
+    counted = [np.where(np.isfinite(part), np.maximum(part, 0.0), np.nan) for part in parts.values()]
+    return {**parts, "bits_signed": signed, "bits": sum(counted, start=np.zeros_like(name))}
 
 
 def capacity_rows(
@@ -67,9 +68,12 @@ def capacity_rows(
         attributes: K, the number of first chunks summed in ``losses.first_N``; 1 where a task has none.
         params: the P of bits per parameter.
         device: where the resampling is done.
+
+    Raises:
+        NotFiniteError: somebody's nats are not finite.
     """
     nats = np.stack([losses.name_N.numpy(), losses.value_N.numpy(), losses.first_N.numpy() / attributes])
-    nats[~np.isfinite(nats)] = np.nan
+    check_finite(nats, "nats of a person")
     means = nats.mean(1)
     resampled = _resampled_means(nats, device)
     point = capacity_parts(terms, *means)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.machine import cpu_cores
+from physlm.measures.finite import check_finite
 from physlm.measures.generation import generate
 from physlm.measures.intervals import Ratio, Z, share
 from physlm.measures.rows import Row
@@ -134,7 +135,7 @@ class Judge:
             q_BWV = logits[..., : len(self._terminal_V)].log_softmax(-1).double().exp().cpu().numpy()
             # columns of the truth: the end, then the observed terminals
             nats_BW = kl(truth, q_BWV[..., [0, *self._id_T]])
-            here = ~np.isnan(nats_BW)
+            here = ~np.isnan(truth).any(-1)  # of the truth: what the model does not know is no padding
             ratio.add(np.where(here, nats_BW, 0.0).sum(1), here.sum(1).astype(float))
         return ratio.estimate().row(quantity, ratio.sentences, unit="nats/token", where=where)
 
@@ -251,5 +252,6 @@ def derivation_log2(grammar: Grammar, ancestors_LW: Ints, boundaries_LW: NDArray
 def _mean(name: str, values: list[float] | list[int], unit: str) -> Row:
     """A mean over independent strings, with its normal interval."""
     x = np.array(values, float)
+    check_finite(x, name)
     half = Z * x.std(ddof=1) / math.sqrt(len(x)) if len(x) > 1 else 0.0
     return Row(name, float(x.mean()), unit, len(x), float(x.mean() - half), float(x.mean() + half))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.errors import UserError
+from physlm.measures.finite import check_finite
 
 Floats = NDArray[np.float64]
 NEIGHBOURS = 5
@@ -33,6 +34,7 @@ NEIGHBOURS = 5
 def cosine_similarity(embedding_Vd: Tensor) -> Floats:
     """S, (V, V) float64; a token with the embedding 0 is similar to none."""
     x = embedding_Vd.detach().double().cpu().numpy()
+    check_finite(x, "embeddings")
     norm = np.linalg.norm(x, axis=1, keepdims=True)
     x = x / np.where(norm > 0, norm, 1.0)
     similarity: Floats = x @ x.T

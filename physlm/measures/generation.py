@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from physlm import rng
 from physlm.errors import UserError
+from physlm.measures.finite import check_finite
 from physlm.models.decoder import Decoder, Reading
 from physlm.training.captured import captured
 
@@ -86,6 +87,7 @@ def generate(
 
     Raises:
         UserError: arguments that do not fit together, an encoder, or more positions than the model has vectors for.
+        NotFiniteError: logits are not finite.
     """
     lengths_B = _checked(model, prompts, lengths, new_tokens, temperature)
     device, members = model.embedding.weight.device, model.members
@@ -142,6 +144,8 @@ class _Batch:
         self.prompt_R = torch.ones(rows, dtype=torch.long, device=device)
         self.number_R = torch.arange(rows, device=device)
         self.place_1 = torch.zeros(1, dtype=torch.long, device=device)
+        # 0 times all logits so far: NaN once one of them was not finite, which the host asks for at the end
+        self.finite_MR = torch.zeros(members, rows, device=device)
         self.steps = self._capture() if device.type == "cuda" else [partial(self._step, one) for one in self.readings]
 
     def run(self, prompts_MBP: Tensor, lengths_B: Tensor, first_row: int) -> Generated:
@@ -156,6 +160,7 @@ class _Batch:
         self.length_MR.copy_(self.prompt_R.expand_as(self.length_MR))
         self.ended_MR.fill_(True)
         self.ended_MR[:, :rows] = False
+        self.finite_MR.zero_()
         first = int(lengths_B.min()) - 1
         if first:  # what all prompts have, but for its last token, at once
             self.model.read(self.ids_MRW[:, :, :first], self.reading)
@@ -166,6 +171,7 @@ class _Batch:
             if (place - first) % ASK_EVERY == ASK_EVERY - 1 and bool(self.ended_MR.all()):
                 break
             self.steps[place // self.stage]()
+        check_finite(self.finite_MR[:, :rows], "logits of generated words")
         return Generated(*(x[:, :rows].clone() for x in (self.ids_MRW, self.length_MR, self.ended_MR)))
 
     def _step(self, reading: Reading) -> None:
@@ -174,7 +180,9 @@ class _Batch:
         hidden_MRd = self.model.step(token, self.place_1, reading)[:, :, 0]
         self.place_1 += 1
         counter_R = self.number_R * POSITIONS + self.place_1
-        drawn_MR = draw(hidden_MRd.float() @ self.table_MdV, self.temperature, self.key_M1, counter_R)
+        logits_MRV = hidden_MRd.float() @ self.table_MdV
+        self.finite_MR.add_(logits_MRV.sum(-1), alpha=0.0)
+        drawn_MR = draw(logits_MRV, self.temperature, self.key_M1, counter_R)
         given_R = self.place_1 < self.prompt_R
         free_R = self.place_1 < self.prompt_R + self.new_tokens
         live_MR = ~self.ended_MR & ~given_R & free_R

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from physlm.errors import NotFiniteError
 from physlm.measures.rows import Row
 from physlm.places import Place
 
@@ -82,8 +83,10 @@ class Ratio:
         self._moments: list[Floats] | None = None
 
     def add(self, sums: Floats, counts: Floats) -> None:
-        """One more batch."""
+        """One more batch.  Raises NotFiniteError: a sum is NaN."""
         sums, counts = np.asarray(sums, float), np.asarray(counts, float)
+        if np.isnan(sums).any():
+            raise NotFiniteError("got a mean over sentences that is not finite")
         lead = sums.ndim - counts.ndim
         counts = counts.reshape(counts.shape[0], *(1,) * lead, *counts.shape[1:])
         new = [sums.sum(0), (sums**2).sum(0), (sums * counts).sum(0), counts.sum(0), (counts**2).sum(0)]

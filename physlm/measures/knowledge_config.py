@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +43,8 @@ class KnowledgeConfig:
         for name, least in (("rank", 0), ("steps", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"knowledge probe: {name}: got {getattr(self, name)}, expected at least {least}")
-        if self.learning_rate <= 0 or self.weight_decay < 0 or self.epsilon <= 0 or self.update_speed <= 0:
+        positive = (self.learning_rate, self.epsilon, self.update_speed)
+        if not all(0 < value < math.inf for value in positive) or not 0 <= self.weight_decay < math.inf:
             raise UserError(f"knowledge probe: got learning_rate {self.learning_rate}, weight_decay "
                             f"{self.weight_decay}, epsilon {self.epsilon}, update_speed {self.update_speed}; expected "
                             "> 0, >= 0, > 0, > 0")

@@ -51,6 +51,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from physlm.errors import UserError
+from physlm.measures.finite import likeliest
 from physlm.measures.knowledge_config import P_PROBE, KnowledgeConfig
 from physlm.measures.knowledge_heads import EmbeddingUpdate, PlaceHeads
 from physlm.measures.knowledge_scores import KnowledgeScores, scores_of
@@ -59,6 +60,7 @@ from physlm.measures.probes import IGNORE, Target
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
+from physlm.models.module import Weights
 from physlm.training.captured import captured
 from physlm.training.step import compiled
 
@@ -237,7 +239,8 @@ class KnowledgeProbes:
             texts = self.source.evaluation(number)
             _check(texts, self.source, self.targets, self.model)
             label = _labels(texts)
-            hits.append((self.logits(texts, mapped).argmax(-1) == label).cpu())  # IGNORE is never an answer
+            answers = likeliest(self.logits(texts, mapped), "logits of probes")
+            hits.append((answers == label).cpu())  # IGNORE is never an answer
             labels.append(label.cpu())
             people.append(texts.people_B.cpu())
         self._check_people(torch.cat(people))
@@ -267,11 +270,13 @@ def beside(*models: Decoder) -> Decoder:
             raise UserError(f"beside: got models of shapes {shapes[0][0]} and {config}, expected one shape")
         if vocabulary != shapes[0][1]:
             raise UserError(f"beside: got vocabularies of {shapes[0][1]} and {vocabulary} tokens, expected one")
-    joined = copy.deepcopy(models[0])
-    others = [dict(model.named_parameters()) for model in models]
-    for name, parameter in joined.named_parameters():
-        parameter.data = torch.cat([other[name].detach().to(parameter) for other in others])
-    joined.members = sum(model.members for model in models)
+    joined, members = copy.deepcopy(models[0]), sum(model.members for model in models)
+    others = [model.state_dict() for model in models]  # buffers too
+    for name, weight in joined.state_dict(keep_vars=True).items():
+        weight.data = torch.cat([other[name].to(weight) for other in others])
+    for module in joined.modules():
+        if isinstance(module, Decoder | Weights):
+            module.members = members
     return joined
 
 

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from physlm import rng
+from physlm.measures.finite import check_finite
 
 Mask = Literal["full", "tridiagonal", "diagonal"]
 MASKS: tuple[Mask, ...] = ("full", "tridiagonal", "diagonal")
@@ -120,11 +121,15 @@ def whitening(x_NFd: Tensor) -> tuple[Tensor, Tensor]:
 
     An invertible linear map: a linear probe can say exactly what it could say without, and learns it faster; and
     bfloat16 keeps what lies in directions of small variance.
+
+    Raises:
+        NotFiniteError: an activation or its square is not finite.
     """
     x = x_NFd.float()
     mean = x.mean(1)
     x = x - mean[:, None]
     covariance = (x.transpose(1, 2) @ x).double() / x.shape[1]
+    check_finite(covariance, "activations to probe, or squares of them,")
     values, vectors = torch.linalg.eigh(covariance)
     floor = values.mean(-1, keepdim=True).clamp_min(1e-30) / MAX_LEVERAGE
     scale = values.clamp_min(0.0).add(floor).rsqrt()

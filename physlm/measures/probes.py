@@ -20,6 +20,7 @@ levels.  An axis M of ``Labelled`` may be 1: the same sentences for all members.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from tqdm import tqdm
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
+from physlm.measures.finite import likeliest
 from physlm.measures.intervals import Intervals, balanced_share, share
 from physlm.measures.probe_heads import MASKS, Mask, ProbeHeads, whitening
 from physlm.models.decoder import Decoder
@@ -110,6 +112,11 @@ class ProbeConfig:
         for name in ("heads", "position_dims", "max_positions", "steps", "evaluation_batches", "whitening_batches"):
             if getattr(self, name) < 1:
                 raise UserError(f"probe: {name}: got {getattr(self, name)}, expected at least 1")
+        for name, zero in (("learning_rate", False), ("position_rate", False), ("weight_decay", True)):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf or not (value or zero):
+                wanted = "a number of at least 0" if zero else "a number above 0"
+                raise UserError(f"probe: {name}: got {value}, expected {wanted}")
         if self.position_dims % 2:
             raise UserError(f"probe: position_dims: got {self.position_dims}, expected an even number")
 
@@ -146,8 +153,8 @@ class Probes:
     """Trained (or still untrained) probes of all questions on M x K activations.
 
     Raises:
-        UserError: no questions, a sentence longer than ``max_positions``, labels outside of the classes (looked for in
-            the first batches alone).
+        UserError: no questions, a sentence longer than ``max_positions``; in training and judging, too: labels outside
+            of the classes.
     """
 
     def __init__(self, features: Features, batches: Batches, targets: Sequence[Target], config: ProbeConfig):
@@ -158,8 +165,6 @@ class Probes:
         self.features, self.batches, self.config = features, batches, config
         self.targets = tuple(targets)
         first = [self._read(batches("train", number)) for number in range(config.whitening_batches)]
-        for _, batch in first:
-            _check_labels(batch.labels_MBWY, self.targets)
         self.members, self.taps = first[0][0].shape[:2]
         device = first[0][0].device
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -222,7 +227,7 @@ class Probes:
             answers = torch.empty(self.members * self.taps, *batch.labels_MBWY.shape[1:], dtype=torch.int16,
                                   device=x.device)  # fmt: skip
             for columns, logits in zip(self.columns, self._logits(x, batch), strict=True):
-                answers[..., columns] = logits.argmax(-1).transpose(1, 2).to(torch.int16)
+                answers[..., columns] = likeliest(logits, "logits of probes").transpose(1, 2).to(torch.int16)
             answers = answers.view(self.members, self.taps, *answers.shape[1:])
             counts.append(self._count(answers, batch.labels_MBWY))
             if batch.subset_MBWY is not None:
@@ -236,6 +241,8 @@ class Probes:
         if positions > self.config.max_positions:
             raise UserError(f"probe: got sentences of {positions} positions, expected at most "
                             f"max_positions = {self.config.max_positions}")
+        if batch.labels_MBWY.shape[-1]:  # none where only logits are asked for
+            _check_labels(batch.labels_MBWY, self.targets)
         with torch.no_grad():
             x = self.features(batch.ids_MBW)
         assert x.dim() == 5 and x.shape[2:4] == batch.ids_MBW.shape[1:], "features gives (M, K, B, W, d)"
@@ -299,6 +306,11 @@ def _check_mask(mask: str) -> None:
 def _check_labels(labels_MBWY: Tensor, targets: Sequence[Target]) -> None:
     if labels_MBWY.shape[-1] != len(targets):
         raise UserError(f"probe: got answers to {labels_MBWY.shape[-1]} questions, expected {len(targets)}")
+    if not labels_MBWY.numel():
+        return
+    classes_Y = torch.tensor([target.classes for target in targets], device=labels_MBWY.device)
+    if bool(((labels_MBWY >= IGNORE) & (labels_MBWY < classes_Y)).all()):
+        return
     for target, labels in zip(targets, labels_MBWY.unbind(-1), strict=True):
         lowest, highest = int(labels.min()), int(labels.max())
         if lowest < IGNORE or highest >= target.classes:

@@ -42,6 +42,7 @@ from tqdm import tqdm
 
 from physlm import rng
 from physlm.measures.answers import fill
+from physlm.measures.finite import likeliest
 from physlm.measures.intervals import share
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained, biographies_of
@@ -122,7 +123,7 @@ def guesses(model: Decoder, task: BiographyTask, entries: Entries, roles: tuple[
         # the token at a place is predicted at the one before; a text begins with <eos>
         asked_EW = torch.isin(roles_EW, torch.tensor(roles, device=ids_EW.device))
         table_dV = model.embedding.weight[0, : model.vocabulary].float().mT
-        guess_EW[asked_EW] = (hidden_MEWd[0, asked_EW[:, 1:]].float() @ table_dV).argmax(-1)
+        guess_EW[asked_EW] = likeliest(hidden_MEWd[0, asked_EW[:, 1:]].float() @ table_dV, "logits of words")
         return guess_EW
     for role in roles:
         asked_EW = roles_EW == role

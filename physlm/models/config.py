@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +15,10 @@ from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
 
 P = TypeVar("P", bound=Part)
 _NORM = LayerNorm()
+
+# far beyond every model that fits into a machine: what is larger is a slip, and would take minutes to be counted
+_MOST = {"layers": 1 << 12, "heads": 1 << 12, "width": 1 << 17, "absolute": 1 << 20, "vocab_size": 1 << 26}
+_MOST_OF_PART = 1 << 20  # of each whole number of a part
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,15 @@ class ModelConfig:
         for name in ("layers", "heads", "width"):
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at least 1")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise UserError(f"model.{name}: got {getattr(self, name)}, expected at most {most}")
         if self.width % self.heads:
             raise UserError(f"model.width: got {self.width} for {self.heads} heads, expected a multiple of the heads")
         for name in ("absolute", "vocab_size"):
             if getattr(self, name) < 0:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at least 0")
-        if not self.init_std > 0:
+        if not 0 < self.init_std < math.inf:
             raise UserError(f"model.init_std: got {self.init_std}, expected a number above 0")
         for name, least in (("mixer", 1), ("mlp", 1), ("local", 0)):
             count = len(getattr(self, name))
@@ -64,6 +72,11 @@ class ModelConfig:
                 raise UserError(f"model.{name}: got a pattern of {count} parts for {self.layers} layers, expected "
                                 f"{least} to {self.layers}")
         for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm)):
+            for name, value in vars(part).items():
+                if isinstance(value, int) and value > _MOST_OF_PART:
+                    raise UserError(f"model: {part.kind}.{name}: got {value}, expected at most {_MOST_OF_PART}")
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise UserError(f"model: {part.kind}.{name}: got {value}, expected a finite number")
             part.check(self)
 
     @property

@@ -43,6 +43,8 @@ class TaskConfig(Family):
         member_fields: settings in which the members of one population may differ.
         shared_fields: settings that a run and those that it begins with have in common: an override of one of them is
             an override of all.
+        file_fields: settings that name a file to be read.  Settings from elsewhere may name no others than those of the
+            runs that were asked for (``physlm.lab.stored``).
         hides_answers: an encoder learns it from rows whose scored tokens are all hidden, instead of a random part.
         title: for readers, such as ``bioS N=10,000``; by default the kind.
         slug: for names of files, such as ``bioS-10000``; by default the title.
@@ -59,6 +61,7 @@ class TaskConfig(Family):
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
     shared_fields: ClassVar[tuple[str, ...]] = ()
+    file_fields: ClassVar[tuple[str, ...]] = ()
 
     if TYPE_CHECKING:  # a property that is there at run time would be taken for the default of a field of this name
 

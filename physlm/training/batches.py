@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from physlm.errors import UserError
 from physlm.tasks.rows import IGNORE, Rows
 from physlm.tasks.task import Task
 from physlm.training.config import RunSpec
@@ -68,7 +69,13 @@ class Batches:
             inputs, targets = self._sample_sources(first, self.ahead)
             self._inputs_SUBT.copy_(inputs)
             self._targets_SUBT.copy_(targets)
-            self._scored_SU.copy_((targets != IGNORE).sum((2, 3)))
+            scored_SU = (targets != IGNORE).sum((2, 3))
+            if self._sampled_from is None and not scored_SU.any(0).all():  # the host looks once, before the first step
+                raise UserError(f"{self._sources[0][0].config.title}: nothing is to be predicted in the first "
+                                f"{self.ahead} steps; expected longer rows, or a larger train.mask_rate of an encoder")
+            # A single batch without a place to predict, as an encoder's masks may leave it, has the loss and the
+            # gradients 0 of an empty sum.  One mask more, in such batches only, would make some masks likelier.
+            self._scored_SU.copy_(scored_SU.clamp(min=1))
             self._sampled_from = first
 
     def at(self, counter: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,6 +12,8 @@ from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.tasks.config import TaskConfig
 
+MOST_ROW_TOKENS = 1 << 20
+MOST_STEP_TOKENS = 1 << 27  # tokens, or entries, of one step: a GiB each for the inputs and the targets
 # Members of one population share every setting of their training but these.
 _MEMBER_FIELDS = ("train.learning_rate", "train.weight_decay", "train.seed")
 
@@ -66,11 +68,16 @@ class TrainConfig:
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
                                 ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0),
                                 ("lora_alpha", 0.0, math.inf), ("z_loss", 0.0, math.inf)):
-            if not low <= getattr(self, name) <= high:
+            if not low <= getattr(self, name) <= high or math.isinf(getattr(self, name)):
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")
-        for name in ("warmup_steps", "steps", "snapshots", "lora_rank", "lora_embedding_rank"):
+        for name, most in (("warmup_steps", math.inf), ("steps", math.inf), ("snapshots", 62), ("lora_rank", 1 << 17),
+                           ("lora_embedding_rank", 1 << 17)):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 0")
+            if getattr(self, name) > most:
+                raise UserError(f"train.{name}: got {getattr(self, name)}, expected at most {most}")
+        if not self.mask_rate:
+            raise UserError(f"train.mask_rate: got {self.mask_rate}, expected more than 0: something must be predicted")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise UserError(f"train.betas: got {list(self.betas)}, expected two numbers in [0, 1)")
 
@@ -95,6 +102,12 @@ class RunSpec:
     start: RunSpec | None = None
 
     def __post_init__(self) -> None:
+        if self.task.row_tokens > MOST_ROW_TOKENS:
+            raise UserError(f"task.row_tokens: got {self.task.row_tokens}, expected at most {MOST_ROW_TOKENS}")
+        for name, count in (("task.row_tokens", self.task.row_tokens), ("entries in a row", self.task.entries_per_row)):
+            if self.train.batch_rows * count > MOST_STEP_TOKENS:
+                raise UserError(f"train.batch_rows: got {self.train.batch_rows} with {count} {name}, expected at most "
+                                f"{MOST_STEP_TOKENS} for one times the other")
         if not self.train.steps and self.task.items is None:
             raise UserError(f"train.steps: got 0 for {self.task.title}, which has no finite set to be exposed to; "
                             "expected at least 1")

@@ -38,6 +38,9 @@ def train_population(
 ) -> list[Decoder]:
     """Train ``specs`` together and return each member as a model of its own, on the CPU in float32.
 
+    A member whose loss and weights are no longer finite harms nobody and is kept beside the others; where no other is
+    left, training ends at the next log point.  What such a member is returned with are the weights that it has then.
+
     Args:
         checkpoint: one safetensors file for the whole population; resumed from when it exists, written atomically
             after each ``checkpoint_seconds`` (later where writing takes long) and at the end, never deleted here.
@@ -50,8 +53,7 @@ def train_population(
         rewind: called once before the first step, with the step that training goes on from (0 without a checkpoint).
 
     Raises:
-        UserError: the checkpoint belongs to other runs, the loss of every member is no longer finite, or the weights to
-            begin with are missing or of another shape.
+        UserError: the checkpoint belongs to other runs, or the weights to begin with are missing or of another shape.
     """
     check_members(specs)
     every = max(1, specs[0].steps // LOGS)
@@ -61,6 +63,7 @@ def train_population(
         _resume(population, checkpoint)
     rewind(population.step)
     saved_at, wait = time.monotonic(), checkpoint_seconds
+    diverged: set[int] = set()  # a weight that is not finite stays so; a loss may recover
     with _Bar(population, progress) as bar:
         while population.step < population.steps:
             target = min((population.step // every + 1) * every, population.steps)
@@ -71,14 +74,15 @@ def train_population(
                     snapshot(population.step, _models(population))
             losses = population.recent_losses(count)
             bar.show(count, losses["loss"])
-            if not losses["loss"].isfinite().any():
-                raise UserError(f"train.learning_rate: at step {population.step} the loss of every member is no longer "
-                                "finite; expected smaller learning rates")
             tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
             for i in range(len(specs)):
                 values = {name: float(loss_M[i]) for name, loss_M in losses.items()}
                 finite = {name: x if math.isfinite(x) else None for name, x in values.items()}  # JSON has no NaN
                 log({"step": population.step, "member": i, **finite, "tokens": tokens})
+                if finite["loss"] is None and i not in diverged and not _has_finite_weights(population.model_of(i)):
+                    diverged.add(i)
+            if len(diverged) == len(specs):
+                break
             if time.monotonic() - saved_at >= wait or population.step == population.steps:
                 begun = time.monotonic()
                 _save(population, checkpoint)
@@ -89,6 +93,10 @@ def train_population(
 
 def _models(population: Population) -> list[Decoder]:
     return [population.model_of(i) for i in range(len(population.specs))]
+
+
+def _has_finite_weights(model: Decoder) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
 
 
 def _pause(seconds: float, cost: float) -> float:
@@ -109,6 +117,15 @@ def _resume(population: Population, checkpoint: Path) -> None:
     tensors, metadata = load_tensors(checkpoint)
     if metadata.get("members") != _hashes(population):
         raise UserError(f"{checkpoint}: this checkpoint belongs to other runs; delete it to start these afresh")
+    for name, ours in population.tensors().items():
+        found = tensors.get(name)
+        if found is None or (found.shape, found.dtype) != (ours.shape, ours.dtype):
+            got = "nothing" if found is None else f"{tuple(found.shape)} {found.dtype}"
+            raise UserError(f"{checkpoint}: {name}: got {got}, expected {tuple(ours.shape)} {ours.dtype}; delete this "
+                            "file to start its runs afresh")
+    if not 0 <= int(tensors["step"]) <= population.steps:
+        raise UserError(f"{checkpoint}: step: got {int(tensors['step'])}, expected 0 to {population.steps}; delete "
+                        "this file to start its runs afresh")
     population.load(tensors)
 
 
@@ -139,6 +156,7 @@ class _Bar:
         rate = steps * self._tokens / max(now - self._since, 1e-9)
         self._since = now
         utilisation = f"{rate * self._flops / self._peak:.1%}" if self._peak else "n/a"
-        text = f"loss {losses.mean():.3f}, {rate / 1e6:.2f}M tok/s, MFU {utilisation}"
+        lost = "" if losses.isfinite().all() else f", {int((~losses.isfinite()).sum())} of {len(losses)} not finite"
+        text = f"loss {losses[losses.isfinite()].mean():.3f}{lost}, {rate / 1e6:.2f}M tok/s, MFU {utilisation}"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(steps)

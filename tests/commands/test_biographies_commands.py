@@ -122,3 +122,15 @@ def test_a_mistake_is_one_line(physlm, arguments, message):
 def test_the_task_needs_a_file(physlm):
     code, _, err = physlm("data", "sample", "bior", "--set", "people=3")
     assert code == 2 and "task.file: got '', expected a file of JSON lines such as physlm biographies check" in err
+
+
+def test_a_line_of_any_length_is_refused_by_name(physlm):
+    good = json.dumps({"person": 0, "text": "x" * 1000})
+    Path("long.jsonl").write_text(f"{good}\n{good[:-2]}{'x' * (1 << 20)}\n")
+    code, out, err = physlm("biographies", "check", "--texts", "long.jsonl", "--people", 3)
+    assert (code, out) == (2, "") and "long.jsonl line 2: got more than 1,048,576 characters" in err
+
+
+def test_people_whose_facts_fill_the_memory_are_refused(physlm):
+    code, _, err = physlm("biographies", "ask", "--people", 160_000_000)
+    assert code == 2 and "task.people: got 160,000,000, expected at most 16,777,216" in err

@@ -120,3 +120,23 @@ def test_a_string_too_hard_to_count_costs_no_other_verdict(physlm, tmp_path, mon
     assert code == 0 and [row["valid"] for row in rows] == [True, True, True, False]
     assert rows[1]["parses"] is None and "expected" in rows[1]["error"] and rows[0]["parses"] == 1
     assert all(row["parses"] is not None for row in (rows[0], rows[2], rows[3]))
+
+
+def test_strings_and_files_of_any_length_are_refused_by_name(physlm, tmp_path, monkeypatch):
+    from physlm.commands import grammar
+
+    monkeypatch.setattr(grammar, "MOST_CHARACTERS", 50)
+    monkeypatch.setattr(grammar, "MOST_STRINGS", 600)
+    (tmp_path / "s").write_text("1 2 1\n" + "1 2 " * 13)
+    code, out, err = physlm("check", "--grammar", "cfg3b", "--strings", tmp_path / "s")
+    assert (code, out) == (2, "") and "line 2: got more than 50 characters, expected a shorter line" in err
+    code, out, _ = physlm("check", "--grammar", "cfg3b", "--strings", "-", stdin="1 2 1\n" * 600)  # many small batches
+    assert code == 0 and out.split() == ["invalid"] * 600
+    code, out, err = physlm("check", "--grammar", "cfg3b", "--strings", "-", stdin="1 2 1\n" * 601)
+    assert (code, out) == (2, "") and "standard input: got more than 600 strings" in err
+
+
+def test_a_bad_token_of_any_length_is_shown_in_part(physlm):
+    code, _, err = physlm("check", "--grammar", "cfg3b", "--strings", "-", stdin="1 2\n1 " + "x" * 10**6)
+    assert code == 2 and len(err) < 200
+    assert err.startswith("error: standard input line 2: token 2: got 'xxx") and "expected one of 1 2 3" in err

@@ -44,8 +44,8 @@ TABLES = {
 
 
 def draw(name: str, table: pd.DataFrame) -> Figure:
-    law = getattr(importlib.import_module(f"physlm.laws.grammar_{name}"), f"{name}_law")(table)
-    figure = getattr(importlib.import_module(f"physlm.figures.grammar_{name}"), f"{name}_figure")(table, law)
+    law = getattr(importlib.import_module(f"physlm.laws.grammar.{name}"), f"{name}_law")(table)
+    figure = getattr(importlib.import_module(f"physlm.figures.grammar.{name}"), f"{name}_figure")(table, law)
     assert isinstance(figure, Figure)
     return figure
 

@@ -172,7 +172,7 @@ def test_killed_and_started_again(experiments: Path, tmp_path: Path) -> None:
     assert untouched.items() <= after.items()
     assert after == expected
     names = {Path(name).name for name in expected}
-    assert names == {"config.json", "metrics.jsonl", "model.safetensors", "measures.csv", "DONE"}
+    assert names == {"config.json", "vocabulary.json", "metrics.jsonl", "model.safetensors", "measures.csv", "DONE"}
     assert len(expected) == 4 * len(names)
     assert not list(root.rglob("*.tmp")) and not list(populations.iterdir())
 

@@ -107,7 +107,7 @@ def runs(tier):
 
 
 def law(table):
-    shares = table[table["quantity"] == "answer/kind=last/half=test"]
+    shares = table[(table["quantity"] == "answer") & (table["at.kind"] == "last") & (table["at.half"] == "test")]
     assert set(table["task.letters"]) == {3}
     return Law((Quantity("known", shares["value"].min(), shares["lo"].min(), shares["hi"].min(), len(shares), "1"),))
 

@@ -41,7 +41,7 @@ def test_every_setting_is_either_of_the_shape_or_of_the_member() -> None:
         for field in dataclasses.fields(child):
             value = getattr(child, field.name)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                name, bump = f"{part.name}.{field.name}", 1 if isinstance(value, int) else value / 2
+                name, bump = f"{part.name}.{field.name}", 1 if isinstance(value, int) else value / 2 or 1.0
                 parts: dict[str, Any] = {part.name: _set(child, field.name, value + bump)}
                 # low ranks need a run to begin with, which the shape does not show
                 base = dataclasses.replace(spec, start=spec) if field.name.startswith("lora_") else spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,13 @@ def test_what_is_not_finite_is_left_out_and_said_to_be_so(runs: list[Run], tmp_p
     assert "not_finite" not in results.find(TOY, "gpu", runs).law.details
 
 
+def test_columns_none_of_which_was_measured_are_an_error_when_the_table_is_there(runs: list[Run]) -> None:
+    some = dataclasses.replace(TOY, columns=("size_sum", "size_of_another_tier"))
+    assert results.find(some, "gpu", runs).law == results.find(TOY, "gpu", runs).law
+    with pytest.raises(UserError, match="p33_toy: columns: .*unknown name 'size_sun'; did you mean 'size_sum'"):
+        results.find(dataclasses.replace(TOY, columns=("size_sun",)), "gpu", runs)
+
+
 def test_places_are_columns_and_survive_a_file(tmp_path: Path) -> None:
     def measure(name: str, run: Any) -> list[Row]:
         first = Row("loss", 0.5, "nats", 9, 0.4, 0.6, {"split": "test", "layer": 3, "rate": 0.5})
@@ -199,6 +207,20 @@ def test_the_largest_tier_that_ran_is_found(runs: list[Run], tmp_path: Path) -> 
         results.latest_folder("p33_toy", "demo", tmp_path / "results", tmp_path / "runs")
 
 
+@pytest.mark.parametrize("tier", ["gpu", "demo"])
+def test_no_link_leads_out_of_a_folder_of_results(tmp_path: Path, tier: str) -> None:
+    (tmp_path / "outside" / "c").mkdir(parents=True)
+    for root in ("results", "runs"):
+        (tmp_path / root).mkdir()
+    (tmp_path / "results" / "c").symlink_to(tmp_path / "outside" / "c")
+    (tmp_path / "runs" / "demo").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside" / "c" / "law.json").write_text("{}")
+    with pytest.raises(UserError, match="it is a symbolic link, expected a folder"):
+        results.results_folder("c", tier, tmp_path / "results", tmp_path / "runs")
+    with pytest.raises(UserError, match="it is a symbolic link, expected a folder"):
+        results.committed_verdicts("c", tmp_path / "results")
+
+
 @pytest.mark.parametrize("text", [
     "", "{}", "[]", '{"quantities": [', '{"quantities": [], "details": {}, "tier": "gpu"}',
     '{"quantities": [], "details": {}, "tier": "gpu", "verdicts": [{"claim": "x"}]}',
@@ -208,6 +230,21 @@ def test_damaged_results_are_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "c" / "law.json").write_text(text)
     with pytest.raises(UserError, match=r"law\.json: .*restore it from git"):
         results.committed_verdicts("c", tmp_path)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda text: text.replace(",value,", ",worth,", 1), lambda text: text.replace("run,", "ran,", 1),
+    lambda text: "\n".join(line + ",x" for line in text.splitlines()[1:]), lambda text: "", lambda text: text[:5],
+    lambda text: text.replace("size_sum,", "size_sum,much", 1),
+    lambda text: text.replace(",bits,100,", ",bits,many,", 1),
+], ids=["value", "run", "no header", "empty", "cut", "no number", "no count"])  # fmt: skip
+def test_a_damaged_table_is_one_line(runs: list[Run], tmp_path: Path, damage: Callable[[str], str]) -> None:
+    results.write_finding(results.find(TOY, "gpu", runs), tmp_path, runs, "redo")
+    table = (tmp_path / "measures.csv").read_text()
+    assert damage(table) != table
+    (tmp_path / "measures.csv").write_text(damage(table))
+    with pytest.raises(UserError, match=r"measures\.csv: .*restore it from git"):
+        results.redraw(TOY, tmp_path)
 
 
 def test_damage_inside_a_law_names_the_file(tmp_path: Path) -> None:

@@ -80,6 +80,15 @@ def test_the_last_bits_of_a_number_are_no_disagreement_and_are_kept(folder: Path
     assert results.read_finding(CLAIM, folder / "p33_toy").law.quantities[0].value == law.value * (1 + 1e-14)
 
 
+def test_what_no_table_knows_is_kept(folder: Path) -> None:
+    changed(folder, lambda law: law["details"].update(diverged={"a-run": "loss nan after step 3"}, stale=1))
+    found = verify.check("p33_toy", CLAIM, folder)
+    assert found.law is not None and found.law.details["diverged"] == {"a-run": "loss nan after step 3"}
+    verify.rewrite(found, folder)
+    details = results.read_finding(CLAIM, folder / "p33_toy").law.details
+    assert "diverged" in details and "stale" not in details
+
+
 def test_an_expectation_that_names_nothing_is_named_where_all_runs_are_there(folder: Path) -> None:
     found = verify.check("p33_toy", TOY, folder)
     assert any(text.startswith("other@8: expected, but all runs of tier gpu") for text in found.disagreements)

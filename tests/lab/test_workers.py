@@ -56,6 +56,8 @@ def note(folder: Path, work: Population | RunSpec) -> None:
     assert isinstance(work, Population)
     if work.members[0].train.seed == 99:
         raise UserError("this one fails")
+    if work.members[0].train.seed == 98:
+        raise ZeroDivisionError
     missing = [one for spec in work.members for one in spec.starts if not (folder / Population((one,)).name).exists()]
     (folder / work.name).write_text(f"{len(missing)}")
 
@@ -75,6 +77,13 @@ def test_an_error_is_raised_and_nothing_more_is_begun(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="this one fails"):
         list(finish_jobs(jobs, partial(note, tmp_path), CPU, 2))
     assert [path.name for path in tmp_path.iterdir()] == [jobs[0].work.name]  # type: ignore[union-attr]
+
+
+def test_a_bug_in_a_process_keeps_its_traceback(tmp_path: Path) -> None:
+    bug = Job(Population((override(BASE, ["train.seed=98"]),)))
+    with pytest.raises(RuntimeError, match="Traceback (?s:.*)in note\n(?s:.*)ZeroDivisionError") as caught:
+        list(finish_jobs([bug], partial(note, tmp_path), CPU, 1))
+    assert not isinstance(caught.value, UserError)
 
 
 def test_they_end_when_their_parent_is_killed(tmp_path: Path) -> None:

@@ -21,14 +21,17 @@ from physlm.laws.forms import (
     Contrast,
     Least,
     Median,
+    Minus,
     Most,
     PowerLaw,
     Ratio,
+    RatioLine,
     Shares,
     edge_of,
     largest,
     laws,
     most_seeds,
+    ratio_line,
     smallest,
 )
 
@@ -170,6 +173,25 @@ def test_curves_and_power_laws() -> None:
     assert PowerLaw("exponent", loss, "steps").cells(table[table["train.steps"] < 1000]) == {}, "two points"
 
 
+def test_a_ratio_line_finds_the_planted_constant_and_noisy_points_pull_less() -> None:
+    rng = np.random.default_rng(1)
+    sizes = (100, 200, 400, 800, 1600, 3200)
+    table = planted.table(
+        {**planted.number({"run": f"{kind}{size}", "model.width": size, "task.kind": kind}, "ratio", value, 10),
+         "lo": value * (1 - error), "hi": value * (1 + error)}
+        for kind, truth in (("a", 2.0), ("b", 1.0)) for size in sizes
+        for error in [0.9 if size == 100 else 0.02]
+        for value in [truth * (3.0 if size == 100 else float(np.exp(0.02 * rng.standard_normal())))])
+    ratios = Shares("ratio", ("task.kind", "model.width"), share=False)
+    found = RatioLine("line", ratios, over=("width",)).cells(table)
+    assert set(found) == {("a",), ("b",)} and found["a",].n == 6 and found["a",].covers == "items and models"
+    for kind, truth in (("a", 2.0), ("b", 1.0)):
+        assert found[kind,].lo <= truth <= found[kind,].hi
+        line, weights = ratio_line("line", [ratios.cells(table)[kind, size] for size in sizes])
+        assert line == found[kind,] and sum(weights) == pytest.approx(1.0) and weights[0] < min(weights[1:])
+    assert RatioLine("line", ratios).keys == () and RatioLine("line", ratios).cells(table)[()].n == 12
+
+
 def test_the_exponents_interval_covers_the_truth() -> None:
     rng, hits = np.random.default_rng(0), 0
     x = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
@@ -201,11 +223,10 @@ def test_runs_that_differ_in_more_than_seeds_are_not_averaged() -> None:
 @pytest.mark.parametrize(("form", "message"), [
     (Shares("answer", ("model.positions",), WHERE), r"unknown name 'model.positions'; did you mean 'model.position'"),
     (Shares("answer", BY, {**WHERE, "train.rate": 1}), "unknown name 'train.rate'"),
-    (Shares("answer", BY, {"at.length": 10}), r"measured at at.length, at.half, expected each of these .*: at.length"),
+    (Shares("answer", BY, {"at.half": "test"}), r"measured at at\.length, at\.half, expected each .* have: at\.half"),
     (Shares("answer", BY, {**WHERE, "at.kind": "x"}), "measured at at.length, at.half"),
     (Shares("answer", BY, WHERE, unit="bits"), "in 1, expected bits"),
-    (Shares("answer", BY, {"at.half": "test", "train.learning_rate": RIGHT}, over="at.length", called="x").of(
-        "answer", half=None), "measured at"),
+    (Shares("answer", BY, WHERE).of("answer", length=None), "measured at"),
 ])  # fmt: skip
 def test_columns_that_name_nothing_are_errors(form: Shares, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -245,6 +266,18 @@ def test_what_was_not_measured_gives_no_quantity_and_what_is_not_finite_neither(
     broken.loc[broken["model.position"] == "rope", ["value", "lo", "hi"]] = math.nan
     found = {quantity.name for quantity in LAW(broken).quantities}
     assert "answer@position=none/canon=ABCD" in found and not any("rope" in name for name in found)
+    assert LAW(TABLE.assign(value=math.nan)).quantities == ()
+
+
+def test_a_place_with_one_value_need_not_be_named_but_snapshots_are_never_taken_for_the_end() -> None:
+    where = {key: wanted for key, wanted in WHERE.items() if key != "at.half"}
+    assert Shares("answer", BY, where).cells(TABLE) == ANSWER.cells(TABLE)
+    run = {"run": "a", "train.seed": 0}
+    table = planted.table(planted.share(run, f"answer/kind=x{step}", p, 9) for step, p in (("", 0.5), ("/step=5", 0.1)))
+    assert Shares("answer", where={"at.kind": "x"}).cells(table)[()].value == 0.5
+    with pytest.raises(UserError, match=r"measured at at\.kind; or at at\.kind, at\.step, expected each"):
+        Shares("answer").cells(table)
+    assert Shares("answer", optional=True).cells(table) == {}
 
 
 def test_where_asks_for_what_tiers_share() -> None:
@@ -260,3 +293,26 @@ def test_a_run_with_two_rows_in_one_setting_is_refused() -> None:
     twice = with_columns(pd.concat([TABLE, TABLE.iloc[:1]]).reset_index(drop=True))
     with pytest.raises(UserError, match=r"answer/length=5/half=test, .* of run 'rope-0\.0002-0'"):
         Shares("answer", BY, {"at.half": "test", "at.length": 5}, pooled=("train.learning_rate",)).cells(twice)
+
+
+def test_columns_that_a_law_prepares_are_names_by_themselves_and_details_are_not_judged() -> None:
+    def prepare(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(setting=["" if position == "rope" else position for position in table["model.position"]])
+
+    own = Shares("answer", ("setting", "at.length"), {"model.canon": "ABCD", "train.learning_rate": RIGHT})
+    base = Shares("majority", ("setting", "at.length"), {"model.canon": "ABCD", "train.learning_rate": RIGHT})
+    gap = Minus("gap", own, base, independent=True)
+    law = laws(own, gap, details=(base,), prepare=prepare)
+    found = law(TABLE)
+    assert {quantity.name for quantity in found.quantities} == {
+        f"{name}@{setting}length={length}" for name in ("answer", "gap") for setting in ("", "none/")
+        for length in LENGTHS}
+    assert found.details["majority"] == {key: pytest.approx(0.07) for key in (
+        "length=5", "length=10", "none/length=5", "none/length=10")}
+    one, added = gap.cells(prepare(TABLE))["", 10], Minus("gap", own, base, False).cells(prepare(TABLE))["", 10]
+    assert one.value == added.value == pytest.approx(0.601 - 0.07) and one.hi < added.hi
+    law.check("gap@anything", "1")
+    with pytest.raises(UserError, match="unknown name 'gab'"):
+        law.check("gab@anything", "1")
+    with pytest.raises(UserError, match="expected one by"):
+        Minus("gap", own, Shares("majority"), independent=True)

@@ -56,7 +56,7 @@ TABLES: dict[Callable[[pd.DataFrame], Law], pd.DataFrame] = {
 }
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: "-".join(law.names[:2]))
 def test_a_law_survives_its_file_and_explains_itself(law: Callable[[pd.DataFrame], Law]) -> None:
     found = law(TABLES[law])
     assert len(found.quantities) > 2
@@ -65,7 +65,7 @@ def test_a_law_survives_its_file_and_explains_itself(law: Callable[[pd.DataFrame
     assert all(setting["differ_in"] == [] for setting in found.details["runs"].values())
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: "-".join(law.names[:2]))
 def test_what_was_not_measured_has_no_quantity(law: Callable[[pd.DataFrame], Law]) -> None:
     other = planted.table([planted.number(planted.run(bag_tokens=9), "something_else", 1.0, 10)])
     assert law(other).quantities == ()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from physlm.config import override
+from physlm.errors import NotFiniteError
 from physlm.measures.capacity import capacity_parts, capacity_rows, measure
 from physlm.measures.losses import PersonLosses, TokenLosses, lookup_losses, person_losses
 from physlm.measures.rows import Row
@@ -92,16 +93,19 @@ def test_who_knows_the_strings_but_nobody_has_only_the_diversity() -> None:
         assert rows["bits"].value == pytest.approx(max(0.0, strings), abs=1e-9)
 
 
-def test_a_diverged_model_knows_nothing(task: BiographyTask) -> None:
-    """One person's nats that are no number spoil every mean; the part counts 0 and the interval is a point."""
+def test_what_a_diverged_model_knows_is_no_number(task: BiographyTask) -> None:
+    """One person's nats that are not finite spoil every mean: no row is written, and no part of the formula is 0."""
     terms = task.information_terms
     for bad in (math.nan, math.inf):
         nats = torch.zeros(terms.people, dtype=torch.double)
-        nats[1] = bad
-        rows = rows_of(terms, nats, nats, nats)
-        for name in ("bits", "bits_per_param"):
-            assert (rows[name].value, rows[name].lo, rows[name].hi) == (0.0, 0.0, 0.0)
-        assert math.isnan(rows["bits_signed"].value) and math.isfinite(rows["bits_max"].value)
+        for part in range(3):
+            parts = [nats.clone() for _ in range(3)]
+            parts[part][1] = bad
+            with pytest.raises(NotFiniteError, match="nats of a person"):
+                rows_of(terms, *parts)
+            means = [np.array(one.mean().item()) for one in parts]
+            with np.errstate(invalid="ignore"):  # 0 chunks times infinity
+                assert math.isnan(capacity_parts(terms, *means)["bits"])
 
 
 def test_who_knows_all_has_all_the_information(task: BiographyTask) -> None:

@@ -108,7 +108,7 @@ def test_an_unknown_tap_is_answered_with_those_that_exist() -> None:
     with pytest.raises(UserError, match="tap: unknown name 'block.0.attention'"):
         tap_features(model, ("block.0.attention",))
     for taps in ("final", ()):
-        with pytest.raises(UserError, match="expected a list of one or more of embedding, block.0.out"):
+        with pytest.raises(UserError, match="expected a list of one or more of embedding, block.0.mixer, block.0.mlp"):
             tap_features(model, taps)
 
 

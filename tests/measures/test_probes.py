@@ -378,3 +378,20 @@ def test_data_that_no_probe_can_take() -> None:
     batches: Batches = with_shuffled(one, DIGIT)[0]
     with pytest.raises(UserError, match="one sentence"):
         batches("train", 0)
+
+
+@pytest.mark.parametrize("split", ["train", "evaluation"])
+@pytest.mark.parametrize("label", [CLASSES, -2, 1000])
+def test_labels_outside_of_the_classes_are_named_in_every_batch(split: str, label: int) -> None:
+    """Also in one that comes after the first, in training and in judging."""
+    def batches(of: str, number: int) -> Labelled:
+        batch = digits(of, number)
+        labels = batch.labels_MBWY.clone()
+        if (of, number) == (split, 3):
+            labels[0, 0, 0, 0] = label
+        return batch._replace(labels_MBWY=labels)
+
+    first = digits("train", 0).labels_MBWY.shape[-1]
+    targets = [Target(f"question {y}", CLASSES, str(y)) for y in range(first)]
+    with pytest.raises(UserError, match=r"question 0: got labels from .*, expected 0 to 2, or -1"):
+        probe(holding(0), batches, targets, dataclasses.replace(QUICK, steps=5, evaluation_batches=5))

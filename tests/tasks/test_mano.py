@@ -204,7 +204,7 @@ def test_the_measure_finds_what_a_planted_model_knows_and_its_controls(monkeypat
         return Generated(ids, lengths, torch.ones(len(ids), dtype=torch.bool))
 
     monkeypatch.setattr(answers, "generate", write)
-    rows = {row.quantity: row for row in answers.measure(run)}
+    rows = {row.label: row for row in answers.measure(run)}
     count, found = answers.QUESTIONS["cpu"], {}
     for name, before in (("answer", None), ("answer_first", 0)):
         prompts = config.build().prompts(count, before=before)

@@ -198,6 +198,23 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, kept: float) -> None:
         train(MEMBERS[:2], path)
 
 
+@pytest.mark.parametrize(("damage", "words"), [
+    (lambda state: {name: value.double() for name, value in state.items()}, "float64, expected"),
+    (lambda state: {name: value.repeat(2) if value.dim() else value for name, value in state.items()}, "expected"),
+    (lambda state: {"step": state["step"]}, "got nothing, expected"),
+    (lambda state: {name: value for name, value in state.items() if name != "step"}, "step: got nothing"),
+    (lambda state: {**state, "step": state["step"] + 10**9}, "step: got 10000"),
+    (lambda state: {**state, "step": -1 - state["step"]}, "step: got -"),
+], ids=["double", "shape", "no weights", "no step", "later", "before"])  # fmt: skip
+def test_a_checkpoint_of_another_form_is_refused(tmp_path: Path, damage: Any, words: str) -> None:
+    path = tmp_path / "c.safetensors"
+    train(MEMBERS[:2], path)
+    state, metadata = load_tensors(path)
+    save_tensors(path, damage(state), metadata)
+    with pytest.raises(UserError, match=rf"c\.safetensors: .*{words}.*; delete this file"):
+        train(MEMBERS[:2], path)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     save_tensors(path, {"master": torch.zeros(3)})
@@ -296,15 +313,35 @@ def test_a_learning_rate_of_zero_trains_nothing(tmp_path: Path) -> None:
     assert same(state, dict(Population([SPEC], CPU).model_of(0).state_dict()))
 
 
-def test_losses_that_are_not_finite_stop_the_training(tmp_path: Path) -> None:
-    """One member may fail beside others; when all have, there is nothing to go on for."""
+def test_a_member_that_diverges_harms_nobody(tmp_path: Path) -> None:
+    """Who trains beside it ends with the bits that it has beside a member that learns."""
     wild, sane = override(SPEC, ["train.learning_rate=1e30"]), SPEC
-    with pytest.raises(UserError, match="finite"):
-        train([wild, override(wild, ["train.seed=1"])], tmp_path / "all")
     log = Log()
-    train([wild, sane], tmp_path / "one", log)
+    lost, kept = train([wild, sane], tmp_path / "one", log)
     assert all(math.isfinite(line["loss"]) for line in log.lines if line["member"] == 1)
+    assert [line["loss"] for line in log.lines if line["member"] == 0][1:] == [None] * (SPEC.steps - 1)
     assert log.lines[-1]["step"] == SPEC.steps
+    assert not all(value.isfinite().all() for value in lost.values())
+    assert same(kept, train([MEMBERS[1], sane], tmp_path / "two")[1])
+
+
+def test_when_all_members_have_diverged_there_is_nothing_to_go_on_for(tmp_path: Path) -> None:
+    wild, log = override(SPEC, ["train.learning_rate=1e30"]), Log()
+    states = train([wild, override(wild, ["train.seed=1"])], tmp_path / "all", log)
+    assert not any(all(value.isfinite().all() for value in state.values()) for state in states)
+    assert [line["step"] for line in log.lines] == [1, 1, 2, 2] and not (tmp_path / "all").exists()
+
+
+def test_a_loss_may_become_finite_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as the weights are finite, nothing is lost but the number: all members go on to the end."""
+    whole, log = train(MEMBERS[:2], tmp_path / "whole"), Log()
+    read = Population.recent_losses
+    monkeypatch.setattr(Population, "recent_losses", lambda self, count: {
+        name: loss_M * (torch.nan if self.step == 4 else 1.0) for name, loss_M in read(self, count).items()})
+    states = train(MEMBERS[:2], tmp_path / "again", log)
+    assert all(same(state, other) for state, other in zip(states, whole, strict=True))
+    assert [line["step"] for line in log.lines if line["loss"] is None] == [4, 4]
+    assert log.lines[-1]["step"] == SPEC.steps and log.lines[-1]["loss"] is not None
 
 
 def test_snapshots_are_the_weights_along_the_way_killed_or_not(tmp_path: Path) -> None:

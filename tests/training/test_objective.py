@@ -1,13 +1,16 @@
 """Masked rows: how many places are chosen, what is shown there, and that nothing else is touched."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 
 from physlm import rng
+from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
+from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.rows import IGNORE, Rows
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.objective import masked_rows
@@ -106,3 +109,34 @@ def test_of_mixed_rows_tokens_of_answers_are_chosen_and_all_of_biographies(task:
             answering = (answering or word == ":") and word != "<eos>"
         kinds[asked] = kinds.get(asked, 0) + chosen
     assert kinds[True] > 20 and kinds[False] > 200
+
+
+SPARSE = RunSpec(GrammarConfig(row_tokens=4), ModelConfig(layers=1, width=8, causal=False),
+                 TrainConfig(batch_rows=1, steps=40, mask_rate=0.05, precision="float32"))  # fmt: skip
+
+
+def test_a_batch_without_a_masked_place_changes_nothing_that_it_could_teach() -> None:
+    population = Population([SPARSE], torch.device("cpu"), window=40)
+    _, targets_SMBT = population.sample(0, 40)
+    scored_S = (targets_SMBT != IGNORE).flatten(1).any(1)
+    assert 0 < int(scored_S.sum()) < 40, "some batches have a masked place, others have none"
+    for _ in range(40):
+        population.advance()
+        assert all(bool(tensor.isfinite().all()) for tensor in population.tensors().values())
+    losses_S = population._losses_WKM[:, 0, 0]
+    assert (losses_S[~scored_S] == 0).all() and (losses_S[scored_S] > 0).all()
+    inputs, targets = (x[0] for x in population.sample(int((~scored_S).nonzero()[0])))
+    loss = population.losses(inputs, targets, torch.ones(1))
+    gradients = torch.autograd.grad(loss["loss"].sum(), population.optimiser.parameters)
+    assert all(not bool(gradient.any()) for gradient in gradients)
+
+
+@pytest.mark.parametrize("spec", [
+    dataclasses.replace(SPARSE, train=dataclasses.replace(SPARSE.train, mask_rate=1e-12)),
+    # the answers stand behind the end of the row
+    RunSpec(QuestionsConfig(40, entries_per_row=1, row_tokens=2, ask=ASK), ModelConfig(layers=1, width=8),
+            TrainConfig(batch_rows=2, steps=3, precision="float32")),
+], ids=["masks", "answers"])  # fmt: skip
+def test_a_run_that_has_nothing_to_predict_is_refused(spec: RunSpec) -> None:
+    with pytest.raises(UserError, match="nothing is to be predicted in the first"):
+        Population([spec], torch.device("cpu")).advance()

@@ -1,4 +1,4 @@
-"""Learning curves of grammars: accuracy and KL by training step, the snapshots and the end of training together."""
+"""Accuracy of grammars by cut, and learning curves: accuracy and KL by training step, snapshots and end together."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from physlm.figures import style
-from physlm.figures.parts import grid, grown, log_steps, nothing, points, share_axis
+from physlm.figures.parts import bars, grid, grown, heading, log_steps, nothing, points, share_axis
 from physlm.interval import Interval
 from physlm.laws.cells import Key, cells, combine
+
+
+def accuracy_bars(axes: Axes, table: pd.DataFrame, by: str, series: Sequence[str], title: str) -> None:
+    """Completion accuracy of each series: light from the start, full from the larger cuts."""
+    found = combine(cells(table, "accuracy", ["cut"]), [by, "cut"], share=True)
+    cuts = sorted({int(str(key[1])) for key in found})
+    bars(axes, series, [[one for cut in cuts if (one := found.get((name, cut))) is not None] for name in series],
+         [style.colour(i) for i in range(len(series))], [0.45, *[1.0] * max(len(cuts) - 1, 1)])
+    axes.set_ylabel("accuracy (%)")
+    larger = ", ".join(str(cut) for cut in cuts[1:])
+    heading(axes, title, f"light: from the start; full: from a true prefix of {larger} tokens" if larger
+            else "from the start")
 
 
 def accuracy_by_step(table: pd.DataFrame, by: str) -> dict[Key, Interval]:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.grammar.curves import accuracy_curves, kl_curves
-from physlm.figures.parts import Sheet, bars, grid, heading, nothing, points, series_handle, signed
+from physlm.figures.grammar.curves import accuracy_bars, accuracy_curves, kl_curves
+from physlm.figures.parts import Sheet, grid, heading, nothing, points, series_handle, signed
 from physlm.laws.cells import cells, combine
 from physlm.laws.grammar.generation import named_settings
 from physlm.laws.law import Law
@@ -50,15 +50,7 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def _accuracy(axes: Axes, table: pd.DataFrame, series: list[str]) -> None:
-    found = combine(cells(table, "accuracy", ["cut"]), ["setting", "cut"], share=True)
-    cuts = sorted({int(str(key[1])) for key in found})
-    at_cut = {name: [found.get((name, cut)) for cut in cuts if (name, cut) in found] for name in series}
-    bars(axes, series, [at_cut[name] for name in series], [style.colour(i) for i in range(len(series))],
-         [0.45, *[1.0] * max(len(cuts) - 1, 1)])
-    axes.set_ylabel("accuracy (%)")
-    larger = ", ".join(str(cut) for cut in cuts[1:])
-    heading(axes, "Completion accuracy", f"light: from the start; full: from a true prefix of {larger} tokens"
-            if larger else "from the start")
+    accuracy_bars(axes, table, "setting", series, "Completion accuracy")
     untrained = [one.value for one in combine(cells(table, "accuracy_untrained", ["cut"]), ["setting"], share=True
                                               ).values()] if len(cells(table, "accuracy_untrained", ["cut"])) else []
     if untrained:

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.grammar.curves import accuracy_curves, kl_curves
-from physlm.figures.parts import Sheet, bars, heading, minus, nothing, series_handle, signed
+from physlm.figures.grammar.curves import accuracy_bars, accuracy_curves, kl_curves
+from physlm.figures.parts import Sheet, heading, minus, nothing, series_handle, signed
 from physlm.interval import Interval
-from physlm.laws.cells import cells, combine, named
+from physlm.laws.cells import named
 from physlm.laws.grammar.positions import DIFFERENCES, ORDER
 from physlm.laws.grammar.settings import decoders, with_settings
 from physlm.laws.law import Law
@@ -35,7 +35,7 @@ def positions_figure(table: pd.DataFrame, law: Law) -> Figure:
             own, top = table[table["grammar"] == grammar], 0.55 + ROW * place
             panels = [sheet.axes(left, top + down, WIDE, HIGH) for left, down in ((0.75, 0), (6.55, 0), (0.75, 4.2))]
             panels.append(sheet.axes(7.4, top + 4.2, WIDE - 0.85, HIGH))
-            _accuracy(panels[0], own, series, grammar)
+            accuracy_bars(panels[0], own, "variant", series, f"Completion accuracy on {grammar}")
             accuracy_curves(panels[1], own, "variant", series)
             heading(panels[1], "Learning", "accuracy from the larger cut")
             kl_curves(panels[2], own, "variant", series)
@@ -46,17 +46,6 @@ def positions_figure(table: pd.DataFrame, law: Law) -> Figure:
         sheet.caption("Equal tokens and sizes of layers. Bars: 95 % over sampled strings (with several seeds, over "
                       "seeds too). Whole strings must parse; temperature 1.")
         return sheet.figure
-
-
-def _accuracy(axes: Axes, table: pd.DataFrame, series: list[str], grammar: str) -> None:
-    found = combine(cells(table, "accuracy", ["cut"]), ["variant", "cut"], share=True)
-    cuts = sorted({int(str(key[1])) for key in found})
-    bars(axes, series, [[found.get((name, cut)) for cut in cuts] for name in series],
-         [style.colour(i) for i in range(len(series))], [0.45, *[1.0] * max(len(cuts) - 1, 1)])
-    axes.set_ylabel("accuracy (%)")
-    larger = ", ".join(str(cut) for cut in cuts[1:])
-    heading(axes, f"Completion accuracy on {grammar}",
-            f"light: from the start; full: from a true prefix of {larger} tokens" if larger else "from the start")
 
 
 def _differences(axes: Axes, law: Law, grammar: str) -> None:

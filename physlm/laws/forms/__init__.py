@@ -13,9 +13,11 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
     Shares      the mean over seeds of a measured number, by settings and places (a curve is one with the steps in by)
     Contrast    one setting minus another, seed by seed where both were trained from the same seeds
     Above       a number minus its control, run by run
+    Minus       one form minus another, setting by setting
     Ratio       one form over another
     Least, Most, Median    over some of the settings, with an interval that knows that it is one of several
     Best        of a grid of one setting, such as rates; says whether the best is at the edge of its grid
+    RatioLine   the constant of y = R x over settings, of trained models for example
     PowerLaw    the exponent of y = c x^b over settings
 
 Runs of one setting may differ in their seeds alone, else a form refuses them: what else they may differ in is named in
@@ -24,13 +26,13 @@ Runs of one setting may differ in their seeds alone, else a form refuses them: w
 
 from __future__ import annotations
 
-from physlm.laws.forms.contrasts import Above, Contrast, Ratio
+from physlm.laws.forms.contrasts import Above, Contrast, Minus, Ratio
 from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_of
 from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
-from physlm.laws.forms.power import PowerLaw
+from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
 from physlm.laws.forms.shares import Shares, largest, most_seeds, smallest
 
-__all__ = ["Above", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Least", "Median", "Most", "PowerLaw",
-           "Ratio", "Shares", "edge_of", "largest", "laws", "most_seeds", "quantities_of", "setting_label", "smallest",
-           "value_text"]
+__all__ = ["Above", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Least", "Median", "Minus", "Most",
+           "PowerLaw", "Ratio", "RatioLine", "Shares", "edge_of", "largest", "laws", "most_seeds", "quantities_of",
+           "ratio_line", "setting_label", "smallest", "value_text"]

@@ -103,6 +103,46 @@ class Above:
 
 
 @dataclass(frozen=True)
+class Minus:
+    """One form minus another that has the same keys, setting by setting.
+
+    Attributes:
+        independent: whether their errors are (half-widths in quadrature), else half-widths are added up.
+    """
+
+    name: str
+    of: Form
+    other: Form
+    independent: bool
+
+    def __post_init__(self) -> None:
+        if (self.other.keys, self.other.unit) != (self.of.keys, self.of.unit):
+            raise UserError(f"{self.name}: got {self.other.name} by {self.other.keys} in {self.other.unit}, expected "
+                            f"one by {self.of.keys} in {self.of.unit}")
+
+    @property
+    def unit(self) -> str:
+        """That of the numbers."""
+        return self.of.unit
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The settings."""
+        return self.of.keys
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The differences, by setting."""
+        other = self.other.cells(table)
+        return {key: interval.difference(one, other[key], self.independent)
+                for key, one in self.of.cells(table).items() if key in other}
+
+    def note(self) -> str:
+        """How it is made."""
+        return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} minus {self.other.name}, half-widths "
+                f"{'in quadrature' if self.independent else 'added up'}.")
+
+
+@dataclass(frozen=True)
 class Ratio:
     """One form over another that has the same keys, or none; opposite ends are divided."""
 

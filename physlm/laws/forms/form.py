@@ -32,9 +32,17 @@ class Form(Protocol):
         """One sentence for readers of the law."""
 
 
+class Bare(str):
+    """The name of a key whose values are names by themselves: ``cfg3b/cut=50``, and nothing where one is empty."""
+
+    __slots__ = ()
+
+
 def setting_label(keys: Sequence[str], key: Key) -> str:
     """``position=rope/canon=none``."""
-    return "/".join(f"{name}={value_text(value)}" for name, value in zip(keys, key, strict=True))
+    parts = [(value_text(value) if value != "" else "") if isinstance(name, Bare) else f"{name}={value_text(value)}"
+             for name, value in zip(keys, key, strict=True)]
+    return "/".join(part for part in parts if part)
 
 
 def value_text(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws import cells, columns
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Cells, setting_label, value_text
+from physlm.laws.forms.form import Bare, Cells, setting_label, value_text
 from physlm.places import AT
 
 Pick = Callable[[pd.DataFrame, str], object]
@@ -53,7 +53,8 @@ class Shares:
 
     Attributes:
         quantity: that was measured.
-        by: columns whose values make a setting, settings of runs and places (``at.kind``); a mapping renames them.
+        by: columns whose values make a setting, settings of runs and places (``at.kind``); a mapping renames them. A
+            column without a dot was made by the law's ``prepare``; its values are names by themselves.
         where: column -> the value, or one of several in a tuple, or ``largest``, ``smallest``, ``most_seeds``.
         over: a place whose items each run's number is the mean over; they were measured on the same things, so that
             their half-widths are added up.
@@ -61,16 +62,19 @@ class Shares:
         unit: of the rows.
         share: whether values are shares, so that intervals end at 0 and 1.
         pooled: settings in which runs of one setting may differ besides seeds.
+        optional: whether a table may hold the quantity at other places alone, such as snapshots without the end; else
+            that is an error, since a place was forgotten.
     """
 
     quantity: str
-    by: tuple[str, ...] | Mapping[str, str] = ()
-    where: Mapping[str, object] = field(default_factory=dict)
+    by: tuple[str, ...] | Mapping[str, str] = field(default=(), hash=False)
+    where: Mapping[str, object] = field(default_factory=dict, hash=False)
     over: str = ""
     called: str = ""
     unit: str = "1"
     share: bool = True
     pooled: tuple[str, ...] = ()
+    optional: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.keys)) < len(self.columns):
@@ -87,7 +91,9 @@ class Shares:
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of the columns ``by``."""
-        return tuple(self.by) if isinstance(self.by, Mapping) else tuple(name.rpartition(".")[2] for name in self.by)
+        if isinstance(self.by, Mapping):
+            return tuple(self.by)
+        return tuple(name.rpartition(".")[2] if "." in name else Bare(name) for name in self.by)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -101,7 +107,8 @@ class Shares:
                        where={key: value for key, value in changed.items() if value is not None})
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows that count.
+        """The rows that count: measured at exactly the places that are named in by, where and over, or, if there are
+        no such rows, at these and at others that have one value in all of them.
 
         Raises:
             UserError: a column is not there, the quantity was measured at other places, or is in another unit.
@@ -109,10 +116,7 @@ class Shares:
         named = dict.fromkeys([*self.columns, *self.where, *self.pooled, *([self.over] if self.over else [])])
         columns.known(table, (name for name in named if not name.startswith(AT)))
         at = [name for name in named if name.startswith(AT)]
-        found = columns.measured(table, self.quantity, at)
-        if found.empty and (table["quantity"] == self.quantity).any():
-            raise UserError(f"{self.name}: got {self.quantity} measured at {_places(table, self.quantity)}, expected "
-                            f"each of these in by, where or over, and no others: {', '.join(at) or 'none'}")
+        found = columns.measured(table, self.quantity, self._places(table, at))
         for name, wanted in self.where.items():
             if len(found):
                 wanted = wanted(found, name) if callable(wanted) else wanted
@@ -162,6 +166,21 @@ class Shares:
                 + (f" and over {self.over.removeprefix(AT)}" if self.over else "")
                 + (f" ({where})." if where else "."))
 
+    def _places(self, table: pd.DataFrame, named: Sequence[str]) -> Sequence[str]:
+        """The places of the rows that count, those that were named among them."""
+        here = table.loc[table["quantity"] == self.quantity, columns.places(table)].astype(object) != ""
+        found = [tuple(name for name in here.columns if row[name]) for _, row in here.drop_duplicates().iterrows()]
+        if not found or self.optional or any(set(places) == set(named) for places in found):
+            return named
+        wider = [places for places in found if set(named) <= set(places)]
+        if len(wider) == 1:
+            rows = columns.measured(table, self.quantity, wider[0])
+            if all(rows[name].nunique() <= 1 for name in wider[0] if name not in named):
+                return wider[0]
+        measured = "; or at ".join(", ".join(places) or "no place" for places in found)
+        raise UserError(f"{self.name}: got {self.quantity} measured at {measured}, expected each place that has "
+                        f"several values in by, where or over, which have: {', '.join(named) or 'none'}")
+
     def _check_differing(self, key: Key, group: pd.DataFrame) -> None:
         allowed = {*columns.seed_columns(group), *self.columns, *self.pooled}
         more = [name for name in columns.differing(group) if name not in allowed]
@@ -197,11 +216,3 @@ def _groups(found: pd.DataFrame, by: Sequence[str]) -> Iterable[tuple[Key, pd.Da
         return [((), found)]
     return [(tuple("" if pd.isna(value) else columns.plain(value) for value in key), rows)
             for key, rows in found.groupby(list(by), sort=False, dropna=False)]
-
-
-def _places(table: pd.DataFrame, quantity: str) -> str:
-    """The places at which a quantity was measured, each combination once: ``at.kind, at.half``."""
-    rows = table.loc[table["quantity"] == quantity, columns.places(table)]
-    found: dict[str, Any] = {", ".join(name for name in rows.columns if row[name] != "") or "no place": None
-                             for _, row in rows.iterrows()}
-    return "; or at ".join(found)

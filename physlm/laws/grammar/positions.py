@@ -11,6 +11,7 @@ from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells, columns
 from physlm.laws.cells import combine, measured_runs, named
+from physlm.laws.forms import quantities_of
 from physlm.laws.grammar.generation import ENTROPY_NOTE, entropies
 from physlm.laws.grammar.settings import VARIANTS, decoders, with_settings
 from physlm.laws.law import Law, Quantity, gives
@@ -57,7 +58,7 @@ def positions_law(table: pd.DataFrame) -> Law:
     table["place"] = table["grammar"] + "/" + table["variant"] if several else table["variant"]
     for (place,), kl in combine(cells.cells(table, "kl"), ["place"]).items():
         quantities.append(Quantity.of(named("kl", str(place)), kl, "nats/token"))
-    quantities += entropies(table, "place")
+    quantities += [one for form in entropies("place") for one in quantities_of(form, table)]
     return Law(tuple(quantities), {"runs": measured_runs(table, ["grammar", "variant"], quantities),
                                    "larger_cut": cuts, "notes": list(NOTES)})
 

@@ -29,9 +29,10 @@ import numpy as np
 import pandas as pd
 
 from physlm.errors import UserError
-from physlm.interval import LEVEL
+from physlm.interval import LEVEL, Interval
 from physlm.laws import bootstrap
 from physlm.laws.forms.extremes import edge_of
+from physlm.laws.forms.lines import ratio_line
 from physlm.laws.law import Law, Quantity, gives
 
 UNSATURATED, OVERSIZED, AMPLE = 1.25, 0.5, 0.9
@@ -223,14 +224,9 @@ def _line(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: int, see
     }
     if fitted.empty:
         return [], detail
-    ratio = fitted["ratio"].to_numpy()
-    logs, errors = np.log(ratio), fitted["error"].to_numpy() / ratio
-    weights = bootstrap.random_effects_weights(logs, errors)
-    value = math.exp(float(weights @ logs))
-    samples = bootstrap.resampled_mean(logs, errors, weights, resamples, bootstrap.generator(seed, name))
-    interval = bootstrap.percentile_interval(np.exp(samples), value)
-    detail["weights"] = weights.tolist()
-    return [Quantity(name, value, *interval, len(fitted), RATIO, MODELS)], detail
+    points = zip(fitted["ratio"], fitted["lo"], fitted["hi"], strict=True)
+    found, detail["weights"] = ratio_line(name, [Interval(*point, 1) for point in points], resamples, seed)
+    return [Quantity.of(name, found, RATIO)], detail
 
 
 def _saturation(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: int, seed: int) -> Fit:

@@ -220,11 +220,22 @@ class BioDConfig(PeopleConfig):
         if any(size > largest for size, largest in zip(self.name_pools, NAME_POOLS, strict=True)):
             raise UserError(f"task.name_pools: got {list(self.name_pools)}, expected at most {list(NAME_POOLS)}")
         _check_names(self.people, self.name_pools)
+        self._check_sizes()
         if self.diversity > self.alphabet**self.chunk_tokens:
             raise UserError(
                 f"task.diversity: got D = {self.diversity}, but only T^L = {self.alphabet}^{self.chunk_tokens} = "
                 f"{self.alphabet**self.chunk_tokens} different chunks exist"
             )
+
+
+    def _check_sizes(self) -> None:
+        """Refuse tables that would fill the memory, and texts that no row could hold."""
+        for names, most in ((("alphabet",), 1 << 20), (("attributes", "chunks", "chunk_tokens"), 1 << 15),
+                            (("attributes", "diversity", "chunk_tokens"), 1 << 27),
+                            (("people", "attributes", "chunks"), 1 << 30)):
+            if (size := math.prod(getattr(self, name) for name in names)) > most:
+                given = " times ".join(f"task.{name}={getattr(self, name)}" for name in names)
+                raise UserError(f"{given}: got {size}, expected at most {most}")
 
     def vocabulary(self) -> Vocabulary:
         """The frame of the sentences, attribute numbers, value words, names."""
@@ -261,6 +272,7 @@ class BioRConfig(PeopleConfig):
     kind: ClassVar[str] = "bioR"
     # another seed has other texts, thus other words
     member_fields: ClassVar[tuple[str, ...]] = ("texts", "fullname")
+    file_fields: ClassVar[tuple[str, ...]] = ("file",)
     people: int = 10_000
     file: str = ""
     sha256: str = ""

@@ -13,18 +13,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from physlm.errors import UserError
 from physlm.tasks.biography.config import name_pools
 from physlm.tasks.biography.people import attribute_numbers, date_parts, distinct_names
 from physlm.tasks.biography.pools import ATTRIBUTES, cut_pools, words
 
 FIELDS = ("name", *ATTRIBUTES)
 ABSENT = -1
+MOST_PEOPLE = 1 << 24  # about 5 GB
 
 
 class Facts:
-    """The facts of the people of ``BioSConfig(people, seed=seed, pool_size=pool_size)``."""
+    """The facts of the people of ``BioSConfig(people, seed=seed, pool_size=pool_size)``.
+
+    Raises:
+        UserError: so many people that their facts would fill the memory.
+    """
 
     def __init__(self, people: int, seed: int = 0, pool_size: int = 0):
+        if people > MOST_PEOPLE:
+            raise UserError(f"task.people: got {people:,}, expected at most {MOST_PEOPLE:,} where texts tell of them")
         self._pools = cut_pools(pool_size)
         self._names: list[list[int]] = distinct_names(people, name_pools(pool_size), seed).tolist()
         self._numbers: list[list[int]] = attribute_numbers(people, seed, pool_size).tolist()

@@ -102,6 +102,7 @@ class QuestionsConfig(PeopleConfig):
 
     kind: ClassVar[str] = "bioQA"
     member_fields: ClassVar[tuple[str, ...]] = ("seed", "celebrities", "ask")
+    file_fields: ClassVar[tuple[str, ...]] = ("file",)
     people: int = 10_000
     celebrities: int = 0
     seed: int = 0

@@ -17,18 +17,18 @@ import reprlib
 import unicodedata
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from physlm import storage
+from physlm import inputs
 from physlm.errors import UserError
 
 # 's of a possessive, a word of letters and digits with apostrophes inside, or one sign
 _TOKEN = re.compile(r"'s(?![^\W_])|[^\W_]+(?:'(?!s(?![^\W_]))[^\W_]+)*|[^\w\s]|_")
 _CURE = "expected a file of JSON lines such as physlm biographies check --out writes"
 _SHOWN = 60  # characters of a bad line that an error repeats
+_MOST_BYTES = 1 << 20  # of a line; a text of 50 words has about 400
 
 
 class Line(NamedTuple):
@@ -81,9 +81,8 @@ def read_lines(file: str, people: int | None = None) -> Iterator[Line]:
     Raises:
         UserError: the file cannot be read, or a line is no such object; the message names the line.
     """
-    path = Path(file)
-    with storage.disk_errors(path, "read", _CURE), path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
+    with inputs.plain_file(file, _CURE) as content:
+        for number, line in enumerate(inputs.bounded_lines(content, file, _MOST_BYTES), 1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")  # some editors mark UTF-8 so
             if line.strip():
@@ -92,7 +91,7 @@ def read_lines(file: str, people: int | None = None) -> Iterator[Line]:
 
 def file_sha256(file: str) -> str:
     """The SHA-256 of a file's content, in hexadecimal digits."""
-    with storage.disk_errors(Path(file), "read", _CURE), open(file, "rb") as content:
+    with inputs.plain_file(file, _CURE) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 

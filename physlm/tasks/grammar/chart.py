@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from physlm.errors import UserError
 from physlm.tasks.grammar.grammar import Grammar
-from physlm.tasks.grammar.membership import MAX_SPANS, keep_rows, lay_tokens, rise, workspace
+from physlm.tasks.grammar.membership import MAX_SPANS, MAX_STEPS, keep_rows, lay_tokens, rise, workspace
 from physlm.tasks.grammar.tables import Ints, Tables
+
+MAX_ROOM = 1 << 27  # numbers, for each node of a level and each token: 1 GiB
 
 
 class Span(NamedTuple):
@@ -71,14 +73,27 @@ class Chart:
 
 
 def too_many_spans(what: str, length: int) -> UserError:
-    """The error for a string whose spans would fill the memory."""
-    return UserError(f"{what}: a string of {length} tokens has more than {MAX_SPANS} spans on one level, expected a "
-                     "shorter string or a less ambiguous grammar")
+    """The error for a string whose spans would fill the memory, or take too long to find."""
+    return UserError(f"{what}: a string of {length} tokens has more than {MAX_SPANS:,} spans on one level, or takes "
+                     f"more than {MAX_STEPS:,} steps, expected a shorter string or a less ambiguous grammar")
+
+
+def check_room(what: str, tables: Tables, length: int) -> None:
+    """Refuse a string for which the working memory of the spans of a level would be too large.
+
+    Raises:
+        UserError: it would.
+    """
+    nodes = int(np.diff(tables.first_node).max())
+    if nodes * (length + 1) > MAX_ROOM:
+        raise UserError(f"{what}: a string of {length:,} tokens with a level of {nodes:,} beginnings of rules, "
+                        f"expected at most {MAX_ROOM:,} for one times the other")
 
 
 def read_chart(tables: Tables, tokens: Ints, prune: bool) -> Chart:
     """All spans of a string; of a valid one with ``prune`` only those in rows from 0 to n (see membership)."""
     n, depth = tokens.size, tables.first_node.size - 1
+    check_room("chart", tables, n)
     low, high, seen, agenda, behind = workspace(tables, n)
     lay_tokens(tables, tokens, low)
     places = np.arange(n + 1)  # token numbers of the places that are still in use

@@ -30,6 +30,9 @@ def over_slices(call: Callable[[int, int], None], count: int, threads: int) -> N
         return
     # several slices a thread, so that one with long strings does not hold up the rest
     size = max(1, -(-count // (8 * threads)))
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         for done in [pool.submit(call, start, min(start + size, count)) for start in range(0, count, size)]:
             done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, slices that wait for a thread are not begun

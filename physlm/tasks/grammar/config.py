@@ -14,6 +14,8 @@ from physlm.tasks.grammar.grammar import Grammar, parse_grammar
 from physlm.tasks.grammar.published import PUBLISHED, published
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
+MOST_BAG_ENTRIES = 1 << 24  # of the table that says which words are in which bag
+
 if TYPE_CHECKING:
     from physlm.tasks.grammar.task import GrammarTask
 
@@ -61,6 +63,9 @@ class GrammarConfig(TaskConfig):
         if self.bag_tokens and self.bag_tokens < terminals:
             raise UserError(f"task.bag_tokens: got {self.bag_tokens}, expected 0 (no bags) or at least {terminals}, "
                             "one word for each terminal")
+        if self.bag_tokens * terminals > MOST_BAG_ENTRIES:
+            raise UserError(f"task.bag_tokens: got {self.bag_tokens} with {terminals} terminals, expected at most "
+                            f"{MOST_BAG_ENTRIES} for one times the other")
         check_between(self, "noise_rate", 0.0, 1.0)
         check_between(self, "noise_fraction", 0.0, 1.0)
         if self.noise == "none" and self.noise_fraction > 0:

@@ -199,6 +199,11 @@ def scan(tables: Any, tokens: Any, joint: Any) -> bool:
                 low, high = high, low
             if counts[1] > 0:
                 joint[i, 0] = low[2][0]
+        for level in range(depth):  # what ``ask`` looks at
+            counts[3] += tables.first_node[level + 1] - tables.first_node[level]
+            counts[3] += (stop_at[i, level] - begin[i, level]) * tables.sizes[level + 1]
+        if counts[3] > MAX_STEPS:
+            return False
         ask(tables, i, offsets, items, wish[i], weight)
         for symbol in range(tables.sizes[-1]):
             joint[i, 1 + symbol] = wish[i, offsets[depth] + symbol]

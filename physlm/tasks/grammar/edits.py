@@ -11,12 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from physlm.errors import UserError
 from physlm.tasks.grammar.compiled import compiled
 from physlm.tasks.grammar.tables import Ints, Tables
 
 MAX_BYTES = 2 << 30
+MAX_STEPS = 1 << 35  # sums of two costs: some ten seconds on one core
 
 
 def least_edits(tables: Tables, lengths: list[tuple[Ints, Ints]], tokens: Ints) -> int | None:
@@ -28,33 +30,50 @@ def least_edits(tables: Tables, lengths: list[tuple[Ints, Ints]], tokens: Ints) 
         tokens: the string.
 
     Raises:
-        UserError: the tables would take more than 2 GiB.
+        UserError: the tables would take more than 2 GiB, or minutes to fill.
     """
     n, depth = tokens.size, len(lengths) - 1
     below = np.ones((len(lengths[-1][0]), 1, n), np.float32)
     for symbol in range(len(below)):
         below[symbol, 0, tokens == symbol] = 0
-    low = 1
+    low, steps = 1, np.zeros(1, np.int64)
     for level in range(depth - 1, -1, -1):
         least, most = lengths[level]
         shortest, longest = min(int(least.min()), n), min(int(most.max()), n)
         if level == 0:
             shortest = longest = n
-        nodes = tables.first_node[level + 1] - tables.first_node[level]
         starts = n if level else 1
-        size = 4 * starts * (longest - shortest + 1) * (len(least) + nodes) + below.nbytes
+        size = 4 * starts * ((longest - shortest + 1) * len(least) + _node_lengths(tables, level, n, below, low))
+        size += below.nbytes
         if size > MAX_BYTES:
             raise UserError(f"edits: a string of {n} tokens would take {size / 2**30:.1f} GiB, expected at most "
                             f"{MAX_BYTES >> 30}")
         above = np.full((len(least), longest - shortest + 1, starts), np.inf, np.float32)
-        raise_costs(tables, level, n, below, low, above, shortest)
+        if not raise_costs(tables, level, n, below, low, above, shortest, steps, MAX_STEPS):
+            raise UserError(f"edits: a string of {n} tokens takes more than {MAX_STEPS:,} steps, expected a shorter "
+                            "string or a less ambiguous grammar")
         below, low = above, shortest
     return int(below[0, 0, 0]) if np.isfinite(below[0, 0, 0]) else None
 
 
+def _node_lengths(tables: Tables, level: int, n: int, below: npt.NDArray[np.float32], low: int) -> int:
+    """Lengths that the symbols read on the way to a node may have, over all nodes of a level that keep their costs."""
+    root, stop = int(tables.first_node[level]), int(tables.first_node[level + 1])
+    high, read, total = min(low + below.shape[1] - 1, n), {root: 0}, 0
+    for node in range(root + 1, stop):
+        read[node] = read[int(tables.before[node])] + 1
+        if read[node] > 1:
+            total += max(min(read[node] * high, n) - read[node] * low + 1, 0)
+    return total
+
+
 @compiled
-def raise_costs(tables: Any, level: int, n: int, below: Any, low: int, above: Any, shortest: int) -> None:
-    """Costs of the symbols of a level: ``above[a, k - shortest, i]`` from ``below[b, k - low, i]``."""
+def raise_costs(tables: Any, level: int, n: int, below: Any, low: int, above: Any, shortest: int, steps: Any,
+                most: int) -> bool:
+    """Costs of the symbols of a level: ``above[a, k - shortest, i]`` from ``below[b, k - low, i]``.
+
+    ``steps[0]`` counts the sums.  False if they become more than ``most``.
+    """
     root, stop = tables.first_node[level], tables.first_node[level + 1]
     starts, longest = above.shape[2], shortest + above.shape[1] - 1
     high = min(low + below.shape[1] - 1, n)
@@ -77,15 +96,20 @@ def raise_costs(tables: Any, level: int, n: int, below: Any, low: int, above: An
             for length in range(own_low, own_high + 1):
                 first_low = max(lows[before - root], length - high)
                 first_high = min(highs[before - root], length - low)
+                steps[0] += max(first_high - first_low + 1, 0) * (16 + min(starts, n - length + 1))
+                if steps[0] > most:
+                    return False
                 for first in range(first_low, first_high + 1):
                     add_least(cost[length - own_low], costs[before - root][first - lows[before - root]],
                               below[last, length - first - low], first, min(starts, n - length + 1))
         costs[node - root], lows[node - root], highs[node - root] = cost, own_low, own_high
         for rule in range(tables.ends[node], tables.ends[node + 1]):
             own = above[tables.parent[rule]]
+            steps[0] += max(min(own_high, longest) - max(own_low, shortest) + 1, 0) * starts
             for length in range(max(own_low, shortest), min(own_high, longest) + 1):
                 for i in range(min(starts, n - length + 1)):
                     own[length - shortest, i] = min(own[length - shortest, i], cost[length - own_low, i])
+    return True
 
 
 @compiled

@@ -15,17 +15,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import NamedTuple
 
-from physlm.errors import UserError
+from physlm.errors import UserError, listed, shown
 
 MAX_CHILDREN = 3
 MAX_LEVELS = 32  # the longest string of so many levels is still a number of 64 bits
-_SUM_TOLERANCE = 1e-6
+# NLTK prints probabilities with six digits, 1/3 as 0.333333: each, and so their sum, is off by no more of itself
+_SUM_TOLERANCE = 5e-6
+_SUM_ROUNDING = 1e-9  # of float64, and what is left as it is
 _COMMENT = re.compile(r"""('[^']*'|"[^"]*")|#.*""")  # quoted text is kept as it is
 _START = re.compile(r"%start\s+(\S+)")
 _PIECE = re.compile(r"""\s*(?:(->)|(\|)|\[([^\]]*)\]|'([^']*)'|"([^"]*)"|([\w/](?:[\w/^<>]|-(?!>))*))""")
@@ -68,13 +71,13 @@ class Grammar:
             self._check_level(level, rules)
         names = [name for level in self.levels for name in level]
         if len(set(names)) < len(names):
-            twice = next(name for i, name in enumerate(names) if name in names[:i])
-            raise UserError(f"grammar: got two symbols {twice} on different levels, expected different names")
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise UserError(f"grammar: got two symbols {listed([twice])} on different levels, expected different names")
 
     def _check_level(self, level: int, rules: Sequence[Rule]) -> None:
         names, below = self.levels[level], self.levels[level + 1]
         if not below or len(set(below)) < len(below):
-            raise UserError(f"grammar: level {level + 2}: got the symbols {list(below)}, expected different ones")
+            raise UserError(f"grammar: level {level + 2}: got the symbols {listed(below)}, expected different ones")
         total = [0.0] * len(names)
         for rule in rules:
             if not (0 <= rule.parent < len(names) and all(0 <= child < len(below) for child in rule.children)):
@@ -90,7 +93,8 @@ class Grammar:
             if mass == 0:
                 raise UserError(f"grammar: symbol {name} has no rule, expected at least one")
             if abs(mass - 1) > _SUM_TOLERANCE:
-                raise UserError(f"grammar: {name}: got probabilities that sum to {mass:.6g}, expected 1")
+                raise UserError(f"grammar: {name}: got probabilities that sum to {mass:.9g}, expected 1, or what six "
+                                "digits of each make of it")
         unused = set(range(len(below))) - {child for rule in rules for child in rule.children}
         if unused:
             raise UserError(f"grammar: symbol {below[min(unused)]} is never used, expected it in a rule of level "
@@ -109,12 +113,26 @@ class Grammar:
     @cached_property
     def uniform(self) -> bool:
         """Whether each symbol takes all its rules with the same probability."""
-        return all(math.isclose(rule.probability, 1 / len(self.rules_of(level, rule.parent)), rel_tol=1e-9)
-                   for level, rules in enumerate(self.rules) for rule in rules)
+        return all(math.isclose(rule.probability, 1 / len(rules), rel_tol=1e-9)
+                   for groups in self._rules_by_parent for rules in groups for rule in rules)
 
     def rules_of(self, level: int, symbol: int) -> tuple[Rule, ...]:
         """The rules of one symbol of ``level`` (counted from 0)."""
-        return tuple(rule for rule in self.rules[level] if rule.parent == symbol)
+        return self._rules_by_parent[level][symbol]
+
+    @cached_property
+    def _rules_by_parent(self) -> tuple[tuple[tuple[Rule, ...], ...], ...]:
+        """For each level and symbol its rules, in their order."""
+        groups: list[list[list[Rule]]] = [[[] for _ in names] for names in self.levels[:-1]]
+        for group, rules in zip(groups, self.rules, strict=True):
+            for rule in rules:
+                group[rule.parent].append(rule)
+        return tuple(tuple(map(tuple, group)) for group in groups)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The number of each terminal."""
+        return {name: i for i, name in enumerate(self.terminals)}
 
     def encode(self, words: Iterable[str]) -> list[int]:
         """Numbers of terminals; the inverse is ``decode``.
@@ -122,12 +140,12 @@ class Grammar:
         Raises:
             UserError: a word outside of the alphabet.
         """
-        number = {name: i for i, name in enumerate(self.terminals)}
-        words = list(words)
+        number, tokens = self._numbers, []
         for place, word in enumerate(words, start=1):
             if word not in number:
-                raise UserError(f"token {place}: got {word!r}, expected one of {' '.join(self.terminals)}")
-        return [number[word] for word in words]
+                raise UserError(f"token {place}: got {shown(word)}, expected one of {listed(self.terminals)}")
+            tokens.append(number[word])
+        return tokens
 
     def decode(self, tokens: Iterable[int]) -> list[str]:
         """Names of terminals."""
@@ -163,7 +181,8 @@ def parse_grammar(text: str) -> Grammar:
     """Read the text form, which is NLTK's.
 
     The root is the symbol of a line ``%start symbol``, or else of the first rule; ``#`` starts a comment, and ``\\`` at
-    the end of a line goes on with the next.
+    the end of a line goes on with the next.  Probabilities that were rounded to six digits, as NLTK prints them, are
+    divided by their sum.
 
     Raises:
         UserError: names the line or the symbol: a syntax error, an empty rule, an unknown symbol, a cycle, a symbol
@@ -179,7 +198,7 @@ def parse_grammar(text: str) -> Grammar:
         names[level].append(name)
     names[-1].sort(key=_natural)
     number = {name: i for group in names for i, name in enumerate(group)}
-    merged: list[dict[tuple[int, tuple[int, ...]], float]] = [{} for _ in range(depth)]
+    merged: list[dict[_Side, float]] = [{} for _ in range(depth)]
     sides: dict[str, int] = {}
     for line in lines:
         sides[line.parent] = sides.get(line.parent, 0) + 1
@@ -187,9 +206,22 @@ def parse_grammar(text: str) -> Grammar:
         rules = merged[level_of[line.parent]]
         side = number[line.parent], tuple(number[child] for child in line.children)
         rules[side] = rules.get(side, 0.0) + (line.probability or 1 / sides[line.parent])
-    rules_by_level = (sorted((Rule(*side, p) for side, p in rules.items()), key=lambda rule: rule.parent)
+    rules_by_level = (sorted((Rule(*side, p) for side, p in _rescaled(rules).items()), key=lambda rule: rule.parent)
                       for rules in merged)
     return Grammar(tuple(map(tuple, names)), tuple(map(tuple, rules_by_level)))
+
+
+_Side = tuple[int, tuple[int, ...]]  # parent, children
+
+
+def _rescaled(rules: dict[_Side, float]) -> dict[_Side, float]:
+    """Probabilities divided by the sum of their parent's, where that is not 1 by rounding to six digits."""
+    total: dict[int, list[float]] = {}
+    for (parent, _), p in rules.items():
+        total.setdefault(parent, []).append(p)
+    scale = {parent: math.fsum(ps) for parent, ps in total.items()}
+    scale = {parent: mass for parent, mass in scale.items() if _SUM_ROUNDING < abs(mass - 1) <= _SUM_TOLERANCE}
+    return {side: p / scale.get(side[0], 1.0) for side, p in rules.items()}
 
 
 def _quoted(name: str) -> str:
@@ -198,28 +230,32 @@ def _quoted(name: str) -> str:
 
 def _natural(name: str) -> tuple[int, str]:
     """Sorts 2 before 10, and numbers before words."""
-    return (int(name), name) if name.isdecimal() else (1 << 62, name)
+    return (int(name), name) if name.isdecimal() and len(name) <= 18 else (1 << 62, name)
 
 
 def _read_lines(text: str) -> tuple[list[_Line], set[str], str | None]:
     """The rules, the terminals, and the symbol of ``%start`` if there is one."""
     lines: list[_Line] = []
     terminals: set[str] = set()
-    start, begun = None, ""
+    start: str | None = None
+    begun: list[str] = []  # the parts of a line that goes on
     for number, whole in enumerate(text.splitlines(), start=1):
-        content = begun + _COMMENT.sub(lambda match: match[1] or "", whole).strip()
-        begun = content[:-1] + " " if content.endswith("\\") else ""
-        if begun or not content:
+        content = _COMMENT.sub(lambda match: match[1] or "", whole).strip()
+        if content.endswith("\\"):
+            begun.append(content[:-1] + " ")
+            continue
+        content, begun = "".join([*begun, content]), []
+        if not content:
             continue
         if content.startswith("%"):
             match = _START.fullmatch(content)
             if match is None:
-                raise UserError(f"grammar line {number}: got {content[:60]!r}, expected  %start symbol  or a rule")
+                raise UserError(f"grammar line {number}: got {shown(content)}, expected  %start symbol  or a rule")
             start = match[1]
         else:
             lines += _read_line(content, f"grammar line {number}", terminals)
     if begun:
-        raise UserError(f"grammar: got {begun.strip()[:60]!r} \\ at the end, expected a line after it")
+        raise UserError(f"grammar: got {shown(begun[0].strip())} \\ at the end, expected a line after it")
     weighted = [line for line in lines if line.probability is not None]
     if weighted and len(weighted) < len(lines):
         bare = next(line for line in lines if line.probability is None)
@@ -239,12 +275,12 @@ def _read_line(content: str, where: str, terminals: set[str]) -> list[_Line]:
     while place < len(content):
         match = _PIECE.match(content, place)
         if match is None:
-            rest = content[place:].strip()[:60]
+            rest = content[place:].lstrip()[:60]
             raise UserError(f"{where}: cannot read {rest!r}, expected  symbol -> symbols | symbols")
         pieces.append(match)
         place = match.end()
     if len(pieces) < 2 or pieces[0][6] is None or pieces[1][1] is None:
-        raise UserError(f"{where}: got {content[:60]!r}, expected  symbol -> symbols | symbols")
+        raise UserError(f"{where}: got {shown(content)}, expected  symbol -> symbols | symbols")
     parent, lines = pieces[0][6], []
     children: list[str] = []
     probability: float | None = None
@@ -263,7 +299,7 @@ def _read_line(content: str, where: str, terminals: set[str]) -> list[_Line]:
         quoted = piece[4] if piece[4] is not None else piece[5]
         if quoted is not None:
             if not quoted or quoted.split() != [quoted]:
-                raise UserError(f"{where}: got the terminal {quoted!r}, expected one word without blanks")
+                raise UserError(f"{where}: got the terminal {shown(quoted)}, expected one word without blanks")
             terminals.add(quoted)
         children.append(piece[6] if quoted is None else quoted)
     return lines
@@ -275,7 +311,7 @@ def _probability(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value <= 1:
-        raise UserError(f"{where}: got the probability {text!r}, expected a number above 0 and at most 1")
+        raise UserError(f"{where}: got the probability {shown(text)}, expected a number above 0 and at most 1")
     return value
 
 

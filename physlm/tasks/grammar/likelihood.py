@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from physlm.errors import UserError
+from physlm.tasks.grammar.chart import check_room
 from physlm.tasks.grammar.compiled import over_slices
 from physlm.tasks.grammar.earley import MAX_ITEMS, MAX_STEPS, scan
 from physlm.tasks.grammar.grammar import Grammar
@@ -74,6 +75,7 @@ class Likelihood:
         tokens = np.array(string, np.int64).reshape(-1)
         joint = np.full((tokens.size + 1, 1 + len(self.grammar.terminals)), -np.inf)
         possible = min(tokens.size, self._longest + 1)  # longer prefixes have no probability and need no memory
+        check_room("likelihood", self._tables, possible)
         if not scan(self._tables, tokens[:possible], joint[: possible + 1]):
             raise UserError(f"likelihood: a string of {tokens.size} tokens has more than {MAX_ITEMS:,} partial parses, "
                             f"or takes more than {MAX_STEPS:,} steps, expected a shorter string or a less ambiguous "

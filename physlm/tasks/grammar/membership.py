@@ -19,6 +19,7 @@ import numpy as np
 from physlm.tasks.grammar.compiled import compiled
 
 MAX_SPANS = 1 << 24  # of one level of one string: 256 MB
+MAX_STEPS = 1 << 31  # spans looked at for one string, or eight words of bits joined: some ten seconds on one core
 VALID, TOO_MANY = 1, 2
 _DENSE = 24  # spans a place from which on rows of bits are faster than lists
 _MOST_WORDS = 1 << 26  # 64-bit words of such rows: 512 MB
@@ -52,6 +53,10 @@ def rise_dense(tables: Any, level: int, n: int, below: Any, above: Any, tickets:
         up_first[start] = count
         if (prune and not reached[start]) or first[start] == first[start + 1]:
             continue
+        if tickets[2] > MAX_STEPS:
+            tickets[1] = 1
+            return up_first, up_symbol, up_end
+        tickets[2] += (stop - root + own.shape[0]) * (words // 8 + n - start)
         at_node[:] = 0
         own[:] = 0
         at_node[0, start >> 6] = 1 << (start & 63)
@@ -62,6 +67,7 @@ def rise_dense(tables: Any, level: int, n: int, below: Any, above: Any, tickets:
             for place in range(start, n):
                 if row < 0 or not here[place >> 6] >> (place & 63) & 1 or first[place] == first[place + 1]:
                     continue
+                tickets[2] += tables.sizes[level + 1] * (1 + (words - (place >> 6)) // 8)
                 for following in range(tables.sizes[level + 1]):
                     node_after = tables.child[row + following]
                     if node_after >= 0:
@@ -95,8 +101,8 @@ def rise(tables: Any, level: int, n: int, below: Any, above: Any, seen: Any, age
 
     ``seen`` = (tickets, node_seen, span_seen) and ``agenda`` = (node, end) are working memory: a node or span has been
     met at this start if it carries the current ticket, ``tickets[0]``.  With ``prune`` only starts that a row of spans
-    reaches from 0 are expanded.  Above ``MAX_SPANS`` it stops and sets ``tickets[1]``.  Returns
-    ``above`` and ``agenda``.
+    reaches from 0 are expanded.  ``tickets[2]`` counts steps; above ``MAX_STEPS`` of them, and above ``MAX_SPANS``, it
+    stops and sets ``tickets[1]``.  Returns ``above`` and ``agenda``.
     """
     first, symbol, end = below
     up_first, up_symbol, up_end = above
@@ -119,6 +125,13 @@ def rise(tables: Any, level: int, n: int, below: Any, above: Any, seen: Any, age
         while head < tail:
             node, place = agenda_node[head], agenda_end[head]
             head += 1
+            row = tables.row[node]
+            tickets[2] += 1 + tables.ends[node + 1] - tables.ends[node]
+            if row >= 0:
+                tickets[2] += first[place + 1] - first[place]
+            if tickets[2] > MAX_STEPS:
+                tickets[1] = 1
+                return (up_first, up_symbol, up_end), (agenda_node, agenda_end)
             for k in range(tables.ends[node], tables.ends[node + 1]):
                 slot = tables.parent[k] * width + place
                 if span_seen[slot] != ticket:
@@ -131,7 +144,6 @@ def rise(tables: Any, level: int, n: int, below: Any, above: Any, seen: Any, age
                     up_symbol[count], up_end[count] = tables.parent[k], place
                     reached[place] = True
                     count += 1
-            row = tables.row[node]
             if row < 0:
                 continue
             for k in range(first[place], first[place + 1]):
@@ -195,7 +207,7 @@ def workspace(tables: Any, n: int) -> Any:
         most_symbols = max(most_symbols, tables.sizes[level])
     low = (np.empty(n + 2, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
     high = (np.empty(n + 2, np.int64), np.empty(room, np.int64), np.empty(room, np.int64))
-    seen = (np.zeros(2, np.int64), np.zeros(most_nodes * (n + 1), np.int64), np.zeros(most_symbols * (n + 1), np.int64))
+    seen = (np.zeros(3, np.int64), np.zeros(most_nodes * (n + 1), np.int64), np.zeros(most_symbols * (n + 1), np.int64))
     agenda = (np.empty(room, np.int64), np.empty(room, np.int64))
     return low, high, seen, agenda, np.empty(n + 1, np.int64)
 
@@ -217,13 +229,13 @@ def lay_tokens(tables: Any, tokens: Any, spans: Any) -> bool:
 @compiled
 def membership(tables: Any, flat: Any, start_B: Any, length_B: Any, shortest: int, longest: int, prune: bool,
                verdict_B: Any) -> None:
-    """Set ``verdict_B[b]``: VALID if the grammar generates ``flat[start_B[b] :][: length_B[b]]``, TOO_MANY spans, or 0.
+    """Set ``verdict_B[b]``: VALID if the grammar generates ``flat[start_B[b] :][: length_B[b]]``, TOO_MANY, or 0.
 
     ``prune`` is True.  (A constant True inside would have ``rise`` compiled once more.)
     """
     low, high, seen, agenda, behind = workspace(tables, longest)
     for b in range(length_B.size):
-        n = length_B[b]
+        n, seen[0][2] = length_B[b], 0
         if n < shortest or n > longest or not lay_tokens(tables, flat[start_B[b] : start_B[b] + n], low):
             verdict_B[b] = 0
             continue

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from physlm.errors import UserError
-from physlm.tasks.grammar.chart import Chart, Span, read_chart, too_many_spans
+from physlm.tasks.grammar.chart import Chart, Span, check_room, read_chart, too_many_spans
 from physlm.tasks.grammar.compiled import over_slices
 from physlm.tasks.grammar.counting import count_parses
 from physlm.tasks.grammar.edits import least_edits
@@ -62,12 +62,13 @@ class Parser:
 
         Raises:
             UserError: an array without lengths, lengths outside of 0 .. W; a string so long and so ambiguous that its
-                spans would fill the memory (not with the published grammars).
+                spans would fill the memory or take minutes to find (not with the published grammars).
         """
         flat, start_B, length_B = _flatten(strings, lengths_B)
         verdict_B = np.zeros(length_B.size, np.int8)
         shortest, longest = self.length_range
         longest = min(longest, int(length_B.max(initial=0)))
+        check_room("valid", self._tables, longest)
 
         def some(begin: int, end: int) -> None:
             membership(self._tables, flat, start_B[begin:end], length_B[begin:end], shortest, longest, True,
@@ -82,7 +83,7 @@ class Parser:
         """All spans of all levels, those that are part of no parse included.
 
         Raises:
-            UserError: so many spans that they would fill the memory.
+            UserError: so many spans that they would fill the memory, or take minutes to find.
         """
         return read_chart(self._tables, _tokens(string), prune=False)
 
@@ -108,16 +109,19 @@ class Parser:
         """Number of parse trees, 0 for an invalid string.
 
         Raises:
-            UserError: a string so long and so ambiguous that counting would take many minutes (thousands of tokens with
-                thousands of ends for each start; not with the published grammars).
+            UserError: a string so long and so ambiguous that counting would take minutes (not with the published
+                grammars).
         """
         tokens = _tokens(string)
-        return count_parses(self.grammar, self._tables, tokens) if self.valid([tokens])[0] else 0
+        return count_parses(self._tables, tokens) if self.valid([tokens])[0] else 0
 
     def edits(self, string: Sequence[int] | Ints) -> int | None:
         """Least number of tokens to replace (none added, none removed) until the string is valid.
 
         0 for a valid string; None where no replacing helps, because no valid string has this length.
+
+        Raises:
+            UserError: a string so long that its costs would fill the memory or take minutes to find.
         """
         tokens = _tokens(string)
         shortest, longest = self.length_range

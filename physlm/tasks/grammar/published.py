@@ -7,11 +7,12 @@ symbol takes its rules with equal probability.
 
 from __future__ import annotations
 
+import os
 from functools import cache
-from pathlib import Path
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
+from physlm.inputs import plain_file
 from physlm.tasks.grammar.grammar import Grammar, parse_grammar
 
 MAX_FILE_BYTES = 16 << 20
@@ -81,15 +82,12 @@ def find_grammar(source: str) -> Grammar:
         return published(source)
     if "->" in source:
         return parse_grammar(source)
-    path = Path(source)
-    if not source or not path.exists():
+    if not source or not os.path.lexists(source):  # False, too, for names that no file can have
         raise UserError(f"{unknown_key('grammar', source, PUBLISHED)}, or a file, and there is none of this name")
+    with plain_file(source, "expected a file with a grammar's text form") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
         text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{source}: cannot read: {error.strerror}; expected a grammar's text form") from None
     except UnicodeDecodeError:
         raise UserError(f"{source}: got bytes that are no UTF-8 text, expected a grammar's text form") from None
     if len(content) > MAX_FILE_BYTES:

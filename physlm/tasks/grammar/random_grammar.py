@@ -71,9 +71,11 @@ def random_grammar(sizes: Sequence[int], seed: int, *, rules: tuple[int, int] = 
         counts = [dice.between(*rules) for _ in range(here)]
         parents = [parent for parent, count in enumerate(counts) for _ in range(count)]
         sides: list[Side] = []
+        taken: list[set[Side]] = [set() for _ in range(here if repeated_rules else 1)]
         for parent in parents:
-            others = [side for side, p in zip(sides, parents, strict=False) if not repeated_rules or p == parent]
+            others = taken[parent if repeated_rules else 0]
             sides.append(_side(dice, below, lengths, repeated_symbols, others, where))
+            others.add(sides[-1])
         _use_all(dice, below, sides, parents, repeated_symbols, repeated_rules, where)
         weights = [_weights(dice, count) if weighted else [1 / count] * count for count in counts]
         flat = [p for group in weights for p in group]
@@ -92,10 +94,9 @@ def _check(sizes: Sequence[int], rules: tuple[int, int], lengths: tuple[int, int
         raise UserError(f"lengths: got {lengths[0]} to {lengths[1]}, expected 1 to {MAX_CHILDREN}, smallest first")
 
 
-def _side(dice: _Dice, below: int, lengths: tuple[int, int], repeated: bool, others: Sequence[Side],
+def _side(dice: _Dice, below: int, lengths: tuple[int, int], repeated: bool, taken: set[Side],
           where: str) -> Side:
-    """A right-hand side that is none of ``others``."""
-    taken = set(others)
+    """A right-hand side that is none of ``taken``."""
     for _ in range(_TRIES):
         side = tuple(dice.between(0, below - 1) for _ in range(dice.between(*lengths)))
         if side not in taken and (repeated or len(set(side)) == len(side)):
@@ -131,4 +132,5 @@ def _use_all(dice: _Dice, below: int, sides: list[Side], parents: Sequence[int],
 def _weights(dice: _Dice, count: int) -> list[float]:
     """Uniform on the simplex: exponential variables over their sum."""
     weights = [-math.log(dice.fraction()) for _ in range(count)]
-    return [weight / math.fsum(weights) for weight in weights]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]

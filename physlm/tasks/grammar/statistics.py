@@ -74,8 +74,14 @@ def log10_derivations(grammar: Grammar) -> float:
         sides: list[list[float]] = [[] for _ in grammar.levels[level]]
         for parent, children, _ in grammar.rules[level]:
             sides[parent].append(sum(below[child] for child in children))
-        below = [max(own) + math.log10(sum(10.0 ** (side - max(own)) for side in own)) for own in sides]
+        below = [_log10_sum(own) for own in sides]
     return below[0]
+
+
+def _log10_sum(logs: list[float]) -> float:
+    """log10 of the sum of the numbers that have these logarithms."""
+    most = max(logs)
+    return most + math.log10(sum(10.0 ** (one - most) for one in logs))
 
 
 def _lengths(grammar: Grammar, level: int, symbol: int, below: list[Lengths]) -> Lengths:

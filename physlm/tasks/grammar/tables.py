@@ -18,7 +18,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from physlm.tasks.grammar.grammar import Grammar
+from physlm.errors import UserError
+from physlm.tasks.grammar.grammar import Grammar, Rule
+
+MAX_CHILD = 1 << 26  # entries of ``child``: 512 MB
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -49,11 +52,16 @@ class Tables(NamedTuple):
 
 
 def tables(grammar: Grammar) -> Tables:
-    """The arrays of a grammar."""
+    """The arrays of a grammar.
+
+    Raises:
+        UserError: so many beginnings of right-hand sides times symbols that ``child`` would fill the memory.
+    """
     sizes = [len(names) for names in grammar.levels]
     first_node, ends = [0], [0]
     row: list[int] = []
-    child: list[int] = []
+    child: list[Ints] = []
+    children = 0
     before: list[int] = []
     parent: list[int] = []
     log_p: list[float] = []
@@ -62,13 +70,26 @@ def tables(grammar: Grammar) -> Tables:
         for side in sorted({rule.children[:k] for rule in rules for k in range(1, len(rule.children) + 1)},
                            key=lambda side: (len(side), side)):
             number[side] = first_node[-1] + len(number)
-        going_on = {side[:-1] for side in number if side}
+        following: dict[tuple[int, ...], list[int]] = {}
         for side in number:
-            row.append(len(child) if side in going_on else -1)
-            if side in going_on:
-                child += [number.get((*side, symbol), -1) for symbol in range(sizes[level + 1])]
+            if side:
+                following.setdefault(side[:-1], []).append(side[-1])
+        ending_at: dict[tuple[int, ...], list[Rule]] = {}
+        for rule in rules:
+            ending_at.setdefault(rule.children, []).append(rule)
+        if children + len(following) * sizes[level + 1] > MAX_CHILD:
+            raise UserError(f"grammar: the rules of level {level + 1} have {len(following):,} different beginnings "
+                            f"over {sizes[level + 1]:,} symbols, expected at most {MAX_CHILD:,} for one times the "
+                            "other")
+        for side in number:
+            row.append(children if side in following else -1)
+            if side in following:
+                entries = np.full(sizes[level + 1], -1, np.int64)
+                entries[following[side]] = [number[(*side, symbol)] for symbol in following[side]]
+                child.append(entries)
+                children += entries.size
             before.append(number[side[:-1]] if side else -1)
-            ending = [rule for rule in rules if rule.children == side]
+            ending = ending_at.get(side, [])
             parent += [rule.parent for rule in ending]
             log_p += [math.log(rule.probability) for rule in ending]
             ends.append(len(parent))
@@ -76,8 +97,8 @@ def tables(grammar: Grammar) -> Tables:
     def ints(values: list[int]) -> Ints:
         return np.array(values, np.int64)
 
-    return Tables(ints(sizes), ints(first_node), ints(row), ints(child), ints(before), ints(ends), ints(parent),
-                  np.array(log_p))
+    return Tables(ints(sizes), ints(first_node), ints(row), np.concatenate(child), ints(before), ints(ends),
+                  ints(parent), np.array(log_p))
 
 
 def length_range(grammar: Grammar) -> list[tuple[Ints, Ints]]:

@@ -1,12 +1,17 @@
 """Grammars and their text form: it round-trips, NLTK reads the same grammar, and each mistake is named."""
 
+import math
+import time
+
 import nltk
 import pytest
 
 from physlm.errors import UserError
 from physlm.tasks.grammar.grammar import Grammar, Rule, parse_grammar
+from physlm.tasks.grammar.parser import Parser
 from physlm.tasks.grammar.published import MAX_FILE_BYTES, PUBLISHED, find_grammar, published
 from physlm.tasks.grammar.random_grammar import random_grammar
+from physlm.tasks.grammar.statistics import derivation_entropy, length_statistics, log10_derivations
 
 SMALL = "s -> a b | b\na -> '1' '2'\nb -> '2' | '1' '1'\n"
 GRAMMARS = {name: published(name) for name in PUBLISHED} | {
@@ -166,3 +171,59 @@ def test_towers_are_refused():
     assert parse_grammar(tower(32)).depth == 31
     with pytest.raises(UserError, match="got 33 levels, expected at most 32"):
         parse_grammar(tower(33))
+
+
+@pytest.mark.parametrize("sides", [3, 6, 7, 60])
+def test_probabilities_as_nltk_prints_them_are_read(sides):
+    """It writes six digits; what it wrote sums to almost 1, and what is read sums to 1 again."""
+    text = " | ".join(f"'{i}' [{1 / sides!r}]" for i in range(sides))
+    printed = "".join(f"{rule}\n" for rule in nltk.PCFG.fromstring(f"s -> a [1.0]\na -> {text}").productions())
+    assert "[1.0]" in printed and ("0.333333]" in printed) == (sides == 3)
+    grammar = parse_grammar(printed)
+    assert grammar.uniform and grammar == parse_grammar(f"s -> a\na -> {text}".replace("s -> a", "s -> a [1.0]"))
+
+
+def test_uneven_probabilities_of_six_digits_keep_their_ratios():
+    rules = parse_grammar("s -> 'a' [0.333333] | 'b' [0.166667] | 'c' [0.499998]").rules[0]
+    assert sum(rule.probability for rule in rules) == pytest.approx(1, abs=1e-15)
+    assert rules[0].probability / rules[1].probability == pytest.approx(0.333333 / 0.166667, rel=1e-12)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("s -> 'a' [0.33333] | 'b' [0.33333] | 'c' [0.33333]", "s: got probabilities that sum to 0.99999, expected 1"),
+    ("s -> 'a' [0.5] | 'b' [0.2]", "s: got probabilities that sum to 0.7, expected 1"),
+])  # fmt: skip
+def test_probabilities_that_do_not_sum_to_one_are_named(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_grammar(text)
+
+
+def test_a_symbol_with_many_alternatives_takes_time_in_proportion():
+    """In seconds; looking through all rules for each rule would take minutes."""
+    n = 12_000
+    wide = parse_grammar("s -> " + " | ".join(f"a{i}" for i in range(n)) + "\n"
+                         + "".join(f"a{i} -> '{i}'\n" for i in range(n)))  # fmt: skip
+    begun = time.process_time()
+    assert wide.uniform and wide.encode(["7", "9"]) == [7, 9] and parse_grammar(wide.text()) == wide
+    assert length_statistics(wide).max == 1 and log10_derivations(wide) == pytest.approx(math.log10(n))
+    assert derivation_entropy(wide) == pytest.approx(math.log2(n))
+    assert Parser(wide).valid([[3], [3, 4]]).tolist() == [True, False]
+    assert time.process_time() - begun < 60
+    with pytest.raises(UserError, match=r"token 1: got 'x', expected one of 0 1 2 .* 39 \.\. \(12,000 in all\)"):
+        wide.encode(["x"])
+    pairs = parse_grammar("s -> " + " | ".join(f"'{i}' '{i}'" for i in range(n)))
+    with pytest.raises(UserError, match="12,001 different beginnings over 12,000 symbols, expected at most"):
+        Parser(pairs)
+
+
+def test_a_line_that_goes_on_for_long_is_read_once():
+    n = 100_000
+    text = "s -> \\\n" + "".join(f"'{i}' | \\\n" for i in range(n)) + "'end'"
+    begun = time.process_time()
+    assert len(parse_grammar(text).terminals) == n + 1
+    assert time.process_time() - begun < 60
+
+
+def test_names_of_thousands_of_digits_are_names():
+    name = "9" * 5000
+    assert parse_grammar(f"s -> '{name}' | '10' | '9'").terminals == ("9", "10", name)

@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -18,12 +19,13 @@ from grammar_oracles import all_strings, draw, inside, mixed_strings, parses
 
 from physlm.errors import UserError
 from physlm.machine import cpu_cores
-from physlm.tasks.grammar import counting, edits
+from physlm.tasks.grammar import chart, counting, edits, membership
 from physlm.tasks.grammar.grammar import parse_grammar
 from physlm.tasks.grammar.membership import _DENSE
 from physlm.tasks.grammar.parser import Parser
 from physlm.tasks.grammar.published import PUBLISHED, published
 from physlm.tasks.grammar.random_grammar import random_grammar
+from physlm.tasks.grammar.tables import tables
 
 STRINGS = int(os.environ.get("PHYSLM_GRAMMAR_STRINGS", "0"))
 AMBIGUOUS = parse_grammar("s -> a b | b a | b\na -> '1' | '1' '1' | '2'\nb -> '1' '2' '1' | '1' | '1' '1'")
@@ -222,6 +224,80 @@ def test_counts_that_would_take_hours_are_refused(monkeypatch):
     monkeypatch.setattr(counting, "MAX_STEPS", 10)
     with pytest.raises(UserError, match="count: a string of 4 tokens has .* less ambiguous grammar"):
         parser.count([0, 0, 1, 0])
+
+
+def chain(depth, bottom):
+    """A grammar of so many levels of three symbols, whose last symbols are ``bottom``."""
+    rules = "".join(f"x{i} -> x{i + 1} x{i + 1} x{i + 1}\n" for i in range(depth))
+    return parse_grammar(rules + f"x{depth} -> {bottom}")
+
+
+def test_counts_beyond_every_float_are_exact():
+    """Each of 3^6 tokens is derived in three ways, of one symbol each: 3^729 parses, more than 10^308."""
+    grammar = chain(6, "a | b | c\na -> '1'\nb -> '1'\nc -> '1' | '2'")
+    assert Parser(grammar).count([0] * 3**6) == 3**729
+    assert Parser(grammar).count([0] * 728 + [1]) == 3**728
+    assert Parser(grammar).count([0] * 728) == 0
+
+
+def test_how_long_a_count_takes_depends_on_the_string_and_not_on_the_grammar():
+    """The longest strings of this grammar have more than 10^(3^20) derivations, a number that no memory holds."""
+    letters, ways = [f"x{i}" for i in range(21)], 6000
+    rules = "".join(f"{a} -> {b} {b} {b} | {b}\n" for a, b in itertools.pairwise(letters))
+    rules += "x20 -> " + " | ".join(f"a{i}" for i in range(ways)) + "\n"
+    rules += "".join(f"a{i} -> '1'\n" for i in range(ways))
+    parser = Parser(parse_grammar(rules))
+    # trees[n]: derivations of n symbols of the lowest level that has one, counted level by level
+    trees = np.array([0, 1] + 70 * [0], dtype=object)
+    for _ in range(20):
+        trees = trees + np.convolve(np.convolve(trees, trees)[:72], trees)[:72]
+    begun = time.process_time()
+    for length in (1, 3, 71):
+        assert parser.count([0] * length) == ways**length * trees[length]
+    assert ways**71 * trees[71] > 10**310  # more than float64 holds
+    assert time.process_time() - begun < 120
+
+
+def test_counts_with_more_digits_than_time_are_refused(monkeypatch):
+    """The float64 pass is let through; what the primes would take is known from the number of digits."""
+    grammar = chain(6, "a | b | c\na -> '1'\nb -> '1'\nc -> '1' | '2'")
+    monkeypatch.setattr(counting, "MAX_STEPS", 100_000)
+    with pytest.raises(UserError, match=r"has about 10\^348 parses, which take [\d,]+ steps to count"):
+        Parser(grammar).count([0] * 3**6)
+
+
+def test_steps_are_counted_and_bounded_in_sparse_and_dense_rows():
+    """A kernel that has hardly a step left says so, whether it walks lists or joins rows of bits."""
+    for grammar in (published("cfg3f"), SMALL["one terminal"]):
+        string = np.array(draw(grammar, random.Random(1))) if grammar.depth > 2 else np.zeros(600, np.int64)
+        arrays, n = tables(grammar), string.size
+        for used, stopped in ((0, False), (membership.MAX_STEPS - 5, True)):
+            low, high, seen, agenda, _ = membership.workspace(arrays, n)
+            membership.lay_tokens(arrays, string, low)
+            for level in range(grammar.depth - 1, -1, -1):
+                seen[0][2] = used
+                high, agenda = membership.rise(arrays, level, n, low, high, seen, agenda, False)
+                assert seen[0][2] > used
+                low, high = high, low
+                if seen[0][1]:
+                    break
+            assert bool(seen[0][1]) == stopped
+
+
+def test_work_that_would_fill_the_memory_is_refused(monkeypatch):
+    parser = Parser(AMBIGUOUS)
+    monkeypatch.setattr(chart, "MAX_ROOM", 20)
+    for call in (lambda: parser.valid([[0] * 9]), lambda: parser.chart([0] * 9), lambda: parser.edits([0] * 4)):
+        with pytest.raises(UserError, match=r"a string of \d tokens with a level of 6 beginnings of rules, expected"):
+            call()
+
+
+def test_edits_that_would_take_hours_are_refused(monkeypatch):
+    string = draw(published("cfg3b"), random.Random(6))
+    string[0] = -1
+    monkeypatch.setattr(edits, "MAX_STEPS", 1000)
+    with pytest.raises(UserError, match="edits: a string of .* takes more than 1,000 steps"):
+        Parser(published("cfg3b")).edits(string)
 
 
 def test_edits_that_would_fill_the_memory_are_refused(monkeypatch):
