@@ -132,7 +132,7 @@ def _essence(config: Any) -> Any:
 
 def _settings(config: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     """The fields of a config and their values, as they will be read back: ``Attention(rope=0)`` has 0.0."""
-    hints = _hints(type(config))
+    hints = _hints(type(config))  # type: ignore[arg-type]  # mypy: a class of anything might not be hashable
     return [(f, _as_declared(hints[f.name], getattr(config, f.name))) for f in dataclasses.fields(config)]
 
 

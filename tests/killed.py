@@ -36,7 +36,8 @@ def sweep_killed(specs: Sequence[RunSpec], measures: tuple[AnyMeasure, ...], roo
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_save", save_and_die)
-        patch.setitem(loop.train_population.__kwdefaults__, "checkpoint_seconds", 0.0)
+        patch.setattr(loop.train_population, "__kwdefaults__",
+                      {**(loop.train_population.__kwdefaults__ or {}), "checkpoint_seconds": 0.0})
         with pytest.raises(Killed):
             sweep(list(specs), measures, Store(root), CPU, progress=False)
     assert 0 < saved[-1] < specs[0].steps and not list(root.glob("*/DONE"))

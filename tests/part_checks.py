@@ -75,7 +75,8 @@ def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
     kinds: dict[str, dict[str, Part]] = {name: {} for name in FAMILIES}
     for name, part in parts:
         kinds[name].setdefault(part.kind, part)
-    patterns: dict[str, Any] = {name: tuple(found.values()) for name, found in kinds.items() if found and name != "norm"}
+    kinds.pop("norm")  # one for all layers
+    patterns: dict[str, Any] = {name: tuple(found.values()) for name, found in kinds.items() if found}
     layers = max(2, *map(len, patterns.values())) if patterns else 2
     return list(dict.fromkeys([*models, dataclasses.replace(BASE, layers=layers, **patterns)]))
 

@@ -85,7 +85,7 @@ def cut(ids_BW: Tensor, lengths_B: Tensor, ends_B: Tensor, kinds: tuple[str, ...
     import torch
 
     if bool(ids_BW.gather(1, ends_B[:, None] - 1).any()):
-        raise UserError("prompts: got answers whose last token is not 0, expected the token 0 that ends them within ends")
+        raise UserError("prompts: got answers whose last token is not 0, expected the token 0 that ends them")
     answer_lengths_B, row_B = ends_B - lengths_B, torch.arange(len(ids_BW), device=ids_BW.device)
     at_P, at_Q = (torch.arange(int(x.max()), device=ids_BW.device) for x in (lengths_B, answer_lengths_B))
     return Prompts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,7 +99,7 @@ def test_a_loss_of_a_part_is_trained_with_and_logged_under_its_name(tmp_path: Pa
         lines, others = ([json.loads(line) for line in (one.path / "metrics.jsonl").read_text().splitlines()]
                          for one in (run, other))
         assert lines[0]["pull"] == 8.0, "(0 - 2)^2 in each of two blocks"
-        assert all(a["pull"] > b["pull"] for a, b in zip(lines, lines[1:], strict=False))
+        assert all(a["pull"] > b["pull"] for a, b in pairwise(lines))
         assert [line["loss"] for line in lines] == [line["loss"] for line in others], "the cross-entropy alone"
         assert "pull" not in others[0]
         model = load_model(spec, run.path / "model.safetensors", CPU)

@@ -89,7 +89,7 @@ def test_its_mixer_is_its_recurrence(file: ModuleType) -> None:
     """One token, one head and one member at a time, in float64."""
     config = with_part("mixer", file.Linear())
     model, x = randomised(config), torch.randn(2, 3, 7, config.width, generator=torch.Generator().manual_seed(0))
-    w = model.blocks[0].attention
+    w: Any = model.get_submodule("blocks.0.attention")
     found = w(x, Whole())
     k = config.head_width
     for m in range(2):

@@ -28,7 +28,7 @@ class Linear(Mixer):
     """o_t = phi(q_t)^T S_t / phi(q_t)^T z_t, S_t = sum_s phi(k_s) v_s^T, z_t = sum_s phi(k_s), phi = elu + 1."""
 
     kind: ClassVar[str] = "elu_linear"
-    reads_beside: ClassVar[bool] = False
+    reads_beside = False
 
     def weights(self, model):
         return (Weight("qkv", (model.width, 3 * model.width), Normal(), MATRIX, low_rank=(0, 2), blocks=3),
