@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -94,7 +95,7 @@ class Family:
 def to_dict(config: Any) -> Any:
     """Plain JSON-able form of ``config``; nested configs become dictionaries, tuples become lists."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        plain = {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        plain = {f.name: to_dict(value) for f, value in _settings(config)}
         kind = getattr(type(config), "kind", None)
         return {"kind": kind, **plain} if kind is not None else plain
     if isinstance(config, (tuple, list)):
@@ -119,14 +120,36 @@ def content_hash(config: Any) -> str:
 def _essence(config: Any) -> Any:
     """``to_dict`` without the settings that are at their default."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)
-                   if f.default is dataclasses.MISSING or getattr(config, f.name) != f.default}
+        changed = {f.name: value for f, value in _settings(config)
+                   if f.default is dataclasses.MISSING or value != f.default}
         kind = getattr(type(config), "kind", None)
         plain = {name: _essence(value) for name, value in changed.items()}
         return {"kind": kind, **plain} if kind is not None else plain
     if isinstance(config, (tuple, list)):
         return [_essence(item) for item in config]
     return config
+
+
+def _settings(config: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
+    """The fields of a config and their values, as they will be read back: ``Attention(rope=0)`` has 0.0."""
+    hints = _hints(type(config))  # type: ignore[arg-type]  # mypy: a class of anything might not be hashable
+    return [(f, _as_declared(hints[f.name], getattr(config, f.name))) for f in dataclasses.fields(config)]
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _as_declared(hint: Any, value: Any) -> Any:
+    """Whole numbers as floats where a float is declared."""
+    if type(value) is int and (hint is float or float in typing.get_args(hint)):
+        return float(value)
+    if isinstance(value, tuple) and typing.get_origin(hint) is tuple:
+        args = typing.get_args(hint)
+        each = args[:1] * len(value) if args[1:] == (Ellipsis,) else args
+        return tuple(_as_declared(one, item) for one, item in zip(each, value, strict=False)) or value
+    return value
 
 
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:

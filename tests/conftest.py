@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the p
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("part_checks")
 settings.register_profile("physlm", deadline=None)
 settings.load_profile("physlm")
 

@@ -76,3 +76,18 @@ def test_a_file_that_is_loaded_again_replaces_its_class():
     finally:
         Animal._members["cat"] = Cat
     assert Animal.kinds() == ("bird", "gone", "cat", "dog")
+
+
+def test_whole_numbers_for_floats_hash_as_they_are_read_back():
+    @dataclass(frozen=True)
+    class Bird(Animal):
+        kind: ClassVar[str] = "bird_of_floats"
+        wings: float = 2.5
+        spans: tuple[float, ...] = ()
+        pair: tuple[float, int] = (0.5, 1)
+
+    given = Bird(0, (1, 2), (3, 4))
+    read = from_dict(Bird, to_dict(given))
+    assert read == given and content_hash(read) == content_hash(given)
+    assert repr(to_dict(given)["spans"]) == "[1.0, 2.0]" and repr(to_dict(given)["pair"]) == "[3.0, 4]"
+    Animal._members.pop("bird_of_floats")

@@ -164,6 +164,8 @@ class _Batch:
         first = int(lengths_B.min()) - 1
         if first:  # what all prompts have, but for its last token, at once
             self.model.read(self.ids_MRW[:, :, :first], self.reading)
+        else:  # a recurrent state would go on from the rows before these
+            self.reading.clear()
         self.place_1.fill_(first)
         for place in range(first, self.width - 1):
             if (place - first) % ASK_EVERY == ASK_EVERY - 1 and bool(self.ended_MR.all()):

@@ -106,6 +106,15 @@ class Block(nn.Module):
         return {place: zeros(kept[place], getattr(self, feeds.get(place, place))) for place in kept}
 
 
+def cleared(state: Mapping[str, Any]) -> None:
+    """Set a state to zeros, in its storage."""
+    for one in state.values():
+        if isinstance(one, Tensor):
+            one.zero_()
+        else:
+            cleared(one)
+
+
 def narrowed(state: Mapping[str, Any], kept: Mapping[str, Any], positions: int) -> dict[str, Any]:
     """The first positions of a state, in the same storage."""
     found: dict[str, Any] = {}

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.models.block import PLACES, Block, Edit, narrowed
+from physlm.models.block import PLACES, Block, Edit, cleared, narrowed
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots, model_weights, shared_weights
 from physlm.models.module import Weights
@@ -64,6 +64,11 @@ class Reading(NamedTuple):
         """The first positions, in the same storage: a step at an early one need not look at all."""
         states = tuple(narrowed(*pair, positions) for pair in zip(self.states, self.kept, strict=True))
         return self._replace(positions=positions, states=states)
+
+    def clear(self) -> None:
+        """Forget what was read, for rows that begin with ``step``; ``read`` begins anew by itself."""
+        for state in self.states:
+            cleared(state)
 
 
 class Decoder(nn.Module):

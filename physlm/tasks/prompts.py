@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from physlm.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -76,9 +78,14 @@ def cut(ids_BW: Tensor, lengths_B: Tensor, ends_B: Tensor, kinds: tuple[str, ...
 
     Args:
         rest: other tensors of ``Prompts``; by default there are no hints, one kind, and each row is another question.
+
+    Raises:
+        UserError: an answer does not end with token 0; its last token would not be asked for.
     """
     import torch
 
+    if bool(ids_BW.gather(1, ends_B[:, None] - 1).any()):
+        raise UserError("prompts: got answers whose last token is not 0, expected the token 0 that ends them")
     answer_lengths_B, row_B = ends_B - lengths_B, torch.arange(len(ids_BW), device=ids_BW.device)
     at_P, at_Q = (torch.arange(int(x.max()), device=ids_BW.device) for x in (lengths_B, answer_lengths_B))
     return Prompts(

@@ -2,84 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from part_checks import (
+    CHECKS,
+    FAMILIES,
+    Named,
+    check_compiles,
+    check_labels_tell_models_apart,
+    check_settings_are_live,
+    compiled_models_of,
+    models_of,
+    with_variants,
+)
 
-from physlm.config import content_hash, from_dict, override, to_dict
-from physlm.errors import UserError
 from physlm.models.config import ModelConfig
-from physlm.models.counting import parameter_counts, training_flops
-from physlm.models.decoder import Decoder
-from physlm.models.listing import model_weights
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
-from physlm.tasks.biography.config import BioDConfig
-from physlm.training.config import RunSpec, TrainConfig
-from physlm.training.step import Population
+from physlm.models.parts.part import Part
 
-VOCABULARY = 11
-CPU = torch.device("cpu")
-BASE = ModelConfig(layers=2, heads=2, width=16)
-FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local}
-
-
-def others(part: Part) -> Iterator[Part]:
-    """The part with each of its settings at another value."""
-    hints = typing.get_type_hints(type(part))
-    for field in dataclasses.fields(part):  # type: ignore[arg-type]
-        value = getattr(part, field.name)
-        values: list[Any]
-        if typing.get_origin(hints[field.name]) is typing.Literal:
-            values = [option for option in typing.get_args(hints[field.name]) if option != value]
-        elif isinstance(value, bool):
-            values = [not value]
-        elif isinstance(value, str):
-            values = [value[:1], value[1:]]
-        elif isinstance(value, float):
-            values = [value / 2]
-        else:
-            values = [value // 2]
-        for other in values:
-            yield dataclasses.replace(part, **{field.name: other})  # type: ignore[type-var]
-
-
-def with_part(name: str, part: Part, base: ModelConfig = BASE) -> ModelConfig:
-    """A model with this part in all layers."""
-    setting: dict[str, Any] = {name: part if name == "norm" else (part,)}
-    return dataclasses.replace(base, **setting)
-
-
-PARTS: list[tuple[str, Part]] = []
-for _name, _family in FAMILIES.items():
-    for _kind in _family.table:
-        _part = _family.of_kind(_kind)()
-        PARTS += [(_name, _part), *((_name, other) for other in others(_part))]
-MODELS = [with_part(*one) for one in PARTS]
-# a pattern of everything: each layer its own, and an encoder of what allows it
-_all: dict[str, Any] = {name: tuple(family.of_kind(kind)() for kind in family.table)
-                        for name, family in FAMILIES.items() if name != "norm"}  # fmt: skip
-MODELS.append(dataclasses.replace(BASE, layers=len(Mixer.table), **_all))
-MODELS = list(dict.fromkeys(MODELS))
-every_model = pytest.mark.parametrize("config", MODELS, ids=lambda c: c.label)
-
-
-def randomised(config: ModelConfig, members: int = 2) -> Decoder:
-    """Weights large enough that every part matters."""
-    model = Decoder(config, VOCABULARY, tuple(range(members)))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.3 * torch.randn(p.shape, generator=generator))
-    return model
-
-
-def ids_of(members: int, rows: int, positions: int) -> Tensor:
-    return torch.arange(members * rows * positions).view(members, rows, positions) * 7 % VOCABULARY
+DEFAULTS: list[Named] = [(name, family.of_kind(kind)()) for name, family in FAMILIES.items() for kind in family.table]
+PARTS = [one for named in DEFAULTS for one in with_variants(*named)]
+MODELS = models_of(PARTS)
 
 
 def test_kinds_are_those_of_the_tables() -> None:
@@ -88,198 +32,32 @@ def test_kinds_are_those_of_the_tables() -> None:
             assert family.of_kind(kind).kind == kind and family.of_kind(kind).__doc__
 
 
-@every_model
-def test_settings_survive_json_and_labels_tell_models_apart(config: ModelConfig) -> None:
-    assert from_dict(ModelConfig, to_dict(config)) == config
-    assert len({model.label for model in MODELS}) == len({content_hash(model) for model in MODELS}) == len(MODELS)
-    assert set(config.label) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_+.")
-    assert all(isinstance(value, (str, int, float, bool)) for value in config.facts().values())
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("config", MODELS, ids=lambda config: config.label)
+def test_every_part(config: ModelConfig, check: Callable[[ModelConfig], None]) -> None:
+    check(config)
 
 
-@every_model
-def test_the_list_of_weights_is_the_model(config: ModelConfig) -> None:
-    model, listed = Decoder(config, VOCABULARY, (0, 1)), model_weights(config, VOCABULARY)
-    found = {name: tuple(tensor.shape[1:]) for name, tensor in model.state_dict().items()}
-    assert found == {name: weight.shape for name, weight in listed.items()}
-    trained = {name for name, weight in listed.items() if weight.trained}
-    assert {name for name, _ in model.named_parameters()} == trained
-    counts = parameter_counts(config, VOCABULARY)
-    assert counts["params_all"] == sum(p[0].numel() for p in model.parameters())
-    assert counts["params_fixed"] == sum(b[0].numel() for b in model.buffers())
-    assert counts["params_nonembedding"] < counts["params_active"] <= counts["params_used"] == counts["params_all"]
-    met = sum(weight.numbers * weight.share for weight in listed.values() if weight.role.multiplied)
-    flops = [training_flops(config, VOCABULARY, tokens) for tokens in (0, 1, 64)]
-    assert 6 * met == flops[0] <= flops[1] <= flops[2]
+def test_labels_tell_models_apart() -> None:
+    check_labels_tell_models_apart(MODELS)
 
 
-@every_model
-def test_first_weights_depend_on_the_members_seed_and_the_weights_name(config: ModelConfig) -> None:
-    together, alone = Decoder(config, VOCABULARY, (4, 9)), Decoder(config, VOCABULARY, (9,))
-    for (name, both), single in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
-        assert both[1].equal(single[0]) and both.isfinite().all(), name
-        assert (both[0] != both[1]).any() or len(both[0].unique()) == 1, f"{name}: the seed does not matter"
-
-
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("members", [1, 2])
-@every_model
-def test_reading_token_by_token_gives_the_same_activations(
-    config: ModelConfig, members: int, precision: torch.dtype
-) -> None:
-    """One or five tokens at once, then one by one; twelve tokens are more than any short memory holds."""
-    model = randomised(config, members)
-    model = model.in_bfloat16() if precision == torch.bfloat16 else model
-    ids = ids_of(members, 3, 12)
-    whole, _ = model.hidden(ids)
-    tolerance = 5e-5 if precision == torch.float32 else 0.15
-    for first in (1, 5):
-        reading = model.remember(rows=3, positions=12)
-        parts = [model.read(ids[..., :first], reading)]
-        parts += [model.step(ids[..., t : t + 1], torch.tensor([t]), reading.upto(t + 1)) for t in range(first, 12)]
-        found = torch.cat(parts, 2)
-        assert found.dtype == whole.dtype == precision
-        torch.testing.assert_close(found, whole, atol=tolerance, rtol=tolerance)
-    held = sum(t.numel() * t.element_size() for state in reading.states for t in tensors(state))
-    assert held == 3 * model.state_bytes(reading.positions)
-
-
-def tensors(state: dict[str, Any]) -> Iterator[Tensor]:
-    for one in state.values():
-        yield from (one,) if isinstance(one, Tensor) else tensors(one)
-
-
-@every_model
-def test_tokens_beside_rows_see_what_stands_before_them(config: ModelConfig) -> None:
-    model, ids = randomised(config), ids_of(2, 3, 12)
-    parts = (*config.mixer, *config.mlp, *config.local)
-    assert model.has_aside == all(part.reads_beside for part in parts)
-    if not model.has_aside:
-        return
-    reading = model.remember(rows=3, positions=12, beside=True)
-    model.read(ids, reading)
-    places = torch.tensor([[0, 5, 11], [2, 2, 7], [1, 3, 10]])
-    other = model.embedding((ids + 1) % VOCABULARY).gather(2, places[None, ..., None].expand(2, -1, -1, config.width))
-    found = model.aside(other, places, reading)
-    for row in range(3):
-        for q, place in enumerate(places[row].tolist()):
-            changed = ids[:, row : row + 1].clone()
-            changed[..., place] = (changed[..., place] + 1) % VOCABULARY
-            wanted = model.hidden(changed)[0][:, 0, place]
-            torch.testing.assert_close(found[:, row, q], wanted, atol=5e-5, rtol=5e-5)
-
-
-@every_model
-def test_members_and_the_future_are_out_of_sight(config: ModelConfig) -> None:
-    model, ids = randomised(config), ids_of(2, 2, 8)
-    changed = ids.clone()
-    changed[..., 5:] = (changed[..., 5:] + 3) % VOCABULARY
-    changed[1] = (changed[1] + 1) % VOCABULARY
-    before, after = model(ids).logits, model(changed).logits
-    assert before[0, :, :5].equal(after[0, :, :5]) and not before[0, :, 5:].allclose(after[0, :, 5:])
-    for m in range(2):
-        torch.testing.assert_close(model.member(m)(ids[m : m + 1]).logits[0], before[m], atol=1e-5, rtol=1e-5)
-    before[0].square().sum().backward()
-    for name, p in model.named_parameters():
-        assert p.grad is not None and p.grad.isfinite().all(), name
-        assert not p.grad[1].any() and p.grad[0].any(), name
-
-
-@every_model
-def test_edits_replace_activations_wherever_the_model_reads(config: ModelConfig) -> None:
-    """A branch that is silenced is a branch that is not there; the model itself is left alone."""
-    model, ids = randomised(config), ids_of(2, 3, 12)
-    taps = [name for name in model.tap_names if name.endswith((".mixer", ".mlp", ".out"))]
-    before, found = model(ids, taps=taps)
-    for name in taps[:2]:
-        silent = model.edited({name: torch.zeros_like})
-        assert not silent(ids, taps=[name]).taps[name].any()
-        assert not silent(ids).logits.allclose(before, atol=1e-3)
-        reading = silent.remember(3, 12)
-        parts = [silent.read(ids[..., :4], reading)]
-        parts += [silent.step(ids[..., t : t + 1], torch.tensor([t]), reading) for t in range(4, 12)]
-        torch.testing.assert_close(torch.cat(parts, 2), silent.hidden(ids)[0], atol=5e-5, rtol=5e-5)
-    added = {name: found[name] for name in taps}
-    same = model.edited({name: lambda x, name=name: added[name] for name in taps})  # type: ignore[misc]
-    assert same(ids).logits.equal(before) and model(ids).logits.equal(before)
-    with pytest.raises(UserError, match="edit: unknown name 'block.0.mixr'; did you mean 'block.0.mixer'"):
-        model.edited({"block.0.mixr": torch.zeros_like})
-
-
-@pytest.fixture
-def static_shapes() -> Iterator[None]:
-    """As the training step sets them."""
+@pytest.fixture(scope="module")
+def compiler() -> Iterator[None]:
+    """What it knows of other modules is forgotten, and what it learns here."""
     torch._dynamo.reset()
-    with torch._dynamo.config.patch(automatic_dynamic_shapes=False):
-        yield
+    yield
     torch._dynamo.reset()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")
-@pytest.mark.usefixtures("static_shapes")
-@pytest.mark.parametrize("members", [1, 2])
-@every_model
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize(("config", "members"), compiled_models_of(PARTS),
+                         ids=lambda x: str(x) if isinstance(x, int) else x.label)
 def test_blocks_compile_as_whole_graphs_for_any_number_of_rows(config: ModelConfig, members: int) -> None:
-    model, ids = randomised(config, members), ids_of(members, 5, 12)
-
-    def gradients(rows: int) -> list[Tensor]:
-        hidden, _ = model.hidden(ids[:, :rows].contiguous())
-        loss = (hidden * torch.arange(config.width)).square().sum()
-        return [hidden, *torch.autograd.grad(loss, list(model.parameters()))]
-
-    plain = [gradients(3), gradients(5)]
-
-    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled: Callable[..., Any] = torch.compile(function, fullgraph=True, backend="aot_eager")
-        return compiled
-
-    model.compile_parts(wrap)
-    first = gradients(3)
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        second = gradients(5)
-    for ours, theirs in zip([*first, *second], [*plain[0], *plain[1]], strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4 * float(theirs.detach().abs().max()), rtol=1e-4)
+    check_compiles(config, members)
 
 
-SPEC = RunSpec(BioDConfig(people=12, attributes=2, chunks=2, diversity=5, chunk_tokens=2, alphabet=4,
-                          name_pools=(3, 3, 3), entries_per_row=2, row_tokens=50), BASE,
-               TrainConfig(steps=6, batch_rows=3, learning_rate=1e-2, weight_decay=0.1, warmup_steps=1))  # fmt: skip
-
-
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-@every_model
-def test_training_goes_on_from_its_state_and_members_are_cut_out_whole(config: ModelConfig, precision: str) -> None:
-    spec = override(dataclasses.replace(SPEC, model=config), [f"train.precision={precision}"])
-    specs = [spec, override(spec, ["train.seed=1", "train.learning_rate=0.003"])]
-    whole, cut = Population(specs, CPU), Population(specs, CPU)
-    first = whole.model_of(1).state_dict()
-    for _ in range(6):
-        whole.advance()
-    for _ in range(3):
-        cut.advance()
-    saved = {name: tensor.clone() for name, tensor in cut.tensors().items()}
-    resumed = Population(specs, CPU)
-    resumed.load(saved)
-    for _ in range(3):
-        resumed.advance()
-    listed = model_weights(config, whole.model.vocabulary)
-    for m in range(2):
-        a, b = whole.model_of(m).state_dict(), resumed.model_of(m).state_dict()
-        assert a.keys() == b.keys() == listed.keys()
-        assert all(a[name].equal(b[name]) and a[name].isfinite().all() for name in a)
-    moved = {name for name, before in first.items() if not before.equal(whole.model_of(1).state_dict()[name])}
-    assert moved == {name for name, weight in listed.items() if weight.trained}
-    assert whole.recent_losses(1)["loss"].isfinite().all()
-
-
-@pytest.mark.parametrize(("name", "part"), [one for one in PARTS if one[1] == type(one[1])()],
-                         ids=lambda x: x if isinstance(x, str) else x.label)
+@pytest.mark.parametrize(("name", "part"), DEFAULTS, ids=lambda x: x if isinstance(x, str) else x.label)
 def test_every_setting_of_a_part_is_live(name: str, part: Part) -> None:
-    """Another value is another function, or what is trained of it is."""
-    def seen(one: Part) -> tuple[Any, ...]:
-        config = with_part(name, one)
-        model = Decoder(config, VOCABULARY)
-        listed = {key: weight.trained for key, weight in model.weights.items()}
-        return model(ids_of(1, 2, 12)).logits.flatten().tolist(), parameter_counts(config, VOCABULARY), listed
-
-    found = [seen(part), *map(seen, others(part))]
-    assert all(found[i] != found[j] for i in range(len(found)) for j in range(i)), f"a dead setting of {part}"
+    check_settings_are_live(name, part)

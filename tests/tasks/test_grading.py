@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import pytest
 import torch
 from question_texts import asked, decoded, questions
 from torch import Tensor
 
+from physlm.errors import UserError
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.questions import Questions
+from physlm.tasks.prompts import cut
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
 
@@ -79,3 +82,11 @@ def test_prompts_and_grades_fit_generation() -> None:
         grades = task.grade(prompts, written.ids)
         assert bool(grades.exact_B.all() if known else not grades.answer_B.any())
         assert bool(grades.answer_B.all()) == bool(grades.hint_B.all()) == known
+
+
+def test_an_answer_without_its_end_is_refused() -> None:
+    """Its last token would not be asked for, and every answer of one token would be right."""
+    ids, two = torch.tensor([[0, 3, 4, 0]]), torch.tensor([2])
+    assert cut(ids, two, two + 2, ("any",), 1).answers_BQ.tolist() == [[4, 0]]
+    with pytest.raises(UserError, match="answers whose last token is not 0"):
+        cut(ids, two, two + 1, ("any",), 1)

@@ -1,0 +1,320 @@
+"""What every part must do, whichever it is: checks of models that hold it, for parts of the package and any other.
+
+A test goes through ``CHECKS`` for each model of ``models_of`` its parts, ``check_compiles`` for ``compiled_models_of``
+them, and ``check_settings_are_live`` for each part.  A check that is added here is made of all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from physlm.config import content_hash, from_dict, override, to_dict
+from physlm.errors import UserError
+from physlm.measures.generation import generate
+from physlm.models.config import ModelConfig
+from physlm.models.counting import parameter_counts, training_flops
+from physlm.models.decoder import Decoder
+from physlm.models.listing import model_weights
+from physlm.models.parts.mlp import NoMLP
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
+from physlm.models.parts.positional import Uniform
+from physlm.tasks.biography.config import BioDConfig
+from physlm.training.config import RunSpec, TrainConfig
+from physlm.training.step import Population
+
+VOCABULARY = 11
+CPU = torch.device("cpu")
+BASE = ModelConfig(layers=2, heads=2, width=16)
+FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local}
+# where only compiling is asked for, the rest of a block is as small as can be
+SMALLEST = {"mixer": dataclasses.replace(BASE, mlp=(NoMLP(),)), "mlp": dataclasses.replace(BASE, mixer=(Uniform(),))}
+Named = tuple[str, Part]  # the setting of a model that holds the part, and the part
+
+
+def others(part: Part) -> Iterator[Part]:
+    """The part with each of its settings at another value."""
+    hints = typing.get_type_hints(type(part))
+    for field in dataclasses.fields(part):  # type: ignore[arg-type]
+        value = getattr(part, field.name)
+        values: list[Any]
+        if typing.get_origin(hints[field.name]) is typing.Literal:
+            values = [option for option in typing.get_args(hints[field.name]) if option != value]
+        elif isinstance(value, bool):
+            values = [not value]
+        elif isinstance(value, str):
+            values = [value[:1], value[1:]]
+        elif isinstance(value, float):
+            values = [value / 2]
+        else:
+            values = [value // 2]
+        for other in values:
+            yield dataclasses.replace(part, **{field.name: other})  # type: ignore[type-var]
+
+
+def with_part(name: str, part: Part, base: ModelConfig = BASE) -> ModelConfig:
+    """A model with this part in all layers."""
+    setting: dict[str, Any] = {name: part if name == "norm" else (part,)}
+    return dataclasses.replace(base, **setting)
+
+
+def with_variants(name: str, part: Part) -> list[Named]:
+    """The part, and the same with each of its settings at another value."""
+    return [(name, part), *((name, other) for other in others(part))]
+
+
+def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
+    """A model with each of them, and one of a pattern of all kinds, each layer its own."""
+    models = [with_part(*one) for one in parts]
+    kinds: dict[str, dict[str, Part]] = {name: {} for name in FAMILIES}
+    for name, part in parts:
+        kinds[name].setdefault(part.kind, part)
+    kinds.pop("norm")  # one for all layers
+    patterns: dict[str, Any] = {name: tuple(found.values()) for name, found in kinds.items() if found}
+    layers = max(2, *map(len, patterns.values())) if patterns else 2
+    return list(dict.fromkeys([*models, dataclasses.replace(BASE, layers=layers, **patterns)]))
+
+
+def compiled_models_of(parts: Sequence[Named]) -> list[tuple[ModelConfig, int]]:
+    """Models and numbers of members: two with the defaults of each kind, one with another setting or where there is
+    none, since parts may read the weights of one member in another way.  Other sizes are no other structure."""
+    found: dict[tuple[ModelConfig, int], None] = {}
+    for name, part in parts:
+        if any(type(value) is int and value != field.default for field in dataclasses.fields(part)  # type: ignore[arg-type]
+               for value in [getattr(part, field.name)]):
+            continue
+        config = with_part(name, part, SMALLEST.get(name, BASE))
+        default = part == type(part)()
+        found |= {(config, members): None for members in (1, 2)
+                  if members == 1 + default or not dataclasses.fields(part)}  # type: ignore[arg-type]
+    return list(found)
+
+
+def randomised(config: ModelConfig, members: int = 2) -> Decoder:
+    """Weights large enough that every part matters."""
+    model = Decoder(config, VOCABULARY, tuple(range(members)))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=generator))
+    return model
+
+
+def ids_of(members: int, rows: int, positions: int) -> Tensor:
+    return torch.arange(members * rows * positions).view(members, rows, positions) * 7 % VOCABULARY
+
+
+def check_settings_survive_json(config: ModelConfig) -> None:
+    assert from_dict(ModelConfig, to_dict(config)) == config
+    assert set(config.label) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_+.")
+    assert all(isinstance(value, (str, int, float, bool)) for value in config.facts().values())
+
+
+def check_the_list_of_weights_is_the_model(config: ModelConfig) -> None:
+    model, listed = Decoder(config, VOCABULARY, (0, 1)), model_weights(config, VOCABULARY)
+    found = {name: tuple(tensor.shape[1:]) for name, tensor in model.state_dict().items()}
+    assert found == {name: weight.shape for name, weight in listed.items()}
+    trained = {name for name, weight in listed.items() if weight.trained}
+    assert {name for name, _ in model.named_parameters()} == trained
+    counts = parameter_counts(config, VOCABULARY)
+    assert counts["params_all"] == sum(p[0].numel() for p in model.parameters())
+    assert counts["params_fixed"] == sum(b[0].numel() for b in model.buffers())
+    assert counts["params_nonembedding"] < counts["params_active"] <= counts["params_used"] == counts["params_all"]
+    met = sum(weight.numbers * weight.share for weight in listed.values() if weight.role.multiplied)
+    flops = [training_flops(config, VOCABULARY, tokens) for tokens in (0, 1, 64)]
+    assert 6 * met == flops[0] <= flops[1] <= flops[2]
+
+
+def check_first_weights_depend_on_the_members_seed_and_the_weights_name(config: ModelConfig) -> None:
+    together, alone = Decoder(config, VOCABULARY, (4, 9)), Decoder(config, VOCABULARY, (9,))
+    for (name, both), single in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
+        assert both[1].equal(single[0]) and both.isfinite().all(), name
+        assert (both[0] != both[1]).any() or len(both[0].unique()) == 1, f"{name}: the seed does not matter"
+
+
+def check_reading_token_by_token_gives_the_same_activations(config: ModelConfig) -> None:
+    """One or five tokens at once, then one by one; twelve tokens are more than any short memory holds."""
+    for members in (1, 2):
+        model = randomised(config, members)
+        _reads_token_by_token(model, 5e-5)
+        _reads_token_by_token(model.in_bfloat16(), 0.15)
+
+
+def _reads_token_by_token(model: Decoder, tolerance: float) -> None:
+    precision, ids = model.embedding.weight.dtype, ids_of(model.members, 3, 12)
+    whole, _ = model.hidden(ids)
+    for first in (1, 5):
+        reading = model.remember(rows=3, positions=12)
+        parts = [model.read(ids[..., :first], reading)]
+        parts += [model.step(ids[..., t : t + 1], torch.tensor([t]), reading.upto(t + 1)) for t in range(first, 12)]
+        found = torch.cat(parts, 2)
+        assert found.dtype == whole.dtype == precision
+        torch.testing.assert_close(found, whole, atol=tolerance, rtol=tolerance)
+    held = sum(t.numel() * t.element_size() for state in reading.states for t in tensors(state))
+    assert held == 3 * model.state_bytes(reading.positions)
+
+
+def tensors(state: dict[str, Any]) -> Iterator[Tensor]:
+    for one in state.values():
+        yield from (one,) if isinstance(one, Tensor) else tensors(one)
+
+
+def check_generation_does_not_depend_on_the_batch(config: ModelConfig) -> None:
+    """After prompts of one token, which are not read as whole rows, and of more: the second batch of rows begins as
+    empty as the first."""
+    model = randomised(config)
+    for columns in (1, 3):
+        prompts = ids_of(1, 5, 3)[0, :, :columns]
+        whole = generate(model, prompts, 4, key=3)
+        few = generate(model, prompts, 4, key=3, rows_at_once=3)
+        assert whole.ids.equal(few.ids) and whole.lengths.equal(few.lengths)
+        alone = generate(model.member(1), prompts, 4, key=3)
+        assert whole.ids[1].equal(alone.ids)
+
+
+def check_tokens_beside_rows_see_what_stands_before_them(config: ModelConfig) -> None:
+    model, ids = randomised(config), ids_of(2, 3, 12)
+    parts = (*config.mixer, *config.mlp, *config.local)
+    assert model.has_aside == all(part.reads_beside for part in parts)
+    if not model.has_aside:
+        return
+    reading = model.remember(rows=3, positions=12, beside=True)
+    model.read(ids, reading)
+    places = torch.tensor([[0, 5, 11], [2, 2, 7], [1, 3, 10]])
+    other = model.embedding((ids + 1) % VOCABULARY).gather(2, places[None, ..., None].expand(2, -1, -1, config.width))
+    found = model.aside(other, places, reading)
+    for row in range(3):
+        for q, place in enumerate(places[row].tolist()):
+            changed = ids[:, row : row + 1].clone()
+            changed[..., place] = (changed[..., place] + 1) % VOCABULARY
+            wanted = model.hidden(changed)[0][:, 0, place]
+            torch.testing.assert_close(found[:, row, q], wanted, atol=5e-5, rtol=5e-5)
+
+
+def check_members_and_the_future_are_out_of_sight(config: ModelConfig) -> None:
+    model, ids = randomised(config), ids_of(2, 2, 8)
+    changed = ids.clone()
+    changed[..., 5:] = (changed[..., 5:] + 3) % VOCABULARY
+    changed[1] = (changed[1] + 1) % VOCABULARY
+    before, after = model(ids).logits, model(changed).logits
+    assert before[0, :, :5].equal(after[0, :, :5]) and not before[0, :, 5:].allclose(after[0, :, 5:])
+    for m in range(2):
+        torch.testing.assert_close(model.member(m)(ids[m : m + 1]).logits[0], before[m], atol=1e-5, rtol=1e-5)
+    before[0].square().sum().backward()
+    for name, p in model.named_parameters():
+        assert p.grad is not None and p.grad.isfinite().all(), name
+        assert not p.grad[1].any() and p.grad[0].any(), name
+
+
+def check_edits_replace_activations_wherever_the_model_reads(config: ModelConfig) -> None:
+    """A branch that is silenced is a branch that is not there; the model itself is left alone."""
+    model, ids = randomised(config), ids_of(2, 3, 12)
+    taps = [name for name in model.tap_names if name.endswith((".mixer", ".mlp", ".out"))]
+    before, found = model(ids, taps=taps)
+    for name in taps[:2]:
+        silent = model.edited({name: torch.zeros_like})
+        assert not silent(ids, taps=[name]).taps[name].any()
+        assert not silent(ids).logits.allclose(before, atol=1e-3)
+        reading = silent.remember(3, 12)
+        parts = [silent.read(ids[..., :4], reading)]
+        parts += [silent.step(ids[..., t : t + 1], torch.tensor([t]), reading) for t in range(4, 12)]
+        torch.testing.assert_close(torch.cat(parts, 2), silent.hidden(ids)[0], atol=5e-5, rtol=5e-5)
+    added = {name: found[name] for name in taps}
+    same = model.edited({name: lambda x, name=name: added[name] for name in taps})  # type: ignore[misc]
+    assert same(ids).logits.equal(before) and model(ids).logits.equal(before)
+    with pytest.raises(UserError, match="edit: unknown name 'block.0.mixr'; did you mean 'block.0.mixer'"):
+        model.edited({"block.0.mixr": torch.zeros_like})
+
+
+def check_compiles(config: ModelConfig, members: int) -> None:
+    """Blocks compile as whole graphs, which serve any number of rows."""
+    model, ids = randomised(config, members), ids_of(members, 5, 12)
+
+    def gradients(rows: int) -> list[Tensor]:
+        hidden, _ = model.hidden(ids[:, :rows].contiguous())
+        loss = (hidden * torch.arange(config.width)).square().sum()
+        return [hidden, *torch.autograd.grad(loss, list(model.parameters()))]
+
+    plain = [gradients(3), gradients(5)]
+
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled: Callable[..., Any] = torch.compile(function, fullgraph=True, backend="aot_eager")
+        return compiled
+
+    model.compile_parts(wrap)
+    # shapes as the training step sets them; the graphs of parts that were compiled before serve again
+    with torch._dynamo.config.patch(automatic_dynamic_shapes=False, recompile_limit=256):
+        first = gradients(3)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            second = gradients(5)
+    for ours, theirs in zip([*first, *second], [*plain[0], *plain[1]], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4 * float(theirs.detach().abs().max()), rtol=1e-4)
+
+
+SPEC = RunSpec(BioDConfig(people=12, attributes=2, chunks=2, diversity=5, chunk_tokens=2, alphabet=4,
+                          name_pools=(3, 3, 3), entries_per_row=2, row_tokens=50), BASE,
+               TrainConfig(steps=4, batch_rows=3, learning_rate=1e-2, weight_decay=0.1, warmup_steps=1))  # fmt: skip
+
+
+def check_training_goes_on_from_its_state_and_members_are_cut_out_whole(config: ModelConfig) -> None:
+    for precision in ("float32", "bf16"):
+        _goes_on_from_its_state(config, precision)
+
+
+def _goes_on_from_its_state(config: ModelConfig, precision: str) -> None:
+    spec = override(dataclasses.replace(SPEC, model=config), [f"train.precision={precision}"])
+    specs = [spec, override(spec, ["train.seed=1", "train.learning_rate=0.003"])]
+    whole, cut = Population(specs, CPU), Population(specs, CPU)
+    first = whole.model_of(1).state_dict()
+    for _ in range(4):
+        whole.advance()
+    for _ in range(2):
+        cut.advance()
+    saved = {name: tensor.clone() for name, tensor in cut.tensors().items()}
+    resumed = Population(specs, CPU)
+    resumed.load(saved)
+    for _ in range(2):
+        resumed.advance()
+    listed = model_weights(config, whole.model.vocabulary)
+    for m in range(2):
+        a, b = whole.model_of(m).state_dict(), resumed.model_of(m).state_dict()
+        assert a.keys() == b.keys() == listed.keys()
+        assert all(a[name].equal(b[name]) and a[name].isfinite().all() for name in a)
+    moved = {name for name, before in first.items() if not before.equal(whole.model_of(1).state_dict()[name])}
+    assert moved == {name for name, weight in listed.items() if weight.trained}
+    assert whole.recent_losses(1)["loss"].isfinite().all()
+
+
+def check_settings_are_live(name: str, part: Part) -> None:
+    """Another value is another function, or what is trained of it is."""
+    def seen(one: Part) -> tuple[Any, ...]:
+        config = with_part(name, one)
+        model = Decoder(config, VOCABULARY)
+        listed = {key: weight.trained for key, weight in model.weights.items()}
+        return model(ids_of(1, 2, 12)).logits.flatten().tolist(), parameter_counts(config, VOCABULARY), listed
+
+    found = [seen(part), *map(seen, others(part))]
+    assert all(found[i] != found[j] for i in range(len(found)) for j in range(i)), f"a dead setting of {part}"
+
+
+def check_labels_tell_models_apart(models: Sequence[ModelConfig]) -> None:
+    assert len({model.label for model in models}) == len({content_hash(model) for model in models}) == len(models)
+
+
+CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
+    check_settings_survive_json,
+    check_the_list_of_weights_is_the_model,
+    check_first_weights_depend_on_the_members_seed_and_the_weights_name,
+    check_reading_token_by_token_gives_the_same_activations,
+    check_generation_does_not_depend_on_the_batch,
+    check_tokens_beside_rows_see_what_stands_before_them,
+    check_members_and_the_future_are_out_of_sight,
+    check_edits_replace_activations_wherever_the_model_reads,
+    check_training_goes_on_from_its_state_and_members_are_cut_out_whole,
+)
