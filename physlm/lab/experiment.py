@@ -163,8 +163,9 @@ def _helpers_of(folder: Path) -> Iterator[None]:
 
 
 def loaded_files() -> list[Path]:
-    """The files of the experiments that were loaded here."""
-    return [Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith(_MODULE)]
+    """The files of the experiments that were loaded here, but for those that are gone since."""
+    files = [Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith(_MODULE)]
+    return [path for path in files if path.is_file()]
 
 
 def load_experiment(name: str, folder: Path) -> Experiment:
