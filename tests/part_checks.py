@@ -34,7 +34,8 @@ CPU = torch.device("cpu")
 BASE = ModelConfig(layers=2, heads=2, width=16)
 FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local}
 # where only compiling is asked for, the rest of a block is as small as can be
-SMALLEST = {"mixer": dataclasses.replace(BASE, mlp=(NoMLP(),)), "mlp": dataclasses.replace(BASE, mixer=(Uniform(),))}
+SMALLEST = {"mixer": dataclasses.replace(BASE, mlp=(NoMLP(),)), "mlp": dataclasses.replace(BASE, mixer=(Uniform(),)),
+            "norm": dataclasses.replace(BASE, mixer=(Uniform(),), mlp=(NoMLP(),))}  # fmt: skip
 Named = tuple[str, Part]  # the setting of a model that holds the part, and the part
 
 
