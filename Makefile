@@ -15,7 +15,7 @@ PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or m
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep grammar probes manipulation night capacity-figure figures verify bench list sample clean clean-runs
+.PHONY: help install test lint types capacity-sweep grammar probes manipulation night capacity-figure figures verify docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,9 @@ figures: $(STAMP)  ## draw every figure of results/ again from its saved table, 
 
 verify: $(STAMP)  ## every claim: published, ours, interval, verdict; every law refitted from its saved table
 	$(PHYSLM) verify
+
+docs: $(STAMP)  ## write the tables of README.md and docs/results/ again from the committed results
+	$(PHYSLM) verify --into README.md $(patsubst %,--into %,$(wildcard docs/results/*.md))
 
 bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, probes
 	$(PHYSLM) bench train

@@ -211,6 +211,23 @@ def test_verify_prints_markdown_by_part(physlm: Call) -> None:
     assert code == 2 and "did you mean '3.3'" in err
 
 
+def test_verify_writes_its_tables_into_files_all_or_none(physlm: Call, tmp_path: Path) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    end = "<!-- end of table -->\n"
+    for name, part in (("a.md", "3.3"), ("b.md", "3.3"), ("c.md", "9")):
+        (tmp_path / name).write_text(f"<!-- table: part {part} -->\n{end}")
+    before = (tmp_path / "a.md").read_text()
+    code, _, err = physlm("verify", "--into", "a.md", "--into", "c.md")
+    assert code == 2 and "unknown name '9'" in err and (tmp_path / "a.md").read_text() == before
+    assert physlm("verify", "--into", "a.md", "--into", "b.md")[:2] == (0, "a.md\nb.md\n")
+    table = physlm("verify", "--markdown")[1].partition("\n\n")[2].strip()
+    for name in ("a.md", "b.md"):
+        assert (tmp_path / name).read_text() == f"<!-- table: part 3.3 -->\n\n{table}\n\n{end}"
+    for other in (("p33_toy",), ("--part", "3.3"), ("--json",), ("--markdown",)):
+        code, _, err = physlm("verify", "--into", "a.md", *other)
+        assert code == 2 and "expected files alone" in err
+
+
 def test_all_figures_are_drawn_again(physlm: Call, tmp_path: Path) -> None:
     physlm("run", "p33_toy", "--tier", "gpu")
     figure = tmp_path / "results" / "p33_toy" / "figure.png"

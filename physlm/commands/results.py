@@ -71,6 +71,11 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects instead of a table.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the result tables in Markdown, by part.")] = False,
     part: Annotated[str | None, typer.Option("--part", metavar="PART", help="Only claims of a part: 3.1.")] = None,
+    into: Annotated[
+        list[Path] | None,
+        typer.Option("--into", metavar="FILE", help="Write the tables into this Markdown file, between the lines "
+                     "<!-- table: part 3.3 --> and <!-- end of table -->; may be given several times."),
+    ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="Write law.json and VERDICT.md again where they are not as refitted.")
     ] = False,
@@ -87,14 +92,22 @@ def verify(
     """
     from physlm.lab import verify as verifying
 
+    if into and (name, part, as_json, markdown) != (None, None, False, False):
+        raise UserError("--into: got a claim, a part or another output beside it, expected files alone: their tables "
+                        "are of all claims")
     found, where = folder("results", results), folder("experiments", experiments)
     load = name is not None or trusted(where, experiments)
+    if into and not load:
+        raise UserError(f"--into: {where} is not physlm's own, and all its files would be run; expected "
+                        f"--experiments {shlex.quote(str(where))} if you trust them")
     known = experiment_names(where) if where.is_dir() else []
     checked = _checked(name, part, found, where, known if load else ())
     if as_json:
         print(json.dumps([row for one in checked for row in one.rows], indent=2, allow_nan=False))
     elif markdown:
         print(verifying.markdown(checked))
+    elif into:
+        _write_tables(into, checked)
     else:
         rows = [row for one in checked for row in one.rows]
         print(verdict_table(rows, wanted([one.experiment for one in checked if one.experiment is not None])))
@@ -113,6 +126,16 @@ def verify(
         note_not_loaded(where, known, "law.json is taken at its word, and claims without results are not shown")
     if any(one.disagreements for one in checked) and not write:
         raise typer.Exit(1)
+
+
+def _write_tables(files: list[Path], checked: list[Checked]) -> None:
+    """Write the tables of these files anew, all or none."""
+    from physlm.lab.documents import with_tables
+
+    for path, text in [(path, with_tables(path, checked)) for path in files]:
+        with storage.output(path) as file:
+            file.write(text.encode())
+        print(path)
 
 
 def _checked(

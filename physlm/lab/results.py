@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from physlm.training.config import RunSpec
 
 T = TypeVar("T")
+_TEXTS = ("quantity", "unit")  # columns that stay texts, though the unit of a pure number reads as one
 VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
 
 
@@ -308,7 +309,8 @@ def _read_table(path: Path) -> pd.DataFrame:
     except ValueError as error:
         raise UserError(f"{path}: expected a table, found damage ({error}); {_CURE}") from error
     table = pd.DataFrame({
-        name: list(column) if name.startswith(AT) else _parse(list(column)) for name, column in cells.items()})
+        name: list(column) if name in _TEXTS or name.startswith(AT) else _parse(list(column))
+        for name, column in cells.items()})
     for name, numeric in _NEEDED.items():
         if name not in table:
             raise UserError(f"{path}: the column {name} is missing; {_CURE}")

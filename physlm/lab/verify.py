@@ -25,7 +25,7 @@ from physlm.lab.results import (
 )
 from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import measured, verdict_rows
+from physlm.laws.verdict import headline, measured, verdict_rows
 
 PRECISION = 1e-9  # relative: sums in another order, on another machine, differ in their last bits
 
@@ -89,27 +89,49 @@ def rewrite(checked: Checked, results: Path) -> None:
 
 
 def markdown(checked: Sequence[Checked]) -> str:
-    """The result tables of these claims in Markdown, part by part: how many quantities agree, then a row for each."""
+    """The result tables of these claims in Markdown, part by part: how many quantities agree, the claims, the rows."""
+    return "\n\n".join(f"## Part {part}\n\n{section(claims)}" for part, claims in by_part(checked).items())
+
+
+def by_part(checked: Iterable[Checked]) -> dict[str, list[Checked]]:
+    """The claims of each part."""
     parts: dict[str, list[Checked]] = {}
     for one in checked:
         parts.setdefault(part_of(one.claim), []).append(one)
-    return "\n\n".join(f"## Part {part}\n\n{agreement(claims)}\n\n{_table(claims)}" for part, claims in parts.items())
+    return parts
+
+
+def section(checked: Sequence[Checked]) -> str:
+    """How many quantities of these claims agree, what the claims are, and a table of their quantities."""
+    claims = [f"- `{one.claim}` ({headline(one.rows)}): {one.experiment.claim}" for one in checked if one.experiment]
+    return "\n\n".join(filter(None, [agreement(checked), "\n".join(claims), _table(checked)]))
 
 
 def agreement(checked: Iterable[Checked]) -> str:
     """``50 of 58 quantities agree with what is published, or with our bound on it, 18 of 19 tests of our own hold.``"""
-    rows = [row["verdict"] for one in checked for row in one.rows]
-    ours, theirs = ([row for row in rows if row in words] for words in (("holds", "fails"),
-                                                                        ("reproduced", "not reproduced")))
+    (agree, theirs), (hold, ours), missing = _counts(checked)
     parts = []
     if theirs:
-        parts.append(f"{theirs.count('reproduced')} of {len(theirs)} quantities agree with what is published, or with "
-                     "our bound on it")
+        parts.append(f"{agree} of {theirs} quantities agree with what is published, or with our bound on it")
     if ours:
-        parts.append(f"{ours.count('holds')} of {len(ours)} tests of our own hold")
-    missing = rows.count("not run")
+        parts.append(f"{hold} of {ours} tests of our own hold")
     parts += [f"{missing} {'quantity was' if missing == 1 else 'quantities were'} not measured"] if missing else []
     return f"{', '.join(parts) or 'nothing was measured'}."
+
+
+def score(checked: Iterable[Checked]) -> str:
+    """``50 of 58, and 18 of 19 tests of our own``; nothing where nothing was measured."""
+    (agree, theirs), (hold, ours), missing = _counts(checked)
+    parts = [f"{agree} of {theirs}"] * bool(theirs) + [f"{hold} of {ours} tests of our own"] * bool(ours)
+    return ", and ".join(parts) + (f" ({missing} not measured)" if parts and missing else "")
+
+
+def _counts(checked: Iterable[Checked]) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """What is published: how much agrees, of how much; tests of our own: likewise; how much was not measured."""
+    verdicts = [row["verdict"] for one in checked for row in one.rows]
+    theirs, ours = ((verdicts.count(yes), verdicts.count(yes) + verdicts.count(no))
+                    for yes, no in (("reproduced", "not reproduced"), ("holds", "fails")))
+    return theirs, ours, verdicts.count("not run")
 
 
 def _table(checked: Iterable[Checked]) -> str:

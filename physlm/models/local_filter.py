@@ -2,12 +2,14 @@
 
     y_mbtc = then(r x_mbtc + sum_{s < S} w_msc x_mb(t-s)c),   r = 1 with a residual, else 0;  x before the row is 0
 
+Where a gate follows, the first half of the filtered channels is the gate of the second: y_c = act(z_c) z_(C/2 + c).
+
 ``local_filter`` is a custom operator of torch, so that ``torch.compile`` sees one opaque node.  The obvious
 implementation, in this file, runs anywhere; on CUDA devices Triton kernels (``physlm.models.kernels.local_filter``)
 compute the same for S = 4.  What is kept for the backward pass is x alone; the filter's gradient is summed in a fixed
-order.
+order.  ``local_filter_step`` is the same for one token more of each row, whose last S - 1 inputs are kept.
 
-Shapes: M members, B rows, T positions, C channels, S taps.
+Shapes: M members, B rows, T positions, C channels, S taps; H channels of y: C, or C / 2 with a gate.
 """
 
 from __future__ import annotations
@@ -21,17 +23,31 @@ from torch.library import custom_op, register_autograd, register_fake
 
 KERNEL_TAPS = 4
 KERNEL_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+GATES = ("swiglu", "relu2glu")
 
 
 def activate(x: Tensor, then: str) -> Tensor:
-    """What may follow: ``gelu`` (its tanh form), ``relu2``, max(0, x)^2, or nothing (an empty text)."""
+    """What may follow: ``gelu`` (its tanh form); ``relu2``, max(0, x)^2; nothing (an empty text); or a gate, silu(g) u
+    (``swiglu``) and max(0, g)^2 u (``relu2glu``) for the two halves g, u of the channels."""
     if then == "gelu":
         return F.gelu(x, approximate="tanh")
     if then == "relu2":
         return F.relu(x).square()
+    if then in GATES:
+        gate, up = x.split(channels_after(x.shape[-1], then), -1)
+        return (F.silu(gate) if then == "swiglu" else F.relu(gate).square()) * up
     if then:
-        raise ValueError(f"local_filter: got {then!r}, expected 'gelu', 'relu2' or ''")
+        raise ValueError(f"local_filter: got {then!r}, expected 'gelu', 'relu2', 'swiglu', 'relu2glu' or ''")
     return x
+
+
+def channels_after(channels: int, then: str) -> int:
+    """H."""
+    if then not in GATES:
+        return channels
+    if channels % 2:
+        raise ValueError(f"local_filter: got {channels} channels, expected an even number for {then!r}")
+    return channels // 2
 
 
 def reference_filter(x_MBTC: Tensor, filter_MSC: Tensor, residual: bool, then: str) -> Tensor:
@@ -40,25 +56,44 @@ def reference_filter(x_MBTC: Tensor, filter_MSC: Tensor, residual: bool, then: s
 
 
 def reference_gradients(
-    x_MBTC: Tensor, filter_MSC: Tensor, grad_MBTC: Tensor, residual: bool, then: str
+    x_MBTC: Tensor, filter_MSC: Tensor, grad_MBTH: Tensor, residual: bool, then: str
 ) -> tuple[Tensor, Tensor]:
     """(d / d x in its dtype, d / d filter in its dtype), with g the gradient of what stands before ``then``.
 
     dx_t = r g_t + sum_s w_s g_(t+s);  dw_s = sum_bt g_t x_(t-s)
     """
     wide = torch.promote_types(x_MBTC.dtype, torch.float32)
-    positions, g = x_MBTC.shape[2], grad_MBTC.to(wide)
-    if then == "gelu":
-        before = _filtered(x_MBTC, filter_MSC, residual)
-        g = torch.ops.aten.gelu_backward(g, before, approximate="tanh")
-    elif then == "relu2":
-        g = 2 * g * F.relu(_filtered(x_MBTC, filter_MSC, residual))
+    positions, g = x_MBTC.shape[2], grad_MBTH.to(wide)
+    if then:
+        g = _before(g, _filtered(x_MBTC, filter_MSC, residual), then)
     for_x = g.clone() if residual else torch.zeros_like(g)
     for_filter = []
     for s in range(filter_MSC.shape[1]):
         for_x += filter_MSC[:, s, None, None] * F.pad(g, (0, 0, 0, s))[:, :, s:]
         for_filter.append((g * _shifted(x_MBTC.to(wide), s)[:, :, :positions]).sum((1, 2)))
     return for_x.to(x_MBTC.dtype), torch.stack(for_filter, 1).to(filter_MSC.dtype)
+
+
+def _before(grad: Tensor, z: Tensor, then: str) -> Tensor:
+    """d / d z of ``activate(z, then)``."""
+    if then == "gelu":
+        return torch.ops.aten.gelu_backward(grad, z, approximate="tanh")
+    if then == "relu2":
+        return 2 * grad * F.relu(z)
+    gate, up = z.chunk(2, -1)
+    if then == "swiglu":
+        return torch.cat((torch.ops.aten.silu_backward(grad * up, gate), grad * F.silu(gate)), -1)
+    positive = F.relu(gate)
+    return torch.cat((2 * grad * up * positive, grad * positive.square()), -1)
+
+
+def reference_step(x_MB1C: Tensor, last_MBsC: Tensor, filter_MSC: Tensor, residual: bool, then: str) -> Tensor:
+    """y (M, B, 1, H) of one token more; ``last``, the S - 1 inputs before it, the oldest first, moves on in place."""
+    tokens = torch.cat((last_MBsC.to(x_MB1C.dtype), x_MB1C), 2)
+    wide = tokens.to(torch.promote_types(x_MB1C.dtype, torch.float32))
+    total = (filter_MSC.flip(1)[:, None] * wide).sum(2, keepdim=True)
+    last_MBsC.copy_(tokens[:, :, 1:])
+    return activate(x_MB1C + total if residual else total, then).to(x_MB1C.dtype)
 
 
 def _filtered(x_MBTC: Tensor, filter_MSC: Tensor, residual: bool) -> Tensor:
@@ -82,7 +117,7 @@ def _kernels(x: Tensor, filter_MSC: Tensor) -> bool:
 @custom_op("physlm::local_filter", mutates_args=(),
            schema="(Tensor x, Tensor filter, bool residual, str then) -> Tensor")
 def local_filter(x: Tensor, filter: Tensor, residual: bool, then: str) -> Tensor:
-    """y (M, B, T, C) of x (M, B, T, C) and a filter (M, S, C) in float32; see the top of this page."""
+    """y (M, B, T, H) of x (M, B, T, C) and a filter (M, S, C) in float32; see the top of this page."""
     if not _kernels(x, filter):
         return reference_filter(x, filter, residual, then)
     from physlm.models.kernels import local_filter as kernels
@@ -92,7 +127,7 @@ def local_filter(x: Tensor, filter: Tensor, residual: bool, then: str) -> Tensor
 
 @register_fake("physlm::local_filter")
 def _(x: Tensor, filter: Tensor, residual: bool, then: str) -> Tensor:
-    return x.new_empty(x.shape)
+    return x.new_empty((*x.shape[:-1], channels_after(x.shape[-1], then)))
 
 
 @custom_op("physlm::local_filter_backward", mutates_args=(),
@@ -122,3 +157,20 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
 
 
 register_autograd("physlm::local_filter", _gradients, setup_context=_setup)
+
+
+@custom_op("physlm::local_filter_step", mutates_args=("last",),
+           schema="(Tensor x, Tensor(a!) last, Tensor filter, bool residual, str then) -> Tensor")
+def local_filter_step(x: Tensor, last: Tensor, filter: Tensor, residual: bool, then: str) -> Tensor:
+    """y (M, B, 1, H) of one token more of each row, x (M, B, 1, C), after the inputs in ``last``, (M, B, S - 1, C), the
+    oldest first.  ``last`` moves on in place.  It has no gradient, and never waits for the device."""
+    if not (_kernels(x, filter) and last.dtype in KERNEL_DTYPES and last.is_contiguous()):
+        return reference_step(x, last, filter, residual, then)
+    from physlm.models.kernels import local_filter as kernels
+
+    return kernels.step(x, last, filter, residual, then)
+
+
+@register_fake("physlm::local_filter_step")
+def _(x: Tensor, last: Tensor, filter: Tensor, residual: bool, then: str) -> Tensor:
+    return x.new_empty((*x.shape[:-1], channels_after(x.shape[-1], then)))

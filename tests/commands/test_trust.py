@@ -89,6 +89,13 @@ def test_standing_in_a_folder_runs_none_of_its_files(physlm, folder):
     assert code == 0 and "0.8 to 1" in out and "reproduced" in out and ran(folder) == []
     code, out, err = physlm("figure", "--all")
     assert (code, out) == (2, "") and "--experiments experiments if you trust them" in err and ran(folder) == []
+    page, text = folder / "page.md", "<!-- table: part 1 -->\n<!-- end of table -->\n"
+    page.write_text(text)
+    code, out, err = physlm("verify", "--into", page)
+    assert (code, out) == (2, "") and "--experiments experiments if you trust them" in err and ran(folder) == []
+    assert page.read_text() == text
+    assert physlm("verify", "--into", page, "--experiments", "experiments")[0] == 0 and "p1_other" in page.read_text()
+    assert ran(folder) == sorted(NAMES)
     sample = ("data", "sample", "biod", "--n", 1)
     for arguments in (("--help",), ("list", "--help"), sample, ("grammar", "show", "cfg3b")):
         assert physlm(*arguments)[0] == 0 and ran(folder) == []

@@ -38,7 +38,9 @@ def test_there_are_committed_results() -> None:
 def test_a_law_refitted_from_the_committed_table_has_the_committed_numbers(claim: str) -> None:
     experiment, folder = load_experiment(claim, ROOT / "experiments"), ROOT / "results" / claim
     committed = json.loads((folder / "law.json").read_text())
-    refitted = experiment.law(read_finding(experiment, folder).table).to_dict()
+    table = read_finding(experiment, folder).table
+    assert {type(unit) for unit in table["unit"]} == {str}, "1, too, which is that of a pure number"
+    refitted = experiment.law(table).to_dict()
     numbers = [[(one["name"], one["unit"], one["n"]) for one in law["quantities"]] for law in (refitted, committed)]
     assert numbers[0] == numbers[1]
     for ours, wanted in zip(refitted["quantities"], committed["quantities"], strict=True):

@@ -56,33 +56,41 @@ class Canon(Local):
         return self.read_then(w, x, state, where, "")
 
     def read_then(self, w: Weights, x: Tensor, state: State | None, where: Where, then: str) -> Tensor:
-        import torch
         import torch.nn.functional as F
 
-        from physlm.models.local_filter import activate, local_filter
+        from physlm.models.local_filter import activate
 
-        if isinstance(where, Whole) and not self.act:
-            y = local_filter(x, w.filter, self.residual, then)
-        else:
-            if isinstance(where, Whole):
-                total = local_filter(x, w.filter, False, "").float()
-            else:
-                taken = (x, *self._past(x, state, where))
-                total = torch.stack([tap * tokens.float() for tap, tokens in zip(_taps(w.filter), taken, strict=True)])
-                total = total.sum(0)
-            total = F.silu(total) if self.act else total
-            y = activate(x.float() + total if self.residual else total, then).to(x.dtype)
-        if state is not None and not isinstance(where, Beside):
-            _move_on(state, x, where)
-        return y
+        if not self.act:
+            return self._filtered(w, x, state, where, self.residual, then)
+        total = F.silu(self._filtered(w, x, state, where, False, "").float())
+        return activate(x.float() + total if self.residual else total, then).to(x.dtype)
 
-    def _past(self, x_MBTm: Tensor, state: State | None, where: Where) -> list[Tensor]:
-        """The inputs one, two and three tokens before each of x, out of a state."""
+    def _filtered(
+        self, w: Weights, x: Tensor, state: State | None, where: Where, residual: bool, then: str
+    ) -> Tensor:
+        """then(residual + filter), see ``models.local_filter``; the state moves on."""
         import torch
 
+        from physlm.models.local_filter import activate, local_filter, local_filter_step
+
+        if isinstance(where, Whole):
+            y = local_filter(x, w.filter, residual, then)
+            if state is not None:
+                _begin(state, x)
+            return y
         assert state is not None
-        if "last" in state:
-            return [state["last"][:, :, -s : (1 - s) or None] for s in range(1, TAPS)]
+        if isinstance(where, Next) and "last" in state:
+            return local_filter_step(x, state["last"], w.filter, residual, then)
+        taken = (x, *self._past(x, state, where))
+        total = torch.stack([tap * tokens.float() for tap, tokens in zip(_taps(w.filter), taken, strict=True)]).sum(0)
+        if isinstance(where, Next):
+            state["row"].index_copy_(2, where.place_1, x)
+        return activate(x.float() + total if residual else total, then).to(x.dtype)
+
+    def _past(self, x_MBTm: Tensor, state: State, where: Where) -> list[Tensor]:
+        """The inputs one, two and three tokens before each of x, out of a state of whole rows."""
+        import torch
+
         found = []
         for s in range(1, TAPS):
             if isinstance(where, Next):
@@ -104,15 +112,12 @@ def _taps(filter_M4m: Tensor) -> list[Tensor]:
     return [per_member(filter_M4m[:, s]) for s in range(TAPS)]
 
 
-def _move_on(state: State, x_MBTm: Tensor, where: Where) -> None:
-    """Leave in the state what the next token needs."""
+def _begin(state: State, x_MBTm: Tensor) -> None:
+    """Leave in the state of rows from their beginning what later tokens need."""
     import torch
 
     if "row" in state:
-        if isinstance(where, Next):
-            state["row"].index_copy_(2, where.place_1, x_MBTm)
-        else:
-            state["row"][:, :, : x_MBTm.shape[2]] = x_MBTm
-        return
-    before = state["last"] if isinstance(where, Next) else torch.zeros_like(state["last"])
-    state["last"].copy_(torch.cat((before, x_MBTm), 2)[:, :, -(TAPS - 1) :])
+        state["row"][:, :, : x_MBTm.shape[2]] = x_MBTm
+    else:
+        before = torch.zeros_like(state["last"])
+        state["last"].copy_(torch.cat((before, x_MBTm), 2)[:, :, -(TAPS - 1) :])

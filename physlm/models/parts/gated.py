@@ -45,8 +45,4 @@ class Gated(MLP):
         return 2 * self.hidden(model)
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
-        import torch.nn.functional as F
-
-        gate, up = w.mix_local(w.up(x), state, where).chunk(2, -1)
-        gate = F.silu(gate) if self.act == "silu" else F.relu(gate).square()
-        return w.down(gate * up)
+        return w.down(w.mix_local(w.up(x), state, where, then="swiglu" if self.act == "silu" else "relu2glu"))
