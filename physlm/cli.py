@@ -15,7 +15,7 @@ import typer
 
 import physlm
 from physlm.commands import biographies, claims, data, grammar, results, terminal
-from physlm.commands.options import command, sigterm_as_interrupt, stopped
+from physlm.commands.options import command, signals_stop, stopped
 
 app = typer.Typer(
     help="physlm: a laboratory for the physics of language models. A claim goes in, a verdict comes out.",
@@ -112,7 +112,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     terminal.prepare()
     try:
-        with sigterm_as_interrupt():
+        with signals_stop():
             app(prog_name="physlm")
     except KeyboardInterrupt as stop:
         sys.exit(stopped(stop))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import signal
 from typing import Any
 
 
@@ -29,8 +30,13 @@ class LostProcessError(Exception):
     """
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM has come.  Whatever is right to do when the user presses Ctrl-C is right then, too."""
+class Stopped(KeyboardInterrupt):
+    """SIGINT (Ctrl-C) or SIGTERM, its only argument, has come: what is right to do for the one is right for both."""
+
+    @property
+    def number(self) -> signal.Signals:
+        """The signal."""
+        return signal.Signals(self.args[0])
 
 
 class _Short(reprlib.Repr):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import types
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from physlm import cli
-from physlm.errors import LostProcessError, Terminated, UserError
+from physlm.errors import LostProcessError, Stopped, UserError
 from physlm.lab.results import VERDICT_KEYS
 from physlm.lab.store import Run, Store
 from physlm.measures.rows import Row
@@ -316,7 +317,7 @@ def test_a_read_only_results_folder_loses_no_run(
 
 @pytest.mark.parametrize(("error", "code", "text"), [
     (KeyboardInterrupt(), 130, "interrupted: nothing that was finished is lost"), (UserError("a\nb"), 2, "error: a b"),
-    (Terminated(), 143, "terminated: nothing that was finished is lost"),
+    (Stopped(signal.SIGTERM), 143, "terminated: nothing that was finished is lost"),
     (LostProcessError("process 5 died"), 1, "error: process 5 died; nothing that was finished is lost"),
 ])
 def test_interrupts_and_errors_of_a_sweep_are_one_line(

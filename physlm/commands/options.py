@@ -17,7 +17,7 @@ import typer
 import physlm
 from physlm.commands import terminal
 from physlm.config import unknown_key
-from physlm.errors import LostProcessError, Terminated, UserError
+from physlm.errors import LostProcessError, Stopped, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -114,23 +114,30 @@ def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 def stopped(stop: KeyboardInterrupt) -> int:
     """Say that Ctrl-C or SIGTERM was understood; the exit code, which is that of the signal."""
-    terminated = isinstance(stop, Terminated)
-    print(f"{'terminated' if terminated else 'interrupted'}: {GO_ON}", file=sys.stderr)
-    return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+    number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+    print(f"{'terminated' if number == signal.SIGTERM else 'interrupted'}: {GO_ON}", file=sys.stderr)
+    return 128 + number
 
 
 @contextlib.contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Inside, SIGTERM raises ``Terminated`` wherever the main thread is, as Ctrl-C raises KeyboardInterrupt."""
+def signals_stop() -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM raise ``Stopped`` wherever the main thread is; those that are ignored stay so.
 
-    def stop(*_: object) -> None:
-        raise Terminated
+    Not KeyboardInterrupt itself: where that came inside of ``exec`` of a text, as imports have it, Python ends with the
+    signal in place of the exit code, also if it was caught.
+    """
 
-    before = signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, _: object) -> None:
+        raise Stopped(number)
+
+    ours = (signal.SIG_DFL, signal.default_int_handler)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
+              if signal.getsignal(number) in ours}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def folder(name: str, given: Path | None) -> Path:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from physlm.config import content_hash, override, unknown_key
@@ -163,9 +164,9 @@ def _helpers_of(folder: Path) -> Iterator[None]:
 
 
 def loaded_files() -> list[Path]:
-    """The files of the experiments that were loaded here, but for those that are gone since."""
+    """The files of the experiments that were loaded here, as far as they are still there."""
     files = [Path(str(module.__file__)) for name, module in sys.modules.items() if name.startswith(_MODULE)]
-    return [path for path in files if path.is_file()]
+    return [path for path in files if path.exists()]
 
 
 def load_experiment(name: str, folder: Path) -> Experiment:
@@ -186,8 +187,17 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     try:
         with _helpers_of(folder):
             spec.loader.exec_module(module)
+        return _experiment_of(module, name, path)
     except (SyntaxError, ImportError) as error:
+        del sys.modules[module_name]
         raise UserError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
+    except Exception:
+        del sys.modules[module_name]  # other processes load what was loaded here, and would fail on it
+        raise
+
+
+def _experiment_of(module: ModuleType, name: str, path: Path) -> Experiment:
+    """What the file exports.  Raises UserError: nothing, something else, or an experiment that names what is not."""
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment) or experiment.name != name:
         found = f"one named {experiment.name!r}" if isinstance(experiment, Experiment) else repr(experiment)

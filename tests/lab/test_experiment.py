@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, Experiment, experiment_names, load_experiment
+from physlm.lab.experiment import TIERS, Experiment, experiment_names, load_experiment, loaded_files
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
@@ -58,6 +58,7 @@ def test_bad_names_and_files_are_one_line(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             load_experiment(name, tmp_path)
+    assert not [path for path in loaded_files() if path.parent == tmp_path], "or other processes would load them, too"
     with pytest.raises(UserError, match="no such folder of experiments"):
         load_experiment("x", tmp_path / "nowhere")
 

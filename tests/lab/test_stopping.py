@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from test_workers import BASE, CPU, OTHER, note_and_sleep
 
-from physlm.errors import LostProcessError, Terminated
+from physlm.commands.options import signals_stop
+from physlm.errors import LostProcessError, Stopped
 from physlm.lab.planner import Population
 from physlm.lab.store import Store
 from physlm.lab.workers import Job, finish_jobs
@@ -163,14 +164,31 @@ def first_only(folder: Path, work: Population | RunSpec) -> None:
         note_and_sleep(folder, work)
 
 
-def test_sigterm_is_an_interrupt_while_a_command_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from physlm.commands.options import sigterm_as_interrupt
-
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_raised_while_a_command_runs_unless_it_is_ignored(number: signal.Signals) -> None:
     def kill() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(LONG)
+        os.kill(os.getpid(), number)
+        time.sleep(LONG if signal.getsignal(number) is not signal.SIG_IGN else 0.0)
 
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated), sigterm_as_interrupt():
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as caught, signals_stop():
         kill()
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert caught.value.number == number and signal.getsignal(number) is before
+    signal.signal(number, signal.SIG_IGN)
+    try:
+        with signals_stop():
+            kill()
+    finally:
+        signal.signal(number, before)
+
+
+def test_an_interrupt_inside_of_a_text_that_is_executed_ends_with_the_exit_code(tmp_path: Path) -> None:
+    """Python keeps a note of a KeyboardInterrupt there, and ``python -m`` then kills itself by SIGINT at its end."""
+    code = ("import os, signal, sys, typer\nfrom physlm import cli\nfrom physlm.commands.options import command\n"
+            "@cli.app.command('now')\n@command\ndef now() -> None:\n"
+            "    exec('os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass')\n"
+            "sys.argv = ['physlm', 'now']\ncli.main()\n")
+    (tmp_path / "stopped_now.py").write_text(code)
+    done = subprocess.run([sys.executable, "-m", "stopped_now"], capture_output=True, text=True, check=False,
+                          timeout=LONG, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    assert (done.returncode, done.stderr) == (130, f"interrupted: {GO_ON}\n")
