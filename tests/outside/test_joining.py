@@ -28,7 +28,7 @@ from physlm.models.parts.part import MATRIX, Kept, Mixer, Next, Normal, Weight
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted((root / "physlm").rglob("*"))
-            if path.is_file() and path.suffix != ".pyc"}
+            if path.is_file() and path.parent.name != "__pycache__"}
 
 
 def test_one_file_and_one_line(tmp_path: Path) -> None:
