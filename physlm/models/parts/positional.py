@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import MATRIX, TABLE, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.part import MATRIX, TABLE, Beside, Kept, Mixer, Next, Normal, Weight, Where, Whole
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +136,7 @@ def _read(w: Weights, x: Tensor, state: State | None, where: Where, weights: Wei
     """out = A v; ``weights`` gives A: (M, H, T, T), or (M, H, 1, L) of the next token, float32."""
     from physlm.models.parts.distances import keep
 
-    assert not hasattr(where, "places_BQ"), "refused by reads_beside"
+    assert not isinstance(where, Beside), "refused by reads_beside"
     members, rows, positions, _ = x.shape
     v = w.mix_local(w.value(x), state, where).unflatten(-1, (w.model.heads, -1))  # (M, B, T, H, k)
     if state is not None:

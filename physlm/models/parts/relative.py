@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import MATRIX, STEP_MATRIX, TABLE, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.part import MATRIX, STEP_MATRIX, TABLE, Beside, Kept, Mixer, Next, Normal, Weight, Where, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,7 @@ class Relative(Mixer):
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
         from physlm.models.parts.distances import keep
 
-        assert not hasattr(where, "places_BQ"), "refused by reads_beside"
+        assert not isinstance(where, Beside), "refused by reads_beside"
         q, k, v = self._project(w, x, state, where)
         (table,) = where.shared
         if state is not None:
