@@ -19,7 +19,8 @@ import torch
 from physlm import cli
 from physlm.errors import LostProcessError, Stopped, UserError
 from physlm.lab.results import VERDICT_KEYS
-from physlm.lab.store import Run, Store
+from physlm.lab.run import Run
+from physlm.lab.store import Store
 from physlm.measures.rows import Row
 from physlm.tasks.biography.exposure import SPLITS
 from physlm.training.config import RunSpec
@@ -154,6 +155,19 @@ def test_finished_only_trains_nothing_and_says_what_is_missing(physlm: Call, tmp
     assert physlm("run", "p33_toy", "--tier", "gpu", "--finished-only")[0] == 0
     assert sorted(tmp_path.glob("runs/*/DONE")) == before
     assert "2 of its 3 runs" in (tmp_path / "results" / "p33_toy" / "VERDICT.md").read_text()
+
+
+def test_only_some_runs_are_trained_and_the_report_is_about_all_that_are_finished(
+    physlm: Call, tmp_path: Path
+) -> None:
+    for setting, finished in (("train.learning_rate=1e-3", 1), ("train.learning_rate=0.002", 2)):
+        code, out, err = physlm("run", "p33_toy", "--tier", "gpu", "--only", setting)
+        assert code == 0, out + err
+        assert len(list(tmp_path.glob("runs/*/DONE"))) == finished
+    for setting, named in (("train.learning_rate=9", "expected 0.001 or 0.002 or 0.004"),
+                           ("model.layer=1", "model.layers"), ("layers", "expected KEY=VALUE")):
+        code, _, err = physlm("run", "p33_toy", "--tier", "gpu", "--only", setting)
+        assert code == 2 and named in err
 
 
 def test_committed_tiers_go_to_results_unless_settings_were_altered(physlm: Call, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from physlm.laws.diverged import diverged_runs, diverged_sentence
 if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
     from physlm.lab.results import Finding
-    from physlm.lab.store import Run
+    from physlm.lab.run import Run
     from physlm.measures.measure import AnyMeasure
     from physlm.training.config import RunSpec
 
@@ -116,6 +116,11 @@ def run(
     members: MembersOption = MAX_MEMBERS,
     processes: ProcessesOption = 1,
     yes: Annotated[bool, typer.Option("--yes", help="Start tier paper without asking.")] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="KEY=VALUE", help="Train only the runs with this setting; may be given several "
+                                                         "times. The report is about all that are finished.")
+    ] = None,
     finished_only: Annotated[
         bool, typer.Option("--finished-only", help="Train nothing: report on the runs that are finished so far.")
     ] = False,
@@ -130,29 +135,32 @@ def run(
       physlm run p33_capacity --tier demo
       physlm run p31_extraction p31_probing --tier demo
       physlm run p33_capacity --tier demo --set train.exposures=50 --set model.layers=3
+      physlm run p41_mano --tier gpu --only train.seed=1 --only model.position=rope
 
     Settings changed with --set apply to every run of the tier, those of the model and of the people also to the runs
     that it begins with, whose others are start.train.exposures and so on; the results of tiers gpu and paper then go to
     runs/TIER-custom/, so that committed results never come from altered settings.
     """
     from physlm.lab.results import results_folder
+    from physlm.lab.selection import selected
     from physlm.lab.store import Store
 
     claims = [load_experiment(name, folder("experiments", experiments)) for name in dict.fromkeys(names)]
     specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
     store = Store(folder("runs", runs))
     sweep = partial(_sweep, store=store, device=device, members=members, processes=processes)
+    chosen = {name: selected(planned, only or ()) for name, planned in specs.items()}
     if not finished_only:
-        _announce(claims, tier, [spec for claim in claims for spec in specs[claim.name]], store, members, yes)
+        _announce(claims, tier, [spec for claim in claims for spec in chosen[claim.name]], store, members, yes)
     if len(claims) > 1 and not finished_only:
-        together = _together(claims, specs)
+        together = _together(claims, chosen)
         sweep(list(together), together)
     done: list[tuple[list[Run], tuple[str, ...]]] = []
     for claim in claims:
-        if finished_only:
+        if not finished_only:
+            finished = sweep(chosen[claim.name], claim.measures)
+        if finished_only or only:
             finished = _finished(claim, specs[claim.name], store)
-        else:
-            finished = sweep(specs[claim.name], claim.measures)
         target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
         changed = [word for text in settings or () for word in ("--set", text)]
         redo = shlex.join(["physlm", "run", claim.name, "--tier", tier, *changed])

@@ -26,7 +26,8 @@ from physlm import storage
 from physlm.config import to_dict, unknown_key
 from physlm.errors import UserError
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
-from physlm.lab.store import Run, Store
+from physlm.lab.run import Run
+from physlm.lab.store import Store
 from physlm.laws.columns import finite, labels, same_places, with_columns
 from physlm.laws.diverged import diverged_sentence, with_diverged
 from physlm.laws.law import Law

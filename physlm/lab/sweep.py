@@ -38,7 +38,8 @@ from physlm.lab import planner
 from physlm.lab.cost import amount, members_in
 from physlm.lab.env import environment
 from physlm.lab.planner import MAX_MEMBERS, Population
-from physlm.lab.store import MetricsLog, Run, Store
+from physlm.lab.run import MetricsLog, Run
+from physlm.lab.store import Store
 from physlm.lab.workers import Job, finish_jobs, keep_bars_to_this_process
 from physlm.measures.measure import AnyMeasure, check, name_of, take
 from physlm.measures.rows import Row
@@ -97,6 +98,9 @@ def sweep(
     complete = [run.has(asked[run.hash]) for run in runs]  # looks at all, so that damage is reported before any work
     if all(complete) and not store.finished_populations(specs):
         return runs
+    for run, whole in zip(runs, complete, strict=True):
+        if run.finished() and not whole:
+            run.check_weights("a measure that was not taken yet needs it")
     _unfinished(runs, store)
     with store.lock():
         store.remove_leftovers(specs)
@@ -336,9 +340,17 @@ def _why_diverged(run: Run, state: Mapping[str, torch.Tensor]) -> str | None:
 
 
 def _unfinished(runs: Sequence[Run], store: Store) -> list[RunSpec]:
-    """What is not finished of the runs and of those that they begin with.  Raises what ``Run.finished`` raises."""
+    """What is not finished of the runs and of those that they begin with.
+
+    Raises:
+        UserError: what ``Run.finished`` raises, and where weights that one of them begins with were removed.
+    """
     todo = [run.spec for run in runs if not run.finished()]
-    return planner.with_starts(todo, lambda spec: store.run(spec).finished())
+    todo = planner.with_starts(todo, lambda spec: store.run(spec).finished())
+    for run in (store.run(spec) for spec in todo):
+        if run.spec.start is not None and not run.trained() and (start := store.run(run.spec.start)).finished():
+            start.check_weights(f"{run.name} begins with it")
+    return todo
 
 
 def _fits(device: torch.device) -> Callable[[RunSpec], int] | None:

@@ -18,7 +18,8 @@ from physlm.config import override
 from physlm.errors import NotFiniteError, UserError
 from physlm.lab import results, verify
 from physlm.lab.experiment import Experiment
-from physlm.lab.store import Run, Store
+from physlm.lab.run import Run
+from physlm.lab.store import Store
 from physlm.laws.law import Law
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained

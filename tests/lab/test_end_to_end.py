@@ -53,7 +53,7 @@ def law(table):
 EXPERIMENT = Experiment("tiny", "Tiny models learn.", "none", runs, ("capacity",), law, lambda table, law: Figure(), ())
 
 if "PHYSLM_TEST_SLOW" in os.environ:
-    from physlm.lab.store import Run
+    from physlm.lab.run import Run
     from physlm.training import loop
 
     # a checkpoint at every log point, and some time between any two things that are done

@@ -18,7 +18,8 @@ from physlm.config import override
 from physlm.errors import UserError
 from physlm.lab import results
 from physlm.lab.experiment import Experiment
-from physlm.lab.store import Run, Store
+from physlm.lab.run import Run
+from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import Expectation

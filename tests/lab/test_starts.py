@@ -15,7 +15,8 @@ from test_sweep import Killed, contents, interrupt_at, operations, run_sweep  # 
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
 from physlm.lab.planner import Population
-from physlm.lab.store import Run, Store
+from physlm.lab.run import Run
+from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained

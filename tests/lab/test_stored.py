@@ -24,7 +24,8 @@ from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
 from physlm.lab import results
 from physlm.lab.planner import Population
-from physlm.lab.store import MetricsLog, Run, Store
+from physlm.lab.run import MetricsLog, Run
+from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.measures.rows import Row
 from physlm.tasks.biography.config import BioRConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -18,9 +19,11 @@ import pytest
 from fakes import CPU, FakeMeasure, FakeTrainer, load, make_spec, make_specs
 
 from physlm import storage
+from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab.planner import Population
-from physlm.lab.store import MetricsLog, Run, Store
+from physlm.lab.run import MetricsLog, Run
+from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
@@ -278,7 +281,8 @@ def test_a_damaged_finished_run_is_named_and_nothing_is_lost(tmp_path: Path, fil
         path.write_bytes(path.read_bytes()[:-3] if damage == "cut" else b"")
     others = {name: data for name, data in contents(tmp_path).items() if not name.startswith(runs[1].name)}
     trainer = FakeTrainer()
-    if (file, damage) == ("DONE", "deleted"):  # not finished, so it is finished again from the model that is there
+    if (file, damage) in (("DONE", "deleted"), ("model.safetensors", "deleted")):
+        # not finished, so it is finished again from the model that is there; finished, and its weights not needed
         run_sweep(tmp_path, trainer=trainer)
         assert trainer.calls == []
         return
@@ -291,6 +295,24 @@ def test_a_damaged_finished_run_is_named_and_nothing_is_lost(tmp_path: Path, fil
         rubbish.unlink()
     run_sweep(tmp_path)
     assert {n: d for n, d in contents(tmp_path).items() if not n.startswith(runs[1].name)} == others
+
+
+def test_weights_of_a_finished_run_are_needed_only_where_something_is_made_of_them(tmp_path: Path) -> None:
+    """Its rows count without them; a new measure, or a run that begins with it, names the folder to delete."""
+    first = run_sweep(tmp_path, make_specs()[:1])[0]
+    first.model_path.unlink()
+    run_sweep(tmp_path, make_specs())  # trains the others
+    trainer = FakeTrainer()
+    needs_it = dataclasses.replace(make_spec(exposures=2), start=first.spec)
+    for specs, measures, why in ((make_specs(), ("first", "third"), "a measure that was not taken yet"),
+                                 ([needs_it], ("first",), f"{Store(tmp_path).run(needs_it).name} begins with it")):
+        with pytest.raises(UserError, match=f"model.safetensors was removed, and {why}.*; delete the folder"):
+            run_sweep(tmp_path, specs, measures=measures, trainer=trainer)
+    assert trainer.calls == []
+    for file in first.path.iterdir():
+        file.unlink()
+    run_sweep(tmp_path, [needs_it], trainer=trainer)
+    assert [call[0] for call in trainer.calls] == [first.hash, content_hash(needs_it)]
 
 
 @pytest.mark.parametrize("file", ["config.json", "env.json", "measures.csv", "model.safetensors"])
