@@ -271,9 +271,8 @@ class _Walk:
         item, possessive, other = name.partition("'s ")
         if not possessive:
             raise _malformed(f"Define {name} as", "a parameter \"A's B\"")
-        items, categories = self.names.items, self.names.categories
-        for word, known in ((item, item in items), (other, other in items or other in categories)):
-            if not known:
+        for word in (item, other):
+            if word not in self.names.items and word not in self.names.categories:
                 raise _Wrong("unknown name", f"'{clip(word)}' is no name, expected one that the problem uses")
         raise _Wrong("absent parameter", f"the problem has no '{name}', expected a parameter that it describes, or an "
                                          "item's total over a deeper layer")

@@ -79,12 +79,6 @@ class Problem:
         self._admit(query, "the question asks for")
         self.needed = self._order()
 
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """All instance parameters, then all totals of the items that occur, empty ones included."""
-        totals = (f"{item}'s {category}" for item in sorted(self._items) for category in self._names.categories)
-        return (*self.described, *(total for total in totals if self.formula(total)))
-
     def formula(self, parameter: str) -> Formula | None:
         """The formula of an instance parameter or total; None for what is no parameter of this problem."""
         found = self.described.get(parameter)

@@ -1,7 +1,7 @@
 """iGSM problems for tests of the checker, written by a small random writer of their own, apart from the generator.
 
-Their distribution is nobody's; every form of sentence occurs: all five forms of formulas with and without constant,
-totals over one layer and over more, with one child, several and none, unneeded parameters, either place of the question.
+Their distribution is nobody's; every form of sentence occurs: all forms of formulas with and without constant, totals
+over one layer and over more, with one child, several and none, unneeded parameters, either place of the question.
 """
 
 from __future__ import annotations
