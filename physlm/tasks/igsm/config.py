@@ -1,0 +1,158 @@
+"""Settings of iGSM, grade-school mathematics with exact solutions (arXiv 2407.20311 and 2408.16293, Parts 2.1, 2.2).
+
+    The number of each Maple Academy's Physics Lab equals 5 more than each Physics Lab's Beach Tote.  ...
+    How many Physics Lab does Maple Academy have?
+    Define Physics Lab's Beach Tote as k; so k = 7. Define Maple Academy's Physics Lab as c; so c = 5 + k = 5 + 7 = 12.
+
+Free of torch and numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from physlm.errors import UserError
+from physlm.tasks.config import TaskConfig, check_between, check_split
+
+LETTERS = 52  # a-z and A-Z: every operation of a solution takes a letter of its own
+MOST_EDGES = 36  # with at most 24 totals they are bits of one word
+BINS = 23  # of the templates' hashes
+TRAIN_BINS = 17  # the first of them; as in arXiv 2407.20311 (the released code has 16)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Wrong starts before the sentences of a solution: "Define A's B as BACK." (arXiv 2408.16293).
+
+    Attributes:
+        rate: the probability of one (more) wrong start before a sentence; rate / (1 - rate) are expected.
+        kind: which parameter a wrong start names, uniformly.  ``wrong``: of those that exist, are not defined yet and
+            cannot be computed next; ``weak``: of those of later sentences (the paper's; the released default also
+            allows that of this sentence); ``miss``: of all that are not defined yet.  Where there is none, there is
+            no wrong start.
+        mask: which tokens of a wrong start are no targets.  ``name``: the parameter's; ``start``: from "Define" up to
+            "as" too.  The released code has both; the paper masks the parameter's tokens and says no more.
+    """
+
+    rate: float = 0.0
+    kind: Literal["wrong", "weak", "miss"] = "wrong"
+    mask: Literal["none", "name", "start"] = "none"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 0.9:  # also a NaN
+            raise UserError(f"task.retry.rate: got {self.rate}, expected between 0 and 0.9")
+
+
+@dataclass(frozen=True)
+class IgsmConfig(TaskConfig):
+    """Problems of at most ``max_op`` operations about at most ``max_ip`` described parameters.
+
+    Attributes:
+        max_op: the most operations of a training problem.
+        max_ip: the most instance parameters, which are the edges of the structure graph and the sentences of a text.
+        op: every problem has exactly this many operations, which may be more than ``max_op``; None: op is drawn.
+        op_mix: how op is drawn.  ``min2``: the smaller of two uniform draws from 1 .. ``max_op``, as published.
+        method: ``direct``: op is drawn first and the graph is made for it, s = op.  ``released``: op is drawn first,
+            then s is drawn again at every attempt until a graph has op operations, as the released code does it; where
+            ``op`` is given both are the same.
+        layers: a structure graph has 2 .. ``layers`` layers.
+        width: a layer begins with 2 .. ``width`` items and has at most that many.
+        order: ``pq``: the question comes after the problem; ``qp``: before it.
+        reask: when all is drawn, another parameter of the dependency graph is asked for.
+        modulus: of all arithmetic.
+        templates: ``split``: training problems have templates whose hash is below 17 modulo 23, those of other splits
+            the others.  ``all``: any template everywhere, which below op = 5 is the only fair test.
+        categorisations, groups: how many of the four categorisations, and of a layer's five groups of names, are used.
+        retry: wrong starts.
+        row_tokens: T; a longer problem is left out.
+    """
+
+    kind: ClassVar[str] = "igsm"
+    shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups")
+    max_op: int = 15
+    max_ip: int = 20
+    op: int | None = None
+    op_mix: Literal["min2", "uniform"] = "min2"
+    method: Literal["direct", "released"] = "direct"
+    layers: int = 4
+    width: int = 4
+    order: Literal["pq", "qp"] = "pq"
+    reask: bool = False
+    modulus: int = 23
+    templates: Literal["split", "all"] = "split"
+    categorisations: int = 4
+    groups: int = 5
+    retry: Retry = Retry()
+    row_tokens: int = 768
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_between(self, "layers", 2, 4)
+        check_between(self, "width", 2, 4)
+        least = (self.layers - 1) * self.width  # edges that so many layers of so many items need
+        if not least <= self.max_ip <= MOST_EDGES:
+            raise UserError(f"task.max_ip: got {self.max_ip}, expected between {least} and {MOST_EDGES} with "
+                            f"task.layers={self.layers} and task.width={self.width}; fewer of these need fewer")
+        for name in ("max_op", "op"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= self.most_op:
+                why = ("the solution has only so many letters" if self.most_op == LETTERS else
+                       f"{self.edges} instance parameters hold no more")
+                raise UserError(f"task.{name}: got {value}, expected between 1 and {self.most_op}; {why}")
+        check_between(self, "modulus", 2, 1000)
+        check_between(self, "categorisations", 1, 4)
+        check_between(self, "groups", 1, 5)
+        check_between(self, "row_tokens", 32, 1 << 16)
+
+    @property
+    def edges(self) -> int:
+        """The most instance parameters that a problem can have."""
+        return min(self.max_ip, (self.layers - 1) * self.width**2)
+
+    @property
+    def most_op(self) -> int:
+        """The largest op that this many instance parameters hold, at most as many as there are letters.
+
+        Position i (from 0) of the solution's order may have min(i + 1, 4) dependencies, so that instance parameters
+        alone hold 3 ip - 5 operations.  Totals may add some, too rarely to wait for.
+        """
+        return min(LETTERS, max(self.edges, 3 * self.edges - 5))
+
+    @property
+    def title(self) -> str:
+        """For readers: ``igsm op<=15 ip<=20``."""
+        op = f"op<={self.max_op}" if self.op is None else f"op={self.op}"
+        parts = (op, f"ip<={self.max_ip}", self.order * (self.order != "pq"), "reask" * self.reask,
+                 f"mod {self.modulus}" * (self.modulus != 23), f"retry {self.retry.rate:g}" * (self.retry.rate > 0))
+        return " ".join((self.kind, *filter(None, parts)))
+
+    def facts(self) -> dict[str, Any]:
+        """Columns of tables beside the settings."""
+        return {**super().facts(), "most_op": self.most_op}
+
+    def bins(self, split: str) -> range:
+        """The bins of the templates that a split's problems may have."""
+        check_split(split)
+        if self.templates == "all":
+            return range(BINS)
+        return range(TRAIN_BINS) if split == "train" else range(TRAIN_BINS, BINS)
+
+    def exactly(self, op: int) -> IgsmConfig:
+        """The same problems at one op, for evaluation."""
+        return replace(self, op=op)
+
+
+def _families() -> Iterator[tuple[str, IgsmConfig]]:
+    yield "med", IgsmConfig()
+    yield "hard", IgsmConfig(max_op=21, max_ip=28, row_tokens=1024)
+    for op in (4, 6, 8, 10):
+        yield f"small{op}", IgsmConfig(max_op=op, max_ip=12, row_tokens=384)
+    yield "tiny", IgsmConfig(max_op=4, max_ip=4, layers=2, width=2, modulus=5, categorisations=1, groups=1,
+                             row_tokens=128)  # fmt: skip
+
+
+FAMILIES: Mapping[str, IgsmConfig] = MappingProxyType(dict(_families()))
+"""``med`` and ``hard`` as published; ``small4`` .. ``small10`` by their op; ``tiny`` for a demonstration on a CPU."""
