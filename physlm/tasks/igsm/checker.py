@@ -60,7 +60,7 @@ from typing import NamedTuple
 
 from physlm.tasks.igsm.expressions import OPERATORS, Expression, combined, leaves, normal, written
 from physlm.tasks.igsm.names import CATEGORISATIONS
-from physlm.tasks.igsm.reading import MODULUS, Formula, NotAProblem, Problem, Reader, clip
+from physlm.tasks.igsm.reading import MODULUS, Formula, NotAProblem, Graph, Reader, clip
 
 RIGHT, NOT_A_PROBLEM, NOT_A_SOLUTION = "right", "not a problem", "not a solution"
 ERRORS = (
@@ -126,7 +126,7 @@ class _Wrong(Exception):
 
 
 def check(
-    problem: str | Problem, solution: str, *, reader: Reader | None = None, retries: bool = False, answer: bool = False
+    problem: str | Graph, solution: str, *, reader: Reader | None = None, retries: bool = False, answer: bool = False
 ) -> Verdict:
     """The verdict on a solution; never raises, whatever the texts are, in time linear in them.
 
@@ -172,7 +172,7 @@ def check(
 
 
 def check_many(
-    problems: Iterable[str | Problem], solutions: Iterable[str], *, reader: Reader | None = None,
+    problems: Iterable[str | Graph], solutions: Iterable[str], *, reader: Reader | None = None,
     retries: bool = False, answer: bool = False,
 ) -> Iterator[Verdict]:
     """The verdicts of as many solutions as problems, one by one; arguments as for ``check``.
@@ -193,7 +193,7 @@ def standard_reader(modulus: int = MODULUS) -> Reader:
 class _Walk:
     """A solution as far as it is right: what its letters stand for, and which parameters have values."""
 
-    def __init__(self, reader: Reader, problem: Problem, retries: bool):
+    def __init__(self, reader: Reader, problem: Graph, retries: bool):
         self.numbers, self.modulus, self.names = reader.numbers, reader.modulus, reader.names
         self.problem, self.retries = problem, retries
         self.used: set[str] = set()  # letters, of intermediate results too

@@ -2,8 +2,8 @@
 
 An expression is a parameter ("Zoo's Lion", a string), a constant (an integer), a sum of signed terms, or a product of
 factors.  Sums of sums are one sum and products of products one product, so brackets that change nothing are gone:
-(a + b) + c, a + (b + c) and c + (b + a) are the same expression, and so are (5 + a) - b and 5 + (a - b).  Nothing is
-multiplied out and nothing is computed: 5 * (a + b) is not 5 * a + 5 * b, and 3 + (4 + a) is not 7 + a.
+(a + b) + c, a + (b + c) and c + (b + a) are the same expression, and so are 5 + (a - b), (5 + a) - b and 5 - (b - a).
+Nothing is multiplied out and nothing is computed: 5 * (a + b) is not 5 * a + 5 * b, and 3 + (4 + a) is not 7 + a.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Names:
                 self.items |= dict.fromkeys((item for group in layer.groups for item in group), (c, i))
 
 
-class Problem:
+class Graph:
     """Edges, formulas and query of one problem.
 
     Attributes:
@@ -142,7 +142,7 @@ class Reader:
         self.modulus = modulus
         self.numbers = {str(value): value for value in range(modulus)}
 
-    def read(self, text: str) -> Problem:
+    def read(self, text: str) -> Graph:
         """The problem of a text, question first or last.
 
         Raises:
@@ -168,7 +168,7 @@ class Reader:
                     raise NotAProblem(f"problem: '{edge}' is described twice, expected one formula for a parameter")
             elif sentence:
                 asides.append(sentence)
-        return Problem(self.names, f"{item}'s {words}", described, tuple(asides))
+        return Graph(self.names, f"{item}'s {words}", described, tuple(asides))
 
     def _description(self, sentence: str) -> tuple[str, Formula]:
         edge, equals, right = sentence[len(DESCRIBES):].partition(" equals ")
@@ -199,12 +199,12 @@ class Reader:
             names = [*front.split(", "), last]
         elif rest.startswith("the difference of "):
             first, joined, last = rest[18:].partition(" and ")
-            names, minus = [first, last], True
+            names, minus = [first, last], True  # exactly two
         else:
             names, joined = [rest], " and "
         if not joined or len(set(names)) < len(names):
             return None
-        if not all([name.startswith("each ") and "'s " in name for name in names]):
+        if not all([name.startswith("each ") and "'s " in name and "," not in name for name in names]):
             return None
         needs = tuple([name[5:] for name in names])
         body = combined(needs[0], "-", needs[1]) if minus else added(needs)
