@@ -60,7 +60,7 @@ from typing import NamedTuple
 
 from physlm.tasks.igsm.expressions import OPERATORS, Expression, combined, leaves, normal, written
 from physlm.tasks.igsm.names import CATEGORISATIONS
-from physlm.tasks.igsm.reading import MODULUS, Formula, NotAProblem, Graph, Reader, clip
+from physlm.tasks.igsm.reading import MODULUS, Formula, Graph, NotAProblem, Reader, clip
 
 RIGHT, NOT_A_PROBLEM, NOT_A_SOLUTION = "right", "not a problem", "not a solution"
 ERRORS = (

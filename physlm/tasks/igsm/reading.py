@@ -5,8 +5,8 @@
 Every sentence describes one edge of the structure graph, an instance parameter: items of neighbouring layers, and the
 formula of their number.  Totals ("Zoo's Animal", Animal the category of a deeper layer) are not described; they follow
 from the edges: over the next layer the sum of the item's edges, over a deeper one the sum over its children of edge
-times the child's total, and 0 for an item without children.  Sentences that do not begin with "The number of each"
-describe nothing; they are kept as asides.
+times the child's total, and 0 for an item without children.  Sentences that describe no edge are kept as asides: those
+that do not begin with "The number of each", and facts about totals, which add nothing to the edges.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Graph:
         described: instance parameter -> formula, in the order of the sentences.
         children: item -> its children, as far as it has any.
         needed: the query and all that it depends on, each after its own needs.
-        asides: sentences that describe nothing.
+        asides: sentences that describe no edge.
     """
 
     def __init__(self, names: Names, query: str, described: dict[str, Formula], asides: tuple[str, ...]):
@@ -162,19 +162,22 @@ class Reader:
         asides = []
         for sentence in [*before.split("."), *behind.split(".")]:
             sentence = sentence.strip()
-            if sentence.startswith(DESCRIBES):
-                edge, formula = self._description(sentence)
+            edge, formula = self._description(sentence) if sentence.startswith(DESCRIBES) else ("", None)
+            if formula is not None:
                 if described.setdefault(edge, formula) != formula:
                     raise NotAProblem(f"problem: '{edge}' is described twice, expected one formula for a parameter")
             elif sentence:
                 asides.append(sentence)
         return Graph(self.names, f"{item}'s {words}", described, tuple(asides))
 
-    def _description(self, sentence: str) -> tuple[str, Formula]:
+    def _description(self, sentence: str) -> tuple[str, Formula | None]:
+        """Parameter and formula; no formula for a total, whatever is said about it."""
         edge, equals, right = sentence[len(DESCRIBES):].partition(" equals ")
         item, _, child = edge.partition("'s ")
         above, below = self.names.items.get(item), self.names.items.get(child)
         formula = self._formula(right)
+        if formula is not None and above is not None and child in self.names.categories:
+            return edge, None
         if not equals or above is None or below is None or formula is None or below != (above[0], above[1] + 1):
             unknown = [name for name, place in ((item, above), (child, below)) if place is None]
             expected = ("'The number of each A's B equals ...', with a formula" if not equals or formula is None

@@ -4,22 +4,27 @@ Each planter gets a solution taken apart (``Solution``), changes one thing at a 
 with the number of its first wrong sentence, or None where the solution has no place for this error.  Formulas are
 changed with all later numbers recomputed, so that nothing but the formula is wrong.
 
-    python tests/tasks/igsm/planted_errors.py 10000     plants as many in solutions of the tests' own writer and counts
+    python tests/tasks/igsm/planted_errors.py 10000     plants as many, half of them in the generator's solutions
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from taken_apart import Solution, join, take_apart
 from written_problems import written
 
 from physlm.tasks.igsm.checker import check
+from physlm.tasks.igsm.config import FAMILIES
+from physlm.tasks.igsm.draws import stream_key
 from physlm.tasks.igsm.names import CATEGORISATIONS
+from physlm.tasks.igsm.plain import generate
 
 LAYERS = [layer for categorisation in CATEGORISATIONS for layer in categorisation.layers]
 CATEGORIES = [layer.name for layer in LAYERS]
@@ -350,25 +355,46 @@ def plant(kind: str, problem: str, solution: str, rng: random.Random, modulus: i
     return next((planted for planted in found if planted), None)
 
 
-def plant_many(count: int, seed: int = 0) -> tuple[Counter[str], list[str]]:
-    """``count`` errors, equally many of each kind: how many of which kind, and those not caught or not named."""
+def plant_many(count: int, texts: Iterable[tuple[str, str]]) -> tuple[Counter[str], list[str]]:
+    """``count`` errors, equally many of each kind, planted in right solutions of problems, (problem, solution).
+
+    Returns:
+        How many of which kind, and those that the checker did not catch, or not in this sentence under this name.
+    """
     planted, missed = Counter[str](), []
-    number = seed << 32
-    while sum(planted.values()) < count:
-        draw = written(number)
+    for number, (problem, solution) in enumerate(texts):
         for kind in PLANTERS:
-            found = plant(kind, draw.problem, draw.solution, random.Random(number))
-            if found and planted[kind] * len(PLANTERS) < count:
+            found = plant(kind, problem, solution, random.Random(number)) if planted[kind] * 20 < count else None
+            if found:
                 planted[kind] += 1
-                verdict = check(draw.problem, found[0], retries=kind == "unfinished retry")
+                verdict = check(problem, found[0], retries=kind == "unfinished retry")
                 if (verdict.kind, verdict.sentence) != (kind, found[1]) or not verdict.text:
-                    texts = f"{draw.problem}\n{draw.solution}\n{found[0]}"
-                    missed.append(f"{kind} in sentence {found[1]}: {verdict}\n{texts}")
-        number += 1
-    return planted, missed
+                    missed.append(f"{kind} in sentence {found[1]}: {verdict}\n{problem}\n{solution}\n{found[0]}")
+        if planted.total() >= count:
+            return planted, missed
+    raise AssertionError(f"not enough problems for {count} errors: {planted}")
+
+
+def written_texts() -> Iterator[tuple[str, str]]:
+    """Problems of the tests' own writer, without end."""
+    for seed in itertools.count():
+        draw = written(seed)
+        yield draw.problem, draw.solution
+
+
+def generated_texts() -> Iterator[tuple[str, str]]:
+    """The generator's, of the published families, theirs at the largest op and small ones in turns, without end."""
+    med, hard = FAMILIES["med"], FAMILIES["hard"]
+    largest = [med.exactly(15), med.exactly(23), hard.exactly(32)]
+    families = [med, hard, *largest, replace(med, order="qp"), FAMILIES["small6"]]
+    for index in itertools.count():
+        for config in families:
+            problem = generate(config, stream_key(config), index)
+            yield problem.text(), problem.solution()
 
 
 if __name__ == "__main__":
-    done, wrong = plant_many(int(sys.argv[1]))
-    print("\n\n".join([*wrong[:10], ", ".join(f"{kind} {n}" for kind, n in done.items())]))
-    print(f"{sum(done.values()):,} planted, {sum(done.values()) - len(wrong):,} caught and named")
+    for texts in (written_texts(), generated_texts()):
+        done, wrong = plant_many(int(sys.argv[1]) // 2, texts)
+        print("\n\n".join([*wrong[:10], ", ".join(f"{kind} {n}" for kind, n in done.items())]))
+        print(f"{done.total():,} planted, {done.total() - len(wrong):,} caught and named")

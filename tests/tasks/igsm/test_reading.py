@@ -72,7 +72,8 @@ def test_what_is_no_problem_is_named(text: str, says: str) -> None:
 @pytest.mark.parametrize(("sentence", "says"), [
     ("Film Studio's Golden Nowhere equals 7", "expected a name of the tables for 'Golden Nowhere'"),
     ("Film Studio's Gel Pen equals 7", "expected an item and one of the next deeper layer"),
-    ("Film Studio's Backpack equals 7", "expected a name of the tables for 'Backpack'"),
+    ("Film Studio's Backpack equals seven", "with a formula"),
+    ("Backpack's Backpack equals 7", "expected a name of the tables for 'Backpack'"),
     ("Brown Satchel's Film Studio equals 7", "expected an item and one of the next deeper layer"),
     ("Film Studio's Suede Satchel is 7", "expected 'The number of each A's B equals ...'"),
     ("Film Studio's Suede Satchel equals 23", "with a formula"),
@@ -134,9 +135,13 @@ def test_what_the_writer_wrote_is_read(seed: int) -> None:
 
 def test_a_question_may_stand_anywhere_and_asides_are_kept() -> None:
     question = "How many Backpack does Film Studio have?"
-    problems = [READER.read(text) for text in (BASE + question, f"{question} {BASE}", f"{BASE}{question} {BASE}",
-                                               f"Write in red. {BASE} Be short. {question} Thanks.")]
-    assert [problem.asides for problem in problems] == [()] * 3 + [("Write in red", "Be short", "Thanks")]
+    problems = [READER.read(text) for text in (
+        BASE + question, f"{question} {BASE}", f"{BASE}{question} {BASE}",
+        f"Write in red. {BASE} Be short. {question} Thanks.",
+        f"The number of each Film Studio's Backpack equals 18. {BASE}{question}",
+    )]  # fmt: skip
+    assert [problem.asides for problem in problems] == [
+        (), (), (), ("Write in red", "Be short", "Thanks"), ("The number of each Film Studio's Backpack equals 18",)]
     for problem in problems[1:]:
         assert (problem.described, problem.needed) == (problems[0].described, problems[0].needed)
 
