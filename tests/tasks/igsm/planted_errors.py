@@ -104,7 +104,7 @@ def unfinished_retry(s: Solution) -> Planted:
 
 
 def unknown_name(s: Solution) -> Planted:
-    i = s.any_line()
+    i = s.rng.randrange(len(s.lines))
     s = s.changed()
     both = s.lines[i].name.split("'s ")
     both[s.rng.randrange(2)] = s.rng.choice(["Golden Nowhere", "Xq", "Define", "", "x", "\N{SNOWMAN}", "maple academy"])
@@ -117,7 +117,7 @@ def absent_parameter(s: Solution) -> Planted:
     owners = set(re.findall(r"\b(?:each|does) ([A-Z][A-Za-z ]*)(?:'s| have)", s.problem))
     there = sorted({item for edge in described for item in edge} | owners)
     layers = {PLACES[item] for item in there}
-    i = s.any_line()
+    i = s.rng.randrange(len(s.lines))
     known = [*there, *there, s.rng.choice(ITEMS), s.rng.choice(CATEGORIES), CATEGORIES[PLACES[there[0]]]]
     one, other = s.rng.choice(known), s.rng.choice(known)
     total = other in CATEGORIES and one in there and PLACES[other] in layers and PLACES[one] < PLACES[other]
@@ -130,7 +130,9 @@ def absent_parameter(s: Solution) -> Planted:
 
 def repeated_parameter(s: Solution) -> Planted:
     i = s.any_line(lambda i, line: i < len(s.lines) - 1)
-    again = s.renamed(s.lines[i]) if i is not None else None
+    if i is None:
+        return None
+    again = s.renamed(s.lines[i])
     if again is None:
         return None
     s, place = s.changed(), s.rng.randint(i + 1, len(s.lines) - 1)
@@ -266,20 +268,20 @@ def wrong_grouping(s: Solution) -> Planted:
         i, j, _ = minus
         s.lines[i].steps[j][1].reverse()
         return s.text(), i + 1
-    i = s.any_line(lambda i, line: len(line.steps) > 1)
-    if i is None:
+    longer = s.any_line(lambda i, line: len(line.steps) > 1)
+    if longer is None:
         return None
-    steps = s.lines[i].steps
+    steps = s.lines[longer].steps
     total = [j for j, (_, words) in enumerate(steps) if words[1] == "*"]
     if len(total) > 1:  # two products exchange a factor
         one, other = (steps[j][1] for j in s.rng.sample(total, 2))
         one[2], other[2] = other[2], one[2]
-        return s.text(), i + 1
+        return s.text(), longer + 1
     before, words = steps[-2][1], steps[-1][1]
     if words[1] == "*" and words[0].isdigit():  # 5 * y + z for 5 * (y + z)
         steps[-2] = steps[-2][0], [words[0], "*", before[0]]
         steps[-1] = steps[-1][0], [steps[-2][0], before[1], before[2]]
-        return s.text(), i + 1
+        return s.text(), longer + 1
     return None
 
 

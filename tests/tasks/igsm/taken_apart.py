@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from string import ascii_letters
@@ -93,7 +92,7 @@ def take_apart(problem: str, solution: str, rng: random.Random, modulus: int = 2
     lines = []
     for sentence in solution.removesuffix(".").split(". "):
         head, *steps = sentence.split("; ")
-        name, letter = re.fullmatch("Define (.*) as (.)", head).groups()
+        name, letter = head.removeprefix("Define ").split(" as ")
         chains = [step.removeprefix("so ").split(" = ") for step in steps]
         lines.append(Line(name, letter, [(chain[0], chain[1].split(" ")) for chain in chains]))
     return Solution(problem, lines, rng, modulus)
