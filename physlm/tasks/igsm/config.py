@@ -58,9 +58,13 @@ class IgsmConfig(TaskConfig):
         method: ``direct``: op is drawn first and the graph is made for it, s = op.  ``released``: op is drawn first,
             then s is drawn again at every attempt until a graph has op operations, as the released code does it; where
             ``op`` is given both are the same.
+        tries: structure graphs that are drawn with the same parameters until one can be put in order; then the
+            parameters are drawn again.  1,000 as released, which a few parameters use up that (almost) never succeed.
         layers: a structure graph has 2 .. ``layers`` layers.
         width: a layer begins with 2 .. ``width`` items and has at most that many.
         order: ``pq``: the question comes after the problem; ``qp``: before it.
+        dependency_order: of a sentence.  ``shuffled``; or as ``released``: the dependency that makes an earlier
+            parameter necessary comes first, which tells it to a reader, and makes fewer templates.
         reask: when all is drawn, another parameter of the dependency graph is asked for.
         modulus: of all arithmetic.
         templates: ``split``: training problems have templates whose hash is below 17 modulo 23, those of other splits
@@ -77,9 +81,11 @@ class IgsmConfig(TaskConfig):
     op: int | None = None
     op_mix: Literal["min2", "uniform"] = "min2"
     method: Literal["direct", "released"] = "direct"
+    tries: int = 50
     layers: int = 4
     width: int = 4
     order: Literal["pq", "qp"] = "pq"
+    dependency_order: Literal["shuffled", "released"] = "shuffled"
     reask: bool = False
     modulus: int = 23
     templates: Literal["split", "all"] = "split"
@@ -102,6 +108,7 @@ class IgsmConfig(TaskConfig):
                 why = ("the solution has only so many letters" if self.most_op == LETTERS else
                        f"{self.edges} instance parameters hold no more")
                 raise UserError(f"task.{name}: got {value}, expected between 1 and {self.most_op}; {why}")
+        check_between(self, "tries", 1, 10_000)
         check_between(self, "modulus", 2, 1000)
         check_between(self, "categorisations", 1, 4)
         check_between(self, "groups", 1, 5)

@@ -20,6 +20,10 @@ MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 MULTIPLY_1, MULTIPLY_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 RETRY_STREAM = 0x5E77AB1E0DDBA11  # wrong starts have a stream of their own: the problem is the same without them
+# of the hash of templates; chosen so that the two templates of op = 1 lie in bins 10 ("Inst", for training) and 20
+# ("Inter", for tests), as they do by the SHA-256 of the papers
+TEMPLATE_SALT = 45
+MOST_DRAWS = 200_000  # structure graphs for one problem: then there is none
 FAVOURS = 1 << 12  # equally likely values of exp(|g|)
 FAVOUR_UNIT = 1 << 16  # the weight of a parameter that nothing favours
 

@@ -5,14 +5,14 @@
     depend      dependencies of each edge, so many that the solution has the operations asked for
 
 The next parameter's weight follows the released code, which favours totals and those that are not wanted yet; the
-paper favours those that are.  Dependencies of a sentence are shuffled here; in the released code that of ``arrange``
-comes first, so that a reader could tell it.
+paper favours those that are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from physlm.tasks.igsm.config import IgsmConfig
 from physlm.tasks.igsm.draws import FAVOUR_UNIT, FAVOURS, Stream, favours
 from physlm.tasks.igsm.record import CONSTANT, MORE, PLAIN, RNG, TIMES
 from physlm.tasks.igsm.structure import Parameters, Structure
@@ -133,18 +133,19 @@ class Formula:
         return rest % modulus
 
 
-def formula(drawn: list[int], modulus: int, stream: Stream) -> Formula:
-    """A formula of these dependencies, RNG among them or not, in a random order."""
+def formula(drawn: list[int], config: IgsmConfig, stream: Stream) -> Formula:
+    """A formula of these dependencies, RNG among them or not."""
     dependencies = [parameter for parameter in drawn if parameter != RNG]
-    stream.shuffle(dependencies)
+    if config.dependency_order == "shuffled":
+        stream.shuffle(dependencies)
     made = Formula(dependencies)
     if len(dependencies) < len(drawn):
         if not dependencies:
-            made.form, made.constant = CONSTANT, stream.below(modulus)
+            made.form, made.constant = CONSTANT, stream.below(config.modulus)
         elif stream.coin():
-            made.form, made.constant = MORE, stream.below(modulus)
+            made.form, made.constant = MORE, stream.below(config.modulus)
         else:
-            made.form, made.constant = TIMES, 1 + stream.below(modulus - 1)
+            made.form, made.constant = TIMES, 1 + stream.below(config.modulus - 1)
     if len(dependencies) == 2:
         made.difference = stream.coin()
     return made
@@ -161,7 +162,7 @@ def reachable(structure: Structure, order: list[int], s: int) -> int:
     return min(s, sum(structure.cost[parameter] for parameter in order) + sum(_room(structure, order).values()))
 
 
-def depend(structure: Structure, order: list[int], feeds: dict[int, int], op: int, modulus: int,
+def depend(structure: Structure, order: list[int], feeds: dict[int, int], op: int, config: IgsmConfig,
            stream: Stream) -> dict[int, Formula]:  # fmt: skip
     """Formulas of the needed edges, so that the solution has exactly the ``op`` operations that it has room for."""
     room = _room(structure, order)
@@ -179,7 +180,7 @@ def depend(structure: Structure, order: list[int], feeds: dict[int, int], op: in
             continue
         count = extra[place] + 2 if extra.get(place, 0) else 1 + stream.coin()
         drawn = _dependencies(order[:place], feeds.get(parameter), count, stream)
-        formulas[parameter] = formula(drawn, modulus, stream)
+        formulas[parameter] = formula(drawn, config, stream)
     return formulas
 
 

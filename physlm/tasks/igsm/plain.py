@@ -7,9 +7,8 @@ One problem: op is drawn; then, until a solution with op operations and a templa
 
     parameters -> structure graph -> necessary part -> its order -> dependencies      (``structure``, ``necessary``)
 
-where an order that fails draws the structure graph again with the same parameters, up to 50 times (1,000 as released,
-where a few parameters never succeed), and everything else that does not fit draws the parameters again, with the same
-op.  Then come the unneeded part (``unneeded``), names, values, the order of the sentences and letters.
+where an order that fails draws the structure graph again with the same parameters, up to ``tries`` times, and everything
+else that does not fit draws the parameters again, with the same op.  Then come the unneeded part (``unneeded``), names, values, the order of the sentences and letters.
 """
 
 from __future__ import annotations
@@ -20,19 +19,13 @@ import numpy as np
 
 from physlm.errors import UserError
 from physlm.tasks.igsm.config import BINS, LETTERS, IgsmConfig
-from physlm.tasks.igsm.draws import GOLDEN, MASK, Stream, mix
+from physlm.tasks.igsm.draws import GOLDEN, MASK, MOST_DRAWS, TEMPLATE_SALT, Stream, mix
 from physlm.tasks.igsm.necessary import Formula, arrange, choose, depend, reachable
 from physlm.tasks.igsm.pieces import LAYERS, Pieces, pieces
 from physlm.tasks.igsm.problem import Problem
 from physlm.tasks.igsm.record import RECORD
 from physlm.tasks.igsm.structure import Structure, draw_parameters, draw_structure
 from physlm.tasks.igsm.unneeded import ask_again, complete, on_graph
-
-TRIES = 50  # structure graphs for the same parameters
-MOST_DRAWS = 200_000  # structure graphs for one problem: then there is none
-# of the hash of templates; chosen so that op = 1 has a template for training ("Inst") and one for tests ("Inter"),
-# as it has by the SHA-256 of the papers
-TEMPLATE_SALT = 11
 
 
 def generate(config: IgsmConfig, key: int, index: int, split: str = "train") -> Problem:
@@ -103,7 +96,7 @@ def _draw_problem(config: IgsmConfig, op: int, bins: range, stream: Stream) -> F
             while s < op:  # the graph has at most s operations
                 s = _draw_op(config, stream)
         parameters = draw_parameters(config, stream, s)
-        for _ in range(TRIES):
+        for _ in range(config.tries):
             draws += 1
             structure = draw_structure(parameters, stream)
             arranged = arrange(structure, choose(structure, parameters, stream), stream)
@@ -114,11 +107,11 @@ def _draw_problem(config: IgsmConfig, op: int, bins: range, stream: Stream) -> F
         order, feeds = arranged
         if reachable(structure, order, s) != op:
             continue
-        formulas = depend(structure, order, feeds, op, config.modulus, stream)
+        formulas = depend(structure, order, feeds, op, config, stream)
         template = template_hash(structure, formulas, order)
         if not config.reask and bin_of(template) not in bins:
             continue
-        whole = complete(structure, order, formulas, config.modulus, stream)
+        whole = complete(structure, order, formulas, config, stream)
         graph = on_graph(structure, order, formulas)
         if config.reask:
             order, whole = ask_again(structure, whole, graph, formulas, stream)

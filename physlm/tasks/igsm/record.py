@@ -18,7 +18,7 @@ MOST_PARAMETERS = MOST_EDGES + MOST_TOTALS  # fits one word of 64 bits
 MOST_NEEDED = MOST_PARAMETERS
 RNG = MOST_PARAMETERS  # the number of the random generator among dependencies that are drawn
 
-PLAIN, CONSTANT, MORE, TIMES = range(4)  # how an edge's value uses the random generator: not, alone, c + rest, c * rest
+PLAIN, CONSTANT, MORE, TIMES = range(4)  # how an edge uses the random generator: not, alone, c + rest, c * rest
 
 RECORD = np.dtype([
     ("stream", "u8"),                   # the problem's own stream of random bits

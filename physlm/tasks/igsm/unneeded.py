@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from physlm.tasks.igsm.config import IgsmConfig
 from physlm.tasks.igsm.draws import Stream
 from physlm.tasks.igsm.necessary import MOST_DEPENDENCIES, Formula, formula
 from physlm.tasks.igsm.record import RNG
 from physlm.tasks.igsm.structure import Structure
 
 
-def complete(structure: Structure, order: list[int], formulas: dict[int, Formula], modulus: int,
+def complete(structure: Structure, order: list[int], formulas: dict[int, Formula], config: IgsmConfig,
              stream: Stream) -> list[int]:  # fmt: skip
     """Formulas of the other edges, in a random order; all parameters, each after its dependencies.
 
@@ -23,7 +24,7 @@ def complete(structure: Structure, order: list[int], formulas: dict[int, Formula
         edge = stream.take(others)
         alone = stream.coin()
         pool = sorted(independent if alone else whole)
-        formulas[edge] = formula(_unneeded_dependencies(pool, stream), modulus, stream)
+        formulas[edge] = formula(_unneeded_dependencies(pool, stream), config, stream)
         if alone:
             independent.append(edge)
         whole.append(edge)

@@ -1,0 +1,280 @@
+"""Compiled problems and solutions as token ids; the twin is ``physlm.tasks.igsm.writing``.
+
+Tokens beyond the end of ``ids`` are counted, not written.  ``lost`` marks those that are no targets; it may be empty.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from physlm.tasks.igsm import pieces as p
+from physlm.tasks.igsm.compiled.building import part
+from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, count, first, mix, nth, pick, share
+from physlm.tasks.igsm.compiled.layout import MISS, NO_MASK, START_MASK, WEAK
+from physlm.tasks.igsm.draws import GOLDEN, RETRY_STREAM
+from physlm.tasks.igsm.pieces import FIRST_LETTER, LAYERS
+from physlm.tasks.igsm.record import CONSTANT, MORE, TIMES
+
+_GOLDEN, _RETRY_STREAM = np.uint64(GOLDEN), np.uint64(RETRY_STREAM)
+BOS, PROBLEM, SOLUTION, ANSWER = (p.ID[token] for token in p.SPECIALS)
+(NUMBER_OF_EACH, EQUALS, MORE_THAN, AS_MUCH, SUM_OF, DIFFERENCE_OF, EACH, AND, HOW_MANY, DOES, HAVE, DEFINE, AS, SO,
+ BACK, OWNS, STOP, COMMA, SEMICOLON, QUESTION_MARK, PLUS, MINUS, STAR, IS) = map(p.ID.get, p.PHRASES)  # fmt: skip
+
+
+@part
+def draw_texts(c: Any, w: Any, r: Any) -> None:
+    """Names, the order of the sentences, and letters."""
+    r.categorisation = below(w, c.categorisations)
+    r.first_layer = below(w, LAYERS - r.layers + 1)
+    for layer in range(4):
+        r.groups[layer] = 0
+        for item in range(4):
+            r.items[layer, item] = 0
+    for layer in range(r.layers):
+        r.groups[layer] = below(w, c.groups)
+        pool = bit(c.group_sizes[r.categorisation, r.first_layer + layer, r.groups[layer]]) - 1
+        for item in range(r.sizes[layer]):
+            r.items[layer, item] = pick(w, pool)
+            pool ^= bit(r.items[layer, item])
+    for edge in range(r.ip):
+        r.sentences[edge] = edge
+    for last in range(r.ip - 1, 0, -1):
+        other = below(w, last + 1)
+        swapped = r.sentences[last]
+        r.sentences[last] = r.sentences[other]
+        r.sentences[other] = swapped
+    pool = bit(p.LETTERS) - 1
+    for at in range(r.op):
+        r.letters[at] = pick(w, pool)
+        pool ^= bit(r.letters[at])
+
+
+@part
+def _put(w: Any, ids: Any, lost: Any, token: Any, is_lost: Any) -> None:
+    if w.at < len(ids):
+        ids[w.at] = token
+    if w.at < len(lost):
+        lost[w.at] = is_lost
+    w.at += 1
+
+
+@part
+def _item(c: Any, r: Any, layer: Any, number: Any) -> Any:
+    return c.first_items[r.categorisation, r.first_layer + layer, r.groups[layer]] + r.items[layer, number]
+
+
+@part
+def _owner(c: Any, r: Any, parameter: Any) -> Any:
+    if parameter >= r.ip:
+        return _item(c, r, r.total[parameter - r.ip, 0], r.total[parameter - r.ip, 1])
+    return _item(c, r, r.edge[parameter, 0], r.edge[parameter, 1])
+
+
+@part
+def _owned(c: Any, r: Any, parameter: Any) -> Any:
+    if parameter >= r.ip:
+        return c.first_category + LAYERS * r.categorisation + r.first_layer + r.total[parameter - r.ip, 2]
+    return _item(c, r, r.edge[parameter, 0] + 1, r.edge[parameter, 2])
+
+
+@part
+def _name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any, is_lost: Any) -> None:
+    _put(w, ids, lost, _owner(c, r, parameter), is_lost)
+    _put(w, ids, lost, OWNS, is_lost)
+    _put(w, ids, lost, _owned(c, r, parameter), is_lost)
+
+
+@part
+def _question(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
+    query = r.order[r.needed - 1]
+    _put(w, ids, lost, HOW_MANY, False)
+    _put(w, ids, lost, _owned(c, r, query), False)
+    _put(w, ids, lost, DOES, False)
+    _put(w, ids, lost, _owner(c, r, query), False)
+    _put(w, ids, lost, HAVE, False)
+    _put(w, ids, lost, QUESTION_MARK, False)
+
+
+@part
+def _sentence(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
+    """Of the problem."""
+    _put(w, ids, lost, NUMBER_OF_EACH, False)
+    _name(c, w, r, edge, ids, lost, False)
+    _put(w, ids, lost, EQUALS, False)
+    if r.form[edge] > 0:
+        _put(w, ids, lost, c.first_number + r.constant[edge], False)
+    if r.form[edge] == MORE:
+        _put(w, ids, lost, MORE_THAN, False)
+    elif r.form[edge] == TIMES:
+        _put(w, ids, lost, AS_MUCH, False)
+    if r.count[edge] > 1:
+        _put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF, False)
+    for at in range(r.count[edge]):
+        if at > 0:
+            _put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA, False)
+        _put(w, ids, lost, EACH, False)
+        _name(c, w, r, r.dependencies[edge, at], ids, lost, False)
+    _put(w, ids, lost, STOP, False)
+
+
+@part
+def _letter(w: Any, r: Any) -> Any:
+    w.used += 1
+    return FIRST_LETTER + r.letters[w.used - 1]
+
+
+@part
+def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, right: Any, right_value: Any, ids: Any,
+             lost: Any) -> None:  # fmt: skip
+    """One operation of a sentence; its letter and value are kept as the term that is there now."""
+    w.done += 1
+    _put(w, ids, lost, SEMICOLON, False)
+    if w.done == w.operations:
+        _put(w, ids, lost, SO, False)
+        w.term_token = w.own
+    else:
+        w.term_token = _letter(w, r)
+    if sign == STAR:
+        w.term_value = left_value * right_value % c.modulus
+    else:
+        w.term_value = (left_value + (right_value if sign == PLUS else -right_value)) % c.modulus
+    _put(w, ids, lost, w.term_token, False)
+    _put(w, ids, lost, IS, False)
+    _put(w, ids, lost, left, False)
+    _put(w, ids, lost, sign, False)
+    _put(w, ids, lost, right, False)
+    _put(w, ids, lost, IS, False)
+    _put(w, ids, lost, c.first_number + left_value, False)
+    _put(w, ids, lost, sign, False)
+    _put(w, ids, lost, c.first_number + right_value, False)
+    _put(w, ids, lost, IS, False)
+    _put(w, ids, lost, c.first_number + w.term_value, False)
+
+
+@part
+def _total(c: Any, w: Any, r: Any, total: Any, ids: Any, lost: Any) -> None:
+    """The operations of a total."""
+    terms = w.terms[total]
+    deep = terms > 0 and w.term[total, 0, 1] >= 0
+    w.operations = 2 * terms - 1 if deep else terms - 1
+    token = value = np.int64(0)
+    for at in range(terms):
+        edge, under = w.term[total, at, 0], w.term[total, at, 1]
+        term_token, term_value = w.letter[edge], np.int64(r.value[edge])
+        if deep:
+            _operate(c, w, r, term_token, term_value, STAR, w.letter[under], np.int64(r.value[under]), ids, lost)
+            term_token, term_value = w.term_token, w.term_value
+        if at > 0:
+            _operate(c, w, r, token, value, PLUS, term_token, term_value, ids, lost)
+            term_token, term_value = w.term_token, w.term_value
+        token, value = term_token, term_value
+    w.term_token, w.term_value = token, value
+
+
+@part
+def _edge(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
+    """The operations of an edge."""
+    form = r.form[edge]
+    w.operations = r.count[edge] - 1 + (form >= MORE)
+    if form == CONSTANT:
+        w.term_value = r.constant[edge]
+        return
+    head = r.dependencies[edge, 0]
+    token, value = w.letter[head], np.int64(r.value[head])
+    for at in range(1, r.count[edge]):
+        other = r.dependencies[edge, at]
+        sign = MINUS if r.difference[edge] else PLUS
+        _operate(c, w, r, token, value, sign, w.letter[other], np.int64(r.value[other]), ids, lost)
+        token, value = w.term_token, w.term_value
+    if form >= MORE:
+        constant = np.int64(r.constant[edge])
+        sign = PLUS if form == MORE else STAR
+        _operate(c, w, r, c.first_number + constant, constant, sign, token, value, ids, lost)
+        token, value = w.term_token, w.term_value
+    w.term_token, w.term_value = token, value
+
+
+@part
+def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
+    """The sentence of a needed parameter."""
+    _put(w, ids, lost, DEFINE, False)
+    _name(c, w, r, parameter, ids, lost, False)
+    _put(w, ids, lost, AS, False)
+    w.own = w.letter[parameter] = _letter(w, r)
+    _put(w, ids, lost, w.own, False)
+    w.done = 0
+    if parameter >= r.ip:
+        _total(c, w, r, parameter - r.ip, ids, lost)
+        copied = w.terms[parameter - r.ip] > 0
+    else:
+        _edge(c, w, r, parameter, ids, lost)
+        copied = r.form[parameter] != CONSTANT
+    if w.done == 0:
+        _put(w, ids, lost, SEMICOLON, False)
+        _put(w, ids, lost, SO, False)
+        _put(w, ids, lost, w.own, False)
+        _put(w, ids, lost, IS, False)
+        if copied:
+            _put(w, ids, lost, w.term_token, False)
+            _put(w, ids, lost, IS, False)
+        _put(w, ids, lost, c.first_number + w.term_value, False)
+    _put(w, ids, lost, STOP, False)
+
+
+@part
+def _offered(c: Any, w: Any, r: Any, place: Any, defined: Any) -> Any:
+    """What a wrong start may name."""
+    if c.retry_kind == WEAK:
+        later = EMPTY
+        for at in range(place + 1, r.needed):
+            later |= bit(r.order[at])
+        return later
+    missing = w.graph & ~defined
+    if c.retry_kind == MISS:
+        return missing
+    offered, left = EMPTY, missing
+    while left:
+        parameter = first(left)
+        left &= left - 1
+        if w.direct[parameter] & ~defined:
+            offered |= bit(parameter)
+    return offered
+
+
+@part
+def _wrong_starts(c: Any, w: Any, r: Any, place: Any, defined: Any, ids: Any, lost: Any) -> None:
+    offered = _offered(c, w, r, place, defined)
+    start, named = c.retry_mask == START_MASK, c.retry_mask != NO_MASK
+    while offered != 0 and share(w) < c.retry_rate:
+        _put(w, ids, lost, DEFINE, start)
+        _name(c, w, r, nth(offered, below(w, count(offered))), ids, lost, named)
+        _put(w, ids, lost, AS, start)
+        _put(w, ids, lost, BACK, False)
+        _put(w, ids, lost, STOP, False)
+
+
+@part
+def write(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> Any:
+    """``<bos> <problem> P <solution> S <answer> v`` from the first id on; how many tokens it has."""
+    w.at = w.used = 0
+    _put(w, ids, lost, BOS, False)
+    _put(w, ids, lost, PROBLEM, False)
+    if c.question_first:
+        _question(c, w, r, ids, lost)
+    for at in range(r.ip):
+        _sentence(c, w, r, r.sentences[at], ids, lost)
+    if not c.question_first:
+        _question(c, w, r, ids, lost)
+    _put(w, ids, lost, SOLUTION, False)
+    w.state = mix(r.stream * _GOLDEN + _RETRY_STREAM)
+    defined = EMPTY
+    for place in range(r.needed):
+        if c.retry_rate > 0:
+            _wrong_starts(c, w, r, place, defined, ids, lost)
+        _define(c, w, r, r.order[place], ids, lost)
+        defined |= bit(r.order[place])
+    _put(w, ids, lost, ANSWER, False)
+    _put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]], False)
+    return w.at
