@@ -39,10 +39,11 @@ def test_the_same(same: tuple[str, ...]) -> None:
 
 
 def test_different() -> None:
-    texts = ("a", "5", "a + b", "a - b", "b - a", "a * b", "a + a", "a * a", "2 * a", "5 + a", "2 + 3 + a", "5 * a",
-             "a - b + c", "a + b - c", "a - b - c", "a * b + c", "a * (b + c)", "a * b + a * c",
-             "a + b * c", "a * b * c", "a + b + c", "5 * (a - b)", "5 * (b - a)", "5 * a - b", "5 - a", "0", "0 * a", "0 + a", "a - a",
-             "a * (b - c)")
+    texts = (
+        "a", "5", "a + b", "a - b", "b - a", "a * b", "a + a", "a * a", "2 * a", "5 + a", "2 + 3 + a", "5 * a",
+        "a - b + c", "a + b - c", "a - b - c", "a * b + c", "a * (b + c)", "a * b + a * c", "a + b * c", "a * b * c",
+        "a + b + c", "5 * (a - b)", "5 * (b - a)", "5 * a - b", "5 - a", "0", "0 * a", "0 + a", "a - a", "a * (b - c)",
+    )  # fmt: skip
     assert len({normal(read(text)) for text in texts}) == len(texts)
 
 
