@@ -10,8 +10,8 @@ The generator's own solutions fold from the left with the constant last; others 
 operations is the same for all of them, since nothing is multiplied out.  Parameters that are computed rightly without
 being needed are no error; they are counted.
 
-Kinds of verdict beside ``right``; the first wrong sentence counts, and in it the first mistake from the left, except
-that the formula is compared after the sentence is read:
+Kinds of verdict beside ``right``; the first wrong sentence counts, and in it the first mistake from the left, where
+the formula is compared, and idle intermediate results are found, after the sentence is read:
 
     not a problem           the problem text gives no graph and question
     not a solution          the solution text does not begin with a sentence "Define ..."
@@ -152,8 +152,8 @@ def check(
     walk = _Walk(reader, problem, retries)
     steps = tuple([walk.step(piece) for piece in pieces])
     kind, place, text = RIGHT, 0, ""
-    begins = bool(pieces) and (pieces[0].startswith("Define ") or (pieces[0] == last and "Define ".startswith(last)))
-    if not begins or not pieces[0]:
+    cut = len(pieces) == 1 and last != "" and "Define ".startswith(last)
+    if not cut and not (pieces and pieces[0].startswith("Define ")):
         kind, text = NOT_A_SOLUTION, f"'{clip(solution.strip())}', expected sentences '{SENTENCE}'"
     else:
         try:
