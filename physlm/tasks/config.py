@@ -57,6 +57,7 @@ class TaskConfig(Family):
         "bioQA": "physlm.tasks.biography.question_config:QuestionsConfig",
         "bioMixed": "physlm.tasks.biography.question_config:MixedConfig",
         "grammar": "physlm.tasks.grammar.config:GrammarConfig",
+        "igsm": "physlm.tasks.igsm.config:IgsmConfig",
         "mano": "physlm.tasks.mano:ManoConfig",
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
