@@ -22,8 +22,9 @@ from physlm.errors import UserError
 from physlm.tasks.grammar.compiled import over_slices
 from physlm.tasks.igsm.compiled.building import Call, entry, part
 from physlm.tasks.igsm.compiled.draws import below, bin_of, keyed
-from physlm.tasks.igsm.compiled.layout import WORK, settings
+from physlm.tasks.igsm.compiled.layout import WORK, scratch, settings
 from physlm.tasks.igsm.compiled.necessary import arrange, choose, depend, reachable
+from physlm.tasks.igsm.compiled.noise import draw_noise
 from physlm.tasks.igsm.compiled.structure import draw_parameters, draw_structure
 from physlm.tasks.igsm.compiled.unneeded import ask_again, complete, compute, on_graph, operations, template_hash
 from physlm.tasks.igsm.compiled.writing import draw_texts, write
@@ -201,19 +202,30 @@ def _clear(w: Any, r: Any) -> None:
         r.order[place] = 0
 
 
+@part
+def _write(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> Any:
+    """The tokens of a problem; how many they are.  Noise has what room the rest leaves, so that is written first."""
+    w.noise = length = 0
+    for again in range(1 + (c.noise_kind > 0)):
+        if again > 0:
+            draw_noise(c, w, r, s, length)
+        length = write(c, w, r, s, ids, lost)
+    return length
+
+
 def _make_problems(stamp: int) -> Call:
     def fill(c: Any, key: Any, index_N: Any, records_N: Any, ids_NW: Any, lengths_N: Any, lost_NW: Any) -> None:
-        work = np.zeros(1 + 0 * stamp, WORK)
+        work, other = np.zeros(1 + 0 * stamp, WORK), scratch(c)
         for n in range(len(index_N)):
             if _problem(c, work[0], records_N[n], key, index_N[n]):
-                lengths_N[n] = write(c, work[0], records_N[n], ids_NW[n], lost_NW[n])
+                lengths_N[n] = _write(c, work[0], records_N[n], other, ids_NW[n], lost_NW[n])
 
     return fill
 
 
 def _make_rows(stamp: int) -> Call:
     def fill(c: Any, key: Any, index_R: Any, ids_RW: Any, lost_RW: Any, draws_R: Any) -> None:
-        work, record = np.zeros(1 + 0 * stamp, WORK), np.zeros(1, RECORD)
+        work, record, other = np.zeros(1 + 0 * stamp, WORK), np.zeros(1, RECORD), scratch(c)
         width = ids_RW.shape[1]
         for row in range(len(index_R)):
             at = 0
@@ -221,7 +233,7 @@ def _make_rows(stamp: int) -> Call:
                 if not _problem(c, work[0], record[0], key, index_R[row] * ROW_PROBLEMS + number):
                     draws_R[row] = -1
                     break
-                length = write(c, work[0], record[0], ids_RW[row, at:], lost_RW[row, at:])
+                length = _write(c, work[0], record[0], other, ids_RW[row, at:], lost_RW[row, at:])
                 if length < width:
                     at += length
                 if at >= width:

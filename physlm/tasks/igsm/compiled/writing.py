@@ -11,6 +11,7 @@ import numpy as np
 
 from physlm.tasks.igsm import pieces as p
 from physlm.tasks.igsm.compiled.building import part
+from physlm.tasks.igsm.compiled.chains import mark_dropped
 from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, count, first, mix, nth, pick, share
 from physlm.tasks.igsm.compiled.layout import MISS, NO_MASK, START_MASK, WEAK
 from physlm.tasks.igsm.draws import GOLDEN, RETRY_STREAM
@@ -52,7 +53,7 @@ def draw_texts(c: Any, w: Any, r: Any) -> None:
 
 
 @part
-def _put(w: Any, ids: Any, lost: Any, token: Any, is_lost: Any) -> None:
+def put(w: Any, ids: Any, lost: Any, token: Any, is_lost: Any) -> None:
     if w.at < len(ids):
         ids[w.at] = token
     if w.at < len(lost):
@@ -80,43 +81,43 @@ def _owned(c: Any, r: Any, parameter: Any) -> Any:
 
 
 @part
-def _name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any, is_lost: Any) -> None:
-    _put(w, ids, lost, _owner(c, r, parameter), is_lost)
-    _put(w, ids, lost, OWNS, is_lost)
-    _put(w, ids, lost, _owned(c, r, parameter), is_lost)
+def name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any, is_lost: Any) -> None:
+    put(w, ids, lost, _owner(c, r, parameter), is_lost)
+    put(w, ids, lost, OWNS, is_lost)
+    put(w, ids, lost, _owned(c, r, parameter), is_lost)
 
 
 @part
 def _question(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
     query = r.order[r.needed - 1]
-    _put(w, ids, lost, HOW_MANY, False)
-    _put(w, ids, lost, _owned(c, r, query), False)
-    _put(w, ids, lost, DOES, False)
-    _put(w, ids, lost, _owner(c, r, query), False)
-    _put(w, ids, lost, HAVE, False)
-    _put(w, ids, lost, QUESTION_MARK, False)
+    put(w, ids, lost, HOW_MANY, False)
+    put(w, ids, lost, _owned(c, r, query), False)
+    put(w, ids, lost, DOES, False)
+    put(w, ids, lost, _owner(c, r, query), False)
+    put(w, ids, lost, HAVE, False)
+    put(w, ids, lost, QUESTION_MARK, False)
 
 
 @part
-def _sentence(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
+def sentence(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
     """Of the problem."""
-    _put(w, ids, lost, NUMBER_OF_EACH, False)
-    _name(c, w, r, edge, ids, lost, False)
-    _put(w, ids, lost, EQUALS, False)
+    put(w, ids, lost, NUMBER_OF_EACH, False)
+    name(c, w, r, edge, ids, lost, False)
+    put(w, ids, lost, EQUALS, False)
     if r.form[edge] > 0:
-        _put(w, ids, lost, c.first_number + r.constant[edge], False)
+        put(w, ids, lost, c.first_number + r.constant[edge], False)
     if r.form[edge] == MORE:
-        _put(w, ids, lost, MORE_THAN, False)
+        put(w, ids, lost, MORE_THAN, False)
     elif r.form[edge] == TIMES:
-        _put(w, ids, lost, AS_MUCH, False)
+        put(w, ids, lost, AS_MUCH, False)
     if r.count[edge] > 1:
-        _put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF, False)
+        put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF, False)
     for at in range(r.count[edge]):
         if at > 0:
-            _put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA, False)
-        _put(w, ids, lost, EACH, False)
-        _name(c, w, r, r.dependencies[edge, at], ids, lost, False)
-    _put(w, ids, lost, STOP, False)
+            put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA, False)
+        put(w, ids, lost, EACH, False)
+        name(c, w, r, r.dependencies[edge, at], ids, lost, False)
+    put(w, ids, lost, STOP, False)
 
 
 @part
@@ -130,9 +131,9 @@ def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, righ
              lost: Any) -> None:  # fmt: skip
     """One operation of a sentence; its letter and value are kept as the term that is there now."""
     w.done += 1
-    _put(w, ids, lost, SEMICOLON, False)
+    put(w, ids, lost, SEMICOLON, False)
     if w.done == w.operations:
-        _put(w, ids, lost, SO, False)
+        put(w, ids, lost, SO, False)
         w.term_token = w.own
     else:
         w.term_token = _letter(w, r)
@@ -140,17 +141,17 @@ def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, righ
         w.term_value = left_value * right_value % c.modulus
     else:
         w.term_value = (left_value + (right_value if sign == PLUS else -right_value)) % c.modulus
-    _put(w, ids, lost, w.term_token, False)
-    _put(w, ids, lost, IS, False)
-    _put(w, ids, lost, left, False)
-    _put(w, ids, lost, sign, False)
-    _put(w, ids, lost, right, False)
-    _put(w, ids, lost, IS, False)
-    _put(w, ids, lost, c.first_number + left_value, False)
-    _put(w, ids, lost, sign, False)
-    _put(w, ids, lost, c.first_number + right_value, False)
-    _put(w, ids, lost, IS, False)
-    _put(w, ids, lost, c.first_number + w.term_value, False)
+    put(w, ids, lost, w.term_token, False)
+    put(w, ids, lost, IS, False)
+    put(w, ids, lost, left, False)
+    put(w, ids, lost, sign, False)
+    put(w, ids, lost, right, False)
+    put(w, ids, lost, IS, False)
+    put(w, ids, lost, c.first_number + left_value, False)
+    put(w, ids, lost, sign, False)
+    put(w, ids, lost, c.first_number + right_value, False)
+    put(w, ids, lost, IS, False)
+    put(w, ids, lost, c.first_number + w.term_value, False)
 
 
 @part
@@ -199,11 +200,11 @@ def _edge(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
 @part
 def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
     """The sentence of a needed parameter."""
-    _put(w, ids, lost, DEFINE, False)
-    _name(c, w, r, parameter, ids, lost, False)
-    _put(w, ids, lost, AS, False)
+    put(w, ids, lost, DEFINE, False)
+    name(c, w, r, parameter, ids, lost, False)
+    put(w, ids, lost, AS, False)
     w.own = w.letter[parameter] = _letter(w, r)
-    _put(w, ids, lost, w.own, False)
+    put(w, ids, lost, w.own, False)
     w.done = 0
     if parameter >= r.ip:
         _total(c, w, r, parameter - r.ip, ids, lost)
@@ -212,15 +213,15 @@ def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None
         _edge(c, w, r, parameter, ids, lost)
         copied = r.form[parameter] != CONSTANT
     if w.done == 0:
-        _put(w, ids, lost, SEMICOLON, False)
-        _put(w, ids, lost, SO, False)
-        _put(w, ids, lost, w.own, False)
-        _put(w, ids, lost, IS, False)
+        put(w, ids, lost, SEMICOLON, False)
+        put(w, ids, lost, SO, False)
+        put(w, ids, lost, w.own, False)
+        put(w, ids, lost, IS, False)
         if copied:
-            _put(w, ids, lost, w.term_token, False)
-            _put(w, ids, lost, IS, False)
-        _put(w, ids, lost, c.first_number + w.term_value, False)
-    _put(w, ids, lost, STOP, False)
+            put(w, ids, lost, w.term_token, False)
+            put(w, ids, lost, IS, False)
+        put(w, ids, lost, c.first_number + w.term_value, False)
+    put(w, ids, lost, STOP, False)
 
 
 @part
@@ -248,26 +249,33 @@ def _wrong_starts(c: Any, w: Any, r: Any, place: Any, defined: Any, ids: Any, lo
     offered = _offered(c, w, r, place, defined)
     start, named = c.retry_mask == START_MASK, c.retry_mask != NO_MASK
     while offered != 0 and share(w) < c.retry_rate:
-        _put(w, ids, lost, DEFINE, start)
-        _name(c, w, r, nth(offered, below(w, count(offered))), ids, lost, named)
-        _put(w, ids, lost, AS, start)
-        _put(w, ids, lost, BACK, False)
-        _put(w, ids, lost, STOP, False)
+        put(w, ids, lost, DEFINE, start)
+        name(c, w, r, nth(offered, below(w, count(offered))), ids, lost, named)
+        put(w, ids, lost, AS, start)
+        put(w, ids, lost, BACK, False)
+        put(w, ids, lost, STOP, False)
 
 
 @part
-def write(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> Any:
-    """``<bos> <problem> P <solution> S <answer> v`` from the first id on; how many tokens it has."""
-    w.at = w.used = 0
-    _put(w, ids, lost, BOS, False)
-    _put(w, ids, lost, PROBLEM, False)
+def _problem(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
+    """Sentences and question; sentences of noise, where there are any, stand uniformly among the problem's own."""
     if c.question_first:
         _question(c, w, r, ids, lost)
-    for at in range(r.ip):
-        _sentence(c, w, r, r.sentences[at], ids, lost)
+    own = other = 0
+    while own < r.ip or other < w.noise:
+        if w.noise == 0 or below(w, r.ip - own + w.noise - other) < r.ip - own:
+            sentence(c, w, r, r.sentences[own], ids, lost)
+            own += 1
+        else:
+            for at in range(s.at[other, 0], s.at[other, 1]):
+                put(w, ids, lost, s.ids[at], False)
+            other += 1
     if not c.question_first:
         _question(c, w, r, ids, lost)
-    _put(w, ids, lost, SOLUTION, False)
+
+
+@part
+def _solution(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
     w.state = mix(r.stream * _GOLDEN + _RETRY_STREAM)
     defined = EMPTY
     for place in range(r.needed):
@@ -275,6 +283,27 @@ def write(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> Any:
             _wrong_starts(c, w, r, place, defined, ids, lost)
         _define(c, w, r, r.order[place], ids, lost)
         defined |= bit(r.order[place])
-    _put(w, ids, lost, ANSWER, False)
-    _put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]], False)
+
+
+@part
+def write(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> Any:
+    """``<bos> <problem> P <solution> S <answer> v`` from the first id on; how many tokens it has."""
+    w.at = w.used = 0
+    put(w, ids, lost, BOS, False)
+    put(w, ids, lost, PROBLEM, False)
+    _problem(c, w, r, s, ids, lost)
+    put(w, ids, lost, SOLUTION, False)
+    begin, out, out_lost = w.at, ids, lost
+    if c.chain > 0:
+        w.at, out, out_lost = 0, s.solution, s.lost
+    _solution(c, w, r, out, out_lost)
+    if c.chain > 0:
+        mark_dropped(c, w, r, out, s.gone)
+        length = w.at
+        w.at = begin
+        for at in range(length):
+            if s.gone[at] == 0:
+                put(w, ids, lost, out[at], False)
+    put(w, ids, lost, ANSWER, False)
+    put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]], False)
     return w.at
