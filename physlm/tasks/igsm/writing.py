@@ -169,11 +169,11 @@ def wrong_starts(problem: Problem, retry: Retry) -> list[list[int]]:
 
 def _offered(problem: Problem, done: int, retry: Retry) -> list[int]:
     """What a wrong start may name after ``done`` sentences."""
-    if retry.kind == "weak":
+    if retry.names == "weak":
         return sorted(problem.needed[done + 1 :])
     defined = set(problem.needed[:done])
     missing = [parameter for parameter in sorted(problem.graph) if parameter not in defined]
-    if retry.kind == "miss":
+    if retry.names == "miss":
         return missing
     return [parameter for parameter in missing if not problem.direct[parameter] <= defined]
 
