@@ -12,10 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
+
+if TYPE_CHECKING:
+    from physlm.tasks.vocabulary import Vocabulary
 
 LETTERS = 52  # a-z and A-Z: every operation of a solution takes a letter of its own
 MOST_EDGES = 36  # with at most 24 totals they are bits of one word
@@ -29,16 +32,16 @@ class Retry:
 
     Attributes:
         rate: the probability of one (more) wrong start before a sentence; rate / (1 - rate) are expected.
-        kind: which parameter a wrong start names, uniformly.  ``wrong``: of those that exist, are not defined yet and
-            cannot be computed next; ``weak``: of those of later sentences (the paper's; the released default also
-            allows that of this sentence); ``miss``: of all that are not defined yet.  Where there is none, there is
-            no wrong start.
+        names: which parameter of the dependency graph a wrong start names, uniformly.  ``wrong``: of those that are
+            not defined yet and cannot be computed next; ``weak``: of those of later sentences (the paper's; the
+            released default also allows that of this sentence); ``miss``: of all that are not defined yet, the right
+            one included.  Where there is none, there is no wrong start.
         mask: which tokens of a wrong start are no targets.  ``name``: the parameter's; ``start``: from "Define" up to
             "as" too.  The released code has both; the paper masks the parameter's tokens and says no more.
     """
 
     rate: float = 0.0
-    kind: Literal["wrong", "weak", "miss"] = "wrong"
+    names: Literal["wrong", "weak", "miss"] = "wrong"
     mask: Literal["none", "name", "start"] = "none"
 
     def __post_init__(self) -> None:
@@ -58,8 +61,6 @@ class IgsmConfig(TaskConfig):
         method: ``direct``: op is drawn first and the graph is made for it, s = op.  ``released``: op is drawn first,
             then s is drawn again at every attempt until a graph has op operations, as the released code does it; where
             ``op`` is given both are the same.
-        tries: structure graphs that are drawn with the same parameters until one can be put in order; then the
-            parameters are drawn again.  1,000 as released, which a few parameters use up that (almost) never succeed.
         layers: a structure graph has 2 .. ``layers`` layers.
         width: a layer begins with 2 .. ``width`` items and has at most that many.
         order: ``pq``: the question comes after the problem; ``qp``: before it.
@@ -81,7 +82,6 @@ class IgsmConfig(TaskConfig):
     op: int | None = None
     op_mix: Literal["min2", "uniform"] = "min2"
     method: Literal["direct", "released"] = "direct"
-    tries: int = 50
     layers: int = 4
     width: int = 4
     order: Literal["pq", "qp"] = "pq"
@@ -101,14 +101,13 @@ class IgsmConfig(TaskConfig):
         least = (self.layers - 1) * self.width  # edges that so many layers of so many items need
         if not least <= self.max_ip <= MOST_EDGES:
             raise UserError(f"task.max_ip: got {self.max_ip}, expected between {least} and {MOST_EDGES} with "
-                            f"task.layers={self.layers} and task.width={self.width}; fewer of these need fewer")
+                            f"task.layers={self.layers} and task.width={self.width}; fewer layers or items need fewer")
         for name in ("max_op", "op"):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= self.most_op:
                 why = ("the solution has only so many letters" if self.most_op == LETTERS else
                        f"{self.edges} instance parameters hold no more")
                 raise UserError(f"task.{name}: got {value}, expected between 1 and {self.most_op}; {why}")
-        check_between(self, "tries", 1, 10_000)
         check_between(self, "modulus", 2, 1000)
         check_between(self, "categorisations", 1, 4)
         check_between(self, "groups", 1, 5)
@@ -130,15 +129,22 @@ class IgsmConfig(TaskConfig):
 
     @property
     def title(self) -> str:
-        """For readers: ``igsm op<=15 ip<=20``."""
+        """For readers: ``iGSM op<=15 ip<=20``."""
         op = f"op<={self.max_op}" if self.op is None else f"op={self.op}"
         parts = (op, f"ip<={self.max_ip}", self.order * (self.order != "pq"), "reask" * self.reask,
                  f"mod {self.modulus}" * (self.modulus != 23), f"retry {self.retry.rate:g}" * (self.retry.rate > 0))
-        return " ".join((self.kind, *filter(None, parts)))
+        return " ".join(("iGSM", *filter(None, parts)))
 
-    def facts(self) -> dict[str, Any]:
-        """Columns of tables beside the settings."""
-        return {**super().facts(), "most_op": self.most_op}
+    @property
+    def slug(self) -> str:
+        """For names of files: ``igsm-op15-ip20``."""
+        return self.title.lower().replace("<=", "").replace("=", "-exactly-").replace(" ", "-")
+
+    def vocabulary(self) -> Vocabulary:
+        """Specials, phrases, letters, numbers and the names in use, one token each."""
+        from physlm.tasks.igsm.pieces import pieces
+
+        return pieces(self).vocabulary
 
     def bins(self, split: str) -> range:
         """The bins of the templates that a split's problems may have."""
@@ -156,10 +162,13 @@ def _families() -> Iterator[tuple[str, IgsmConfig]]:
     yield "med", IgsmConfig()
     yield "hard", IgsmConfig(max_op=21, max_ip=28, row_tokens=1024)
     for op in (4, 6, 8, 10):
-        yield f"small{op}", IgsmConfig(max_op=op, max_ip=12, row_tokens=384)
-    yield "tiny", IgsmConfig(max_op=4, max_ip=4, layers=2, width=2, modulus=5, categorisations=1, groups=1,
-                             row_tokens=128)  # fmt: skip
+        yield f"small{op}", IgsmConfig(max_op=op, max_ip=12, templates="split" if op > 4 else "all", row_tokens=384)
+    yield "tiny", IgsmConfig(max_op=4, max_ip=4, layers=2, width=2, templates="all", modulus=5, categorisations=1,
+                             groups=1, row_tokens=128)  # fmt: skip
 
 
 FAMILIES: Mapping[str, IgsmConfig] = MappingProxyType(dict(_families()))
-"""``med`` and ``hard`` as published; ``small4`` .. ``small10`` by their op; ``tiny`` for a demonstration on a CPU."""
+"""``med`` and ``hard`` as published; ``small4`` .. ``small10`` by their op; ``tiny`` for a demonstration on a CPU.
+
+Up to op = 4 there are too few templates to keep some back, so ``small4`` and ``tiny`` are tested on fresh problems.
+"""

@@ -23,7 +23,8 @@ RETRY_STREAM = 0x5E77AB1E0DDBA11  # wrong starts have a stream of their own: the
 # of the hash of templates; chosen so that the two templates of op = 1 lie in bins 10 ("Inst", for training) and 20
 # ("Inter", for tests), as they do by the SHA-256 of the papers
 TEMPLATE_SALT = 45
-MOST_DRAWS = 200_000  # structure graphs for one problem: then there is none
+TRIES = 1000  # structure graphs for the same parameters, as released; a few (almost) never have an order
+MOST_DRAWS = 100_000  # structure graphs for one problem: then there is none
 FAVOURS = 1 << 12  # equally likely values of exp(|g|)
 FAVOUR_UNIT = 1 << 16  # the weight of a parameter that nothing favours
 
@@ -104,7 +105,8 @@ def size_shares(max_ip: int, most: int) -> Sequence[tuple[int, int]]:
     shares = []
     for s in range(LETTERS + 1):
         relative = (s - 1) / (max_ip - 1)
-        weights = [math.exp(-((relative - place) ** 2)) for place in (0.2, 0.5, 0.8)][: most - 1]
+        exponents = [-((relative - place) ** 2) for place in (0.2, 0.5, 0.8)][: most - 1]
+        weights = [math.exp(exponent - max(exponents)) for exponent in exponents]
         sums = [sum(weights[: n + 1]) / sum(weights) for n in range(len(weights))]
         shares.append((as_share(sums[0]), as_share(sums[min(1, len(sums) - 1)])))
     return shares

@@ -28,7 +28,7 @@ from physlm.tasks.igsm.compiled.structure import draw_parameters, draw_structure
 from physlm.tasks.igsm.compiled.unneeded import ask_again, complete, compute, on_graph, operations, template_hash
 from physlm.tasks.igsm.compiled.writing import draw_texts, write
 from physlm.tasks.igsm.config import BINS, LETTERS, MOST_EDGES, IgsmConfig
-from physlm.tasks.igsm.draws import MOST_DRAWS, stream_key
+from physlm.tasks.igsm.draws import MOST_DRAWS, TRIES, stream_key
 from physlm.tasks.igsm.plain import no_problem
 from physlm.tasks.igsm.record import MOST_PARAMETERS, MOST_TOTALS, RECORD
 
@@ -125,8 +125,8 @@ def _draw_op(c: Any, w: Any) -> Any:
 
 @part
 def _structured(w: Any, r: Any, c: Any) -> Any:
-    """Draw structure graphs until the necessary part of one has an order; False after ``tries``."""
-    for _ in range(c.tries):
+    """Draw structure graphs until the necessary part of one has an order; False after ``TRIES``."""
+    for _ in range(TRIES):
         r.draws += 1
         draw_structure(w, r)
         if arrange(c, w, r, choose(w, r)):

@@ -187,12 +187,12 @@ def depend(structure: Structure, order: list[int], feeds: dict[int, int], op: in
 def _dependencies(earlier: list[int], fed: int | None, count: int, stream: Stream) -> list[int]:
     """``count`` of the earlier parameters and RNG, or all; the one that has to be fed among them."""
     count = min(count, len(earlier) + 1, MOST_DEPENDENCIES)
-    if count == len(earlier) + 1:
-        return [*earlier, RNG]
     drawn, pool = [], [*earlier, RNG]
     if fed is not None:
         drawn.append(fed)
         pool.remove(fed)
+    if count == len(earlier) + 1:
+        return drawn + pool
     if stream.coin() and len(drawn) < count:
         drawn.append(RNG)
         pool.remove(RNG)

@@ -7,8 +7,9 @@ One problem: op is drawn; then, until a solution with op operations and a templa
 
     parameters -> structure graph -> necessary part -> its order -> dependencies      (``structure``, ``necessary``)
 
-where an order that fails draws the structure graph again with the same parameters, up to ``tries`` times, and everything
-else that does not fit draws the parameters again, with the same op.  Then come the unneeded part (``unneeded``), names, values, the order of the sentences and letters.
+where an order that fails draws the structure graph again with the same parameters, up to 1,000 times, and
+everything else that does not fit draws the parameters again, with the same op.  Then come the unneeded part
+(``unneeded``), names, values, the order of the sentences and letters.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from physlm.errors import UserError
 from physlm.tasks.igsm.config import BINS, LETTERS, IgsmConfig
-from physlm.tasks.igsm.draws import GOLDEN, MASK, MOST_DRAWS, TEMPLATE_SALT, Stream, mix
+from physlm.tasks.igsm.draws import GOLDEN, MASK, MOST_DRAWS, TEMPLATE_SALT, TRIES, Stream, mix
 from physlm.tasks.igsm.necessary import Formula, arrange, choose, depend, reachable
 from physlm.tasks.igsm.pieces import LAYERS, Pieces, pieces
 from physlm.tasks.igsm.problem import Problem
@@ -96,7 +97,7 @@ def _draw_problem(config: IgsmConfig, op: int, bins: range, stream: Stream) -> F
             while s < op:  # the graph has at most s operations
                 s = _draw_op(config, stream)
         parameters = draw_parameters(config, stream, s)
-        for _ in range(config.tries):
+        for _ in range(TRIES):
             draws += 1
             structure = draw_structure(parameters, stream)
             arranged = arrange(structure, choose(structure, parameters, stream), stream)

@@ -82,11 +82,6 @@ class Structure:
             self.closure[me] = self.needs[me].union(*(self.closure.get(need, set()) for need in self.needs[me]))
             self.cost[me] = max(1, len(self.needs[me]) - 1)
 
-    @property
-    def parameters(self) -> range:
-        """All numbers."""
-        return range(len(self.edges) + len(self.totals))
-
     def is_total(self, parameter: int) -> bool:
         """Whether it is an abstract parameter."""
         return parameter >= len(self.edges)
@@ -98,9 +93,8 @@ class Structure:
 
     @property
     def capacity(self) -> int:
-        """Operations of the whole graph; an empty total counts none, as in the released code."""
-        return sum(self.cost[parameter] for parameter in self.parameters
-                   if not self.is_total(parameter) or self.needs[parameter])  # fmt: skip
+        """Operations of the whole graph.  The released code leaves out those of empty totals."""
+        return sum(self.cost.values())
 
 
 def draw_structure(parameters: Parameters, stream: Stream) -> Structure:

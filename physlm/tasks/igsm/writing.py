@@ -125,11 +125,13 @@ def solution_sentences(problem: Problem) -> list[list[str]]:
             tokens += [p.SEMICOLON, *[p.SO] * last, step.result.written, p.IS, step.left.written, step.sign,
                        step.right.written, p.IS, str(step.left.value), step.sign, str(step.right.value), p.IS,
                        str(step.result.value)]  # fmt: skip
-        if not done:
+        if done:
+            known[parameter] = done[-1].result
+        else:  # a number, or the letter of the only dependency
             assert isinstance(value, Term)
             copied = [] if value.written == str(value.value) else [p.IS, value.written]
             tokens += [p.SEMICOLON, p.SO, own, *copied, p.IS, str(value.value)]
-        known[parameter] = done[-1].result if done else Term(own, value.value if isinstance(value, Term) else 0)
+            known[parameter] = Term(own, value.value)
         sentences.append([*tokens, p.STOP])
     return sentences
 
@@ -169,11 +171,11 @@ def wrong_starts(problem: Problem, retry: Retry) -> list[list[int]]:
 
 def _offered(problem: Problem, done: int, retry: Retry) -> list[int]:
     """What a wrong start may name after ``done`` sentences."""
-    if retry.kind == "weak":
+    if retry.names == "weak":
         return sorted(problem.needed[done + 1 :])
     defined = set(problem.needed[:done])
     missing = [parameter for parameter in sorted(problem.graph) if parameter not in defined]
-    if retry.kind == "miss":
+    if retry.names == "miss":
         return missing
     return [parameter for parameter in missing if not problem.direct[parameter] <= defined]
 

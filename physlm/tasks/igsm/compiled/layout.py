@@ -20,7 +20,7 @@ SETTINGS = np.dtype([
     ("max_op", "i8"), ("max_ip", "i8"), ("op", "i8"),  # op 0: it is drawn
     ("uniform", "i8"), ("released", "i8"), ("shuffled", "i8"), ("question_first", "i8"), ("reask", "i8"),
     ("modulus", "i8"), ("categorisations", "i8"), ("groups", "i8"),
-    ("tries", "i8"), ("first_bin", "i8"), ("end_bin", "i8"),
+    ("first_bin", "i8"), ("end_bin", "i8"),
     ("retry_rate", "i8"), ("retry_kind", "i8"), ("retry_mask", "i8"),
     ("layer_shares", "i8", (LETTERS + 1, 2)), ("width_shares", "i8", (LETTERS + 1, 2)),
     ("favours", "i8", (FAVOURS, 2)),
@@ -68,10 +68,9 @@ def _settings(config: IgsmConfig, split: str) -> Any:
     c["shuffled"], c["question_first"] = config.dependency_order == "shuffled", config.order == "qp"
     c["reask"], c["modulus"] = config.reask, config.modulus
     c["categorisations"], c["groups"] = table.categorisations, table.groups
-    c["tries"] = config.tries
     c["first_bin"], c["end_bin"] = bins.start, bins.stop
     c["retry_rate"] = as_share(config.retry.rate)
-    c["retry_kind"] = ("wrong", "weak", "miss").index(config.retry.kind)
+    c["retry_kind"] = ("wrong", "weak", "miss").index(config.retry.names)
     c["retry_mask"] = ("none", "name", "start").index(config.retry.mask)
     c["layer_shares"] = size_shares(config.max_ip, config.layers)
     c["width_shares"] = size_shares(config.max_ip, config.width)

@@ -24,8 +24,7 @@ def choose(w: Any, r: Any) -> Any:
     """The parameters that have to be computed."""
     capacity = r.ip
     for place in range(r.totals):
-        if w.terms[place] > 0:
-            capacity += w.cost[r.ip + place]
+        capacity += w.cost[r.ip + place]
     n = min(w.n, capacity)
     left, chosen = n, EMPTY
     while left > 0:
@@ -158,11 +157,6 @@ def depend(c: Any, w: Any, r: Any, op: Any) -> None:
 @part
 def _dependencies(w: Any, r: Any, place: Any, fed: Any, number: Any) -> Any:
     """Draw them from the places before this one and RNG, which counts as the place itself; how many there are."""
-    if number == place + 1:
-        for earlier in range(place):
-            w.drawn[earlier] = r.order[earlier]
-        w.drawn[place] = RNG
-        return number
     pool = bit(place + 1) - 1
     drawn = 0
     if fed >= 0:
@@ -171,6 +165,13 @@ def _dependencies(w: Any, r: Any, place: Any, fed: Any, number: Any) -> Any:
         for earlier in range(place):
             if r.order[earlier] == fed:
                 pool ^= bit(earlier)
+    if number == place + 1:
+        while pool:
+            at = first(pool)
+            pool ^= bit(at)
+            w.drawn[drawn] = RNG if at == place else r.order[at]
+            drawn += 1
+        return number
     if coin(w) and drawn < number:
         w.drawn[drawn] = RNG
         drawn += 1
