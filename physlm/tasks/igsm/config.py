@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
@@ -146,6 +146,16 @@ class IgsmConfig(TaskConfig):
         from physlm.tasks.igsm.pieces import pieces
 
         return pieces(self).vocabulary
+
+    def build(self) -> Igsm:
+        """The task on the CPU."""
+        from physlm.tasks.igsm.task import Igsm
+
+        return Igsm(self)
+
+    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Problems like those of training, of templates that it held out."""
+        return {("answer", "test"): {}}
 
     def bins(self, split: str) -> range:
         """The bins of the templates that a split's problems may have."""
