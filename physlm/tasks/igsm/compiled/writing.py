@@ -257,10 +257,8 @@ def _wrong_starts(c: Any, w: Any, r: Any, place: Any, defined: Any, ids: Any, lo
 
 
 @part
-def _problem(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
-    """Sentences and question; sentences of noise, where there are any, stand uniformly among the problem's own."""
-    if c.question_first:
-        _question(c, w, r, ids, lost)
+def _mixed(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
+    """The problem's sentences, and uniformly among them those of noise."""
     own = other = 0
     while own < r.ip or other < w.noise:
         if w.noise == 0 or below(w, r.ip - own + w.noise - other) < r.ip - own:
@@ -270,8 +268,6 @@ def _problem(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
             for at in range(s.at[other, 0], s.at[other, 1]):
                 put(w, ids, lost, s.ids[at], False)
             other += 1
-    if not c.question_first:
-        _question(c, w, r, ids, lost)
 
 
 @part
@@ -286,13 +282,8 @@ def _solution(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
 
 
 @part
-def write(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> Any:
-    """``<bos> <problem> P <solution> S <answer> v`` from the first id on; how many tokens it has."""
-    w.at = w.used = 0
-    put(w, ids, lost, BOS, False)
-    put(w, ids, lost, PROBLEM, False)
-    _problem(c, w, r, s, ids, lost)
-    put(w, ids, lost, SOLUTION, False)
+def _shortened(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
+    """The solution without what the chain leaves out, all of which is written before that is known."""
     begin, out, out_lost = w.at, ids, lost
     if c.chain > 0:
         w.at, out, out_lost = 0, s.solution, s.lost
@@ -304,6 +295,31 @@ def write(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> Any:
         for at in range(length):
             if s.gone[at] == 0:
                 put(w, ids, lost, out[at], False)
+
+
+@part
+def write(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> Any:
+    """``<bos> <problem> P <solution> S <answer> v`` from the first id on; how many tokens it has.
+
+    ``s`` is None without noise and shorter solutions: the compiler then leaves out what they need.
+    """
+    w.at = w.used = 0
+    put(w, ids, lost, BOS, False)
+    put(w, ids, lost, PROBLEM, False)
+    if c.question_first:
+        _question(c, w, r, ids, lost)
+    if s is None:
+        for at in range(r.ip):
+            sentence(c, w, r, r.sentences[at], ids, lost)
+    else:
+        _mixed(c, w, r, s, ids, lost)
+    if not c.question_first:
+        _question(c, w, r, ids, lost)
+    put(w, ids, lost, SOLUTION, False)
+    if s is None:
+        _solution(c, w, r, ids, lost)
+    else:
+        _shortened(c, w, r, s, ids, lost)
     put(w, ids, lost, ANSWER, False)
     put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]], False)
     return w.at
