@@ -19,8 +19,10 @@ depends on.
             only bounds are told, "at least 0" and "at most 22", which hold of every number modulo 23.
 
 Noise has random draws of its own, so the problem and its solution are the same without it.  Its sentences come in
-random order and uniformly among the problem's own, which keep theirs; the question stays at its end.  Kinds and
-amounts: arXiv 2504.02111 (irrelevant context, pathological orders, relevant facts, and their combination).
+random order and uniformly among the problem's own, which keep theirs; the question stays at its end.  ``reading``
+reads it with the problem: graphs are more components of one, orders and facts are asides.
+
+Kinds: arXiv 2504.02111 (irrelevant context, pathological orders, relevant facts, and their combination).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from physlm.tasks.igsm import pieces as p
-from physlm.tasks.igsm.config import IgsmConfig, Noise
+from physlm.tasks.igsm.config import Noise
 from physlm.tasks.igsm.draws import GOLDEN, MASK, NOISE_STREAM, Stream, as_share, mix
 from physlm.tasks.igsm.necessary import Formula
 from physlm.tasks.igsm.structure import Structure, draw_parameters, draw_structure
@@ -196,9 +198,3 @@ class _Names:
             return own, first + self.stream.below(int(self.record["layers"]) - layers + 1)
         other = self.stream.below(self.table.categorisations - 1)
         return other + (other >= own), self.stream.below(p.LAYERS - layers + 1)
-
-
-def noise_of(config: IgsmConfig, text: str) -> list[str]:
-    """The orders and facts of a problem's text, told by their closed form; for graphs, see ``reading.Graph``."""
-    told = [sentence.strip() for sentence in text.replace("?", ".").split(".")]
-    return [one for one in told if one in p.ORDERS or one.startswith(f"{p.NOTE} ")]
