@@ -56,9 +56,9 @@ class Noise:
     """Sentences of a problem that provably say nothing about its answer; ``noise`` has the proofs.
 
     Attributes:
-        kind: ``graph``: parameters of other structure graphs, under names that the problem does not have.  ``style``:
-            orders about style.  ``facts``: true facts about the problem's parameters that the solution does not need.
-            ``all``: one order, facts in half of the room that is left, other graphs in the rest.
+        sentences: ``graph``: about parameters of other structure graphs, under names that the problem does not have.
+            ``style``: orders about style.  ``facts``: true facts about the problem's parameters that the solution does
+            not need.  ``all``: one order, facts in half of the room that is left, other graphs in the rest.
         share: noise has at most this share of ``row_tokens`` tokens, and at most what the problem leaves of them, so
             that a problem that fits a row still does.
         tokens: noise has at most so many tokens instead, however long the problem becomes.
@@ -66,7 +66,7 @@ class Noise:
         rate: the share of problems that have noise.
     """
 
-    kind: Literal["none", "graph", "style", "facts", "all"] = "none"
+    sentences: Literal["none", "graph", "style", "facts", "all"] = "none"
     share: float = 0.5
     tokens: int | None = None
     amount: Literal["full", "uniform"] = "full"
@@ -164,9 +164,9 @@ class IgsmConfig(TaskConfig):
         check_between(self, "categorisations", 1, 4)
         check_between(self, "groups", 1, 5)
         check_between(self, "row_tokens", 32, 1 << 16)
-        if self.noise.kind in ("style", "facts", "all") and not self.noise_words:
-            raise UserError(f"task.noise.kind: got {self.noise.kind!r} without its words in the vocabulary, expected "
-                            "task.noise_words=true with it, or 'graph'")
+        if self.noise.sentences in ("style", "facts", "all") and not self.noise_words:
+            raise UserError(f"task.noise.sentences: got {self.noise.sentences!r} without its words in the vocabulary, "
+                            "expected task.noise_words=true with it, or 'graph'")
         if self.chain.drop != "none" and self.retry.rate > 0:
             raise UserError(f"task.chain.drop: got {self.chain.drop!r} with task.retry.rate={self.retry.rate}, "
                             "expected one of the two")
@@ -198,7 +198,7 @@ class IgsmConfig(TaskConfig):
     def noise_tokens(self) -> int:
         """The most tokens of noise that a problem can have."""
         noise = self.noise
-        if noise.kind == "none":
+        if noise.sentences == "none":
             return 0
         return int(noise.share * self.row_tokens) if noise.tokens is None else noise.tokens
 
@@ -208,8 +208,8 @@ class IgsmConfig(TaskConfig):
         noise = self.noise
         amount = f"{noise.share:g} of {self.row_tokens}" if noise.tokens is None else f"{noise.tokens}"
         rate = f"at {noise.rate:g}" * (noise.rate < 1)
-        words = ("noise", noise.kind, "up to" * (noise.amount == "uniform"), amount, rate)
-        return " ".join(filter(None, words)) * (noise.kind != "none")
+        words = ("noise", noise.sentences, "up to" * (noise.amount == "uniform"), amount, rate)
+        return " ".join(filter(None, words)) * (noise.sentences != "none")
 
     @property
     def chain_title(self) -> str:

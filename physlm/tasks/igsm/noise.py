@@ -64,7 +64,7 @@ def sentences(problem: Problem, noise: Noise, length: int) -> list[Sentence]:
 
 def _draw(problem: Problem, noise: Noise, length: int, stream: Stream) -> list[Sentence]:
     """The sentences of noise, shuffled."""
-    if noise.kind == "none" or not stream.chance(as_share(noise.rate)):
+    if noise.sentences == "none" or not stream.chance(as_share(noise.rate)):
         return []
     room = problem.config.row_tokens - length
     room = min(int(noise.share * problem.config.row_tokens), room) if noise.tokens is None else noise.tokens
@@ -72,14 +72,14 @@ def _draw(problem: Problem, noise: Noise, length: int, stream: Stream) -> list[S
     if noise.amount == "uniform":
         room = stream.below(room + 1)
     drawn: list[Sentence] = []
-    if noise.kind in ("style", "all"):
-        drawn += _orders(1 if noise.kind == "all" else len(p.ORDERS), room, stream)
+    if noise.sentences in ("style", "all"):
+        drawn += _orders(1 if noise.sentences == "all" else len(p.ORDERS), room, stream)
         room -= ORDER_TOKENS * len(drawn)
-    if noise.kind in ("facts", "all"):
-        facts = _facts(problem, room // 2 if noise.kind == "all" else room, stream)
+    if noise.sentences in ("facts", "all"):
+        facts = _facts(problem, room // 2 if noise.sentences == "all" else room, stream)
         room -= FACT_TOKENS * len(facts)
         drawn += facts
-    if noise.kind in ("graph", "all"):
+    if noise.sentences in ("graph", "all"):
         drawn += _graphs(problem, room, stream)
     order = list(range(len(drawn)))
     stream.shuffle(order)

@@ -176,7 +176,7 @@ class Problem:
     def _sentences(self, noise: Noise) -> list[list[str]]:
         """Those of the problem's text in their order; noise has what room the rest leaves."""
         own = [writing.sentence_tokens(self, edge) for edge in self.sentences]
-        if noise.kind == "none":
+        if noise.sentences == "none":
             return own
         around = [BOS, PROBLEM, *writing.problem_tokens(self, "pq", own), SOLUTION, *self._written[0], ANSWER, "7"]
         return noises.sentences(self, noise, len(around))

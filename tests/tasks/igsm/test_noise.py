@@ -244,8 +244,8 @@ def test_prompts_with_noise_are_graded_by_the_problem_within(kind: Any) -> None:
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"noise": Noise("style")}, r"task\.noise\.kind: got 'style' without its words .* expected task\.noise_words=true"),
-    ({"noise": Noise("all")}, r"task\.noise\.kind: got 'all'"),
+    ({"noise": Noise("style")}, r"task\.noise\.sentences: got 'style' without its words .* task\.noise_words=true"),
+    ({"noise": Noise("all")}, r"task\.noise\.sentences: got 'all'"),
 ])  # fmt: skip
 def test_words_have_to_be_asked_for(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

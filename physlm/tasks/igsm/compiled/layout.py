@@ -100,7 +100,7 @@ def _settings(config: IgsmConfig, split: str) -> Any:
     c["retry_kind"] = ("wrong", "weak", "miss").index(config.retry.names)
     c["retry_mask"] = ("none", "name", "start").index(config.retry.mask)
     noise = config.noise
-    c["noise_kind"], c["noise_most"] = _place(Noise, "kind", noise.kind), config.noise_tokens
+    c["noise_kind"], c["noise_most"] = _place(Noise, "sentences", noise.sentences), config.noise_tokens
     c["noise_fits"], c["noise_amount"] = noise.tokens is None, _place(Noise, "amount", noise.amount)
     c["noise_rate"], c["row_tokens"], c["first_noise"] = as_share(noise.rate), config.row_tokens, table.first_noise
     c["chain"], c["chain_at_random"] = _place(Chain, "drop", config.chain.drop), config.chain.at_random
@@ -120,7 +120,7 @@ def _place(settings_of: type, name: str, value: str) -> int:
 
 def scratch(config: IgsmConfig) -> Scratch | None:
     """Memory for one thread; None where the settings need none, which has machine code of its own, as fast as ever."""
-    if config.noise.kind == "none" and config.chain.drop == "none":
+    if config.noise.sentences == "none" and config.chain.drop == "none":
         return None
     most = config.noise_tokens
     return Scratch(np.zeros(most, np.uint16), np.zeros((most // 2 + 1, 2), np.int64), np.zeros(1, WORK),
