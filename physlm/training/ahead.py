@@ -18,9 +18,8 @@ Shape letters: U sources of data, R rows of a block, W = T + 1 tokens.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ class BlocksAhead:
         shape = (len(self._sources), rows, task.config.row_tokens + 1)
         dtype = torch.int16 if len(task.vocabulary) <= 1 << 15 else torch.int32  # ids and their complements
         self._buffers = [_Buffer(shape, dtype, device) for _ in range(1 + self._beside)]
-        self._begun: _Begun | None = None
+        self._begun: _Making | None = None
 
     def take(self, number: int, more: bool) -> Tensor:
         """Packed rows of block ``number`` on the device, (U, R, W), to be read before the next call.
@@ -61,9 +60,10 @@ class BlocksAhead:
             UserError: a task has no such rows.  Said of the block that is asked for, never of the one after it.
         """
         buffer, next_buffer = (self._buffers[n % len(self._buffers)] for n in (number, number + 1))
-        if self._begun is not None and self._begun.number == number:
+        begun = self._begun
+        if begun is not None and begun.number == number and not begun.stop.is_set():
             try:
-                self._begun.made.result()
+                begun.wait()
             finally:
                 self.close()
         else:
@@ -73,17 +73,17 @@ class BlocksAhead:
         block_URW = buffer.send(self._device)
         if more and self._beside:
             next_buffer.wait()  # for the copy before this one: the device has work for two blocks at most
-            stop, pool = threading.Event(), ThreadPoolExecutor(1, "rows-ahead")
-            made = pool.submit(self._make, number + 1, next_buffer, stop)
-            self._begun = _Begun(number + 1, made, stop, pool)
+            self._begun = _Making(number + 1, partial(self._make, number + 1, next_buffer))
+            self._begun.start()  # known before it starts: Ctrl-C may come at any time
         return block_URW
 
     def close(self) -> None:
         """Give up the block that is being made: no thread is left."""
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            begun.stop.set()
-            begun.pool.shutdown()
+        if self._begun is not None:
+            self._begun.stop.set()
+            if self._begun.is_alive():
+                self._begun.join()
+            self._begun = None
 
     def _make(self, number: int, buffer: _Buffer, stop: threading.Event) -> None:
         """Fill the buffer.  By numpy alone: in a new thread torch would start threads of its own."""
@@ -96,13 +96,26 @@ class BlocksAhead:
                 some_RW[:] = task.host_rows(number * self._rows + start + np.arange(len(some_RW)), "train", stream)
 
 
-class _Begun(NamedTuple):
-    """A block that a thread of its own is making."""
+class _Making(threading.Thread):
+    """A thread that makes one block and ends; it ends sooner once ``stop`` is set."""
 
-    number: int
-    made: Future[None]
-    stop: threading.Event
-    pool: ThreadPoolExecutor
+    def __init__(self, number: int, make: Callable[[threading.Event], None]):
+        super().__init__(name="rows-ahead")
+        self.number, self._make = number, make
+        self.stop = threading.Event()
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._make(self.stop)
+        except BaseException as error:  # of whatever kind: the caller's thread raises it
+            self._error = error
+
+    def wait(self) -> None:
+        """Until the block is made; raises what making it raised."""
+        self.join()
+        if self._error is not None:
+            raise self._error
 
 
 class _Buffer:
