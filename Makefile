@@ -72,9 +72,10 @@ verify: $(STAMP)  ## every claim: published, ours, interval, verdict; every law 
 docs: $(STAMP)  ## write the tables of README.md and docs/results/ again from the committed results
 	$(PHYSLM) verify --into README.md $(patsubst %,--into %,$(wildcard docs/results/*.md))
 
-bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, probes
+bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, problems, probes
 	$(PHYSLM) bench train
 	$(PHYSLM) bench grammar
+	$(PHYSLM) bench igsm
 	$(PHYSLM) bench probes
 
 list: $(STAMP)  ## the experiments

@@ -90,6 +90,17 @@ def bench_grammar(
     run_bench(quick=quick)
 
 
+@bench.command("igsm")
+@command
+def bench_igsm(
+    quick: Annotated[bool, typer.Option("--quick", help="Few problems: a check, not a number.")] = False,
+) -> None:
+    """Print the speed of making and checking iGSM problems, and of training on them beside biographies."""
+    from physlm.lab.bench_igsm import bench_igsm as run_bench
+
+    run_bench(quick=quick)
+
+
 @bench.command("probes")
 @command
 def bench_probes(
