@@ -183,12 +183,11 @@ def test_who_closes_waits_for_one_call_at_most() -> None:
     population = Population(MEMBERS, CPU)
     population.batches.prepare(0)
     wait_until(lambda: Noise.calls[-1][0] != MAIN)
+    begun = population.batches._blocks._begun if population.batches._blocks else None
+    assert begun is not None
     closing = threading.Thread(target=population.close)
     closing.start()
-    begun = population.batches._blocks
-    assert begun is not None
-    wait_until(lambda: begun._begun is None)
-    time.sleep(0.01)
+    assert begun.stop.wait(60.0)
     gate.set()
     closing.join(60.0)
     assert not closing.is_alive() and not makers()
