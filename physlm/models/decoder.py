@@ -266,11 +266,6 @@ class Decoder(nn.Module):
                   for mixer, shared in reading.shared.items()}
         return self._with_states(x, wheres, reading)
 
-    @property
-    def has_among(self) -> bool:
-        """Whether the model can read tokens that see each other in any order: a causal one without local mixing."""
-        return self.has_aside and not self.config.local
-
     def hidden_among(self, x_MBTd: Tensor, places_BT: Tensor, seen_BTT: Tensor) -> Tensor:
         """``hidden`` of given embeddings each at a place of its own, (M, B, T, d), with their gradient.
 
@@ -281,7 +276,7 @@ class Decoder(nn.Module):
             places_BT: below T.
             seen_BTT: whether the first token sees the second; each sees at least itself.
         """
-        assert self.has_among, "asked before"
+        assert self.config.reads_among, "asked before"
         x = x_MBTd if self.positions is None else self.positions.aside(x_MBTd, places_BT)
         rows, tokens = places_BT.shape
         seen = seen_BTT[:, None].repeat(self.members, 1, 1, 1)

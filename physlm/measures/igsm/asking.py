@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from physlm import rng
-from physlm.measures.igsm.labels import IN_PROBLEM, Drawn, Graphs, Ints, Kind, Population, draw, graphs
+from physlm.measures.igsm.labels import Drawn, Graphs, Ints, draw, graphs
+from physlm.measures.igsm.settings import IN_PROBLEM, Kind, Population
+from physlm.measures.probes import IGNORE
 from physlm.tasks.igsm.config import IgsmConfig
 from physlm.tasks.igsm.pieces import ID, OWNS, SOLUTION, STOP
 
@@ -43,13 +45,25 @@ class Asked(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Queries, the answers to them, and what they are about."""
+    """Queries with their answers, and what they are about."""
 
     asked: Asked
-    labels_BQ: Tensor
-    numbers_B: Ints
     drawn: Drawn
     graphs: Graphs
+    numbers_B: Ints
+
+    def shuffled(self, seed: int) -> Ints:
+        """The answers (B, Q) to other questions of this batch that are asked after as many sentences, as a control.
+
+        What a probe then still knows, it knows from the place.
+        """
+        labels, place = (array[self.drawn.labels != IGNORE] for array in (self.drawn.labels, self.drawn.place))
+        key = rng.key("answers to other questions", seed, int(self.numbers_B[0]))
+        u, v = rng.uniform(key, torch.arange(2 * len(place))).numpy().reshape(2, -1)
+        labels[(place + u).argsort()] = labels[(place + v).argsort()]
+        found = self.drawn.labels.copy()
+        found[found != IGNORE] = labels
+        return found
 
 
 def ends_of(ids_BW: NDArray[np.integer], sentences: int) -> Ints:
@@ -125,4 +139,4 @@ class Source(NamedTuple):
         tokens_BQK = query_tokens(found.names_BP2[row_B1, drawn.first], second, len(self.config.vocabulary()))
         arrays = (ids_BW[:, : int(last_BQ.max()) + 1], last_BQ, tokens_BQK)
         asked = Asked(*(torch.from_numpy(array).to(self.device) for array in arrays))
-        return Batch(asked, torch.from_numpy(drawn.labels).to(self.device), numbers_B, drawn, found)
+        return Batch(asked, drawn, found, numbers_B)

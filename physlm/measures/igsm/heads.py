@@ -65,7 +65,7 @@ class VariableProbe(nn.Module):
 
     @torch.no_grad()
     def answers(self, asked: Asked) -> tuple[Tensor, Tensor]:
-        """Answers (M, B, Q): for labels as frequent as in training, and for labels as frequent as ``log_prior`` says."""
+        """Answers (M, B, Q): for labels as frequent as in training, and as frequent as ``log_prior`` says."""
         logits = self(asked)
         return logits.argmax(-1), (logits + self.log_prior).argmax(-1)
 
@@ -79,10 +79,10 @@ def packed(asked: Asked) -> tuple[Tensor, Tensor, Tensor]:
     rows, queries, tokens = asked_BQK.shape
     ids_BT = F.pad(ids_BT, (0, -(ids_BT.shape[1] + queries * tokens) % ALIGN))
     at_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-    at_K = torch.arange(tokens, device=ids_BT.device)
+    at_Q, at_K = (torch.arange(count, device=ids_BT.device) for count in (queries, tokens))
     places_BL = torch.cat((at_T.expand(rows, -1), (last_BQ[..., None] + 1 + at_K).flatten(1)), 1)
     text_BL = torch.cat((at_T.expand(rows, -1), last_BQ[..., None].expand(-1, -1, tokens).flatten(1)), 1)
-    query_L = torch.cat((torch.full_like(at_T, -1), torch.arange(queries, device=at_T.device).repeat_interleave(tokens)))
+    query_L = torch.cat((torch.full_like(at_T, -1), at_Q.repeat_interleave(tokens)))
     is_text_L = query_L < 0
     own_BLL = (query_L[:, None] == query_L) & ~is_text_L & (places_BL[:, None] <= places_BL[..., None])
     seen_BLL = is_text_L & (places_BL[:, None] <= text_BL[..., None]) | own_BLL

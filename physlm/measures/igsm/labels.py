@@ -2,7 +2,7 @@
 
     nece(A)       A is computed in the solution; asked at the end of problem and question
     dep(A, B)     A depends on B, directly or not; asked there too, A != B
-    known(A)      A has been computed; this and the following are asked at a sentence's end of the solution, or before it
+    known(A)      A has been computed; this and the following are asked at a sentence's end of the solution, or before
     value(A)      its value, or the modulus where it has not been computed
     can_next(A)   A has not been computed, all that it depends on has
     nece_next(A)  can_next(A) and nece(A)
@@ -21,22 +21,19 @@ Shape letters: B problems, P parameters (``EDGES`` edges, then totals), N senten
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from physlm import rng
+from physlm.measures.igsm.settings import Kind, Population
 from physlm.measures.probes import IGNORE
 from physlm.tasks.igsm.config import MOST_EDGES, IgsmConfig
 from physlm.tasks.igsm.pieces import LAYERS, pieces
 from physlm.tasks.igsm.record import MOST_PARAMETERS
 
-Kind = Literal["nece", "dep", "known", "value", "can_next", "nece_next"]
-KINDS: tuple[Kind, ...] = ("nece", "dep", "known", "value", "can_next", "nece_next")
-IN_PROBLEM = ("nece", "dep")  # asked before the solution begins
-Population = Literal["graph", "existing"]
 EDGES, PARAMETERS = MOST_EDGES, MOST_PARAMETERS
 NEVER = PARAMETERS + 1  # later than any sentence
 CELLS = 1 << 13  # more than questions about one problem
@@ -166,8 +163,7 @@ def draw(kind: Kind, g: Graphs, numbers_B: Ints, queries: int, key: int, populat
         balanced: half of them of each group of labels, as far as there are so many.
     """
     grid_BRP = answers(kind, g, population)
-    count, rows, _ = grid_BRP.shape
-    labels_BC = grid_BRP.reshape(count, -1)
+    labels_BC = grid_BRP.reshape(len(grid_BRP), -1)
     cell_C = np.arange(labels_BC.shape[1])
     counter_BC = torch.from_numpy(numbers_B[:, None] * CELLS + cell_C)
     keys_BC = rng.uniform(key, counter_BC).numpy()

@@ -12,7 +12,7 @@ the usual one), 0 where all answers, or all labels, are the same:
 
 Its interval is that of the bootstrap over problems.
 
-Shape letters: M members, N queries, S problems, C classes, D resamples.
+Shape letters: N queries, S problems, C classes, D resamples.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Floats = NDArray[np.float64]
 
 
 class Judged(NamedTuple):
-    """Queries with their answers.
+    """Queries, and what one member's probe answered.
 
     Attributes:
         label_N, group_N: the right answer, and whether it is true (known).
         problem_N: the place of the problem, 0 .. S - 1.
         needed_N, distance_N: of the parameter, the first one of dep.
-        neutral_MN, prior_MN: the answers, by the rules of the module.
+        neutral_N, prior_N: the answers: of a rule that favours no group, and of one that knows how frequent labels are.
     """
 
     label_N: Ints
@@ -49,39 +49,46 @@ class Judged(NamedTuple):
     problem_N: Ints
     needed_N: Bools
     distance_N: Ints
-    neutral_MN: Ints
-    prior_MN: Ints
+    neutral_N: Ints
+    prior_N: Ints
 
 
-def rows_of(judged: Judged, controls: Mapping[str, int], groups: tuple[str, str], by_need: bool,
+def rows_of(judged: Judged, suffix: str, groups: tuple[str, str], by_need: bool,
             where: Mapping[str, Place]) -> list[Row]:  # fmt: skip
     """All rows of one kind of probe.
 
     Args:
-        controls: suffix of the quantities -> member; the empty suffix is the trained model.
+        suffix: of the quantities, of a control.
         groups: the names of the two groups, false first.
         by_need: whether needed and unneeded parameters are told apart.
         where: of all rows.
     """
-    rows = [_majority(judged, where)]
     everything = np.ones(len(judged.label_N), dtype=bool)
-    for suffix, m in controls.items():
-        hits_N = judged.prior_MN[m] == judged.label_N
-        rows.append(_row(f"accuracy{suffix}", judged, _share(judged, hits_N, everything), everything, where))
-        rows.append(_matthews(f"matthews{suffix}", judged, m, where))
-        rows += _balanced(f"balanced{suffix}", judged, m, everything, where)
-        for group, name in enumerate(groups):
-            kept_N = judged.group_N == bool(group)
-            if kept_N.any():
-                found = _share(judged, judged.neutral_MN[m] == judged.label_N, kept_N)
-                rows.append(_row(f"by_label{suffix}", judged, found, kept_N, {**where, "label": name}))
-        for distance in np.unique(judged.distance_N[judged.distance_N >= 0]).tolist():
-            kept_N = judged.distance_N == distance
-            rows += _balanced(f"by_distance{suffix}", judged, m, kept_N, {**where, "distance": distance})
-        for needed in (True, False) if by_need else ():
-            rows += _balanced(f"by_need{suffix}", judged, m, judged.needed_N == needed,
-                              {**where, "need": "needed" if needed else "unneeded"})
+    accuracy = _share(judged, judged.prior_N == judged.label_N, everything)
+    rows = [
+        _row(f"accuracy{suffix}", judged, accuracy, everything, where),
+        _matthews(f"matthews{suffix}", judged, where),
+        *_balanced(f"balanced{suffix}", judged, everything, where),
+    ]
+    right_N = judged.neutral_N == judged.label_N
+    for group, name in enumerate(groups):
+        kept_N = judged.group_N == bool(group)
+        if kept_N.any():
+            rows.append(_row(f"by_label{suffix}", judged, _share(judged, right_N, kept_N), kept_N,
+                             {**where, "label": name}))
+    for distance in np.unique(judged.distance_N[judged.distance_N >= 0]).tolist():
+        at_N = judged.distance_N == distance
+        rows += _balanced(f"by_distance{suffix}", judged, at_N, {**where, "distance": distance})
+    for need, name in ((True, "needed"), (False, "unneeded")) if by_need else ():
+        rows += _balanced(f"by_need{suffix}", judged, judged.needed_N == need, {**where, "need": name})
     return rows
+
+
+def majority(judged: Judged, where: Mapping[str, Place]) -> Row:
+    """The best constant answer to the same queries."""
+    everything = np.ones(len(judged.label_N), dtype=bool)
+    hits_N = judged.label_N == np.bincount(judged.label_N).argmax()
+    return _row("majority", judged, _share(judged, hits_N, everything), everything, where)
 
 
 def matthews(confusion: Floats) -> Floats:
@@ -94,18 +101,11 @@ def matthews(confusion: Floats) -> Floats:
     return found
 
 
-def _majority(judged: Judged, where: Mapping[str, Place]) -> Row:
-    """The best constant answer."""
-    hits_N = judged.label_N == np.bincount(judged.label_N).argmax()
-    everything = np.ones(len(hits_N), dtype=bool)
-    return _row("majority", judged, _share(judged, hits_N, everything), everything, where)
-
-
-def _balanced(quantity: str, judged: Judged, m: int, kept_N: Bools, where: Mapping[str, Place]) -> list[Row]:
+def _balanced(quantity: str, judged: Judged, kept_N: Bools, where: Mapping[str, Place]) -> list[Row]:
     """The mean over groups, where anything was asked."""
     if not kept_N.any():
         return []
-    hits_N = judged.neutral_MN[m] == judged.label_N
+    hits_N = judged.neutral_N == judged.label_N
     groups = [judged.group_N == bool(group) for group in (0, 1)]
     hits_CS = np.stack([_by_problem(judged, kept_N & hits_N & group) for group in groups])
     counts_CS = np.stack([_by_problem(judged, kept_N & group) for group in groups])
@@ -126,11 +126,11 @@ def _row(quantity: str, judged: Judged, found: Intervals, kept_N: Bools, where: 
     return found.row(quantity, len(np.unique(judged.problem_N[kept_N])), where=where)
 
 
-def _matthews(quantity: str, judged: Judged, m: int, where: Mapping[str, Place]) -> Row:
-    classes = int(max(judged.label_N.max(), judged.prior_MN.max())) + 1
+def _matthews(quantity: str, judged: Judged, where: Mapping[str, Place]) -> Row:
+    classes = int(max(judged.label_N.max(), judged.prior_N.max())) + 1
     problems = int(judged.problem_N.max()) + 1
     confusion = np.zeros((problems, classes, classes))
-    np.add.at(confusion, (judged.problem_N, judged.label_N, judged.prior_MN[m]), 1.0)
+    np.add.at(confusion, (judged.problem_N, judged.label_N, judged.prior_N), 1.0)
     picked = rng.below(problems, rng.key("bootstrap of problems"), torch.arange(RESAMPLES * problems))
     at = torch.arange(RESAMPLES).repeat_interleave(problems) * problems + picked
     times_DS = torch.bincount(at, minlength=RESAMPLES * problems).view(RESAMPLES, problems).double().numpy()

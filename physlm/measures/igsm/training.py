@@ -1,11 +1,8 @@
-"""How variable probes are trained: the settings, and the loop.
-
-Published: 100,000 steps of 256 queries (128 for iGSM-hard), half as many tokens as the model's own training or a
-quarter; rate 2e-3 falling linearly to 0, weight decay 0.01.  On a GPU ours see 2.5 % of these queries.
+"""How variable probes are trained (``settings`` says for how long) and asked.
 
 Cost.  A step of one kind reads ``problems`` rows of each member, a text and ten queries of 5 or 9 tokens, forward and
-backward through frozen weights: 4 FLOPs a weight and token.  For iGSM-med, 32 x (about 190 + 50) tokens of three members
-(trained, untrained, shuffled) in a model of 12 x 768 are 7.8 TFLOP; 2,000 steps of six kinds, 94 PFLOP.
+backward through frozen weights: 4 FLOPs a weight and token.  For iGSM-med, 32 x (about 190 + 50) tokens of three
+members (trained, untrained, shuffled) in a model of 12 x 768 are 7.8 TFLOP; 2,000 steps of six kinds, 94 PFLOP.
 
 Shape letters as in ``physlm.measures.igsm.heads``.
 """
@@ -13,61 +10,25 @@ Shape letters as in ``physlm.measures.igsm.heads``.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from physlm import rng
-from physlm.errors import UserError
-from physlm.measures.igsm.asking import Source
+from physlm.measures.igsm.asking import Batch, Source
 from physlm.measures.igsm.heads import VariableProbe
-from physlm.measures.igsm.labels import Kind, Population, classes
+from physlm.measures.igsm.labels import Ints, classes, positive
+from physlm.measures.igsm.scores import Judged
+from physlm.measures.igsm.settings import Kind, VariableConfig
 from physlm.measures.probes import IGNORE
 from physlm.models.decoder import Decoder
 from physlm.tasks.igsm.config import IgsmConfig, Retry
 
 PRIOR_PROBLEMS = 512  # that are looked at for how frequent each label is
-
-
-@dataclass(frozen=True)
-class VariableConfig:
-    """How probes are built and trained.
-
-    Attributes:
-        rank: r of the change of the embedding.
-        problems: of a step.
-        queries: about each problem, at most.
-        population: the parameters that are asked about: those of the dependency ``graph``, as the paper says, or all
-            ``existing`` ones, edges and totals.
-        balanced: half of the queries of training have the answer true (known, of values); else they are uniform.
-    """
-
-    rank: int = 8
-    steps: int = 2_000
-    problems: int = 32
-    queries: int = 10
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    population: Population = "graph"
-    balanced: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("rank", 0), ("steps", 1), ("problems", 1), ("queries", 2)):
-            if getattr(self, name) < least:
-                raise UserError(f"probes: {name}: got {getattr(self, name)}, expected at least {least}")
-        if self.population not in ("graph", "existing"):
-            raise UserError(f"probes: population: got {self.population!r}, expected 'graph' or 'existing'")
-        if not self.learning_rate > 0 or not self.weight_decay >= 0:
-            raise UserError(f"probes: got learning_rate {self.learning_rate}, weight_decay {self.weight_decay}, "
-                            "expected > 0 and >= 0")
-
-
-SETTINGS = {"cuda": VariableConfig(), "cpu": VariableConfig(steps=60, problems=8, learning_rate=5e-3)}
 
 
 def source_of(kind: Kind, config: IgsmConfig, setting: VariableConfig, device: torch.device, balanced: bool) -> Source:
@@ -83,7 +44,7 @@ def train_probe(model: Decoder, config: IgsmConfig, kind: Kind, setting: Variabl
     Args:
         model: any number of members; it is not changed.
         config: the family whose problems it learns from.
-        shuffled: members that learn from answers to other questions of the same batch, a control.
+        shuffled: of each member whether it learns from answers to other questions (``Batch.shuffled``); none, if empty.
     """
     frozen = copy.deepcopy(model).requires_grad_(False)
     device = model.embedding.weight.device
@@ -96,10 +57,7 @@ def train_probe(model: Decoder, config: IgsmConfig, kind: Kind, setting: Variabl
     for step, batch in enumerate(bar):
         for group in optimiser.param_groups:
             group["lr"] = setting.learning_rate * (1 - step / setting.steps)
-        labels_MBQ = batch.labels_BQ.expand(model.members, -1, -1)
-        if any(shuffled):
-            others_BQ = _shuffled(batch.labels_BQ, rng.key("shuffled labels", setting.seed, step))
-            labels_MBQ = torch.stack([others_BQ if one else batch.labels_BQ for one in shuffled])
+        labels_MBQ = torch.from_numpy(_labels(batch, model.members, shuffled, setting.seed)).to(device)
         optimiser.zero_grad()
         _loss(probe(batch.asked), labels_MBQ).backward()
         optimiser.step()
@@ -110,6 +68,35 @@ def train_probe(model: Decoder, config: IgsmConfig, kind: Kind, setting: Variabl
     return probe.requires_grad_(False)
 
 
+def judge(probe: VariableProbe, kind: Kind, config: IgsmConfig, setting: VariableConfig, problems: int,
+          shuffled: tuple[bool, ...] = ()) -> list[Judged]:  # fmt: skip
+    """The answers of each member's trained probe to uniform queries about held-out problems of these settings.
+
+    Args:
+        shuffled: of each member whether it is judged by answers to other questions, as it was trained.
+    """
+    device, members = probe.maps.device, len(probe.maps)
+    parts: list[list[Judged]] = [[] for _ in range(members)]
+    for batch in source_of(kind, config, setting, device, balanced=False).of(problems, "evaluation"):
+        drawn, found = batch.drawn, batch.graphs
+        asked_BQ, row_B1 = drawn.labels != IGNORE, np.arange(len(drawn.labels))[:, None]
+        about = (np.broadcast_to(batch.numbers_B[:, None], asked_BQ.shape)[asked_BQ],
+                 found.nece_BP[row_B1, drawn.first][asked_BQ], found.distance_BP[row_B1, drawn.first][asked_BQ])
+        labels_MBQ = _labels(batch, members, shuffled, setting.seed)
+        answers = (found.cpu().numpy() for found in probe.answers(batch.asked))
+        for part, label_BQ, neutral_BQ, prior_BQ in zip(parts, labels_MBQ, *answers, strict=True):
+            labels = label_BQ[asked_BQ]
+            part.append(Judged(labels, positive(kind, labels, config.modulus), *about, neutral_BQ[asked_BQ],
+                               prior_BQ[asked_BQ]))
+    return [Judged(*map(np.concatenate, zip(*part, strict=True))) for part in parts]
+
+
+def _labels(batch: Batch, members: int, shuffled: tuple[bool, ...], seed: int) -> Ints:
+    """What each member's answers are held against, (M, B, Q)."""
+    others = batch.shuffled(seed) if any(shuffled) else batch.drawn.labels
+    return np.stack([others if one else batch.drawn.labels for one in shuffled or (False,) * members])
+
+
 def _loss(logits_MBQC: Tensor, labels_MBQ: Tensor) -> Tensor:
     """Mean nats an answer, summed over members, which share no parameter."""
     nll = F.cross_entropy(logits_MBQC.flatten(0, 2), labels_MBQ.flatten(), reduction="none", ignore_index=IGNORE)
@@ -117,19 +104,10 @@ def _loss(logits_MBQC: Tensor, labels_MBQ: Tensor) -> Tensor:
     return (nll.view(labels_MBQ.shape).sum((1, 2)) / asked_M).sum()
 
 
-def _shuffled(labels_BQ: Tensor, key: int) -> Tensor:
-    """The same answers in a random order."""
-    found = labels_BQ.clone()
-    asked = labels_BQ != IGNORE
-    count = int(asked.sum())
-    found[asked] = labels_BQ[asked][rng.uniform(key, torch.arange(count)).argsort().to(labels_BQ.device)]
-    return found
-
-
 def _frequencies(source: Source, like_C: Tensor) -> Tensor:
     """The share of each label, (C,); one is added to each count, so that none is 0."""
-    counts = torch.ones_like(like_C)
+    counts = np.ones(len(like_C))
     for batch in source.of(PRIOR_PROBLEMS, "train"):
-        labels = batch.labels_BQ[batch.labels_BQ != IGNORE]
-        counts += labels.bincount(minlength=len(counts))
-    return counts / counts.sum()
+        labels = batch.drawn.labels[batch.drawn.labels != IGNORE]
+        counts += np.bincount(labels, minlength=len(counts))
+    return torch.from_numpy(counts / counts.sum()).to(like_C)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from physlm import rng
-from physlm.measures.igsm.labels import EDGES, KINDS, PARAMETERS, Graphs, Kind, answers, draw, graphs, positive
+from physlm.measures.igsm.labels import EDGES, PARAMETERS, Graphs, answers, draw, graphs, positive
+from physlm.measures.igsm.settings import KINDS, Kind
 from physlm.measures.probes import IGNORE
 from physlm.tasks.igsm.config import FAMILIES
 from physlm.tasks.igsm.draws import stream_key
