@@ -77,8 +77,8 @@ DEVIATIONS = (
         "tells which was forced."
     ),
     (
-        "Below 5 operations, where there are 2 to 469 templates, tests are on fresh problems of all templates, above on "
-        "templates that training never showed.  The checker compares formulas, where the released one accepts wrong "
+        "Below 5 operations, where there are 2 to 469 templates, tests are on fresh problems of all templates, above "
+        "on templates that training never showed.  The checker compares formulas, where the released one accepts wrong "
         "constants.  Solutions are written greedily; 2,500 problems of each kind; published tables are the best of two "
         "seeds and two ways to generate."
     ),
@@ -114,9 +114,10 @@ def continued_run(base: RunSpec, retry: Retry, rank: int = 0) -> RunSpec:
     ``rank`` of queries and values, twice that of the embedding, as published.  The rate of all weights is half of the
     base model's, that of updates 1e-3, as published.
     """
+    assert isinstance(base.task, IgsmConfig)
     train = dataclasses.replace(base.train, learning_rate=base.train.learning_rate / 2 if not rank else 1e-3,
                                 lora_rank=rank, lora_embedding_rank=2 * rank)  # fmt: skip
-    return RunSpec(dataclasses.replace(base.task, retry=retry), base.model, train, base)  # type: ignore[type-var]
+    return RunSpec(dataclasses.replace(base.task, retry=retry), base.model, train, base)
 
 
 # Places of the measure ``solutions`` (physlm.measures.igsm.solutions), for laws: of all problems, training's like,
