@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from physlm import rng
+from physlm.measures.finite import likeliest
 from physlm.measures.igsm.asking import MARKS, Asked
 from physlm.measures.knowledge_heads import EmbeddingUpdate
 from physlm.models.decoder import Decoder
@@ -67,7 +68,12 @@ class VariableProbe(nn.Module):
     def answers(self, asked: Asked) -> tuple[Tensor, Tensor]:
         """Answers (M, B, Q): for labels as frequent as in training, and as frequent as ``log_prior`` says."""
         logits = self(asked)
-        return logits.argmax(-1), (logits + self.log_prior).argmax(-1)
+        return likeliest(logits, "logits of probes"), likeliest(logits + self.log_prior, "logits of probes")
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens of the task; START, MID and END have the numbers behind them."""
+        return self.model[0].vocabulary
 
 
 def packed(asked: Asked) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ these queries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -87,4 +88,4 @@ def check_run(spec: RunSpec) -> None:
 
 def default_ops(config: IgsmConfig) -> tuple[int, ...]:
     """The largest op of training, and half as many again, as far as there are such problems."""
-    return tuple(dict.fromkeys((config.max_op, min(config.max_op * 3 // 2, config.most_op))))
+    return tuple(dict.fromkeys((config.max_op, min(math.ceil(config.max_op * 3 / 2), config.most_op))))
