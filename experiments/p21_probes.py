@@ -1,13 +1,13 @@
 """Part 2.1: what a model has worked out before it writes, by six probes: ``physlm run p21_probes --tier demo``."""
 
-from _part2 import DEVIATIONS, base_runs
+from _part2 import DEVIATIONS, base_runs, setting
 
 from physlm.figures.plots import curves
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import TIERS, Experiment
 from physlm.laws.forms import Above, Least, Shares, largest, laws
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.igsm.probing import Probing
-from physlm.measures.igsm.settings import KINDS
+from physlm.measures.igsm.settings import KINDS, default_ops
 
 BEYOND = {"at.op": largest, "at.query": "asked"}  # half as many operations again as in training
 BALANCED = Shares("balanced", {"task": "at.task"}, BEYOND)
@@ -19,13 +19,14 @@ LABEL = Shares("by_label", {"task": "at.task", "label": "at.label"}, BEYOND)
 NEED = Shares("by_need", {"task": "at.task", "need": "at.need"}, {**BEYOND, "at.query": "reasked"})
 NAMES = {"nece": "necessary", "dep": "depends (A, B)", "known": "already computed", "value": "its value",
          "can_next": "can be computed next", "nece_next": "necessary and next"}  # fmt: skip
+OPS = dict.fromkeys(default_ops(setting(tier).task)[-1] for tier in TIERS)
 LEAST = {"nece": 0.9, "dep": 0.9, "known": 0.95, "value": 0.9, "can_next": 0.9, "nece_next": 0.9}
 
 EXPERIMENT = Experiment(
     name="p21_probes",
     claim=(
-        "A model that solves problems has worked out, before it writes a sentence, which parameters are necessary, known "
-        "and computable next, and on what they depend, even of those that it will never need."
+        "Before it writes a sentence, a model that solves problems has worked out which parameters are necessary, "
+        "known and computable next, and on what they depend, even of those that it will never need."
     ),
     source="arXiv:2407.20311, Results 4 and 5, Figures 7 and 8",
     runs=base_runs,
@@ -53,18 +54,21 @@ EXPERIMENT = Experiment(
         *DEVIATIONS,
         (
             "Probes: at tiers gpu and paper 2,000 steps of up to 320 queries instead of 100,000 of 256 (128 for "
-            "iGSM-hard), 2.5 % of the published queries; the update of the embedding has rank 8 as published, and START, "
-            "MID and END are vectors of their own. In training half of the queries have the answer true; accuracy allows "
-            "for how frequent labels are, balanced accuracy does not."
+            "iGSM-hard), 2.5 % of the published queries; the update of the embedding has rank 8 as published, START, "
+            "MID and END are vectors of their own. In training half of the queries have the answer true; accuracy "
+            "allows for how frequent labels are, balanced accuracy does not."
         ),
         (
             "Asked about are the parameters of the dependency graph, as the paper says; its released code labels all "
             "candidates, absent edges too, of which more are false. The paper states of one cell alone a number: "
             "can_next is right in about 99 % at 23 and 32 operations (arXiv 2408.16293, Section 3)."
         ),
-        "Probes learn from problems like those of training, and are judged on held-out ones of half as many operations "
-        "again; asked about unneeded parameters where another question is asked (reask), since a problem of many "
-        "operations needs nearly all of its own.",
+        (
+            "Probes learn from problems like those of training, and are judged on held-out ones of half as many "
+            "operations again. Unneeded parameters are those of problems with another question (reask), since a "
+            "problem of many operations needs nearly all of its own."
+        ),
         "Tiers smoke and demo: 60 steps of up to 80 queries at a rate of 5e-3.",
     ),
+    columns=tuple(f"balanced/task={kind}/op={op}/query=asked" for kind in KINDS for op in OPS),
 )  # fmt: skip
