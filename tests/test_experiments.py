@@ -33,7 +33,7 @@ from physlm.measures import (
     trees,
     without_layer,
 )
-from physlm.measures.igsm import solving
+from physlm.measures.igsm import probing, regretting, solving
 from physlm.measures.measure import check_quantity
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
@@ -57,6 +57,9 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "QUESTIONS", {"cpu": 10})
     monkeypatch.setattr(solving, "PROBLEMS", {"cpu": 6})
     monkeypatch.setattr(solving, "CONTROLS", {"cpu": 3})
+    for module in (probing, regretting):
+        monkeypatch.setattr(module, "PROBLEMS", {"cpu": 12})
+        monkeypatch.setattr(module, "SETTINGS", {"cpu": dataclasses.replace(probing.SETTINGS["cpu"], steps=3)})
     for module in (recall, without_layer):
         monkeypatch.setattr(module, "PEOPLE", {"cpu": 10})
     for name in ("P_PLANS", "Q_PLANS"):
@@ -133,6 +136,7 @@ LARGE_ONLY: dict[str, set[str]] = {
         "parameters@set=reask/op=20", "operations@set=reask/op=20"},
     # of right solutions, which a model of a few steps does not write
     "p21_shortest": {"parameters", "operations", "reask", "unplanned"},
+    "p22_regret": {"called_wrong@error=any"},  # which writes no sentences
     "p22_retry": {"unneeded@mask=none/names=wrong/rate=0.5", "retries@mask=none/names=wrong/rate=0.2"},
     "p31_augmentation": {"answer@multi5", "answer@single+permute5"},
     "p31_batch": {"answer@batch_rows=10/learning_rate=3e-05", "answer@batch_rows=96/learning_rate=0.0001",
