@@ -39,8 +39,8 @@ EXPERIMENT = Experiment(
              Contrast("left", BEYOND, "rank", 0, 4), Minus("low_rank_gain", SMALL, ERROR_FREE, independent=True),
              Minus("full_gain", FULL, ERROR_FREE, independent=True), INSIDE.of("solved_untrained", "untrained"),
              items="problems"),
-    figure=bars(BEYOND, "rank", "start", control=ERROR_FREE, control_name="never saw wrong starts", names={
-        ("start", ""): "wrong starts from the beginning", ("start", "igsm"): "then wrong starts",
+    figure=bars(BEYOND, "rank", "start", control=ERROR_FREE, control_name="never", names={
+        ("start", ""): "from the beginning", ("start", "igsm"): "only afterwards",
         ("rank", 0): "all weights", ("rank", 4): "ranks 4 and 8", ("rank", 64): "ranks 64 and 128"},
         ylabel="solved, half as many operations again (%)", title="Wrong starts at the rate 0.2"),
     expect=(
