@@ -238,7 +238,7 @@ def test_written_solutions_are_right() -> None:
         list(check_many([PROBLEM], []))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.title} {config.method} {config.retry.kind}")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.title} {config.method} {config.retry.names}")
 def test_generated_solutions_are_right(config: IgsmConfig) -> None:
     """A share of the 200,000 of ``python tests/tasks/igsm/generated_solutions.py 200000``."""
     for index in range(40):
