@@ -39,12 +39,13 @@ EXPERIMENT = Experiment(
              Contrast("left", BEYOND, "rank", 0, 4), Minus("low_rank_gain", SMALL, ERROR_FREE, independent=True),
              Minus("full_gain", FULL, ERROR_FREE, independent=True), INSIDE.of("solved_untrained", "untrained"),
              items="problems"),
-    figure=bars(BEYOND, "rank", "start", control=ERROR_FREE, control_name="never saw wrong starts", names={
-        ("start", ""): "wrong starts from the beginning", ("start", "igsm"): "then wrong starts",
+    figure=bars(BEYOND, "rank", "start", control=ERROR_FREE, control_name="never", names={
+        ("start", ""): "from the beginning", ("start", "igsm"): "only afterwards",
         ("rank", 0): "all weights", ("rank", 4): "ranks 4 and 8", ("rank", 64): "ranks 64 and 128"},
         ylabel="solved, half as many operations again (%)", title="Wrong starts at the rate 0.2"),
     expect=(
-        bound("low_rank_gain", "at most", 0.0, "Figure 7: 0.07 below, on the mean of all tests", "no gain"),
+        bound("low_rank_gain", "at most", 0.03, "Figure 7: 0.07 below the base model on the mean of all tests",
+              "no gain but for chance"),
         bound("left@start=igsm", "at least", 0.05, "Figure 7: 0.12 on the mean of all tests", "5 points are ours"),
         bound("full_gain", "at least", 0.03, "Figure 7: 0.05 on the mean of all tests", "3 points are ours"),
     ),

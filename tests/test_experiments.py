@@ -137,7 +137,7 @@ LARGE_ONLY: dict[str, set[str]] = {
     # of right solutions, which a model of a few steps does not write
     "p21_shortest": {"parameters", "operations", "reask", "unplanned"},
     "p22_regret": {"called_wrong@error=any"},  # which writes no sentences
-    "p22_retry": {"unneeded@mask=none/names=wrong/rate=0.5", "retries@mask=none/names=wrong/rate=0.2"},
+    "p22_retry": {"unneeded@0.5", "retries@0.2"},
     "p31_augmentation": {"answer@multi5", "answer@single+permute5"},
     "p31_batch": {"answer@batch_rows=10/learning_rate=3e-05", "answer@batch_rows=96/learning_rate=0.0001",
                   "answer@batch_rows=96/learning_rate=3e-05", "recall@batch_rows=96/learning_rate=3e-05"},
