@@ -305,8 +305,8 @@ def _sentence(line: int, verdict: Verdict) -> str:
         parts.append(f", answer {verdict.answer}, op {verdict.operations}")
     else:
         parts.append(f" in sentence {verdict.sentence}" * (verdict.sentence > 0) + f": {verdict.text}")
-    for count, name in ((verdict.unneeded_parameters, "unneeded parameters"), (verdict.retries, "wrong starts")):
-        parts.append(f", {count} {name}" * (count > 0))
+    for name, count in (("unneeded parameters", verdict.unneeded_parameters), ("wrong starts", verdict.retries)):
+        parts.append(f", {name}: {count}" * (count > 0))
     return printable(" ".join("".join(parts).split()))
 
 
