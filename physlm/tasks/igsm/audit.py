@@ -20,13 +20,13 @@ from physlm.tasks.igsm.problem import Problem
 BATCH = 1024  # problems made at once
 MED, HARD = FAMILIES["med"], FAMILIES["hard"]
 CONFIGS: tuple[IgsmConfig, ...] = (
-    *(config if config.max_op > 10 else replace(config, templates="all") for config in FAMILIES.values()),
+    *FAMILIES.values(),
     *(MED.exactly(op) for op in (15, 20, 23)),
     *(HARD.exactly(op) for op in (21, 28, 32, 45)),
     replace(MED, order="qp"),
-    replace(MED, method="released"),
+    replace(MED, method="released", dependency_order="released"),
     *(replace(config.exactly(op), reask=True) for config, op in ((MED, 20), (HARD, 28))),
-    *(replace(MED, retry=Retry(0.5, kind)) for kind in ("wrong", "weak", "miss")),
+    *(replace(MED, retry=Retry(0.5, names)) for names in ("wrong", "weak", "miss")),
 )
 
 

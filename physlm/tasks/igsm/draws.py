@@ -24,7 +24,7 @@ RETRY_STREAM = 0x5E77AB1E0DDBA11  # wrong starts have a stream of their own: the
 # ("Inter", for tests), as they do by the SHA-256 of the papers
 TEMPLATE_SALT = 45
 TRIES = 1000  # structure graphs for the same parameters, as released; a few (almost) never have an order
-MOST_DRAWS = 200_000  # structure graphs for one problem: then there is none
+MOST_DRAWS = 100_000  # structure graphs for one problem: then there is none
 FAVOURS = 1 << 12  # equally likely values of exp(|g|)
 FAVOUR_UNIT = 1 << 16  # the weight of a parameter that nothing favours
 

@@ -29,22 +29,22 @@ RECORD = np.dtype([
     ("bin", "i4"),                      # of the template
     ("template", "u8"),                 # its hash
     ("layers", "i4"),
-    ("sizes", "i4", 4),                 # items of each layer
+    ("sizes", "i2", 4),                 # items of each layer
     ("categorisation", "i4"),
     ("first_layer", "i4"),              # of the categorisation
-    ("groups", "i4", 4),                # of each layer
-    ("items", "i4", (4, 4)),            # place of each item in its layer's group
-    ("edge", "i4", (MOST_EDGES, 3)),    # owner's layer, owner, owned item of the next layer
-    ("total", "i4", (MOST_TOTALS, 3)),  # owner's layer, owner, deeper layer
+    ("groups", "i2", 4),                # of each layer
+    ("items", "i2", (4, 4)),            # place of each item in its layer's group
+    ("edge", "i2", (MOST_EDGES, 3)),    # owner's layer, owner, owned item of the next layer
+    ("total", "i2", (MOST_TOTALS, 3)),  # owner's layer, owner, deeper layer
     ("needed", "i4"),                   # parameters of the solution; the query is the last of them
-    ("order", "i4", MOST_PARAMETERS),   # all parameters, each after its dependencies, those of the solution first
-    ("graph", "i4", MOST_PARAMETERS),   # 1: of the dependency graph; every edge is, a total only where it is used
-    ("form", "i4", MOST_EDGES),         # PLAIN, CONSTANT, MORE or TIMES
+    ("order", "i2", MOST_PARAMETERS),   # all parameters, each after its dependencies, those of the solution first
+    ("graph", "i2", MOST_PARAMETERS),   # 1: of the dependency graph; every edge is, a total only where it is used
+    ("form", "i2", MOST_EDGES),         # PLAIN, CONSTANT, MORE or TIMES
     ("constant", "i4", MOST_EDGES),
-    ("difference", "i4", MOST_EDGES),   # 1: of its two dependencies, otherwise their sum
-    ("count", "i4", MOST_EDGES),        # of dependencies, RNG apart
-    ("dependencies", "i4", (MOST_EDGES, 4)),  # in the order of the sentence
+    ("difference", "i2", MOST_EDGES),   # 1: of its two dependencies, otherwise their sum
+    ("count", "i2", MOST_EDGES),        # of dependencies, RNG apart
+    ("dependencies", "i2", (MOST_EDGES, 4)),  # in the order of the sentence
     ("value", "i4", MOST_PARAMETERS),
-    ("sentences", "i4", MOST_EDGES),    # edges in the order of the problem's text
-    ("letters", "i4", LETTERS),         # in the order in which the solution introduces them
+    ("sentences", "i2", MOST_EDGES),    # edges in the order of the problem's text
+    ("letters", "i2", LETTERS),         # in the order in which the solution introduces them
 ])  # fmt: skip

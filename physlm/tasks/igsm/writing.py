@@ -125,11 +125,13 @@ def solution_sentences(problem: Problem) -> list[list[str]]:
             tokens += [p.SEMICOLON, *[p.SO] * last, step.result.written, p.IS, step.left.written, step.sign,
                        step.right.written, p.IS, str(step.left.value), step.sign, str(step.right.value), p.IS,
                        str(step.result.value)]  # fmt: skip
-        if not done:
+        if done:
+            known[parameter] = done[-1].result
+        else:  # a number, or the letter of the only dependency
             assert isinstance(value, Term)
             copied = [] if value.written == str(value.value) else [p.IS, value.written]
             tokens += [p.SEMICOLON, p.SO, own, *copied, p.IS, str(value.value)]
-        known[parameter] = done[-1].result if done else Term(own, value.value if isinstance(value, Term) else 0)
+            known[parameter] = Term(own, value.value)
         sentences.append([*tokens, p.STOP])
     return sentences
 

@@ -19,7 +19,7 @@ STAMP = int.from_bytes(hashlib.sha256(b"".join(path.read_bytes() for path in SOU
 
 def part(function: Call) -> Call:
     """A function that others call: compiled with the entry that needs it, which is what is kept."""
-    return numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 def entry(make: Callable[[int], Call]) -> Call:
