@@ -1,6 +1,7 @@
 """Compiled problems and solutions as token ids; the twin is ``physlm.tasks.igsm.writing``.
 
-Tokens beyond the end of ``ids`` are counted, not written.  ``lost`` marks those that are no targets; it may be empty.
+Tokens beyond the end of ``ids`` are counted, not written.  ``lost`` marks those that are no targets, which are written
+while ``w.lost`` is 1; it may be empty.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from physlm.tasks.igsm.pieces import FIRST_LETTER, LAYERS
 from physlm.tasks.igsm.record import CONSTANT, MORE, TIMES
 
 _GOLDEN, _RETRY_STREAM = np.uint64(GOLDEN), np.uint64(RETRY_STREAM)
-BOS, PROBLEM, SOLUTION, ANSWER = (p.ID[token] for token in p.SPECIALS)
+# as numbers of a type: a function is compiled anew for each plain constant that it is called with
+BOS, PROBLEM, SOLUTION, ANSWER = (np.int64(p.ID[token]) for token in p.SPECIALS)
 (NUMBER_OF_EACH, EQUALS, MORE_THAN, AS_MUCH, SUM_OF, DIFFERENCE_OF, EACH, AND, HOW_MANY, DOES, HAVE, DEFINE, AS, SO,
- BACK, OWNS, STOP, COMMA, SEMICOLON, QUESTION_MARK, PLUS, MINUS, STAR, IS) = map(p.ID.get, p.PHRASES)  # fmt: skip
+ BACK, OWNS, STOP, COMMA, SEMICOLON, QUESTION_MARK, PLUS, MINUS, STAR, IS) = (
+     np.int64(p.ID[token]) for token in p.PHRASES)  # fmt: skip
 
 
 @part
@@ -52,71 +55,73 @@ def draw_texts(c: Any, w: Any, r: Any) -> None:
 
 
 @part
-def _put(w: Any, ids: Any, lost: Any, token: Any, is_lost: Any) -> None:
+def _put(w: Any, ids: Any, lost: Any, token: Any) -> None:
     if w.at < len(ids):
         ids[w.at] = token
     if w.at < len(lost):
-        lost[w.at] = is_lost
+        lost[w.at] = w.lost
     w.at += 1
 
 
 @part
 def _item(c: Any, r: Any, layer: Any, number: Any) -> Any:
-    return c.first_items[r.categorisation, r.first_layer + layer, r.groups[layer]] + r.items[layer, number]
+    first_item = c.first_items[r.categorisation, r.first_layer + layer, r.groups[layer]]
+    return first_item + r.items[layer, number]
 
 
 @part
 def _owner(c: Any, r: Any, parameter: Any) -> Any:
     if parameter >= r.ip:
-        return _item(c, r, r.total[parameter - r.ip, 0], r.total[parameter - r.ip, 1])
-    return _item(c, r, r.edge[parameter, 0], r.edge[parameter, 1])
+        total = parameter - r.ip
+        return _item(c, r, np.int64(r.total[total, 0]), np.int64(r.total[total, 1]))
+    return _item(c, r, np.int64(r.edge[parameter, 0]), np.int64(r.edge[parameter, 1]))
 
 
 @part
 def _owned(c: Any, r: Any, parameter: Any) -> Any:
     if parameter >= r.ip:
         return c.first_category + LAYERS * r.categorisation + r.first_layer + r.total[parameter - r.ip, 2]
-    return _item(c, r, r.edge[parameter, 0] + 1, r.edge[parameter, 2])
+    return _item(c, r, np.int64(r.edge[parameter, 0]) + 1, np.int64(r.edge[parameter, 2]))
 
 
 @part
-def _name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any, is_lost: Any) -> None:
-    _put(w, ids, lost, _owner(c, r, parameter), is_lost)
-    _put(w, ids, lost, OWNS, is_lost)
-    _put(w, ids, lost, _owned(c, r, parameter), is_lost)
+def _name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
+    _put(w, ids, lost, _owner(c, r, parameter))
+    _put(w, ids, lost, OWNS)
+    _put(w, ids, lost, _owned(c, r, parameter))
 
 
 @part
 def _question(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
-    query = r.order[r.needed - 1]
-    _put(w, ids, lost, HOW_MANY, False)
-    _put(w, ids, lost, _owned(c, r, query), False)
-    _put(w, ids, lost, DOES, False)
-    _put(w, ids, lost, _owner(c, r, query), False)
-    _put(w, ids, lost, HAVE, False)
-    _put(w, ids, lost, QUESTION_MARK, False)
+    query = np.int64(r.order[r.needed - 1])
+    _put(w, ids, lost, HOW_MANY)
+    _put(w, ids, lost, _owned(c, r, query))
+    _put(w, ids, lost, DOES)
+    _put(w, ids, lost, _owner(c, r, query))
+    _put(w, ids, lost, HAVE)
+    _put(w, ids, lost, QUESTION_MARK)
 
 
 @part
 def _sentence(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
     """Of the problem."""
-    _put(w, ids, lost, NUMBER_OF_EACH, False)
-    _name(c, w, r, edge, ids, lost, False)
-    _put(w, ids, lost, EQUALS, False)
+    _put(w, ids, lost, NUMBER_OF_EACH)
+    _name(c, w, r, edge, ids, lost)
+    _put(w, ids, lost, EQUALS)
     if r.form[edge] > 0:
-        _put(w, ids, lost, c.first_number + r.constant[edge], False)
+        _put(w, ids, lost, c.first_number + r.constant[edge])
     if r.form[edge] == MORE:
-        _put(w, ids, lost, MORE_THAN, False)
+        _put(w, ids, lost, MORE_THAN)
     elif r.form[edge] == TIMES:
-        _put(w, ids, lost, AS_MUCH, False)
+        _put(w, ids, lost, AS_MUCH)
     if r.count[edge] > 1:
-        _put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF, False)
+        _put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF)
     for at in range(r.count[edge]):
         if at > 0:
-            _put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA, False)
-        _put(w, ids, lost, EACH, False)
-        _name(c, w, r, r.dependencies[edge, at], ids, lost, False)
-    _put(w, ids, lost, STOP, False)
+            _put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA)
+        _put(w, ids, lost, EACH)
+        _name(c, w, r, np.int64(r.dependencies[edge, at]), ids, lost)
+    _put(w, ids, lost, STOP)
 
 
 @part
@@ -130,9 +135,9 @@ def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, righ
              lost: Any) -> None:  # fmt: skip
     """One operation of a sentence; its letter and value are kept as the term that is there now."""
     w.done += 1
-    _put(w, ids, lost, SEMICOLON, False)
+    _put(w, ids, lost, SEMICOLON)
     if w.done == w.operations:
-        _put(w, ids, lost, SO, False)
+        _put(w, ids, lost, SO)
         w.term_token = w.own
     else:
         w.term_token = _letter(w, r)
@@ -140,17 +145,17 @@ def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, righ
         w.term_value = left_value * right_value % c.modulus
     else:
         w.term_value = (left_value + (right_value if sign == PLUS else -right_value)) % c.modulus
-    _put(w, ids, lost, w.term_token, False)
-    _put(w, ids, lost, IS, False)
-    _put(w, ids, lost, left, False)
-    _put(w, ids, lost, sign, False)
-    _put(w, ids, lost, right, False)
-    _put(w, ids, lost, IS, False)
-    _put(w, ids, lost, c.first_number + left_value, False)
-    _put(w, ids, lost, sign, False)
-    _put(w, ids, lost, c.first_number + right_value, False)
-    _put(w, ids, lost, IS, False)
-    _put(w, ids, lost, c.first_number + w.term_value, False)
+    _put(w, ids, lost, w.term_token)
+    _put(w, ids, lost, IS)
+    _put(w, ids, lost, left)
+    _put(w, ids, lost, sign)
+    _put(w, ids, lost, right)
+    _put(w, ids, lost, IS)
+    _put(w, ids, lost, c.first_number + left_value)
+    _put(w, ids, lost, sign)
+    _put(w, ids, lost, c.first_number + right_value)
+    _put(w, ids, lost, IS)
+    _put(w, ids, lost, c.first_number + w.term_value)
 
 
 @part
@@ -199,11 +204,11 @@ def _edge(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
 @part
 def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
     """The sentence of a needed parameter."""
-    _put(w, ids, lost, DEFINE, False)
-    _name(c, w, r, parameter, ids, lost, False)
-    _put(w, ids, lost, AS, False)
+    _put(w, ids, lost, DEFINE)
+    _name(c, w, r, parameter, ids, lost)
+    _put(w, ids, lost, AS)
     w.own = w.letter[parameter] = _letter(w, r)
-    _put(w, ids, lost, w.own, False)
+    _put(w, ids, lost, w.own)
     w.done = 0
     if parameter >= r.ip:
         _total(c, w, r, parameter - r.ip, ids, lost)
@@ -212,15 +217,15 @@ def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None
         _edge(c, w, r, parameter, ids, lost)
         copied = r.form[parameter] != CONSTANT
     if w.done == 0:
-        _put(w, ids, lost, SEMICOLON, False)
-        _put(w, ids, lost, SO, False)
-        _put(w, ids, lost, w.own, False)
-        _put(w, ids, lost, IS, False)
+        _put(w, ids, lost, SEMICOLON)
+        _put(w, ids, lost, SO)
+        _put(w, ids, lost, w.own)
+        _put(w, ids, lost, IS)
         if copied:
-            _put(w, ids, lost, w.term_token, False)
-            _put(w, ids, lost, IS, False)
-        _put(w, ids, lost, c.first_number + w.term_value, False)
-    _put(w, ids, lost, STOP, False)
+            _put(w, ids, lost, w.term_token)
+            _put(w, ids, lost, IS)
+        _put(w, ids, lost, c.first_number + w.term_value)
+    _put(w, ids, lost, STOP)
 
 
 @part
@@ -248,33 +253,37 @@ def _wrong_starts(c: Any, w: Any, r: Any, place: Any, defined: Any, ids: Any, lo
     offered = _offered(c, w, r, place, defined)
     start, named = c.retry_mask == START_MASK, c.retry_mask != NO_MASK
     while offered != 0 and share(w) < c.retry_rate:
-        _put(w, ids, lost, DEFINE, start)
-        _name(c, w, r, nth(offered, below(w, count(offered))), ids, lost, named)
-        _put(w, ids, lost, AS, start)
-        _put(w, ids, lost, BACK, False)
-        _put(w, ids, lost, STOP, False)
+        w.lost = start
+        _put(w, ids, lost, DEFINE)
+        w.lost = named
+        _name(c, w, r, nth(offered, below(w, count(offered))), ids, lost)
+        w.lost = start
+        _put(w, ids, lost, AS)
+        w.lost = 0
+        _put(w, ids, lost, BACK)
+        _put(w, ids, lost, STOP)
 
 
 @part
 def write(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> Any:
     """``<bos> <problem> P <solution> S <answer> v`` from the first id on; how many tokens it has."""
-    w.at = w.used = 0
-    _put(w, ids, lost, BOS, False)
-    _put(w, ids, lost, PROBLEM, False)
+    w.at = w.used = w.lost = 0
+    _put(w, ids, lost, BOS)
+    _put(w, ids, lost, PROBLEM)
     if c.question_first:
         _question(c, w, r, ids, lost)
     for at in range(r.ip):
-        _sentence(c, w, r, r.sentences[at], ids, lost)
+        _sentence(c, w, r, np.int64(r.sentences[at]), ids, lost)
     if not c.question_first:
         _question(c, w, r, ids, lost)
-    _put(w, ids, lost, SOLUTION, False)
+    _put(w, ids, lost, SOLUTION)
     w.state = mix(r.stream * _GOLDEN + _RETRY_STREAM)
     defined = EMPTY
     for place in range(r.needed):
         if c.retry_rate > 0:
             _wrong_starts(c, w, r, place, defined, ids, lost)
-        _define(c, w, r, r.order[place], ids, lost)
+        _define(c, w, r, np.int64(r.order[place]), ids, lost)
         defined |= bit(r.order[place])
-    _put(w, ids, lost, ANSWER, False)
-    _put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]], False)
+    _put(w, ids, lost, ANSWER)
+    _put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]])
     return w.at
