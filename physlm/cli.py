@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import biographies, claims, data, grammar, igsm, results, terminal
+from physlm.commands import biographies, claims, data, grammar, igsm, results, solving, terminal
 from physlm.commands.options import command, signals_stop, stopped
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.add_typer(mathematics, name="igsm")
 mathematics.command("sample")(igsm.sample)
 mathematics.command("check")(igsm.check)
 mathematics.command("show")(igsm.show)
+mathematics.command("solve")(solving.solve)
 texts = typer.Typer(help="Look at the data of any task, and write it for use elsewhere.", no_args_is_help=True,
                     rich_markup_mode=None)
 app.add_typer(texts, name="data")

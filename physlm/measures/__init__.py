@@ -19,12 +19,14 @@ MEASURES = {
     "answers": "physlm.measures.answers:measure",
     "recall": "physlm.measures.recall:measure",
     "without_layer": "physlm.measures.without_layer:measure",
+    "solutions": "physlm.measures.igsm.solutions:measure",
 }
 CHECKS = {
     "knowledge": "physlm.measures.knowledge:check",
     "answers": "physlm.measures.answers:check",
     "recall": "physlm.measures.recall:check",
     "without_layer": "physlm.measures.answers:check",
+    "solutions": "physlm.measures.igsm.solutions:check",
 }
 _TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
                for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
@@ -47,4 +49,7 @@ QUANTITIES = {
     "answers": ("answer", "answer_*", "hint", "hint_*", "majority"),
     "recall": ("recall", "recall_*"),
     "without_layer": ("answer_without",),
+    "solutions": ("solved", "number", "number_constant", "cut", "error", "shortest", "unneeded_parameters",
+                  "unneeded_operations", "unneeded_unplanned", "retries", "solved_after", "solved_untrained",
+                  "solved_truth"),
 }

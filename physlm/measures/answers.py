@@ -77,11 +77,15 @@ class Sheet(NamedTuple):
         return rows
 
     def commonest(self) -> Tensor:
-        """Whether the answer is the most frequent one to its kind of question, (B,): that is, to these questions."""
+        """Whether the answer is the most frequent one to its kind of question, (B,): that is, to these questions.
+
+        Hints before it are no part of it.
+        """
+        answers_BQ = self.prompts.told().answers_BQ
         common_B = torch.zeros_like(self.prompts.kind_B, dtype=torch.bool)
         for k in range(len(self.prompts.kinds)):
             at_B = self.prompts.kind_B == k
-            _, which, counts = self.prompts.answers_BQ[at_B].unique(dim=0, return_inverse=True, return_counts=True)
+            _, which, counts = answers_BQ[at_B].unique(dim=0, return_inverse=True, return_counts=True)
             common_B[at_B] = which == counts.argmax()
         return common_B
 

@@ -24,6 +24,7 @@ from physlm.places import Place
 
 Floats = NDArray[np.float64]
 Z = 1.959963984540054
+UNSEEN = 3.688879454113936  # -log 0.025
 
 
 class Intervals(NamedTuple):
@@ -69,6 +70,18 @@ def balanced_share(hits: Floats, counts: Floats) -> Intervals:
         p = recall[..., 0].sum(-1) / classes
         residual = np.where(present, (hits - recall * counts) / total, 0.0).sum(-2) / classes[..., None]
     return _wilson(p, _variance(residual), (counts.sum(-2) > 0).sum(-1), counts.sum((-1, -2)))
+
+
+def count_mean(values: Floats | NDArray[np.int64]) -> Intervals:
+    """The mean of independent counts, value +- 1.96 s / sqrt(n), not below 0.
+
+    Where all n are equal there is no spread to be seen: the ends are those of a mean in which 3.69 of n differ by one,
+    the 97.5 % Poisson bound on how many may be expected where none was seen.
+    """
+    found = np.asarray(values, float)
+    value, spread = found.mean(), found.std(ddof=1) if len(found) > 1 else 0.0
+    half = Z * spread / np.sqrt(len(found)) if spread else UNSEEN / len(found)
+    return Intervals(value, np.maximum(value - half, 0.0), value + half)
 
 
 class Ratio:
