@@ -15,7 +15,7 @@ PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or m
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep grammar probes manipulation night capacity-figure figures verify docs bench list sample clean clean-runs
+.PHONY: help install test lint types capacity-sweep grammar probes manipulation math night capacity-figure figures verify docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ probes: $(STAMP)  ## Part 3.1: knowledge that is stored but cannot be told, and 
 manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, two hops, inverse search (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_two_hop p32_inverse --tier "$$tier" --processes $(PROCESSES)
 
+math: $(STAMP)  ## Part 2.1: learn to solve problems, accuracy against operations, one solution as the checker reads it (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run p21_accuracy --tier "$$tier" && $(PHYSLM) igsm solve p21_accuracy --tier "$$tier" --op 4
+
 night: $(STAMP)  ## every claim: their runs are trained and measured together, then reported (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier" --processes $(PROCESSES)
 
@@ -72,9 +75,10 @@ verify: $(STAMP)  ## every claim: published, ours, interval, verdict; every law 
 docs: $(STAMP)  ## write the tables of README.md and docs/results/ again from the committed results
 	$(PHYSLM) verify --into README.md $(patsubst %,--into %,$(wildcard docs/results/*.md))
 
-bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, probes
+bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, problems, probes
 	$(PHYSLM) bench train
 	$(PHYSLM) bench grammar
+	$(PHYSLM) bench igsm
 	$(PHYSLM) bench probes
 
 list: $(STAMP)  ## the experiments

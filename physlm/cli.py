@@ -1,5 +1,5 @@
-"""The command line: claims (list, show, run, figure, verify), data (data, biographies), grammars (grammar), speed
-(bench).
+"""The command line: claims (list, show, run, figure, verify), data (data, biographies), grammars (grammar),
+mathematics (igsm), speed (bench).
 
 The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
 training answers at once.
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import biographies, claims, data, grammar, results, terminal
+from physlm.commands import biographies, claims, data, grammar, igsm, results, solving, terminal
 from physlm.commands.options import command, signals_stop, stopped
 
 app = typer.Typer(
@@ -31,6 +31,13 @@ grammars.command("show")(grammar.show)
 grammars.command("sample")(grammar.sample)
 grammars.command("check")(grammar.check)
 grammars.command("next")(grammar.next_token)
+mathematics = typer.Typer(help="Write, check and show problems of grade-school mathematics, iGSM (Part 2).",
+                          no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(mathematics, name="igsm")
+mathematics.command("sample")(igsm.sample)
+mathematics.command("check")(igsm.check)
+mathematics.command("show")(igsm.show)
+mathematics.command("solve")(solving.solve)
 texts = typer.Typer(help="Look at the data of any task, and write it for use elsewhere.", no_args_is_help=True,
                     rich_markup_mode=None)
 app.add_typer(texts, name="data")
@@ -86,6 +93,17 @@ def bench_grammar(
 ) -> None:
     """Print the speed of parsing, of exact next-token distributions, and of sampling with labels."""
     from physlm.lab.bench_grammar import bench_grammar as run_bench
+
+    run_bench(quick=quick)
+
+
+@bench.command("igsm")
+@command
+def bench_igsm(
+    quick: Annotated[bool, typer.Option("--quick", help="Few problems: a check, not a number.")] = False,
+) -> None:
+    """Print the speed of making and checking iGSM problems, and of training on them beside biographies."""
+    from physlm.lab.bench_igsm import bench_igsm as run_bench
 
     run_bench(quick=quick)
 

@@ -198,6 +198,25 @@ def check_tokens_beside_rows_see_what_stands_before_them(config: ModelConfig) ->
             torch.testing.assert_close(found[:, row, q], wanted, atol=5e-5, rtol=5e-5)
 
 
+def check_continuations_beside_one_text_are_read_as_if_alone(config: ModelConfig) -> None:
+    """A text of 6 tokens, and two continuations of 3, after its fourth token and after its last."""
+    model, ids, ends = randomised(config), ids_of(2, 3, 12), (4, 6)
+    assert model.has_aside or not config.reads_among
+    if not config.reads_among:
+        return
+    at = torch.arange(12)
+    places = torch.cat((at[:6], *(end + at[:3] for end in ends)))
+    piece = torch.cat((torch.zeros(6), torch.ones(3), torch.full((3,), 2.0)))
+    sees_text = (piece[None] == 0) & (at < torch.cat((at[:6] + 1, *(torch.full((3,), end) for end in ends)))[:, None])
+    seen = sees_text | ((piece[:, None] == piece) & (at[:, None] >= at))
+    found = model.hidden_among(model.embedding(ids), places.expand(3, -1), seen.expand(3, -1, -1))
+    torch.testing.assert_close(found[:, :, :6], model.hidden(ids[..., :6])[0], atol=5e-5, rtol=5e-5)
+    for number, end in enumerate(ends):
+        own = slice(6 + 3 * number, 9 + 3 * number)
+        alone = model.hidden(torch.cat((ids[..., :end], ids[..., own]), -1))[0]
+        torch.testing.assert_close(found[:, :, own], alone[:, :, end:], atol=5e-5, rtol=5e-5)
+
+
 def check_members_and_the_future_are_out_of_sight(config: ModelConfig) -> None:
     model, ids = randomised(config), ids_of(2, 2, 8)
     changed = ids.clone()
@@ -315,6 +334,7 @@ CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
     check_reading_token_by_token_gives_the_same_activations,
     check_generation_does_not_depend_on_the_batch,
     check_tokens_beside_rows_see_what_stands_before_them,
+    check_continuations_beside_one_text_are_read_as_if_alone,
     check_members_and_the_future_are_out_of_sight,
     check_edits_replace_activations_wherever_the_model_reads,
     check_training_goes_on_from_its_state_and_members_are_cut_out_whole,

@@ -395,11 +395,12 @@ def test_splits_of_the_command_line_are_the_tasks() -> None:
     assert set(OFFERED) == set(SPLITS)
 
 
-def test_bench_train_is_wired(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("physlm.lab.bench")
-    module.bench_train = lambda quick: print(f"quick={quick}")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "physlm.lab.bench", module)
-    assert physlm("bench", "train", "--quick")[:2] == (0, "quick=True\n")
+@pytest.mark.parametrize(("name", "home"), [("train", "bench"), ("igsm", "bench_igsm")])
+def test_bench_is_wired(name: str, home: str, physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType(f"physlm.lab.{home}")
+    setattr(module, f"bench_{name}", lambda quick: print(f"quick={quick}"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert physlm("bench", name, "--quick")[:2] == (0, "quick=True\n")
 
 
 def test_the_version_is_told(physlm: Call) -> None:

@@ -33,6 +33,7 @@ from physlm.measures import (
     trees,
     without_layer,
 )
+from physlm.measures.igsm import probing, regretting, solving
 from physlm.measures.measure import check_quantity
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
@@ -54,6 +55,11 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = dataclasses.replace(trees.PROBES["cpu"], steps=10, heads=2, position_dims=4, evaluation_batches=2)
     monkeypatch.setattr(trees, "PROBES", {"cpu": quick})
     monkeypatch.setattr(answers, "QUESTIONS", {"cpu": 10})
+    monkeypatch.setattr(solving, "PROBLEMS", {"cpu": 6})
+    monkeypatch.setattr(solving, "CONTROLS", {"cpu": 3})
+    for module in (probing, regretting):
+        monkeypatch.setattr(module, "PROBLEMS", {"cpu": 12})
+        monkeypatch.setattr(module, "SETTINGS", {"cpu": dataclasses.replace(probing.SETTINGS["cpu"], steps=3)})
     for module in (recall, without_layer):
         monkeypatch.setattr(module, "PEOPLE", {"cpu": 10})
     for name in ("P_PLANS", "Q_PLANS"):
@@ -125,6 +131,13 @@ def test_claims_of_part_1_share_their_base_model() -> None:
 LARGE_ONLY: dict[str, set[str]] = {
     "p1_generation": {"kl@cfg3b", "entropy_gap@cfg3b",
                       *(f"accuracy@cfg3{letter}/cut={cut}" for letter in "bfghi" for cut in (0, 50))},
+    "p21_med": {*(f"solved@filter=published/set={cell}" for cell in (
+        "drawn/op=15", *(f"exact/op={op}" for op in (15, 20, 21, 22, 23)), "reask/op=20")),
+        "parameters@set=reask/op=20", "operations@set=reask/op=20"},
+    # of right solutions, which a model of a few steps does not write
+    "p21_shortest": {"parameters", "operations", "reask", "unplanned"},
+    "p22_regret": {"called_wrong@error=any"},  # which writes no sentences
+    "p22_retry": {"unneeded@0.5", "retries@0.2"},
     "p31_augmentation": {"answer@multi5", "answer@single+permute5"},
     "p31_batch": {"answer@batch_rows=10/learning_rate=3e-05", "answer@batch_rows=96/learning_rate=0.0001",
                   "answer@batch_rows=96/learning_rate=3e-05", "recall@batch_rows=96/learning_rate=3e-05"},
@@ -133,7 +146,7 @@ LARGE_ONLY: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("part", ["1", "3.1", "3.2"])
+@pytest.mark.parametrize("part", ["1", "2.1", "2.2", "3.1", "3.2"])
 def test_a_part_runs_from_data_to_figure(tmp_path: Path, part: str) -> None:
     """All claims of a part in one store, so that shared runs are trained once."""
     store = Store(tmp_path / "runs")

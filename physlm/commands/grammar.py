@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from physlm.commands.options import command, text_table
+from physlm.commands.options import command, opened, stream_name, text_table
 from physlm.errors import UserError
-from physlm.inputs import bounded_lines, plain_file
+from physlm.inputs import bounded_lines
 from physlm.tasks.grammar.published import PUBLISHED, find_grammar
 from physlm.tasks.grammar.statistics import derivation_entropy, length_statistics, log10_derivations
 
@@ -97,7 +94,7 @@ def check(
     from physlm.tasks.grammar.parser import Parser
 
     parser = Parser(find_grammar(grammar))
-    with _opened(strings) as file:
+    with opened(strings, "expected a file with one string a line, or - for standard input") as file:
         # verdicts wait until every line is read, so that a token outside the alphabet is all that is said
         verdicts = (verdict for first, batch in _batches(parser.grammar, strings, file)
                     for verdict in _verdicts(parser, batch, as_json, strings, first))
@@ -171,40 +168,27 @@ def _brackets(grammar: Grammar, drawn: Sample, row: int, words: list[str]) -> st
     return "".join(parts)
 
 
-@contextmanager
-def _opened(name: str) -> Iterator[TextIO]:
-    if name == "-":
-        yield sys.stdin
-        return
-    expected = "expected a file with one string a line, or - for standard input"
-    with plain_file(name, expected) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
-        yield text
-
-
 def _batches(grammar: Grammar, name: str, file: TextIO) -> Iterator[tuple[int, list[list[int]]]]:
     """The strings of a file, some at a time, with the number of the first line; lines end where Python says so."""
     first, room, batch = 1, MOST_CHARACTERS, list[list[int]]()
     try:
-        for number, line in enumerate(bounded_lines(file, _place(name), MOST_CHARACTERS), start=1):
+        for number, line in enumerate(bounded_lines(file, stream_name(name), MOST_CHARACTERS), start=1):
             if number > MOST_STRINGS:
-                raise UserError(f"{_place(name)}: got more than {MOST_STRINGS:,} strings, expected at most as many")
+                raise UserError(f"{stream_name(name)}: got more than {MOST_STRINGS:,} strings, expected at most as "
+                                "many")
             try:
                 batch.append(grammar.encode(line.split()))
             except UserError as error:
-                raise UserError(f"{_place(name)} line {number}: {error}") from None
+                raise UserError(f"{stream_name(name)} line {number}: {error}") from None
             room -= len(line)
             if len(batch) == BATCH or room < 0:
                 yield first, batch
                 first, room, batch = number + 1, MOST_CHARACTERS, []
     except UnicodeDecodeError as error:
-        raise UserError(f"{_place(name)}: got bytes that are no {error.encoding.upper()} text, expected one string a "
-                        "line") from None
+        raise UserError(f"{stream_name(name)}: got bytes that are no {error.encoding.upper()} text, expected one "
+                        "string a line") from None
     if batch:
         yield first, batch
-
-
-def _place(name: str) -> str:
-    return "standard input" if name == "-" else name
 
 
 def _verdicts(parser: Parser, batch: list[list[int]], details: bool, name: str, first: int) -> Iterator[dict[str, Any]]:
@@ -220,7 +204,7 @@ def _verdicts(parser: Parser, batch: list[list[int]], details: bool, name: str, 
             try:
                 valid_B += parser.valid([string]).tolist()
             except UserError as error:
-                raise UserError(f"{_place(name)} line {number}: {error}") from None
+                raise UserError(f"{stream_name(name)} line {number}: {error}") from None
     for string, valid in zip(batch, valid_B, strict=True):
         if not details:
             yield {"valid": valid}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import io
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 
 import typer
 
@@ -18,6 +19,7 @@ import physlm
 from physlm.commands import terminal
 from physlm.config import unknown_key
 from physlm.errors import LostProcessError, Stopped, UserError
+from physlm.inputs import plain_file
 
 if TYPE_CHECKING:
     import torch
@@ -102,8 +104,12 @@ def fail(message: str) -> None:
     if len(line) > _MOST_SHOWN:
         half = _MOST_SHOWN // 2
         line = f"{line[:half]} .. ({len(line) - 2 * half:,} characters) .. {line[-half:]}"
-    # what was given may hold anything, and some characters are commands to a terminal
-    print("error: " + "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stderr)
+    print(f"error: {printable(line)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """A text that may hold anything, as it can be shown: some characters are commands to a terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
@@ -138,6 +144,25 @@ def signals_stop() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def opened(name: str, expected: str) -> Iterator[TextIO]:
+    """A file of text that a user named, to read; ``-`` is standard input.
+
+    Args:
+        expected: what a good file is, for the error.
+    """
+    if name == "-":
+        yield sys.stdin
+        return
+    with plain_file(name, expected) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+        yield text
+
+
+def stream_name(name: str) -> str:
+    """How errors call such a file."""
+    return "standard input" if name == "-" else name
 
 
 def folder(name: str, given: Path | None) -> Path:

@@ -95,6 +95,12 @@ class ModelConfig:
         return _tiled(self.local, self.layers) if self.local else (None,) * self.layers
 
     @property
+    def reads_among(self) -> bool:
+        """Whether it can read tokens at any places that see any of each other (``Decoder.hidden_among``): a causal
+        model without local mixing, all of whose parts can read beside rows."""
+        return self.causal and not self.local and all(part.reads_beside for part in (*self.mixer, *self.mlp))
+
+    @property
     def head_width(self) -> int:
         """Dimensions of one head, d / heads."""
         return self.width // self.heads

@@ -266,6 +266,26 @@ class Decoder(nn.Module):
                   for mixer, shared in reading.shared.items()}
         return self._with_states(x, wheres, reading)
 
+    def hidden_among(self, x_MBTd: Tensor, places_BT: Tensor, seen_BTT: Tensor) -> Tensor:
+        """``hidden`` of given embeddings each at a place of its own, (M, B, T, d), with their gradient.
+
+        So a text is read once, with several of its continuations beside it: each of these sees the text as far as it
+        goes on from there, and itself.
+
+        Args:
+            places_BT: below T.
+            seen_BTT: whether the first token sees the second; each sees at least itself.
+        """
+        assert self.config.reads_among, "asked before"
+        x = x_MBTd if self.positions is None else self.positions.aside(x_MBTd, places_BT)
+        rows, tokens = places_BT.shape
+        seen = seen_BTT[:, None].repeat(self.members, 1, 1, 1)
+        wheres = {mixer: Beside(places_BT, seen, mixer.shared_at(shared, places_BT, self.members))
+                  for mixer, shared in self._shared(tokens).items()}
+        blocks = self._blocks()
+        states = tuple(block.empty_state(rows, 0, beside=True) for block in blocks)
+        return self._with_states(x, wheres, Reading(0, states, tuple(block.kept(0, True) for block in blocks), {}))
+
     def _with_states(self, x: Tensor, wheres: Mapping[Mixer, Where], reading: Reading) -> Tensor:
         for i, (block, mixer) in enumerate(zip(self._blocks(), self.config.mixers, strict=True)):
             x, _, _ = self._walk(i, block, x, wheres[mixer], reading.states[i])

@@ -31,6 +31,12 @@ class Rows(NamedTuple):
     targets_RT: Tensor
 
 
+def unpacked(packed_RW: Tensor) -> Rows:
+    """Rows of T = W - 1 positions from W tokens each, of any integer type: ids, and ``~id`` for what is no target."""
+    wide_RW = packed_RW.long()
+    return Rows(torch.where(wide_RW < 0, ~wide_RW, wide_RW)[:, :-1], wide_RW[:, 1:].clamp(min=IGNORE))
+
+
 class Entries(NamedTuple):
     """Labelled texts, one a row: ids, the role of each token (0 is padding), and the number of tokens."""
 

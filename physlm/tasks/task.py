@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
     from torch import Tensor
 
@@ -62,6 +64,23 @@ class Task(Protocol):
 
     def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
         """Labelled texts by number."""
+
+
+class HostTask(Task, Protocol):
+    """A task whose rows are made by a compiled kernel on CPU cores, whatever its device; its settings have
+    ``made_on_host = True``."""
+
+    def host_rows(
+        self, index_R: npt.NDArray[np.int64], split: str = "train", stream: int = 0
+    ) -> npt.NDArray[np.integer[Any]]:
+        """What ``rows`` unpacks (``physlm.tasks.rows.unpacked``): T + 1 tokens a row, (R, T + 1).
+
+        It is called in a thread beside training.  There it does not touch a device, and as much of it as can be runs
+        without the interpreter's lock.
+
+        Returns:
+            Token ids, and ``~id`` for a token that is no target; a narrow type, such as int16, saves time and memory.
+        """
 
 
 class AskedTask(Task, Protocol):

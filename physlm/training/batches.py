@@ -1,7 +1,7 @@
 """The batches of a population: sampled on the device some steps at a time, a pure function of the step.
 
 Sampling many rows costs little more than sampling few, so the rows of many steps are made at once.  Members with the
-same data share one sampling.
+same data share one sampling.  Rows that CPU cores make are made beside training (``physlm.training.ahead``).
 
 Shape letters: M members, U sources of data, S steps sampled at once, R rows, B rows of a step, T positions.
 """
@@ -9,13 +9,15 @@ Shape letters: M members, U sources of data, S steps sampled at once, R rows, B 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from physlm.errors import UserError
-from physlm.tasks.rows import IGNORE, Rows
-from physlm.tasks.task import Task
+from physlm.tasks.rows import IGNORE, Rows, unpacked
+from physlm.tasks.task import HostTask, Task
+from physlm.training.ahead import BlocksAhead
 from physlm.training.config import RunSpec
 
 # Tokens sampled at once, at most: a GPU waits mostly for launches, a CPU wants its caches.
@@ -44,6 +46,11 @@ class Batches:
         self._inputs_SUBT, self._targets_SUBT = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
         self._scored_SU = torch.ones(self.ahead, len(sources), device=device)
         self._sampled_from: int | None = None
+        self._steps = specs[0].steps  # after which nothing is made ahead
+        self._blocks: BlocksAhead | None = None
+        if specs[0].task.made_on_host:
+            on_host = cast(list[tuple[HostTask, int]], self._sources)
+            self._blocks = BlocksAhead(on_host, self.ahead * self._rows, device)
 
     @property
     def vocabulary(self) -> int:
@@ -52,24 +59,30 @@ class Batches:
 
     def sample(self, step: int, steps: int = 1) -> tuple[Tensor, Tensor]:
         """Inputs and targets of ``steps`` steps from ``step`` on for every member, (S, M, B, T) each; pure."""
-        return tuple(x[:, self._source_M] for x in self._sample_sources(step, steps))  # type: ignore[return-value]
+        drawn = ([x.unflatten(0, (steps, self._rows)) for x in rows] for rows in self._drawn(step, steps))
+        inputs, targets = (torch.stack(x, 1)[:, self._source_M] for x in zip(*drawn, strict=True))
+        return inputs, targets
 
-    def _sample_sources(self, step: int, steps: int) -> tuple[Tensor, Tensor]:
-        """The same for every source of data, (S, U, B, T) each."""
+    def _drawn(self, step: int, steps: int, packed_URW: Tensor | None = None) -> list[Rows]:
+        """What is trained on in these steps, for every source of data; its rows may have been made ahead."""
         index_R = torch.arange(step * self._rows, (step + steps) * self._rows, device=self.device)
-        drawn = [self._objective(task, task.rows(index_R, "train", stream), index_R, stream)
-                 for task, stream in self._sources]
-        inputs = torch.stack([d.inputs_RT.unflatten(0, (steps, self._rows)) for d in drawn], 1)
-        return inputs, torch.stack([d.targets_RT.unflatten(0, (steps, self._rows)) for d in drawn], 1)
+        drawn = []
+        for u, (task, stream) in enumerate(self._sources):
+            rows = task.rows(index_R, "train", stream) if packed_URW is None else unpacked(packed_URW[u])
+            drawn.append(self._objective(task, rows, index_R, stream))
+        return drawn
 
     def prepare(self, step: int) -> None:
         """Have the batch of this step in the buffers, whichever step training starts from."""
         first = step // self.ahead * self.ahead
         if self._sampled_from != first:
-            inputs, targets = self._sample_sources(first, self.ahead)
-            self._inputs_SUBT.copy_(inputs)
-            self._targets_SUBT.copy_(targets)
-            scored_SU = (targets != IGNORE).sum((2, 3))
+            packed_URW = None
+            if self._blocks is not None:
+                packed_URW = self._blocks.take(first // self.ahead, more=first + self.ahead < self._steps)
+            for u, rows in enumerate(self._drawn(first, self.ahead, packed_URW)):
+                for buffer_SUBT, rows_RT in zip((self._inputs_SUBT, self._targets_SUBT), rows, strict=True):
+                    buffer_SUBT[:, u].copy_(rows_RT.unflatten(0, (self.ahead, self._rows)))
+            scored_SU = (self._targets_SUBT != IGNORE).sum((2, 3))
             if self._sampled_from is None and not scored_SU.any(0).all():  # the host looks once, before the first step
                 raise UserError(f"{self._sources[0][0].config.title}: nothing is to be predicted in the first "
                                 f"{self.ahead} steps; expected longer rows, or a larger train.mask_rate of an encoder")
@@ -77,6 +90,11 @@ class Batches:
             # gradients 0 of an empty sum.  One mask more, in such batches only, would make some masks likelier.
             self._scored_SU.copy_(scored_SU.clamp(min=1))
             self._sampled_from = first
+
+    def close(self) -> None:
+        """Give up what is made ahead; what is asked for later is made anew."""
+        if self._blocks is not None:
+            self._blocks.close()
 
     def at(self, counter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets (M, B, T) and the number of scored tokens (M,) of a step that only the device knows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def train_population(
     rewind(population.step)
     saved_at, wait = time.monotonic(), checkpoint_seconds
     diverged: set[int] = set()  # a weight that is not finite stays so; a loss may recover
-    with _Bar(population, progress) as bar:
+    with closing(population), _Bar(population, progress) as bar:
         while population.step < population.steps:
             target = min((population.step // every + 1) * every, population.steps)
             count = target - population.step

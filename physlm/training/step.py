@@ -123,6 +123,10 @@ class Population:
         self._advance()
         self.step += 1
 
+    def close(self) -> None:
+        """End the work that is done ahead of the next step, if any; the state stays as it is."""
+        self.batches.close()
+
     def recent_losses(self, count: int) -> dict[str, Tensor]:
         """Means over the last ``count`` <= window steps, on the host: by name, (M,) each."""
         places = torch.arange(self.step - count, self.step) % self.window

@@ -16,6 +16,7 @@ from physlm import cli, storage
 
 COMMANDS = {
     "data export": ("data", "export", "biod", "--n", 3, "--set", "people=5", "--vocabulary", "vocabulary"),
+    "igsm sample": ("igsm", "sample", "--family", "tiny", "--n", 2),
     "biographies ask": ("biographies", "ask", "--people", 2),
     "biographies check": ("biographies", "check", "--people", 2, "--texts", "answers.jsonl"),
 }

@@ -6,9 +6,11 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from task_examples import example, kinds
@@ -19,7 +21,7 @@ from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.tasks.config import SPLITS, TaskConfig
 from physlm.tasks.prompts import Prompts
-from physlm.tasks.rows import IGNORE
+from physlm.tasks.rows import IGNORE, unpacked
 from physlm.tasks.task import AskedTask
 from physlm.tasks.vocabulary import EOS
 from physlm.training.config import RunSpec, TrainConfig
@@ -63,6 +65,17 @@ def test_rows_are_pure_functions_of_split_stream_and_number(config: Any, task: A
     assert task.to("cpu").rows(index).targets_RT.equal(rows.targets_RT)
     assert not dataclasses.replace(config, row_tokens=config.row_tokens // 2).build().rows(index)[0][:, 0].equal(
         torch.full_like(index, IGNORE)), "rows of another length are rows too"
+
+
+def test_rows_that_the_host_makes_are_those_of_the_task_in_any_thread(config: Any, task: Any) -> None:
+    if not config.made_on_host:
+        pytest.skip(f"{config.kind} is sampled on the device")
+    with ThreadPoolExecutor(2) as pool:
+        halves = list(pool.map(lambda first: task.host_rows(np.arange(first, first + 8), "train", 7), (100, 108)))
+    packed = torch.from_numpy(np.concatenate(halves))
+    assert packed.shape == (16, config.row_tokens + 1) and not packed.is_floating_point()
+    rows = task.rows(torch.arange(100, 116), "train", 7)
+    assert all(mine.equal(theirs) for mine, theirs in zip(unpacked(packed), rows, strict=True))
 
 
 def test_every_row_is_in_the_vocabulary_and_has_something_to_learn(config: Any, task: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple, cast
 
@@ -24,14 +25,14 @@ from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
 from physlm.places import Place
-from physlm.tasks.igsm.checker import ERRORS, NOT_A_SOLUTION, RIGHT, Verdict
+from physlm.tasks.igsm.checker import ANSWER, ERRORS, NOT_A_SOLUTION, RIGHT, Verdict
 from physlm.tasks.igsm.config import IgsmConfig
 from physlm.tasks.igsm.reading import Graph
 from physlm.tasks.igsm.task import Igsm
 from physlm.tasks.prompts import Prompts
 
 PROBLEMS = {"cuda": 2500, "cpu": 200}  # of each set
-CONTROLS = {"cuda": 500, "cpu": 50}  # the first of them, for controls and learning curves
+CONTROLS = {"cuda": 500, "cpu": 200}  # the first of them, for controls and learning curves
 CUT = "cut"
 KINDS = (*ERRORS, NOT_A_SOLUTION, CUT)
 NO_ANSWER = -1
@@ -88,7 +89,7 @@ def rows(config: Solutions, run: Trained) -> list[Row]:
     found: list[Row] = []
     for one, judged in zip(asked, solve(task, run.ready(run.model), asked, config.room, run.progress), strict=True):
         found += _shares(one, judged)
-        found += _steps(task, one, judged)
+        found += _steps(task, one, judged, few)
         if settings.retry.rate:
             found += _retries(one, judged)
         if one.cell.set != "exact" or one is largest:
@@ -124,6 +125,50 @@ def solve(task: Igsm, model: Decoder, asked: Sequence[Asked], room: float, progr
     counts = [one.problems for one in asked]
     parts = zip(prompts, made.ids.split(counts), made.ended.cpu().split(counts), strict=True)
     return [judge(task, p, ids_BW, ended_B.numpy()) for p, ids_BW, ended_B in parts]
+
+
+class Written(NamedTuple):
+    """One problem with what a model wrote, for readers.
+
+    Attributes:
+        title: of the problems.
+        sentences: of the solution, as far as they have full stops, and the rest.
+        answer: the true one.
+        ended: whether the model ended its text.
+    """
+
+    number: int
+    title: str
+    problem: str
+    sentences: tuple[str, ...]
+    answer: int
+    verdict: Verdict
+    ended: bool
+
+
+def written(run: Trained, op: int | None = None, number: int = 0) -> Written:
+    """What the trained model writes for problem ``number`` of exactly ``op`` operations, or of op as in training.
+
+    Raises:
+        UserError: no problem of the task has so many operations.
+    """
+    config = Solutions(ops=() if op is None else (op,))
+    config.check(run.spec)
+    settings = cast(IgsmConfig, run.spec.task)
+    task = settings.build().to(run.device)
+    cell = config.cells(settings)[0 if op is None else 1]
+    prompts = task.prompts(number + 1, **cell.changes)
+    one = Prompts(*(part[number:] if isinstance(part, Tensor) else part for part in prompts))  # type: ignore[arg-type]
+    length, room = int(one.lengths_B), math.ceil(config.room * int(one.answer_lengths_B))
+    made = generate(run.ready(run.model), one.ids_BP[:, :length], room, temperature=0.0)
+    (verdict,) = task.verdicts(one, made.ids)
+    text, _, _ = task.vocabulary.decode(made.ids[0, length : int(made.lengths[0])].tolist()).partition(f" {ANSWER}")
+    sentences = tuple(part.strip() + "." * (place < text.count(".")) for place, part in enumerate(text.split("."))
+                      if part.strip())  # fmt: skip
+    title = run.spec.task.title if op is None else replace(settings, op=op).title
+    answer = int(one.told().answers_BQ[0, 0]) - task.vocabulary.id("0")
+    return Written(number, title, task.vocabulary.decode(one.ids_BP[0, 2 : length - 1].tolist()), sentences, answer,
+                   verdict, bool(made.ended[0]))  # fmt: skip
 
 
 def judge(task: Igsm, prompts: Prompts, ids_BW: Tensor, ended_B: Bools) -> Judged:
@@ -189,8 +234,8 @@ def _shares(asked: Asked, judged: Judged) -> Iterator[Row]:
     yield _share("cut", ~judged.ended_B, {**asked.cell.where, "filter": "all"})
 
 
-def _steps(task: Igsm, asked: Asked, judged: Judged) -> Iterator[Row]:
-    """What right solutions hold beside what is needed."""
+def _steps(task: Igsm, asked: Asked, judged: Judged, few: int) -> Iterator[Row]:
+    """What right solutions hold beside what is needed; the control of the first ``few`` of them."""
     where, right_B = {**asked.cell.where, "filter": "all"}, judged.right_B
     if not right_B.any():
         return
@@ -198,8 +243,7 @@ def _steps(task: Igsm, asked: Asked, judged: Judged) -> Iterator[Row]:
     yield _share("shortest", (spare[0] == 0)[right_B], where)
     for name, counts_B in zip(("unneeded_parameters", "unneeded_operations"), spare, strict=True):
         yield count_mean(counts_B[right_B]).row(name, int(right_B.sum()), unit="1/solution", where=where)
-    graphs = list(_graphs(task, asked))
-    counts_B = np.array([unplanned(graphs[b], seed=int(b)) for b in np.flatnonzero(right_B)])
+    counts_B = np.array([unplanned(_graph(task, asked, b), seed=b) for b in np.flatnonzero(right_B)[:few].tolist()])
     yield count_mean(counts_B).row("unneeded_unplanned", len(counts_B), unit="1/solution", where=where)
 
 
@@ -233,11 +277,10 @@ def _others(run: Trained) -> Iterator[tuple[str, Decoder, dict[str, Place]]]:
         yield "solved_after", run.load(step), {"step": step}
 
 
-def _graphs(task: Igsm, asked: Asked) -> Iterator[Graph]:
-    """The problems as they are read from the prompts."""
-    prompts = asked.prompts
-    for ids, length in zip(prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), strict=True):
-        yield task.reader.read(task.vocabulary.decode(ids[2 : length - 1]))
+def _graph(task: Igsm, asked: Asked, number: int) -> Graph:
+    """A problem as it is read from its prompt."""
+    ids, length = asked.prompts.ids_BP[number].tolist(), int(asked.prompts.lengths_B[number])
+    return task.reader.read(task.vocabulary.decode(ids[2 : length - 1]))
 
 
 def _share(name: str, hits_B: Bools, where: dict[str, Place]) -> Row:

@@ -125,6 +125,7 @@ class IgsmConfig(TaskConfig):
     """
 
     kind: ClassVar[str] = "igsm"
+    made_on_host: ClassVar[bool] = True
     shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups", "noise_words")
     max_op: int = 15
     max_ip: int = 20

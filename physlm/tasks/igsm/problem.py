@@ -50,19 +50,24 @@ class Problem:
         return self.config.modulus
 
     @cached_property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """All edges, then all totals."""
+    def layers(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Category and items of each layer of the structure graph, from the containing to the contained."""
         record, table = self.record, pieces(self.config)
         categorisation, first = int(record["categorisation"]), int(record["first_layer"])
+        return tuple(
+            (table.category(categorisation, first + layer),
+             tuple(table.item(categorisation, first + layer, int(record["groups"][layer]), place)
+                   for place in record["items"][layer, : int(record["sizes"][layer])].tolist()))
+            for layer in range(int(record["layers"])))  # fmt: skip
 
-        def item(layer: int, number: int) -> str:
-            place = int(record["items"][layer, number])
-            return table.item(categorisation, first + layer, int(record["groups"][layer]), place)
-
-        edges = (Parameter(item(layer, owner), item(layer + 1, owned), False)
-                 for layer, owner, owned in record["edge"][: self.ip].tolist())  # fmt: skip
-        totals = (Parameter(item(layer, owner), table.category(categorisation, first + deeper), True)
-                  for layer, owner, deeper in record["total"][: int(record["totals"])].tolist())  # fmt: skip
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All edges, then all totals."""
+        categories, items = zip(*self.layers, strict=True)
+        edges = (Parameter(items[layer][owner], items[layer + 1][owned], False)
+                 for layer, owner, owned in self.record["edge"][: self.ip].tolist())  # fmt: skip
+        totals = (Parameter(items[layer][owner], categories[deeper], True)
+                  for layer, owner, deeper in self.record["total"][: int(self.record["totals"])].tolist())
         return (*edges, *totals)
 
     def is_total(self, parameter: int) -> bool:

@@ -15,13 +15,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from physlm.tasks.igsm.chains import check_chain
 from physlm.tasks.igsm.checker import Verdict, standard_reader
 from physlm.tasks.igsm.pieces import ANSWER, BOS, HOW_MANY, ID, PROBLEM, QUESTION_MARK, SOLUTION
 from physlm.tasks.prompts import Grades, Prompts, cut
-from physlm.tasks.rows import IGNORE, Rows
+from physlm.tasks.rows import Rows, unpacked
 from physlm.tasks.task import Text
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 class Igsm:
     """The task on one device; problems are made on the host."""
 
-    made_on_host = True  # rows may be made ahead, beside training
-
     def __init__(self, config: IgsmConfig, device: torch.device | str = "cpu"):
         self.config, self.vocabulary, self.device = config, config.vocabulary(), device
         self.reader = standard_reader(config.modulus)
@@ -45,14 +44,15 @@ class Igsm:
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets."""
+        return unpacked(torch.from_numpy(self.host_rows(index_R.cpu().numpy(), split, stream)).to(self.device))
+
+    def host_rows(self, index_R: npt.NDArray[np.int64], split: str = "train", stream: int = 0) -> npt.NDArray[np.int16]:
+        """The same before they are unpacked, (R, T + 1); ``HostTask``."""
         from physlm.tasks.igsm import kernel
 
-        ids_RW, lost_RW = kernel.rows(self.config, index_R.cpu().numpy(), split, stream, threads=_threads())
-        read_RW = torch.from_numpy(ids_RW).to(self.device).long()
-        targets_RT = read_RW[:, 1:]
-        if lost_RW.shape[1]:
-            targets_RT = targets_RT.masked_fill(torch.from_numpy(lost_RW[:, 1:]).to(self.device) > 0, IGNORE)
-        return Rows(read_RW[:, :-1], targets_RT)
+        ids_RW, lost_RW = kernel.rows(self.config, index_R, split, stream, threads=_threads())
+        packed_RW = ids_RW.view(np.int16)  # the vocabulary has some thousand tokens
+        return np.invert(packed_RW, out=packed_RW, where=lost_RW > 0) if lost_RW.shape[1] else packed_RW
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Problem i of a split with its solution."""

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
-from generated_solutions import CONFIGS, disagreement
-from planted_errors import PLANTERS, generated_texts, plant_many, written_texts
-from taken_apart import Solution, take_apart
 from written_problems import written
 
 from physlm.tasks.igsm import checker, expressions, reading
+from physlm.tasks.igsm.audit import CONFIGS, agrees, check_generated, verdict_of
 from physlm.tasks.igsm.checker import ERRORS, Step, Verdict, check, check_many, standard_reader
-from physlm.tasks.igsm.config import LETTERS, IgsmConfig
+from physlm.tasks.igsm.config import IgsmConfig
 from physlm.tasks.igsm.draws import stream_key
 from physlm.tasks.igsm.names import CATEGORISATIONS
 from physlm.tasks.igsm.plain import generate
+from physlm.tasks.igsm.planted_errors import PLANTERS, generated_texts, planted_errors
 from physlm.tasks.igsm.reading import Reader
+from physlm.tasks.igsm.taken_apart import Solution, take_apart
 
 PROBLEM = (
     "The number of each Eastlake High's Film Studio equals 5 times as much as the sum of each Film Studio's Backpack "
@@ -49,6 +51,13 @@ SOLUTION = (
 PEN = "Define Brown Satchel's Gel Pen as G; P = b + a = 2 + 13 = 15; so G = P + c = 15 + 15 = 7. "
 NAMES = re.findall(r"Define (.*?) as", SOLUTION)
 DRAWS = [written(seed) for seed in range(400)]
+
+
+def written_texts() -> Iterator[tuple[str, str]]:
+    """Problems of the tests' own writer, without end."""
+    for seed in itertools.count():
+        draw = written(seed)
+        yield draw.problem, draw.solution
 
 
 def changed(old: str, new: str) -> str:
@@ -240,12 +249,17 @@ def test_written_solutions_are_right() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.title} {config.method} {config.retry.names}")
 def test_generated_solutions_are_right(config: IgsmConfig) -> None:
-    """A share of the 200,000 of ``python tests/tasks/igsm/generated_solutions.py 200000``."""
+    """A share of the 200,000 of ``physlm igsm check --generated 200000``, made by the twin."""
     for index in range(40):
         made = generate(config, stream_key(config), index)
-        if made.op <= LETTERS:
-            solution = made.solution(config.retry if config.retry.rate else None)
-            assert disagreement(made, made.text(), f"{solution} <answer> {made.answer}") is None, (config, index)
+        solution = made.solution(config.retry if config.retry.rate else None)
+        verdict = verdict_of(config, made.text(), f"{solution} <answer> {made.answer}")
+        assert agrees(verdict, made), (config, index, verdict)
+
+
+def test_generated_problems_are_checked_as_many_as_asked_for() -> None:
+    found = list(check_generated(401))
+    assert len(found) == 401 and all(one.wrong is None for one in found)
 
 
 @pytest.mark.parametrize("modulus", [2, 5, 101])
@@ -259,10 +273,10 @@ def test_the_modulus_is_the_reader_s(modulus: int) -> None:
 
 @pytest.mark.parametrize("texts", [written_texts, generated_texts])
 def test_planted_errors_are_found_and_named(texts: Callable[[], Iterator[tuple[str, str]]]) -> None:
-    """A share of the 10,000 of ``python tests/tasks/igsm/planted_errors.py 10000``."""
-    planted, missed = plant_many(1000, texts())
-    assert not missed, missed[0]
-    assert planted == dict.fromkeys(ERRORS, 50)
+    """A share of the 10,000 of ``physlm igsm check --planted 10000``."""
+    planted = list(planted_errors(1000, texts()))
+    assert not [missed for _, missed in planted if missed]
+    assert Counter(kind for kind, _ in planted) == dict.fromkeys(ERRORS, 50)
 
 
 def test_no_change_of_one_token_is_right() -> None:

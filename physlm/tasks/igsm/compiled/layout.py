@@ -53,6 +53,7 @@ WORK = np.dtype([
     ("whole", "i8"),                           # parameters in the order so far
     ("letter", "i8", 64),                      # of each parameter
     ("at", "i8"),                              # tokens written
+    ("lost", "i8"),                            # 1: the next one is no target
     ("used", "i8"),                            # letters used
     ("own", "i8"), ("operations", "i8"), ("done", "i8"),   # of a sentence: its letter, how many operations, those done
     ("term_token", "i8"), ("term_value", "i8"),            # the result of the last operation

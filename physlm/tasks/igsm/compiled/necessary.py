@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from physlm.tasks.igsm.compiled.building import part
 from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, coin, count, far_below, first, nth, pick, share
 from physlm.tasks.igsm.draws import FAVOUR_UNIT, FAVOURS
@@ -148,7 +150,7 @@ def depend(c: Any, w: Any, r: Any, op: Any) -> None:
         if w.extra[place] == _room(r, place):
             open_places ^= bit(place)
     for place in range(r.needed):
-        parameter = r.order[place]
+        parameter = np.int64(r.order[place])
         if parameter < r.ip:
             number = w.extra[place] + 2 if w.extra[place] > 0 else 1 + coin(w)
             formula(c, w, r, parameter, _dependencies(w, r, place, w.feeds[parameter], min(number, place + 1, 4)))

@@ -65,8 +65,8 @@ def _draw_orders(c: Any, w: Any, v: Any, s: Any, most: Any, room: Any) -> Any:
     for _ in range(orders):
         order = pick(v, pool)
         pool ^= bit(order)
-        put(v, s.ids, s.lost, c.first_noise + _ORDERS + order, False)
-        put(v, s.ids, s.lost, STOP, False)
+        put(v, s.ids, s.lost, c.first_noise + _ORDERS + order)
+        put(v, s.ids, s.lost, STOP)
         begin = _close(w, v, s, begin)
     return ORDER_TOKENS * orders
 
@@ -90,11 +90,11 @@ def _draw_facts(c: Any, w: Any, v: Any, r: Any, s: Any, room: Any) -> Any:
             told, number = _AT_LEAST, np.int64(0)
         else:
             told, number = _AT_MOST, np.int64(c.modulus - 1)
-        put(v, s.ids, s.lost, c.first_noise + _NOTE, False)
-        name(c, v, r, parameter, s.ids, s.lost, False)
-        put(v, s.ids, s.lost, c.first_noise + told, False)
-        put(v, s.ids, s.lost, FIRST_NUMBER + number, False)
-        put(v, s.ids, s.lost, STOP, False)
+        put(v, s.ids, s.lost, c.first_noise + _NOTE)
+        name(c, v, r, parameter, s.ids, s.lost)
+        put(v, s.ids, s.lost, c.first_noise + told)
+        put(v, s.ids, s.lost, FIRST_NUMBER + number)
+        put(v, s.ids, s.lost, STOP)
         begin = _close(w, v, s, begin)
     return FACT_TOKENS * facts
 
@@ -117,7 +117,7 @@ def _draw_graphs(c: Any, w: Any, v: Any, r: Any, s: Any, room: Any) -> None:
         begun, sentences, begin = v.at, w.noise, v.at
         for edge in range(other.ip):
             if v.at <= end:
-                sentence(c, v, other, edge, s.ids, s.lost)
+                sentence(c, v, other, np.int64(edge), s.ids, s.lost)
                 if v.at <= end:
                     begin = _close(w, v, s, begin)
         if v.at > end:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from physlm.tasks.igsm.compiled.building import part
 from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, first, pick, share
 
@@ -98,7 +100,7 @@ def _number_edges(w: Any, r: Any, present: Any) -> None:
 def _number_totals(w: Any, r: Any) -> None:
     for level in range(4):
         w.level[level] = 0
-    place = 0
+    place = np.int64(0)
     for layer in range(w.layers - 2, -1, -1):
         for owner in range(r.sizes[layer]):
             for deeper in range(layer + 1, w.layers):

@@ -1,6 +1,7 @@
 """Compiled problems and solutions as token ids; the twin is ``physlm.tasks.igsm.writing``.
 
-Tokens beyond the end of ``ids`` are counted, not written.  ``lost`` marks those that are no targets; it may be empty.
+Tokens beyond the end of ``ids`` are counted, not written.  ``lost`` marks those that are no targets, which are written
+while ``w.lost`` is 1; it may be empty.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from physlm.tasks.igsm.pieces import FIRST_LETTER, LAYERS
 from physlm.tasks.igsm.record import CONSTANT, MORE, TIMES
 
 _GOLDEN, _RETRY_STREAM = np.uint64(GOLDEN), np.uint64(RETRY_STREAM)
-BOS, PROBLEM, SOLUTION, ANSWER = (p.ID[token] for token in p.SPECIALS)
+# as numbers of a type: a function is compiled anew for each plain constant that it is called with
+BOS, PROBLEM, SOLUTION, ANSWER = (np.int64(p.ID[token]) for token in p.SPECIALS)
 (NUMBER_OF_EACH, EQUALS, MORE_THAN, AS_MUCH, SUM_OF, DIFFERENCE_OF, EACH, AND, HOW_MANY, DOES, HAVE, DEFINE, AS, SO,
- BACK, OWNS, STOP, COMMA, SEMICOLON, QUESTION_MARK, PLUS, MINUS, STAR, IS) = map(p.ID.get, p.PHRASES)  # fmt: skip
+ BACK, OWNS, STOP, COMMA, SEMICOLON, QUESTION_MARK, PLUS, MINUS, STAR, IS) = (
+     np.int64(p.ID[token]) for token in p.PHRASES)  # fmt: skip
 
 
 @part
@@ -53,71 +56,73 @@ def draw_texts(c: Any, w: Any, r: Any) -> None:
 
 
 @part
-def put(w: Any, ids: Any, lost: Any, token: Any, is_lost: Any) -> None:
+def put(w: Any, ids: Any, lost: Any, token: Any) -> None:
     if w.at < len(ids):
         ids[w.at] = token
     if w.at < len(lost):
-        lost[w.at] = is_lost
+        lost[w.at] = w.lost
     w.at += 1
 
 
 @part
 def _item(c: Any, r: Any, layer: Any, number: Any) -> Any:
-    return c.first_items[r.categorisation, r.first_layer + layer, r.groups[layer]] + r.items[layer, number]
+    first_item = c.first_items[r.categorisation, r.first_layer + layer, r.groups[layer]]
+    return first_item + r.items[layer, number]
 
 
 @part
 def _owner(c: Any, r: Any, parameter: Any) -> Any:
     if parameter >= r.ip:
-        return _item(c, r, r.total[parameter - r.ip, 0], r.total[parameter - r.ip, 1])
-    return _item(c, r, r.edge[parameter, 0], r.edge[parameter, 1])
+        total = parameter - r.ip
+        return _item(c, r, np.int64(r.total[total, 0]), np.int64(r.total[total, 1]))
+    return _item(c, r, np.int64(r.edge[parameter, 0]), np.int64(r.edge[parameter, 1]))
 
 
 @part
 def _owned(c: Any, r: Any, parameter: Any) -> Any:
     if parameter >= r.ip:
         return c.first_category + LAYERS * r.categorisation + r.first_layer + r.total[parameter - r.ip, 2]
-    return _item(c, r, r.edge[parameter, 0] + 1, r.edge[parameter, 2])
+    return _item(c, r, np.int64(r.edge[parameter, 0]) + 1, np.int64(r.edge[parameter, 2]))
 
 
 @part
-def name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any, is_lost: Any) -> None:
-    put(w, ids, lost, _owner(c, r, parameter), is_lost)
-    put(w, ids, lost, OWNS, is_lost)
-    put(w, ids, lost, _owned(c, r, parameter), is_lost)
+def name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
+    put(w, ids, lost, _owner(c, r, parameter))
+    put(w, ids, lost, OWNS)
+    put(w, ids, lost, _owned(c, r, parameter))
 
 
 @part
 def _question(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
-    query = r.order[r.needed - 1]
-    put(w, ids, lost, HOW_MANY, False)
-    put(w, ids, lost, _owned(c, r, query), False)
-    put(w, ids, lost, DOES, False)
-    put(w, ids, lost, _owner(c, r, query), False)
-    put(w, ids, lost, HAVE, False)
-    put(w, ids, lost, QUESTION_MARK, False)
+    query = np.int64(r.order[r.needed - 1])
+    put(w, ids, lost, HOW_MANY)
+    put(w, ids, lost, _owned(c, r, query))
+    put(w, ids, lost, DOES)
+    put(w, ids, lost, _owner(c, r, query))
+    put(w, ids, lost, HAVE)
+    put(w, ids, lost, QUESTION_MARK)
 
 
 @part
 def sentence(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
     """Of the problem."""
-    put(w, ids, lost, NUMBER_OF_EACH, False)
-    name(c, w, r, edge, ids, lost, False)
-    put(w, ids, lost, EQUALS, False)
+    put(w, ids, lost, NUMBER_OF_EACH)
+    name(c, w, r, edge, ids, lost)
+    put(w, ids, lost, EQUALS)
     if r.form[edge] > 0:
-        put(w, ids, lost, c.first_number + r.constant[edge], False)
+        put(w, ids, lost, c.first_number + r.constant[edge])
     if r.form[edge] == MORE:
-        put(w, ids, lost, MORE_THAN, False)
+        put(w, ids, lost, MORE_THAN)
     elif r.form[edge] == TIMES:
-        put(w, ids, lost, AS_MUCH, False)
+        put(w, ids, lost, AS_MUCH)
     if r.count[edge] > 1:
-        put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF, False)
+        put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF)
     for at in range(r.count[edge]):
         if at > 0:
-            put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA, False)
-        put(w, ids, lost, EACH, False)
-        name(c, w, r, r.dependencies[edge, at], ids, lost, False)
-    put(w, ids, lost, STOP, False)
+            put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA)
+        put(w, ids, lost, EACH)
+        name(c, w, r, np.int64(r.dependencies[edge, at]), ids, lost)
+    put(w, ids, lost, STOP)
 
 
 @part
@@ -131,9 +136,9 @@ def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, righ
              lost: Any) -> None:  # fmt: skip
     """One operation of a sentence; its letter and value are kept as the term that is there now."""
     w.done += 1
-    put(w, ids, lost, SEMICOLON, False)
+    put(w, ids, lost, SEMICOLON)
     if w.done == w.operations:
-        put(w, ids, lost, SO, False)
+        put(w, ids, lost, SO)
         w.term_token = w.own
     else:
         w.term_token = _letter(w, r)
@@ -141,17 +146,17 @@ def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, righ
         w.term_value = left_value * right_value % c.modulus
     else:
         w.term_value = (left_value + (right_value if sign == PLUS else -right_value)) % c.modulus
-    put(w, ids, lost, w.term_token, False)
-    put(w, ids, lost, IS, False)
-    put(w, ids, lost, left, False)
-    put(w, ids, lost, sign, False)
-    put(w, ids, lost, right, False)
-    put(w, ids, lost, IS, False)
-    put(w, ids, lost, c.first_number + left_value, False)
-    put(w, ids, lost, sign, False)
-    put(w, ids, lost, c.first_number + right_value, False)
-    put(w, ids, lost, IS, False)
-    put(w, ids, lost, c.first_number + w.term_value, False)
+    put(w, ids, lost, w.term_token)
+    put(w, ids, lost, IS)
+    put(w, ids, lost, left)
+    put(w, ids, lost, sign)
+    put(w, ids, lost, right)
+    put(w, ids, lost, IS)
+    put(w, ids, lost, c.first_number + left_value)
+    put(w, ids, lost, sign)
+    put(w, ids, lost, c.first_number + right_value)
+    put(w, ids, lost, IS)
+    put(w, ids, lost, c.first_number + w.term_value)
 
 
 @part
@@ -200,11 +205,11 @@ def _edge(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
 @part
 def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
     """The sentence of a needed parameter."""
-    put(w, ids, lost, DEFINE, False)
-    name(c, w, r, parameter, ids, lost, False)
-    put(w, ids, lost, AS, False)
+    put(w, ids, lost, DEFINE)
+    name(c, w, r, parameter, ids, lost)
+    put(w, ids, lost, AS)
     w.own = w.letter[parameter] = _letter(w, r)
-    put(w, ids, lost, w.own, False)
+    put(w, ids, lost, w.own)
     w.done = 0
     if parameter >= r.ip:
         _total(c, w, r, parameter - r.ip, ids, lost)
@@ -213,15 +218,15 @@ def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None
         _edge(c, w, r, parameter, ids, lost)
         copied = r.form[parameter] != CONSTANT
     if w.done == 0:
-        put(w, ids, lost, SEMICOLON, False)
-        put(w, ids, lost, SO, False)
-        put(w, ids, lost, w.own, False)
-        put(w, ids, lost, IS, False)
+        put(w, ids, lost, SEMICOLON)
+        put(w, ids, lost, SO)
+        put(w, ids, lost, w.own)
+        put(w, ids, lost, IS)
         if copied:
-            put(w, ids, lost, w.term_token, False)
-            put(w, ids, lost, IS, False)
-        put(w, ids, lost, c.first_number + w.term_value, False)
-    put(w, ids, lost, STOP, False)
+            put(w, ids, lost, w.term_token)
+            put(w, ids, lost, IS)
+        put(w, ids, lost, c.first_number + w.term_value)
+    put(w, ids, lost, STOP)
 
 
 @part
@@ -249,11 +254,15 @@ def _wrong_starts(c: Any, w: Any, r: Any, place: Any, defined: Any, ids: Any, lo
     offered = _offered(c, w, r, place, defined)
     start, named = c.retry_mask == START_MASK, c.retry_mask != NO_MASK
     while offered != 0 and share(w) < c.retry_rate:
-        put(w, ids, lost, DEFINE, start)
-        name(c, w, r, nth(offered, below(w, count(offered))), ids, lost, named)
-        put(w, ids, lost, AS, start)
-        put(w, ids, lost, BACK, False)
-        put(w, ids, lost, STOP, False)
+        w.lost = start
+        put(w, ids, lost, DEFINE)
+        w.lost = named
+        name(c, w, r, nth(offered, below(w, count(offered))), ids, lost)
+        w.lost = start
+        put(w, ids, lost, AS)
+        w.lost = 0
+        put(w, ids, lost, BACK)
+        put(w, ids, lost, STOP)
 
 
 @part
@@ -262,11 +271,11 @@ def _mixed(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
     own = other = 0
     while own < r.ip or other < w.noise:
         if w.noise == 0 or below(w, r.ip - own + w.noise - other) < r.ip - own:
-            sentence(c, w, r, r.sentences[own], ids, lost)
+            sentence(c, w, r, np.int64(r.sentences[own]), ids, lost)
             own += 1
         else:
             for at in range(s.at[other, 0], s.at[other, 1]):
-                put(w, ids, lost, s.ids[at], False)
+                put(w, ids, lost, np.int64(s.ids[at]))
             other += 1
 
 
@@ -277,7 +286,7 @@ def _solution(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
     for place in range(r.needed):
         if c.retry_rate > 0:
             _wrong_starts(c, w, r, place, defined, ids, lost)
-        _define(c, w, r, r.order[place], ids, lost)
+        _define(c, w, r, np.int64(r.order[place]), ids, lost)
         defined |= bit(r.order[place])
 
 
@@ -294,7 +303,7 @@ def _shortened(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
         w.at = begin
         for at in range(length):
             if s.gone[at] == 0:
-                put(w, ids, lost, out[at], False)
+                put(w, ids, lost, np.int64(out[at]))
 
 
 @part
@@ -303,23 +312,23 @@ def write(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> Any:
 
     ``s`` is None without noise and shorter solutions: the compiler then leaves out what they need.
     """
-    w.at = w.used = 0
-    put(w, ids, lost, BOS, False)
-    put(w, ids, lost, PROBLEM, False)
+    w.at = w.used = w.lost = 0
+    put(w, ids, lost, BOS)
+    put(w, ids, lost, PROBLEM)
     if c.question_first:
         _question(c, w, r, ids, lost)
     if s is None:
         for at in range(r.ip):
-            sentence(c, w, r, r.sentences[at], ids, lost)
+            sentence(c, w, r, np.int64(r.sentences[at]), ids, lost)
     else:
         _mixed(c, w, r, s, ids, lost)
     if not c.question_first:
         _question(c, w, r, ids, lost)
-    put(w, ids, lost, SOLUTION, False)
+    put(w, ids, lost, SOLUTION)
     if s is None:
         _solution(c, w, r, ids, lost)
     else:
         _shortened(c, w, r, s, ids, lost)
-    put(w, ids, lost, ANSWER, False)
-    put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]], False)
+    put(w, ids, lost, ANSWER)
+    put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]])
     return w.at

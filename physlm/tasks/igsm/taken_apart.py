@@ -6,6 +6,7 @@ import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import add, mul, sub
 from string import ascii_letters
 
 
@@ -39,7 +40,7 @@ class Solution:
             text = [f"Define {line.name} as {line.letter}"]
             for j, (letter, words) in enumerate(line.steps):
                 numbers = [str(value.get(word, 0)) if word.isalpha() else word for word in words]
-                value[letter] = eval(" ".join(numbers)) % self.modulus
+                value[letter] = computed(numbers, self.modulus)
                 if wrong and wrong[:2] == (i, j):
                     value[letter] = wrong[2]
                 chain = [letter, " ".join(words), " ".join(numbers), str(value[letter])]
@@ -85,6 +86,14 @@ class Solution:
         new = {letter: free.pop() for letter, _ in line.steps}
         steps = [(new[letter], [new.get(word, word) for word in words]) for letter, words in line.steps]
         return Line(line.name, new[line.letter], steps)
+
+
+def computed(words: list[str], modulus: int) -> int:
+    """The value of a number, or of two with an operator between them."""
+    if len(words) == 1:
+        return int(words[0]) % modulus
+    left, operator, right = words
+    return {"+": add, "-": sub, "*": mul}[operator](int(left), int(right)) % modulus
 
 
 def take_apart(problem: str, solution: str, rng: random.Random, modulus: int = 23) -> Solution:

@@ -4,7 +4,9 @@ Each planter gets a solution taken apart (``Solution``), changes one thing at a 
 with the number of its first wrong sentence, or None where the solution has no place for this error.  Formulas are
 changed with all later numbers recomputed, so that nothing but the formula is wrong.
 
-    python tests/tasks/igsm/planted_errors.py 10000     plants as many, half of them in the generator's solutions
+    for kind, missed in planted_errors(10_000, texts): ...     # missed: what the checker did not catch or name
+
+``physlm igsm check --planted 10000`` plants them in the generator's solutions.
 """
 
 from __future__ import annotations
@@ -12,19 +14,16 @@ from __future__ import annotations
 import itertools
 import random
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-
-from taken_apart import Solution, join, take_apart
-from written_problems import written
 
 from physlm.tasks.igsm.checker import check
 from physlm.tasks.igsm.config import FAMILIES
 from physlm.tasks.igsm.draws import stream_key
 from physlm.tasks.igsm.names import CATEGORISATIONS
 from physlm.tasks.igsm.plain import generate
+from physlm.tasks.igsm.taken_apart import Solution, computed, join, take_apart
 
 LAYERS = [layer for categorisation in CATEGORISATIONS for layer in categorisation.layers]
 CATEGORIES = [layer.name for layer in LAYERS]
@@ -296,7 +295,7 @@ def wrong_number(s: Solution) -> Planted:
     numbers[k] = s.rng.choice([s.other_number(numbers[k]), str(int(numbers[k]) + s.modulus)])
     chain[2] = " ".join(numbers)
     if len(chain) == 4 and s.rng.random() < 0.5:
-        chain[3] = str(eval(chain[2]) % s.modulus)
+        chain[3] = str(computed(numbers, s.modulus))
     parts[i][j + 1] = " = ".join(chain)
     return join(parts), i + 1
 
@@ -357,31 +356,26 @@ def plant(kind: str, problem: str, solution: str, rng: random.Random, modulus: i
     return next((planted for planted in found if planted), None)
 
 
-def plant_many(count: int, texts: Iterable[tuple[str, str]]) -> tuple[Counter[str], list[str]]:
-    """``count`` errors, equally many of each kind, planted in right solutions of problems, (problem, solution).
+def planted_errors(count: int, texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str | None]]:
+    """``count`` errors, as many of each kind as of any other, planted in right solutions: (problem, solution).
 
-    Returns:
-        How many of which kind, and those that the checker did not catch, or not in this sentence under this name.
+    Yields:
+        The kind of each, and the whole case where the checker does not catch it in its sentence under its name.
     """
-    planted, missed = Counter[str](), []
-    for number, (problem, solution) in enumerate(texts):
+    planted = Counter[str]()
+    texts = iter(texts)
+    for number in itertools.count():
+        if planted.total() >= count:
+            return
+        problem, solution = next(texts)
         for kind in PLANTERS:
             found = plant(kind, problem, solution, random.Random(number)) if planted[kind] * 20 < count else None
             if found:
                 planted[kind] += 1
                 verdict = check(problem, found[0], retries=kind == "unfinished retry")
-                if (verdict.kind, verdict.sentence) != (kind, found[1]) or not verdict.text:
-                    missed.append(f"{kind} in sentence {found[1]}: {verdict}\n{problem}\n{solution}\n{found[0]}")
-        if planted.total() >= count:
-            return planted, missed
-    raise AssertionError(f"not enough problems for {count} errors: {planted}")
-
-
-def written_texts() -> Iterator[tuple[str, str]]:
-    """Problems of the tests' own writer, without end."""
-    for seed in itertools.count():
-        draw = written(seed)
-        yield draw.problem, draw.solution
+                named = (verdict.kind, verdict.sentence) == (kind, found[1]) and verdict.text != ""
+                case = f"{kind} in sentence {found[1]}: {verdict}\n{problem}\n{solution}\n{found[0]}"
+                yield kind, None if named else case
 
 
 def generated_texts() -> Iterator[tuple[str, str]]:
@@ -393,10 +387,3 @@ def generated_texts() -> Iterator[tuple[str, str]]:
         for config in families:
             problem = generate(config, stream_key(config), index)
             yield problem.text(), problem.solution()
-
-
-if __name__ == "__main__":
-    for texts in (written_texts(), generated_texts()):
-        done, wrong = plant_many(int(sys.argv[1]) // 2, texts)
-        print("\n\n".join([*wrong[:10], ", ".join(f"{kind} {n}" for kind, n in done.items())]))
-        print(f"{done.total():,} planted, {done.total() - len(wrong):,} caught and named")

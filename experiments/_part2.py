@@ -1,0 +1,136 @@
+"""What the claims of Parts 2.1 and 2.2 share: one family of problems, one model and training, so that a run serves
+several claims.
+
+The published setting (arXiv 2407.20311 and 2408.16293): GPT2 with rotary positions, 12 layers, 12 heads, 768
+dimensions, of problems of up to 15 operations (iGSM-med) 100,000 steps of 512 rows of 768 tokens of GPT-2 (39 billion),
+learning rate 2e-3 after 1,000 steps of warm-up, by a cosine to a hundredth, weight decay 0.05; tests on 4,096 problems
+each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.lab.experiment import TIERS
+from physlm.measures.igsm.solutions import measure
+from physlm.models.config import ModelConfig
+from physlm.tasks.igsm.config import FAMILIES, IgsmConfig, Retry
+from physlm.training.config import RunSpec, TrainConfig
+
+# Tier gpu.  To be fixed by a pilot of p21_accuracy on seeds other than the results': the largest family of which, in
+# the steps below, 0.95 of held-out problems like those of training are solved; all other claims are made of it, and go
+# to half as many operations again.  The pilot has to decide with it the model (6 x 256 or 8 x 384), the steps (a claim
+# and the runs that it does not share may take 25 minutes of one H100) and the rate (1e-3 or 2e-3).
+FAMILY = "small8"
+# Tokens in a row: so many that half of the problems of half as many operations again are longer, as of the published
+# rows (0.49 of med at 23 operations, 0.52 of hard at 32); of training problems less than one in a thousand is.
+ROWS = {"tiny": 144, "small4": 192, "small6": 248, "small8": 304, "small10": 360, "med": 528, "hard": 720}
+
+
+def family(name: str) -> IgsmConfig:
+    """A family in rows of ``ROWS``."""
+    return dataclasses.replace(FAMILIES[name], row_tokens=ROWS[name])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One tier: the base runs, and their seeds."""
+
+    task: IgsmConfig
+    model: ModelConfig
+    train: TrainConfig
+    seeds: tuple[int, ...] = (1, 2)
+
+
+_TRAIN = TrainConfig(steps=16_000, batch_rows=108, learning_rate=2e-3, weight_decay=0.05, warmup_steps=1000,
+                     final_fraction=0.01)  # fmt: skip
+_SMALL = dataclasses.replace(_TRAIN, steps=6_000, batch_rows=16, learning_rate=5e-3, warmup_steps=100,
+                             precision="float32")  # fmt: skip
+SETTINGS = {
+    "smoke": Setting(family("tiny"), ModelConfig(layers=1, heads=1, width=16),
+                     dataclasses.replace(_SMALL, steps=4, batch_rows=4), (1,)),
+    "demo": Setting(family("tiny"), ModelConfig(layers=4, heads=4, width=64), _SMALL, (1,)),
+    "gpu": Setting(family(FAMILY), ModelConfig(layers=6, heads=8, width=256), _TRAIN),
+    "paper": Setting(family("med"), ModelConfig(layers=12, heads=12, width=768),
+                     dataclasses.replace(_TRAIN, steps=100_000, batch_rows=512)),
+}  # fmt: skip
+
+DEVIATIONS = (
+    (
+        f"Tier gpu: problems of at most {FAMILIES[FAMILY].max_op} operations and {FAMILIES[FAMILY].max_ip} instance "
+        "parameters instead of 15 and 20; 6 layers, 8 heads and 256 dimensions instead of 12, 12 and 768; 0.53 billion "
+        "tokens in steps of 33,000 instead of 39 billion in steps of 393,000."
+    ),
+    (
+        "Names are our own, and a name, a phrase, a letter or a number is one token: a problem of iGSM-med has 205 "
+        "tokens instead of 343 of GPT-2.  A row has so many tokens that half of the problems of half as many "
+        "operations again are longer, as of the published rows of 768 and 1024; the published filter leaves these out."
+    ),
+    (
+        "Training draws op first and makes a graph of exactly that many operations; the released code draws again "
+        "until one comes out.  Dependencies in a sentence are in random order; in the released code the first one "
+        "tells which was forced."
+    ),
+    (
+        "Below 5 operations, where there are 2 to 469 templates, tests are on fresh problems of all templates, above "
+        "on templates that training never showed.  The checker compares formulas, where the released one accepts wrong "
+        "constants.  Solutions are written greedily; 2,500 problems of each kind; published tables are the best of two "
+        "seeds and two ways to generate."
+    ),
+    (
+        "Tiers smoke and demo: at most 4 operations on at most 4 parameters in two layers of at most two items, modulo "
+        "5, names of one categorisation and one group, all templates in training, small models in float32."
+    ),
+)
+
+
+def setting(tier: str) -> Setting:
+    """The numbers of a tier."""
+    if tier not in TIERS:
+        raise UserError(unknown_key("tier", tier, TIERS))
+    return SETTINGS[tier]
+
+
+def base_run(tier: str, seed: int, model: ModelConfig | None = None, **task: object) -> RunSpec:
+    """A model that reads problems with solutions; ``task`` are changes of the problems."""
+    found = setting(tier)
+    changed = dataclasses.replace(found.task, **task)  # type: ignore[arg-type]
+    return RunSpec(changed, model or found.model, dataclasses.replace(found.train, seed=seed))
+
+
+def base_runs(tier: str) -> list[RunSpec]:
+    """The base model from each seed."""
+    return [base_run(tier, seed) for seed in setting(tier).seeds]
+
+
+def continued_run(base: RunSpec, retry: Retry, rank: int = 0) -> RunSpec:
+    """The base model goes on with wrong starts for as many steps: all weights, or low-rank updates.
+
+    ``rank`` of queries and values, twice that of the embedding, as published.  The rate of all weights is half of the
+    base model's, that of updates 1e-3, as published.
+    """
+    assert isinstance(base.task, IgsmConfig)
+    train = dataclasses.replace(base.train, learning_rate=base.train.learning_rate / 2 if not rank else 1e-3,
+                                lora_rank=rank, lora_embedding_rank=2 * rank)  # fmt: skip
+    return RunSpec(dataclasses.replace(base.task, retry=retry), base.model, train, base)
+
+
+# Places of the measure ``solutions`` (physlm.measures.igsm.solutions), for laws: of all problems, training's like,
+# the largest op that was measured (half as many again), and another question about the graph.
+DRAWN = {"at.set": "drawn", "at.filter": "all"}
+EXACT = {"at.set": "exact", "at.filter": "all"}
+REASK = {"at.set": "reask", "at.filter": "all"}
+
+
+def _columns() -> Iterator[str]:
+    for task in dict.fromkeys(found.task for found in SETTINGS.values()):
+        drawn, *exact, reask = measure.cells(task)
+        for cell in (drawn, exact[-1], reask):
+            yield f"solved/set={cell.set}/op={cell.op}/filter=all"
+
+
+COLUMNS = tuple(_columns())  # of the table of runs: problems like training's, the longest, other questions

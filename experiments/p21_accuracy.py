@@ -1,0 +1,54 @@
+"""Part 2.1: models solve problems like those of training, and longer ones: ``physlm run p21_accuracy --tier demo``."""
+
+from _part2 import COLUMNS, DEVIATIONS, DRAWN, EXACT, REASK, base_run, setting
+
+from physlm.figures.plots import curves
+from physlm.lab.experiment import Experiment
+from physlm.laws.forms import Contrast, Least, Shares, largest, laws
+from physlm.laws.verdict import bound, own_test
+from physlm.training.config import RunSpec
+
+MIXES = {"demo": ("min2",)}  # of two numbers the smaller, as published; without it uniform besides
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """How op is drawn in training, two seeds each."""
+    return [base_run(tier, seed, op_mix=mix) for mix in MIXES.get(tier, ("min2", "uniform"))
+            for seed in setting(tier).seeds]
+
+
+MIX = {"mix": "task.op_mix"}
+CURVE = Shares("solved", {"filter": "at.filter", **MIX, "op": "at.op"}, {"at.set": "exact"})
+INSIDE = Shares("solved", MIX, {**DRAWN, "at.op": largest}, called="inside")
+FRESH, HELD_OUT = (Shares("solved", MIX, {**EXACT, "at.op": op}, over="at.op", called=name)
+                   for name, op in (("fresh", (1, 2, 3, 4)), ("held_out", (5, 6, 7, 8))))  # fmt: skip
+BEYOND = Shares("solved", {"filter": "at.filter", **MIX}, {"at.set": "exact", "at.op": largest}, called="beyond")
+UNIFORM = Contrast("uniform_gain", BEYOND, "mix", "uniform", "min2")
+CONSTANT = CURVE.of("number_constant", "constant")
+CONTROLS = (INSIDE.of("solved_untrained", "untrained"), CONSTANT, CURVE.of("number"),
+            Least("truth", CURVE.of("solved_truth", "truth_by_op")))  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="p21_accuracy",
+    claim="Models learn to solve problems like those of training, and solve ones with half as many operations again.",
+    source="arXiv:2407.20311, Result 2, Figure 3", runs=runs, measures=("solutions",),
+    law=laws(INSIDE, FRESH, HELD_OUT, BEYOND, UNIFORM, CURVE, Shares("solved", MIX, {**REASK, "at.op": largest},
+             called="reask"), *CONTROLS, items="problems"),
+    figure=curves(CURVE, "op", "mix", control=CONSTANT, control_name="commonest answer (number alone)", log=False,
+                  xlabel="operations", ylabel="solved (%)", names={
+                      "min2": "op: smaller of two", "uniform": "op: uniform", ("filter", "all"): "All problems",
+                      ("filter", "published"): "No longer than a row of training"}),
+    expect=(
+        own_test("inside@mix=min2", "at least", 0.95, "what the family of the other claims is chosen by"),
+        bound("fresh@mix=min2", "at least", 0.9, "Figure 3: 0.99", "0.90 is ours, of op 1 to 4"),
+        bound("held_out@mix=min2", "at least", 0.9, "Figure 3: 0.99", "0.90 is ours, of op 5 to 8, by template"),
+        bound("beyond@filter=published/mix=min2", "at least", 0.5, "Figure 3: 0.77 to 0.94 of larger families",
+              "half is our reading of solving what is longer than all of training"),
+        own_test("uniform_gain@filter=all", "at least", -0.02,
+                 "a flatter mix of op, with more long problems, does not harm with longer ones"),
+        own_test("truth", "at least", 1.0, "the generator's own solutions are right"),
+        own_test("untrained@mix=min2", "at most", 0.02, "nothing is solved by chance"),
+    ),
+    deviations=(*DEVIATIONS, "Tier demo: one seed, the published mix of op."),
+    columns=COLUMNS,
+)  # fmt: skip

@@ -1,0 +1,57 @@
+"""Part 2.2: a model knows of its mistakes; what trying again brings: ``physlm run p22_regret --tier demo``."""
+
+from _part2 import DEVIATIONS, base_runs, setting
+
+from physlm.figures.plots import bars
+from physlm.lab.experiment import TIERS, Experiment
+from physlm.laws.forms import Contrast, Shares, largest, laws
+from physlm.laws.verdict import bound, own_test
+from physlm.measures.igsm.regret import Regret
+from physlm.measures.igsm.settings import default_ops
+
+BEYOND = {"at.op": largest}  # half as many operations again as in training
+SOLVED = Shares("solved", {"op": "at.op", "detector": "at.detector"})
+GAIN = Shares("gain", {"detector": "at.detector"}, BEYOND, share=False)
+WRONG = Shares("called_wrong", {"error": "at.error"}, BEYOND)
+RIGHT = Shares("called_right", (), BEYOND)
+RETRIES = Shares("retries", {"detector": "at.detector"}, BEYOND, unit="1/solution", share=False)
+NAMES = {"none": "no retry", "probe": "where the probe says no", "random": "at random, as often",
+         "perfect": "where the checker says no"}  # fmt: skip
+OPS = dict.fromkeys(default_ops(setting(tier).task)[-1] for tier in TIERS)
+
+EXPERIMENT = Experiment(
+    name="p22_regret",
+    claim=(
+        "Of a model's first wrong sentences most are about a parameter that it already knows cannot be computed, but "
+        "trying again where it knows brings much less than a perfect detector would."
+    ),
+    source="arXiv:2408.16293, Result 2, Figure 3",
+    runs=base_runs,
+    measures=(Regret(),),
+    law=laws(WRONG, RIGHT, WRONG.of("called_wrong_untrained"), RIGHT.of("called_right_untrained"), GAIN,
+             Contrast("probe_over_random", GAIN, "detector", "probe", "random"),
+             Contrast("perfect_over_probe", GAIN, "detector", "perfect", "probe"), RETRIES, SOLVED, items="problems"),
+    figure=bars(SOLVED, "op", "detector", names=NAMES, ylabel="solved (%)", title="Retry upon regret"),
+    expect=(
+        bound("called_wrong@error=any", "at least", 0.4, "Section 3.1: about 0.60", "ours, of a smaller probe"),
+        bound("called_right", "at least", 0.95, "Section 3.1: about 0.99", "ours, of a smaller probe"),
+        bound("gain@detector=probe", "at least", -0.01, "Figure 3: 0.915 to 0.929, mean of all sets", "no loss: ours"),
+        bound("gain@detector=perfect", "at least", 0.02, "Figure 3: 0.915 to 0.957, mean of all sets", "ours"),
+        bound("perfect_over_probe", "at least", 0.01, "Figure 3: 0.957 against 0.929", "1 point: ours"),
+        own_test("probe_over_random", "at least", 0.0, "what the probe knows is better than going back at random"),
+    ),
+    deviations=(
+        *DEVIATIONS,
+        (
+            "The probe learns of all edges and totals, since a model may name any, otherwise as in p21_probes. It "
+            "reads the text before a sentence and is asked about the parameter that this sentence names; the paper "
+            "asks after the name, or after the sentence."
+        ),
+        (
+            "A sentence is drawn again at temperature 1, all others are written greedily. Published rows are means "
+            "over all test sets, with a beam of 1."
+        ),
+        "1,000 problems of each op at tier gpu and paper, 16 at smoke and demo.",
+    ),
+    columns=tuple(f"solved/op={op}/detector={name}" for op in OPS for name in NAMES),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Figures of Part 2: problems and what models make of them."""

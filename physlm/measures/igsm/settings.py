@@ -1,0 +1,91 @@
+"""What probes of iGSM there are, how they are trained, and which runs can be asked.  Free of torch.
+
+Published: 100,000 steps of 256 queries (128 for iGSM-hard), half as many tokens as the model's own training, or a
+quarter; rate 2e-3 falling linearly to 0, weight decay 0.01 (arXiv 2407.20311, appendix F).  On a GPU ours see 2.5 % of
+these queries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from physlm.errors import UserError
+from physlm.tasks.igsm.config import IgsmConfig
+from physlm.training.config import RunSpec
+
+Kind = Literal["nece", "dep", "known", "value", "can_next", "nece_next"]
+KINDS: tuple[Kind, ...] = ("nece", "dep", "known", "value", "can_next", "nece_next")
+IN_PROBLEM = ("nece", "dep")  # asked before the solution begins
+Population = Literal["graph", "existing"]
+
+
+@dataclass(frozen=True)
+class VariableConfig:
+    """How probes are built and trained.
+
+    Attributes:
+        rank: r of the change of the embedding.
+        problems: of a step.
+        queries: about each problem, at most.
+        population: the parameters that are asked about: those of the dependency ``graph``, as the paper says, or all
+            ``existing`` ones, edges and totals.
+        balanced: half of the queries of training have the answer true (known, of values); else they are uniform.
+    """
+
+    rank: int = 8
+    steps: int = 2_000
+    problems: int = 32
+    queries: int = 10
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    population: Population = "graph"
+    balanced: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("rank", 0), ("steps", 1), ("problems", 1), ("queries", 2)):
+            if getattr(self, name) < least:
+                raise UserError(f"probes: {name}: got {getattr(self, name)}, expected at least {least}")
+        if self.population not in ("graph", "existing"):
+            raise UserError(f"probes: population: got {self.population!r}, expected 'graph' or 'existing'")
+        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+            raise UserError(f"probes: got learning_rate {self.learning_rate}, weight_decay {self.weight_decay}, "
+                            "expected > 0 and >= 0")
+
+
+# where there is a GPU and where there is none
+SETTINGS: Mapping[str, VariableConfig] = {
+    "cuda": VariableConfig(), "cpu": VariableConfig(steps=60, problems=8, learning_rate=5e-3),
+}  # fmt: skip
+
+
+def family_of(spec: RunSpec) -> IgsmConfig:
+    """The problems of a run.
+
+    Raises:
+        UserError: it reads none.
+    """
+    if not isinstance(spec.task, IgsmConfig):
+        raise UserError(f"measure of iGSM: got a run on {spec.task.title}, expected one on iGSM")
+    return spec.task
+
+
+def check_run(spec: RunSpec) -> None:
+    """Refuse a run that cannot be probed.
+
+    Raises:
+        UserError: it does not read iGSM; an encoder, or a model that mixes neighbouring tokens, or has positions that
+            whole rows alone have.
+    """
+    family_of(spec)
+    if not spec.model.reads_among:
+        raise UserError(f"probes of iGSM: got the model {spec.model.label}, expected a causal one of attention by "
+                        "contents without local mixing: queries stand beside one text")
+
+
+def default_ops(config: IgsmConfig) -> tuple[int, ...]:
+    """The largest op of training, and half as many again, as far as there are such problems."""
+    return tuple(dict.fromkeys((config.max_op, min(math.ceil(config.max_op * 3 / 2), config.most_op))))
