@@ -53,8 +53,8 @@ EXPERIMENT = Experiment(
     deviations=(
         *DEVIATIONS,
         (
-            "Probes: at tiers gpu and paper 2,000 steps of up to 320 queries instead of 100,000 of 256 (128 for "
-            "iGSM-hard), 2.5 % of the published queries; the update of the embedding has rank 8 as published, START, "
+            "Probes: at tiers gpu and paper 4,000 steps of up to 320 queries instead of 100,000 of 256 (128 for "
+            "iGSM-hard), 5 % of the published queries; the update of the embedding has rank 8 as published, START, "
             "MID and END are vectors of their own. In training half of the queries have the answer true; accuracy "
             "allows for how frequent labels are, balanced accuracy does not."
         ),

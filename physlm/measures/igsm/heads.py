@@ -58,11 +58,12 @@ class VariableProbe(nn.Module):
 
     def _embedded(self, ids_BL: Tensor) -> Tensor:
         (model,) = self.model
-        mark_BL1 = (ids_BL >= model.vocabulary)[..., None]
+        which_BL3 = ids_BL[..., None] == model.vocabulary + torch.arange(MARKS, device=ids_BL.device)
         word_BL = ids_BL.clamp_max(model.vocabulary - 1)
         words = model.embedding(word_BL.expand(model.members, -1, -1)) + self.update(word_BL)
-        marks = self.marks[:, (ids_BL - model.vocabulary).clamp_min(0)]
-        return torch.where(mark_BL1, marks, words)
+        # a product: the gradient of a look-up would add up all tokens one by one
+        marks = which_BL3.to(words) @ self.marks[:, None]
+        return torch.where(which_BL3.any(-1, keepdim=True), marks, words)
 
     @torch.no_grad()
     def answers(self, asked: Asked) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 Cost.  A step of one kind reads ``problems`` rows of each member, a text and ten queries of 5 or 9 tokens, forward and
 backward through frozen weights: 4 FLOPs a weight and token.  For iGSM-med, 32 x (about 190 + 50) tokens of three
-members (trained, untrained, shuffled) in a model of 12 x 768 are 7.8 TFLOP; 2,000 steps of six kinds, 94 PFLOP.
+members (trained, untrained, shuffled) in a model of 12 x 768 are 7.8 TFLOP; 4,000 steps of six kinds, 190 PFLOP.
 
 Shape letters as in ``physlm.measures.igsm.heads``.
 """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from physlm import rng
-from physlm.errors import UserError
+from physlm.errors import NotFiniteError, UserError
 from physlm.measures.igsm.asking import Batch, Source
 from physlm.measures.igsm.heads import VariableProbe
 from physlm.measures.igsm.labels import classes
@@ -215,3 +215,11 @@ def test_the_measure_gives_what_it_says() -> None:
 
 def test_values_have_a_class_for_unknown() -> None:
     assert [classes("value", 23), classes("nece", 23)] == [24, 2]
+
+
+def test_what_is_not_finite_is_no_number() -> None:
+    model = Decoder(SMALL, len(WORDS), (0,))
+    with torch.no_grad():
+        model.embedding.weight[0, :, 0] = torch.nan
+    with pytest.raises(NotFiniteError, match="not finite"):
+        Probing(tasks=("nece",))(Trained(spec_of(), CPU, lambda step: model))
