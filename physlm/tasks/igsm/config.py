@@ -71,13 +71,14 @@ class IgsmConfig(TaskConfig):
         modulus: of all arithmetic.
         templates: ``split``: training problems have templates whose hash is below 17 modulo 23, those of other splits
             the others.  ``all``: any template everywhere, which below op = 5 is the only fair test.
-        categorisations, groups: how many of the four categorisations, and of a layer's five groups of names, are used.
+        categorisations, groups, group_items: how many of the four categorisations, of a layer's five groups of names,
+            and of a group's 20 items, are used.
         retry: wrong starts.
         row_tokens: T; a longer problem is left out.
     """
 
     kind: ClassVar[str] = "igsm"
-    shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups")
+    shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups", "group_items")
     max_op: int = 15
     max_ip: int = 20
     op: int | None = None
@@ -92,6 +93,7 @@ class IgsmConfig(TaskConfig):
     templates: Literal["split", "all"] = "split"
     categorisations: int = 4
     groups: int = 5
+    group_items: int = 20
     retry: Retry = Retry()
     row_tokens: int = 768
     seed: int = 0
@@ -112,6 +114,7 @@ class IgsmConfig(TaskConfig):
         check_between(self, "modulus", 2, 1000)
         check_between(self, "categorisations", 1, 4)
         check_between(self, "groups", 1, 5)
+        check_between(self, "group_items", 4, 20)  # as many as a layer may have, at least
         check_between(self, "row_tokens", 32, 1 << 16)
 
     @property

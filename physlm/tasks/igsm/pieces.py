@@ -113,16 +113,17 @@ class Pieces:
 
 def pieces(config: IgsmConfig) -> Pieces:
     """The pieces of a family; the same object for all that share modulus and names."""
-    return _pieces(config.modulus, config.categorisations, config.groups)
+    return _pieces(config.modulus, config.categorisations, config.groups, config.group_items)
 
 
 @functools.cache
-def _pieces(modulus: int, categorisations: int, groups: int) -> Pieces:
-    used = [[layer.groups[:groups] for layer in one.layers] for one in CATEGORISATIONS[:categorisations]]
+def _pieces(modulus: int, categorisations: int, groups: int, items: int) -> Pieces:
+    used = [[tuple(group[:items] for group in layer.groups[:groups]) for layer in one.layers]
+            for one in CATEGORISATIONS[:categorisations]]  # fmt: skip
     categories = [layer.name for one in CATEGORISATIONS[:categorisations] for layer in one.layers]
     numbers = [str(number) for number in range(modulus)]
-    items = [item for layers in used for layer in layers for group in layer for item in group]
-    words = [*FIXED, *ALPHABET, *numbers, *categories, *items]
+    named = [item for layers in used for layer in layers for group in layer for item in group]
+    words = [*FIXED, *ALPHABET, *numbers, *categories, *named]
     assert len(set(words)) == len(words), "a name is used twice"
     first_category = FIRST_NUMBER + modulus
     sizes = tuple(tuple(tuple(map(len, layer)) for layer in layers) for layers in used)
