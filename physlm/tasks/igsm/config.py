@@ -116,7 +116,8 @@ class IgsmConfig(TaskConfig):
         modulus: of all arithmetic.
         templates: ``split``: training problems have templates whose hash is below 17 modulo 23, those of other splits
             the others.  ``all``: any template everywhere, which below op = 5 is the only fair test.
-        categorisations, groups: how many of the four categorisations, and of a layer's five groups of names, are used.
+        categorisations, groups, group_items: how many of the four categorisations, of a layer's five groups of names,
+            and of a group's 20 items, are used.
         retry: wrong starts.
         noise: sentences in the problem that say nothing about the answer.
         noise_words: whether the vocabulary has the phrases of orders and facts, which noise needs for all but graphs.
@@ -126,7 +127,7 @@ class IgsmConfig(TaskConfig):
 
     kind: ClassVar[str] = "igsm"
     made_on_host: ClassVar[bool] = True
-    shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups", "noise_words")
+    shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups", "group_items", "noise_words")
     max_op: int = 15
     max_ip: int = 20
     op: int | None = None
@@ -141,6 +142,7 @@ class IgsmConfig(TaskConfig):
     templates: Literal["split", "all"] = "split"
     categorisations: int = 4
     groups: int = 5
+    group_items: int = 20
     retry: Retry = Retry()
     noise: Noise = Noise()
     noise_words: bool = False
@@ -164,6 +166,7 @@ class IgsmConfig(TaskConfig):
         check_between(self, "modulus", 2, 1000)
         check_between(self, "categorisations", 1, 4)
         check_between(self, "groups", 1, 5)
+        check_between(self, "group_items", 4, 20)  # as many as a layer may have, at least
         check_between(self, "row_tokens", 32, 1 << 16)
         if self.noise.sentences in ("style", "facts", "all") and not self.noise_words:
             raise UserError(f"task.noise.sentences: got {self.noise.sentences!r} without its words in the vocabulary, "

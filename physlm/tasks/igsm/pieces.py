@@ -123,16 +123,17 @@ class Pieces:
 
 def pieces(config: IgsmConfig) -> Pieces:
     """The pieces of a family; the same object for all that share modulus and names."""
-    return _pieces(config.modulus, config.categorisations, config.groups, config.noise_words)
+    return _pieces(config.modulus, config.categorisations, config.groups, config.group_items, config.noise_words)
 
 
 @functools.cache
-def _pieces(modulus: int, categorisations: int, groups: int, noise_words: bool) -> Pieces:
-    used = [[layer.groups[:groups] for layer in one.layers] for one in CATEGORISATIONS[:categorisations]]
+def _pieces(modulus: int, categorisations: int, groups: int, items: int, noise_words: bool) -> Pieces:
+    used = [[tuple(group[:items] for group in layer.groups[:groups]) for layer in one.layers]
+            for one in CATEGORISATIONS[:categorisations]]  # fmt: skip
     categories = [layer.name for one in CATEGORISATIONS[:categorisations] for layer in one.layers]
     numbers = [str(number) for number in range(modulus)]
-    items = [item for layers in used for layer in layers for group in layer for item in group]
-    words = [*FIXED, *ALPHABET, *numbers, *categories, *items, *NOISE_PHRASES * noise_words]
+    named = [item for layers in used for layer in layers for group in layer for item in group]
+    words = [*FIXED, *ALPHABET, *numbers, *categories, *named, *NOISE_PHRASES * noise_words]
     assert len(set(words)) == len(words), "a name is used twice"
     first_category = FIRST_NUMBER + modulus
     sizes = tuple(tuple(tuple(map(len, layer)) for layer in layers) for layers in used)
