@@ -93,6 +93,7 @@ NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task
         "model.mixer.rope": 0.25, "model.width": 16, "train.z_loss": 1.0, "train.steps": 7,
         "train.snapshots": 2, "task.noise": "nonterminal", "task.noise.tokens": 40,
         "task.op": 5, "task.layers": 3, "task.width": 3, "task.categorisations": 3, "task.groups": 4,
+        "task.group_items": 10,
         "task.grammar": "s -> a a\na -> '1' '2' | '2' '1' '1'\n"}
 # what a setting must change, and what it must leave as it is; others need only change something
 CHANGES = {
