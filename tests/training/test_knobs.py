@@ -29,6 +29,7 @@ from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.igsm.config import Chain, IgsmConfig, Noise, Retry
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population, check_members
 
@@ -76,7 +77,13 @@ LIVE_IN_FIXED = tuple(f"task.{name}" for name in ("texts", "permute", "fullname"
 LIVE_IN_ASK = tuple(f"task.ask.{name}" for name in ("kinds", "half", "group", "most", "hints", "loss"))
 LIVE_IN_FORMS = ("task.ask.forms", "task.ask.held_out")
 LIVE_IN_GRAMMAR = ("train.mask_rate", "model.absolute")
+LIVE_IN_SHORT = ("task.chain.drop", "task.chain.at_random")
 BY_HAND = tuple(BASES)
+# with wrong starts and noise, where their settings are live; those of shorter solutions, which have neither, apart
+IGSM = IgsmConfig(max_op=6, max_ip=12, retry=Retry(0.5, "wrong", "name"), noise=Noise("graph"), row_tokens=200)
+SHORT = dataclasses.replace(IGSM, retry=Retry(), noise=Noise(), chain=Chain("names"))
+BASES |= {kind: RunSpec(task, MODEL, dataclasses.replace(TRAIN, steps=4))
+          for kind, task in (("igsm", IGSM), ("igsm short", SHORT))}
 # a task that stands in no table yet is tested with its own defaults; its settings need only change something
 BASES |= {kind: RunSpec(TaskConfig.of_kind(kind)(), MODEL, dataclasses.replace(TRAIN, steps=4))
           for kind in TaskConfig.kinds() if kind not in {base.task.kind for base in BASES.values()}}
@@ -84,7 +91,8 @@ BASES |= {kind: RunSpec(TaskConfig.of_kind(kind)(), MODEL, dataclasses.replace(T
 NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task.ask.most": 2,
         "model.mixer": "uniform", "model.mlp": "gated", "model.norm": "rmsnorm", "model.local": "canon",
         "model.mixer.rope": 0.25, "model.width": 16, "train.z_loss": 1.0, "train.steps": 7,
-        "train.snapshots": 2, "task.noise": "nonterminal",
+        "train.snapshots": 2, "task.noise": "nonterminal", "task.noise.tokens": 40,
+        "task.op": 5, "task.layers": 3, "task.width": 3, "task.categorisations": 3, "task.groups": 4,
         "task.grammar": "s -> a a\na -> '1' '2' | '2' '1' '1'\n"}
 # what a setting must change, and what it must leave as it is; others need only change something
 CHANGES = {
@@ -156,7 +164,7 @@ def changed(base: RunSpec, name: str) -> RunSpec:
 LIVE_ONLY = {"bioS": ("task.fresh",), "bioD": ("task.fresh",), "bioS fixed": LIVE_IN_FIXED,
              "bioR": ("task.texts", "task.fullname"),
              "bioQA": (*LIVE_IN_ASK, "task.celebrities"), "bioMixed": LIVE_IN_FORMS,
-             "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED}
+             "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "igsm short": LIVE_IN_SHORT}
 
 
 def applies(kind: str, name: str) -> bool:
@@ -164,7 +172,7 @@ def applies(kind: str, name: str) -> bool:
     homes = [home for home, names in LIVE_ONLY.items() if name in names]
     if homes:
         return kind in homes
-    return kind not in ("bioS fixed", "tuned") if name.startswith("task.") else kind == "bioD"
+    return kind not in ("bioS fixed", "tuned", "igsm short") if name.startswith("task.") else kind == "bioD"
 
 
 KNOBS = [(kind, name) for kind, base in BASES.items() for name, _, _ in fields(base) if applies(kind, name)]

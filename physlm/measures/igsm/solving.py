@@ -89,7 +89,7 @@ def rows(config: Solutions, run: Trained) -> list[Row]:
     found: list[Row] = []
     for one, judged in zip(asked, solve(task, run.ready(run.model), asked, config.room, run.progress), strict=True):
         found += _shares(one, judged)
-        found += _steps(task, one, judged)
+        found += _steps(task, one, judged, few)
         if settings.retry.rate:
             found += _retries(one, judged)
         if one.cell.set != "exact" or one is largest:
@@ -234,8 +234,8 @@ def _shares(asked: Asked, judged: Judged) -> Iterator[Row]:
     yield _share("cut", ~judged.ended_B, {**asked.cell.where, "filter": "all"})
 
 
-def _steps(task: Igsm, asked: Asked, judged: Judged) -> Iterator[Row]:
-    """What right solutions hold beside what is needed."""
+def _steps(task: Igsm, asked: Asked, judged: Judged, few: int) -> Iterator[Row]:
+    """What right solutions hold beside what is needed; the control of the first ``few`` of them."""
     where, right_B = {**asked.cell.where, "filter": "all"}, judged.right_B
     if not right_B.any():
         return
@@ -243,8 +243,7 @@ def _steps(task: Igsm, asked: Asked, judged: Judged) -> Iterator[Row]:
     yield _share("shortest", (spare[0] == 0)[right_B], where)
     for name, counts_B in zip(("unneeded_parameters", "unneeded_operations"), spare, strict=True):
         yield count_mean(counts_B[right_B]).row(name, int(right_B.sum()), unit="1/solution", where=where)
-    graphs = list(_graphs(task, asked))
-    counts_B = np.array([unplanned(graphs[b], seed=int(b)) for b in np.flatnonzero(right_B)])
+    counts_B = np.array([unplanned(_graph(task, asked, b), seed=b) for b in np.flatnonzero(right_B)[:few].tolist()])
     yield count_mean(counts_B).row("unneeded_unplanned", len(counts_B), unit="1/solution", where=where)
 
 
@@ -278,11 +277,10 @@ def _others(run: Trained) -> Iterator[tuple[str, Decoder, dict[str, Place]]]:
         yield "solved_after", run.load(step), {"step": step}
 
 
-def _graphs(task: Igsm, asked: Asked) -> Iterator[Graph]:
-    """The problems as they are read from the prompts."""
-    prompts = asked.prompts
-    for ids, length in zip(prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), strict=True):
-        yield task.reader.read(task.vocabulary.decode(ids[2 : length - 1]))
+def _graph(task: Igsm, asked: Asked, number: int) -> Graph:
+    """A problem as it is read from its prompt."""
+    ids, length = asked.prompts.ids_BP[number].tolist(), int(asked.prompts.lengths_B[number])
+    return task.reader.read(task.vocabulary.decode(ids[2 : length - 1]))
 
 
 def _share(name: str, hits_B: Bools, where: dict[str, Place]) -> Row:

@@ -56,9 +56,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from string import ascii_letters
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from physlm.tasks.igsm.expressions import OPERATORS, Expression, combined, leaves, normal, written
+from physlm.tasks.igsm.expressions import OPERATORS, Expression, combined, evaluated, leaves, normal, written
 from physlm.tasks.igsm.names import CATEGORISATIONS
 from physlm.tasks.igsm.reading import MODULUS, Formula, Graph, NotAProblem, Reader, clip
 
@@ -126,7 +126,8 @@ class _Wrong(Exception):
 
 
 def check(
-    problem: str | Graph, solution: str, *, reader: Reader | None = None, retries: bool = False, answer: bool = False
+    problem: str | Graph, solution: str, *, reader: Reader | None = None, retries: bool = False, answer: bool = False,
+    judged: Literal["steps", "values", "answer"] = "steps",
 ) -> Verdict:
     """The verdict on a solution; never raises, whatever the texts are, in time linear in them.
 
@@ -136,6 +137,9 @@ def check(
         reader: names and modulus; those of this package and 23 by default.
         retries: if wrong starts are allowed; without it BACK is a malformed sentence.
         answer: if the answer is demanded; without it, it is checked where it stands.
+        judged: for shorter forms of solutions (``chains``).  ``values``: sentences are "Define A's B as x; so x = 12.",
+            with the value alone, and all but the formula is judged.  ``answer``: nothing is but the number after
+            <answer>, which is demanded.
     """
     reader = reader or standard_reader()
     body, marked, end = solution.partition(ANSWER)
@@ -149,7 +153,12 @@ def check(
             problem = reader.read(problem)
         except NotAProblem as error:
             return Verdict(NOT_A_PROBLEM, 0, str(error), number, (), 0, 0, 0, 0, 0)
-    walk = _Walk(reader, problem, retries)
+    if judged == "answer":
+        value = problem.value(reader.modulus)
+        text = f"'{clip(end.strip())}' stands after {ANSWER}, expected {value}"
+        right = marked != "" and number == value
+        return Verdict(RIGHT if right else "wrong answer", 0, "" if right else text, number, (), 0, 0, 0, 0, 0)
+    walk = _Walk(reader, problem, retries, judged == "values")
     steps = tuple([walk.step(piece) for piece in pieces])
     kind, place, text = RIGHT, 0, ""
     cut = len(pieces) == 1 and last != "" and "Define ".startswith(last)
@@ -193,9 +202,9 @@ def standard_reader(modulus: int = MODULUS) -> Reader:
 class _Walk:
     """A solution as far as it is right: what its letters stand for, and which parameters have values."""
 
-    def __init__(self, reader: Reader, problem: Graph, retries: bool):
+    def __init__(self, reader: Reader, problem: Graph, retries: bool, values_alone: bool):
         self.numbers, self.modulus, self.names = reader.numbers, reader.modulus, reader.names
-        self.problem, self.retries = problem, retries
+        self.problem, self.retries, self.values_alone = problem, retries, values_alone
         self.used: set[str] = set()  # letters, of intermediate results too
         self.letters: dict[str, tuple[Expression, int]] = {}  # of parameters
         self.local: dict[str, tuple[Expression, int]] = {}  # of intermediate results of this sentence
@@ -238,10 +247,13 @@ class _Walk:
         self.local, self.idle, self.operators = {}, set(), ""
         if not steps or not steps[-1].startswith("so "):
             raise _malformed(piece, f"'{SENTENCE}'")
-        for step in steps[:-1]:
-            self._intermediate(step)
-        expression, value = self._last(steps[-1][3:], letter)
-        self._compare(name, formula, expression)
+        if self.values_alone:
+            value = self._value(steps, letter, formula)
+        else:
+            for step in steps[:-1]:
+                self._intermediate(step)
+            expression, value = self._last(steps[-1][3:], letter)
+            self._compare(name, formula, expression)
         if self.idle:
             raise _Wrong("unused intermediate", f"'{min(self.idle)}' is computed for '{name}' and not used, expected "
                                                 "only intermediate results that the sentence goes on with")
@@ -293,6 +305,16 @@ class _Walk:
             raise _malformed(step, "an operation in an intermediate result")
         self.local[letter] = self._operation(step, parts)
         self.idle.add(letter)
+
+    def _value(self, steps: list[str], letter: str, formula: Formula) -> int:
+        """``x = 7`` alone."""
+        first, *parts = steps[-1][3:].split(" = ")
+        if len(steps) > 1 or first != letter or len(parts) != 1:
+            raise _malformed("; ".join(steps), f"'so {letter} = 7' alone")
+        value = evaluated(formula.expression, self.values) % self.modulus
+        if self._number(parts[0], steps[-1]) != value:
+            raise _Wrong("wrong result", f"'{clip(steps[-1])}' ends with {clip(parts[0])}, expected {value}")
+        return value
 
     def _last(self, step: str, letter: str) -> tuple[Expression, int]:
         """``x = 7``, ``x = y = 7`` or ``x = y + z = 3 + 4 = 7``."""

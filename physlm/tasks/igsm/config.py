@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from physlm.tasks.vocabulary import Vocabulary
 
 LETTERS = 52  # a-z and A-Z: every operation of a solution takes a letter of its own
+MOST_NOISE = 1 << 16  # tokens
 MOST_EDGES = 36  # with at most 24 totals they are bits of one word
 BINS = 23  # of the templates' hashes
 TRAIN_BINS = 17  # the first of them; as in arXiv 2407.20311 (the released code has 16)
@@ -51,6 +52,50 @@ class Retry:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Sentences of a problem that provably say nothing about its answer; ``noise`` has the proofs.
+
+    Attributes:
+        sentences: ``graph``: about parameters of other structure graphs, under names that the problem does not have.
+            ``style``: orders about style.  ``facts``: true facts about the problem's parameters that the solution does
+            not need.  ``all``: one order, facts in half of the room that is left, other graphs in the rest.
+        share: noise has at most this share of ``row_tokens`` tokens, and at most what the problem leaves of them, so
+            that a problem that fits a row still does.
+        tokens: noise has at most so many tokens instead, however long the problem becomes.
+        amount: ``full``: as much as there is room for; ``uniform``: in each problem a uniform part of that room.
+        rate: the share of problems that have noise.
+    """
+
+    sentences: Literal["none", "graph", "style", "facts", "all"] = "none"
+    share: float = 0.5
+    tokens: int | None = None
+    amount: Literal["full", "uniform"] = "full"
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 0.9:
+            raise UserError(f"task.noise.share: got {self.share}, expected between 0 and 0.9")
+        if self.tokens is not None and not 0 <= self.tokens <= MOST_NOISE:
+            raise UserError(f"task.noise.tokens: got {self.tokens}, expected between 0 and {MOST_NOISE}")
+        if not 0 <= self.rate <= 1:
+            raise UserError(f"task.noise.rate: got {self.rate}, expected between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A shorter solution: the one that is described by leaving out tokens (``chains``); the answer after it stays.
+
+    Attributes:
+        drop: ``define``: the words "Define" and "as".  ``names``: names of items and categories that the solution
+            has written before.  ``sums``: everything between a parameter's letter and its value.  ``all``: all these.
+        at_random: as many tokens are left out, but uniformly drawn ones.
+    """
+
+    drop: Literal["none", "define", "names", "sums", "all"] = "none"
+    at_random: bool = False
+
+
+@dataclass(frozen=True)
 class IgsmConfig(TaskConfig):
     """Problems of at most ``max_op`` operations about at most ``max_ip`` described parameters.
 
@@ -71,14 +116,18 @@ class IgsmConfig(TaskConfig):
         modulus: of all arithmetic.
         templates: ``split``: training problems have templates whose hash is below 17 modulo 23, those of other splits
             the others.  ``all``: any template everywhere, which below op = 5 is the only fair test.
-        categorisations, groups: how many of the four categorisations, and of a layer's five groups of names, are used.
+        categorisations, groups, group_items: how many of the four categorisations, of a layer's five groups of names,
+            and of a group's 20 items, are used.
         retry: wrong starts.
+        noise: sentences in the problem that say nothing about the answer.
+        noise_words: whether the vocabulary has the phrases of orders and facts, which noise needs for all but graphs.
+        chain: what is left out of solutions.
         row_tokens: T; a longer problem is left out.
     """
 
     kind: ClassVar[str] = "igsm"
     made_on_host: ClassVar[bool] = True
-    shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups")
+    shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups", "group_items", "noise_words")
     max_op: int = 15
     max_ip: int = 20
     op: int | None = None
@@ -93,7 +142,11 @@ class IgsmConfig(TaskConfig):
     templates: Literal["split", "all"] = "split"
     categorisations: int = 4
     groups: int = 5
+    group_items: int = 20
     retry: Retry = Retry()
+    noise: Noise = Noise()
+    noise_words: bool = False
+    chain: Chain = Chain()
     row_tokens: int = 768
     seed: int = 0
 
@@ -113,7 +166,14 @@ class IgsmConfig(TaskConfig):
         check_between(self, "modulus", 2, 1000)
         check_between(self, "categorisations", 1, 4)
         check_between(self, "groups", 1, 5)
+        check_between(self, "group_items", 4, 20)  # as many as a layer may have, at least
         check_between(self, "row_tokens", 32, 1 << 16)
+        if self.noise.sentences in ("style", "facts", "all") and not self.noise_words:
+            raise UserError(f"task.noise.sentences: got {self.noise.sentences!r} without its words in the vocabulary, "
+                            "expected task.noise_words=true with it, or 'graph'")
+        if self.chain.drop != "none" and self.retry.rate > 0:
+            raise UserError(f"task.chain.drop: got {self.chain.drop!r} with task.retry.rate={self.retry.rate}, "
+                            "expected one of the two")
 
     @property
     def edges(self) -> int:
@@ -134,8 +194,32 @@ class IgsmConfig(TaskConfig):
         """For readers: ``iGSM op<=15 ip<=20``."""
         op = f"op<={self.max_op}" if self.op is None else f"op={self.op}"
         parts = (op, f"ip<={self.max_ip}", self.order * (self.order != "pq"), "reask" * self.reask,
-                 f"mod {self.modulus}" * (self.modulus != 23), f"retry {self.retry.rate:g}" * (self.retry.rate > 0))
+                 f"mod {self.modulus}" * (self.modulus != 23), f"retry {self.retry.rate:g}" * (self.retry.rate > 0),
+                 self.noise_title, self.chain_title)
         return " ".join(("iGSM", *filter(None, parts)))
+
+    @property
+    def noise_tokens(self) -> int:
+        """The most tokens of noise that a problem can have."""
+        noise = self.noise
+        if noise.sentences == "none":
+            return 0
+        return int(noise.share * self.row_tokens) if noise.tokens is None else noise.tokens
+
+    @property
+    def noise_title(self) -> str:
+        """For readers: ``noise graph 0.5 of 768``; empty without noise."""
+        noise = self.noise
+        amount = f"{noise.share:g} of {self.row_tokens}" if noise.tokens is None else f"{noise.tokens}"
+        rate = f"at {noise.rate:g}" * (noise.rate < 1)
+        words = ("noise", noise.sentences, "up to" * (noise.amount == "uniform"), amount, rate)
+        return " ".join(filter(None, words)) * (noise.sentences != "none")
+
+    @property
+    def chain_title(self) -> str:
+        """For readers: ``without sums``; empty for the whole solution."""
+        chain = self.chain
+        return f"without {chain.drop}{' at random' * chain.at_random}" * (chain.drop != "none")
 
     @property
     def slug(self) -> str:

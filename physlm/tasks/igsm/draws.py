@@ -20,6 +20,8 @@ MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 MULTIPLY_1, MULTIPLY_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 RETRY_STREAM = 0x5E77AB1E0DDBA11  # wrong starts have a stream of their own: the problem is the same without them
+NOISE_STREAM = 0x0BAD5EED0F0157E5  # so has noise
+CHAIN_STREAM = 0x1E55C0FFEE1E5504  # and what is left out of a solution at random
 # of the hash of templates; chosen so that the two templates of op = 1 lie in bins 10 ("Inst", for training) and 20
 # ("Inter", for tests), as they do by the SHA-256 of the papers
 TEMPLATE_SALT = 45

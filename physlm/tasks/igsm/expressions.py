@@ -8,7 +8,8 @@ Nothing is multiplied out and nothing is computed: 5 * (a + b) is not 5 * a + 5 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 
@@ -66,6 +67,15 @@ def leaves(expression: Expression) -> Iterator[str | int]:
             yield from leaves(factor)
     else:
         yield expression
+
+
+def evaluated(expression: Expression, values: Mapping[str, int]) -> int:
+    """Its value, of the parameters' values."""
+    if isinstance(expression, Sum):
+        return sum([-evaluated(e, values) if minus else evaluated(e, values) for minus, e in expression.terms])
+    if isinstance(expression, Product):
+        return math.prod([evaluated(factor, values) for factor in expression.factors])
+    return expression if isinstance(expression, int) else values[expression]
 
 
 def written(expression: Expression) -> str:

@@ -22,8 +22,9 @@ from physlm.errors import UserError
 from physlm.tasks.grammar.compiled import over_slices
 from physlm.tasks.igsm.compiled.building import Call, entry, part
 from physlm.tasks.igsm.compiled.draws import below, bin_of, keyed
-from physlm.tasks.igsm.compiled.layout import WORK, settings
+from physlm.tasks.igsm.compiled.layout import WORK, scratch, settings
 from physlm.tasks.igsm.compiled.necessary import arrange, choose, depend, reachable
+from physlm.tasks.igsm.compiled.noise import draw_noise
 from physlm.tasks.igsm.compiled.structure import draw_parameters, draw_structure
 from physlm.tasks.igsm.compiled.unneeded import ask_again, complete, compute, on_graph, operations, template_hash
 from physlm.tasks.igsm.compiled.writing import draw_texts, write
@@ -70,7 +71,8 @@ def problems(config: IgsmConfig, index_N: npt.ArrayLike, split: str = "train", s
         def make(start: int, end: int, ids: Any = ids_NW, lost: Any = lost_NW, lengths: Any = lengths_N,
                  records: Any = records_N) -> None:  # fmt: skip
             some = slice(start, end)
-            _problems(c, key, index_N[some], records[some], ids[some], lengths[some], lost[some])
+            _problems(c, key, index_N[some], records[some], ids[some], lengths[some], lost[some],
+                      scratch(config))
 
         over_slices(make, count, threads)
         _check(config, split, records_N["draws"])
@@ -95,7 +97,7 @@ def rows(config: IgsmConfig, index_R: npt.ArrayLike, split: str = "train", strea
 
     def make(start: int, end: int) -> None:
         some = slice(start, end)
-        _rows(c, key, index_R[some], ids_RW[some], lost_RW[some], draws_R[some])
+        _rows(c, key, index_R[some], ids_RW[some], lost_RW[some], draws_R[some], scratch(config))
 
     over_slices(make, len(index_R), threads)
     _check(config, split, draws_R)
@@ -201,18 +203,32 @@ def _clear(w: Any, r: Any) -> None:
         r.order[place] = 0
 
 
+@part
+def _write(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> Any:
+    """The tokens of a problem; how many they are.  Noise has what room the rest leaves, so that is written first."""
+    if s is None:
+        return write(c, w, r, s, ids, lost)
+    w.noise = length = 0
+    for again in range(1 + (c.noise_kind > 0)):
+        if again > 0:
+            draw_noise(c, w, r, s, length)
+        length = write(c, w, r, s, ids, lost)
+    return length
+
+
 def _make_problems(stamp: int) -> Call:
-    def fill(c: Any, key: Any, index_N: Any, records_N: Any, ids_NW: Any, lengths_N: Any, lost_NW: Any) -> None:
+    def fill(c: Any, key: Any, index_N: Any, records_N: Any, ids_NW: Any, lengths_N: Any, lost_NW: Any,
+             s: Any) -> None:  # fmt: skip
         work = np.zeros(1 + 0 * stamp, WORK)
         for n in range(len(index_N)):
             if _problem(c, work[0], records_N[n], key, index_N[n]):
-                lengths_N[n] = write(c, work[0], records_N[n], ids_NW[n], lost_NW[n])
+                lengths_N[n] = _write(c, work[0], records_N[n], s, ids_NW[n], lost_NW[n])
 
     return fill
 
 
 def _make_rows(stamp: int) -> Call:
-    def fill(c: Any, key: Any, index_R: Any, ids_RW: Any, lost_RW: Any, draws_R: Any) -> None:
+    def fill(c: Any, key: Any, index_R: Any, ids_RW: Any, lost_RW: Any, draws_R: Any, s: Any) -> None:
         work, record = np.zeros(1 + 0 * stamp, WORK), np.zeros(1, RECORD)
         width = ids_RW.shape[1]
         for row in range(len(index_R)):
@@ -221,7 +237,7 @@ def _make_rows(stamp: int) -> Call:
                 if not _problem(c, work[0], record[0], key, index_R[row] * ROW_PROBLEMS + number):
                     draws_R[row] = -1
                     break
-                length = write(c, work[0], record[0], ids_RW[row, at:], lost_RW[row, at:])
+                length = _write(c, work[0], record[0], s, ids_RW[row, at:], lost_RW[row, at:])
                 if length < width:
                     at += length
                 if at >= width:

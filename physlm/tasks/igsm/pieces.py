@@ -7,8 +7,9 @@ begins another one (``names``), so a text has one reading: ``PieceVocabulary.tok
 
 Kinds of tokens lie one after another, so that the id of a number, letter, category or item is a sum:
 
-    specials and phrases | letters | numbers | categories | items
+    specials and phrases | letters | numbers | categories | items | noise
 
+Phrases of noise come last and only where they are asked for, so that no other id depends on them.
 Free of torch and numba.
 """
 
@@ -35,6 +36,13 @@ PLUS, MINUS, STAR, IS = "+", "-", "*", "="
 STICKS = (OWNS, STOP, COMMA, SEMICOLON, QUESTION_MARK)
 PHRASES = (NUMBER_OF_EACH, EQUALS, MORE_THAN, TIMES, SUM_OF, DIFFERENCE_OF, EACH, AND, HOW_MANY, DOES, HAVE,
            DEFINE, AS, SO, BACK, *STICKS, PLUS, MINUS, STAR, IS)  # fmt: skip
+NOTE, VALUE_IS, AT_LEAST, AT_MOST = "Note that", "is", "is at least", "is at most"
+ORDERS = ("Write in green ink", "Write neatly", "Write by candlelight", "Write with wide margins",
+          "Write on yellow paper", "Use a warm tone", "Use a formal tone", "Use a playful tone", "Use a solemn tone",
+          "Use a modest tone", "Speak softly", "Speak like a pirate", "Speak like a poet", "Sound cheerful",
+          "Sound confident", "Sound surprised", "Sound like an old friend", "Stay polite", "Stay calm",
+          "Stay friendly")  # fmt: skip
+NOISE_PHRASES = (NOTE, VALUE_IS, AT_LEAST, AT_MOST, *ORDERS)
 ALPHABET = tuple("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 assert len(ALPHABET) == LETTERS
 
@@ -92,6 +100,7 @@ class Pieces:
         first_category: layer k of categorisation c is called by token ``first_category + 4 c + k``.
         first_items: the id of the first item of each group, by categorisation, layer and group.
         group_sizes: how many items each has.
+        first_noise: the id of the first phrase of noise, where the vocabulary has them.
     """
 
     vocabulary: PieceVocabulary
@@ -101,6 +110,7 @@ class Pieces:
     first_category: int
     first_items: tuple[tuple[tuple[int, ...], ...], ...]
     group_sizes: tuple[tuple[tuple[int, ...], ...], ...]
+    first_noise: int
 
     def category(self, categorisation: int, layer: int) -> str:
         """The name of a layer."""
@@ -113,16 +123,17 @@ class Pieces:
 
 def pieces(config: IgsmConfig) -> Pieces:
     """The pieces of a family; the same object for all that share modulus and names."""
-    return _pieces(config.modulus, config.categorisations, config.groups)
+    return _pieces(config.modulus, config.categorisations, config.groups, config.group_items, config.noise_words)
 
 
 @functools.cache
-def _pieces(modulus: int, categorisations: int, groups: int) -> Pieces:
-    used = [[layer.groups[:groups] for layer in one.layers] for one in CATEGORISATIONS[:categorisations]]
+def _pieces(modulus: int, categorisations: int, groups: int, items: int, noise_words: bool) -> Pieces:
+    used = [[tuple(group[:items] for group in layer.groups[:groups]) for layer in one.layers]
+            for one in CATEGORISATIONS[:categorisations]]  # fmt: skip
     categories = [layer.name for one in CATEGORISATIONS[:categorisations] for layer in one.layers]
     numbers = [str(number) for number in range(modulus)]
-    items = [item for layers in used for layer in layers for group in layer for item in group]
-    words = [*FIXED, *ALPHABET, *numbers, *categories, *items]
+    named = [item for layers in used for layer in layers for group in layer for item in group]
+    words = [*FIXED, *ALPHABET, *numbers, *categories, *named, *NOISE_PHRASES * noise_words]
     assert len(set(words)) == len(words), "a name is used twice"
     first_category = FIRST_NUMBER + modulus
     sizes = tuple(tuple(tuple(map(len, layer)) for layer in layers) for layers in used)
@@ -135,4 +146,5 @@ def _pieces(modulus: int, categorisations: int, groups: int) -> Pieces:
             of_layers.append(tuple(next_item + sum(layer[:group]) for group in range(len(layer))))
             next_item += sum(layer)
         firsts.append(tuple(of_layers))
-    return Pieces(PieceVocabulary(words), modulus, categorisations, groups, first_category, tuple(firsts), sizes)
+    return Pieces(PieceVocabulary(words), modulus, categorisations, groups, first_category, tuple(firsts), sizes,
+                  next_item)

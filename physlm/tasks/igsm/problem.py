@@ -5,31 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from physlm.tasks.igsm import noise as noises
 from physlm.tasks.igsm import writing
-from physlm.tasks.igsm.config import IgsmConfig, Retry
+from physlm.tasks.igsm.chains import shortened
+from physlm.tasks.igsm.config import Chain, IgsmConfig, Noise, Retry
 from physlm.tasks.igsm.necessary import Formula
 from physlm.tasks.igsm.pieces import ALPHABET, ANSWER, BOS, PROBLEM, SOLUTION, join, pieces
+from physlm.tasks.igsm.writing import Parameter
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-
-
-class Parameter(NamedTuple):
-    """An instance parameter, "A's B", or a total, "A's <category>"."""
-
-    owner: str
-    owned: str
-    total: bool
-
-    @property
-    def name(self) -> str:
-        """As solutions write it."""
-        return f"{self.owner}'s {self.owned}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,13 +141,17 @@ class Problem:
                     for total, terms in self.children.items()}  # fmt: skip
         return {**named, **implicit}
 
-    def text(self, order: Literal["pq", "qp"] | None = None) -> str:
-        """The problem: its sentences, and the question last (pq) or first (qp); by default as in the settings."""
-        return join(writing.problem_tokens(self, order or self.config.order))
+    def text(self, order: Literal["pq", "qp"] | None = None, noise: Noise | None = None) -> str:
+        """The problem: its sentences, and the question last (pq) or first (qp); by default as in the settings.
 
-    def solution(self, retry: Retry | None = None) -> str:
-        """The solution; with wrong starts where ``retry`` is given."""
-        return join(writing.solution_tokens(self, retry)[0])
+        With noise where ``noise`` is given; all but graphs needs words that the family's vocabulary may not have.
+        """
+        return join(writing.problem_tokens(self, order or self.config.order, self._sentences(noise or Noise())))
+
+    def solution(self, retry: Retry | None = None, chain: Chain | None = None) -> str:
+        """The solution; with wrong starts where ``retry`` is given; shorter where ``chain`` is."""
+        tokens = writing.solution_tokens(self, retry)[0]
+        return join(shortened(tokens, chain, int(self.record["stream"])) if chain else tokens)
 
     def template(self) -> str:
         """The text whose SHA-256 the papers take: the solution without names and numbers."""
@@ -168,10 +162,29 @@ class Problem:
         return writing.wrong_starts(self, retry)
 
     def tokens(self) -> tuple[list[str], list[bool]]:
-        """``<bos> <problem> P <solution> S <answer> v`` with the family's wrong starts; which are no targets."""
-        solution, lost = writing.solution_tokens(self, self.config.retry)
-        before = [BOS, PROBLEM, *writing.problem_tokens(self, self.config.order), SOLUTION]
+        """``<bos> <problem> P <solution> S <answer> v``, with noise and wrong starts and shortened as in the settings;
+        which of them are no targets."""
+        solution, lost = self._written
+        problem = writing.problem_tokens(self, self.config.order, self._sentences(self.config.noise))
+        before = [BOS, PROBLEM, *problem, SOLUTION]
         return [*before, *solution, ANSWER, str(self.answer)], [*[False] * len(before), *lost, False, False]
+
+    @cached_property
+    def _written(self) -> tuple[list[str], list[bool]]:
+        """The family's solution, and which of its tokens are no targets."""
+        tokens, lost = writing.solution_tokens(self, self.config.retry)
+        if self.config.chain.drop == "none":
+            return tokens, lost
+        short = shortened(tokens, self.config.chain, int(self.record["stream"]))
+        return short, [False] * len(short)  # of whole chains alone some are no targets
+
+    def _sentences(self, noise: Noise) -> list[list[str]]:
+        """Those of the problem's text in their order; noise has what room the rest leaves."""
+        own = [writing.sentence_tokens(self, edge) for edge in self.sentences]
+        if noise.sentences == "none":
+            return own
+        around = [BOS, PROBLEM, *writing.problem_tokens(self, "pq", own), SOLUTION, *self._written[0], ANSWER, "7"]
+        return noises.sentences(self, noise, len(around))
 
     def ids(self) -> list[int]:
         """``tokens`` as token ids."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from physlm.errors import UserError
-from physlm.tasks.igsm.expressions import Expression, Product, added, combined
+from physlm.tasks.igsm.expressions import Expression, Product, added, combined, evaluated
 
 if TYPE_CHECKING:
     from physlm.tasks.igsm.names import Categorisation
@@ -85,6 +85,15 @@ class Graph:
         if found is None and parameter not in self._totals:
             self._totals[parameter] = self._total(parameter)
         return found or self._totals[parameter]
+
+    def value(self, modulus: int) -> int:
+        """The answer."""
+        values: dict[str, int] = {}
+        for parameter in self.needed:
+            formula = self.formula(parameter)
+            assert formula is not None, parameter
+            values[parameter] = evaluated(formula.expression, values) % modulus
+        return values[self.query]
 
     def _total(self, parameter: str) -> Formula | None:
         item, _, category = parameter.partition("'s ")

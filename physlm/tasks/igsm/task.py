@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from physlm.tasks.igsm.checker import Verdict, check, standard_reader
+from physlm.tasks.igsm.chains import check_chain
+from physlm.tasks.igsm.checker import Verdict, standard_reader
 from physlm.tasks.igsm.pieces import ANSWER, BOS, HOW_MANY, ID, PROBLEM, QUESTION_MARK, SOLUTION
 from physlm.tasks.prompts import Grades, Prompts, cut
 from physlm.tasks.rows import Rows, unpacked
@@ -101,7 +102,8 @@ class Igsm:
             problem = self.vocabulary.decode(ids[2 : length - 1])
             written = ids[length:]
             written = written[: written.index(ID[BOS])] if ID[BOS] in written else written
-            yield check(problem, self.vocabulary.decode(written), reader=self.reader, retries=retries, answer=True)
+            yield check_chain(problem, self.vocabulary.decode(written), self.config.chain, reader=self.reader,
+                              retries=retries, answer=True)
 
 
 def labels(ids: list[int]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from physlm.tasks.igsm import pieces as p
 from physlm.tasks.igsm.config import Retry
@@ -11,24 +11,48 @@ from physlm.tasks.igsm.draws import GOLDEN, MASK, RETRY_STREAM, Stream, as_share
 from physlm.tasks.igsm.record import CONSTANT, MORE, TIMES
 
 if TYPE_CHECKING:
+    from physlm.tasks.igsm.necessary import Formula
     from physlm.tasks.igsm.problem import Problem
 
 
-def name(problem: Problem, parameter: int, each: bool = False) -> list[str]:
+class Parameter(NamedTuple):
+    """An instance parameter, "A's B", or a total, "A's <category>"."""
+
+    owner: str
+    owned: str
+    total: bool
+
+    @property
+    def name(self) -> str:
+        """As solutions write it."""
+        return f"{self.owner}'s {self.owned}"
+
+
+class Described(Protocol):
+    """What sentences are written from: parameters by name, and the formulas of edges."""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+
+    @property
+    def formulas(self) -> Mapping[int, Formula]: ...
+
+
+def name(problem: Described, parameter: int, each: bool = False) -> list[str]:
     """"A's B", or "each A's B"."""
     found = problem.parameters[parameter]
     return [*[p.EACH] * each, found.owner, p.OWNS, found.owned]
 
 
-def problem_tokens(problem: Problem, order: str) -> list[str]:
-    """All sentences and the question, which comes last (``pq``) or first (``qp``)."""
-    sentences = [token for edge in problem.sentences for token in sentence_tokens(problem, edge)]
+def problem_tokens(problem: Problem, order: str, sentences: list[list[str]]) -> list[str]:
+    """These sentences and the question, which comes last (``pq``) or first (``qp``)."""
+    described = [token for sentence in sentences for token in sentence]
     asked = problem.parameters[problem.query]
     question = [p.HOW_MANY, asked.owned, p.DOES, asked.owner, p.HAVE, p.QUESTION_MARK]
-    return sentences + question if order == "pq" else question + sentences
+    return described + question if order == "pq" else question + described
 
 
-def sentence_tokens(problem: Problem, edge: int) -> list[str]:
+def sentence_tokens(problem: Described, edge: int) -> list[str]:
     """"The number of each A's B equals 7 more than the sum of each C's D and each E's F."."""
     made = problem.formulas[edge]
     owner = problem.parameters[edge]

@@ -28,14 +28,15 @@ def test_every_name_phrase_number_and_letter_is_one_token() -> None:
 
 
 def test_tables_lead_to_the_names() -> None:
-    for config in (MED, replace(MED, categorisations=2, groups=3, modulus=5)):
+    for config in (MED, replace(MED, categorisations=2, groups=3, group_items=7, modulus=5)):
         table = pieces(config)
         assert table is pieces(replace(config, seed=9)), "one object for all that share it"
         for c, one in enumerate(CATEGORISATIONS[: config.categorisations]):
             for k, layer in enumerate(one.layers):
                 assert table.category(c, k) == layer.name
                 for g, group in enumerate(layer.groups[: config.groups]):
-                    assert [table.item(c, k, g, n) for n in range(table.group_sizes[c][k][g])] == list(group)
+                    assert [table.item(c, k, g, n) for n in range(table.group_sizes[c][k][g])] == list(
+                        group[: config.group_items])
     assert len(pieces(EVERY["tiny"]).vocabulary) < 250, "names that are not used are no tokens"
 
 

@@ -12,8 +12,8 @@ import numba
 Call = Callable[..., Any]
 
 HERE = Path(__file__).parent
-SOURCES = (*sorted(HERE.glob("*.py")), *(HERE.parent / f"{name}.py" for name in ("config", "draws", "kernel", "pieces",
-                                                                                "record")))  # fmt: skip
+SOURCES = (*sorted(HERE.glob("*.py")), *(HERE.parent / f"{name}.py" for name in ("config", "draws", "kernel", "noise",
+                                                                                "pieces", "record")))  # fmt: skip
 STAMP = int.from_bytes(hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).digest()[:7], "little")
 
 

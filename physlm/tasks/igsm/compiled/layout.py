@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
-from physlm.tasks.igsm.config import LETTERS, IgsmConfig
+from physlm.tasks.igsm.config import LETTERS, Chain, IgsmConfig, Noise
 from physlm.tasks.igsm.draws import FAVOURS, as_share, favours, size_shares
 from physlm.tasks.igsm.pieces import FIRST_NUMBER, LAYERS, pieces
-from physlm.tasks.igsm.record import MOST_TOTALS
+from physlm.tasks.igsm.record import MOST_TOTALS, RECORD
 
 WRONG, WEAK, MISS = range(3)
 NO_MASK, NAME_MASK, START_MASK = range(3)
 GROUPS = 5
+GRAPH, STYLE, FACTS, ALL = range(1, 5)  # kinds of noise; 0: none
+UNIFORM = 1  # amount of noise
+NO_DEFINE, NO_NAMES, NO_SUMS = range(1, 4)  # what a chain leaves out; 0: nothing; 4: all
+MOST_SOLUTION = 20 * LETTERS  # tokens: 13 of an operation, each with a letter of its own, and 7 of its sentence
 
 SETTINGS = np.dtype([
     ("max_op", "i8"), ("max_ip", "i8"), ("op", "i8"),  # op 0: it is drawn
@@ -22,6 +26,8 @@ SETTINGS = np.dtype([
     ("modulus", "i8"), ("categorisations", "i8"), ("groups", "i8"),
     ("first_bin", "i8"), ("end_bin", "i8"),
     ("retry_rate", "i8"), ("retry_kind", "i8"), ("retry_mask", "i8"),
+    ("noise_kind", "i8"), ("noise_most", "i8"), ("noise_fits", "i8"), ("noise_amount", "i8"), ("noise_rate", "i8"),
+    ("row_tokens", "i8"), ("first_noise", "i8"), ("chain", "i8"), ("chain_at_random", "i8"),
     ("layer_shares", "i8", (LETTERS + 1, 2)), ("width_shares", "i8", (LETTERS + 1, 2)),
     ("favours", "i8", (FAVOURS, 2)),
     ("first_number", "i8"), ("first_category", "i8"),
@@ -51,7 +57,28 @@ WORK = np.dtype([
     ("used", "i8"),                            # letters used
     ("own", "i8"), ("operations", "i8"), ("done", "i8"),   # of a sentence: its letter, how many operations, those done
     ("term_token", "i8"), ("term_value", "i8"),            # the result of the last operation
+    ("noise", "i8"),                           # sentences of noise
+    ("taken", "i8", (4, LAYERS, GROUPS)),      # the items whose names graphs have
 ])  # fmt: skip
+
+
+class Scratch(NamedTuple):
+    """Memory for what is not written at once.
+
+    Attributes:
+        ids, at: tokens of noise, and where each of its sentences begins and ends.
+        work, record: of other graphs, one each.
+        lost: nothing; for what is no row.
+        solution, gone: a whole solution, and which of its tokens are left out.
+    """
+
+    ids: Any
+    at: Any
+    work: Any
+    record: Any
+    lost: Any
+    solution: Any
+    gone: Any
 
 
 def settings(config: IgsmConfig, split: str) -> Any:
@@ -73,6 +100,11 @@ def _settings(config: IgsmConfig, split: str) -> Any:
     c["retry_rate"] = as_share(config.retry.rate)
     c["retry_kind"] = ("wrong", "weak", "miss").index(config.retry.names)
     c["retry_mask"] = ("none", "name", "start").index(config.retry.mask)
+    noise = config.noise
+    c["noise_kind"], c["noise_most"] = _place(Noise, "sentences", noise.sentences), config.noise_tokens
+    c["noise_fits"], c["noise_amount"] = noise.tokens is None, _place(Noise, "amount", noise.amount)
+    c["noise_rate"], c["row_tokens"], c["first_noise"] = as_share(noise.rate), config.row_tokens, table.first_noise
+    c["chain"], c["chain_at_random"] = _place(Chain, "drop", config.chain.drop), config.chain.at_random
     c["layer_shares"] = size_shares(config.max_ip, config.layers)
     c["width_shares"] = size_shares(config.max_ip, config.width)
     c["favours"] = favours()
@@ -80,3 +112,18 @@ def _settings(config: IgsmConfig, split: str) -> Any:
     c["first_items"][: table.categorisations, :, : table.groups] = table.first_items
     c["group_sizes"][: table.categorisations, :, : table.groups] = table.group_sizes
     return made
+
+
+def _place(settings_of: type, name: str, value: str) -> int:
+    """Of a value among those that a setting may have."""
+    return get_args(get_type_hints(settings_of)[name]).index(value)
+
+
+def scratch(config: IgsmConfig) -> Scratch | None:
+    """Memory for one thread; None where the settings need none, which has machine code of its own, as fast as ever."""
+    if config.noise.sentences == "none" and config.chain.drop == "none":
+        return None
+    most = config.noise_tokens
+    return Scratch(np.zeros(most, np.uint16), np.zeros((most // 2 + 1, 2), np.int64), np.zeros(1, WORK),
+                   np.zeros(1, RECORD), np.zeros(0, np.uint8), np.zeros(MOST_SOLUTION, np.uint16),
+                   np.zeros(MOST_SOLUTION, np.uint8))  # fmt: skip

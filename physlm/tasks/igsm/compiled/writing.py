@@ -12,6 +12,7 @@ import numpy as np
 
 from physlm.tasks.igsm import pieces as p
 from physlm.tasks.igsm.compiled.building import part
+from physlm.tasks.igsm.compiled.chains import mark_dropped
 from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, count, first, mix, nth, pick, share
 from physlm.tasks.igsm.compiled.layout import MISS, NO_MASK, START_MASK, WEAK
 from physlm.tasks.igsm.draws import GOLDEN, RETRY_STREAM
@@ -55,7 +56,7 @@ def draw_texts(c: Any, w: Any, r: Any) -> None:
 
 
 @part
-def _put(w: Any, ids: Any, lost: Any, token: Any) -> None:
+def put(w: Any, ids: Any, lost: Any, token: Any) -> None:
     if w.at < len(ids):
         ids[w.at] = token
     if w.at < len(lost):
@@ -85,43 +86,43 @@ def _owned(c: Any, r: Any, parameter: Any) -> Any:
 
 
 @part
-def _name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
-    _put(w, ids, lost, _owner(c, r, parameter))
-    _put(w, ids, lost, OWNS)
-    _put(w, ids, lost, _owned(c, r, parameter))
+def name(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
+    put(w, ids, lost, _owner(c, r, parameter))
+    put(w, ids, lost, OWNS)
+    put(w, ids, lost, _owned(c, r, parameter))
 
 
 @part
 def _question(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
     query = np.int64(r.order[r.needed - 1])
-    _put(w, ids, lost, HOW_MANY)
-    _put(w, ids, lost, _owned(c, r, query))
-    _put(w, ids, lost, DOES)
-    _put(w, ids, lost, _owner(c, r, query))
-    _put(w, ids, lost, HAVE)
-    _put(w, ids, lost, QUESTION_MARK)
+    put(w, ids, lost, HOW_MANY)
+    put(w, ids, lost, _owned(c, r, query))
+    put(w, ids, lost, DOES)
+    put(w, ids, lost, _owner(c, r, query))
+    put(w, ids, lost, HAVE)
+    put(w, ids, lost, QUESTION_MARK)
 
 
 @part
-def _sentence(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
+def sentence(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
     """Of the problem."""
-    _put(w, ids, lost, NUMBER_OF_EACH)
-    _name(c, w, r, edge, ids, lost)
-    _put(w, ids, lost, EQUALS)
+    put(w, ids, lost, NUMBER_OF_EACH)
+    name(c, w, r, edge, ids, lost)
+    put(w, ids, lost, EQUALS)
     if r.form[edge] > 0:
-        _put(w, ids, lost, c.first_number + r.constant[edge])
+        put(w, ids, lost, c.first_number + r.constant[edge])
     if r.form[edge] == MORE:
-        _put(w, ids, lost, MORE_THAN)
+        put(w, ids, lost, MORE_THAN)
     elif r.form[edge] == TIMES:
-        _put(w, ids, lost, AS_MUCH)
+        put(w, ids, lost, AS_MUCH)
     if r.count[edge] > 1:
-        _put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF)
+        put(w, ids, lost, DIFFERENCE_OF if r.difference[edge] else SUM_OF)
     for at in range(r.count[edge]):
         if at > 0:
-            _put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA)
-        _put(w, ids, lost, EACH)
-        _name(c, w, r, np.int64(r.dependencies[edge, at]), ids, lost)
-    _put(w, ids, lost, STOP)
+            put(w, ids, lost, AND if at == r.count[edge] - 1 else COMMA)
+        put(w, ids, lost, EACH)
+        name(c, w, r, np.int64(r.dependencies[edge, at]), ids, lost)
+    put(w, ids, lost, STOP)
 
 
 @part
@@ -135,9 +136,9 @@ def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, righ
              lost: Any) -> None:  # fmt: skip
     """One operation of a sentence; its letter and value are kept as the term that is there now."""
     w.done += 1
-    _put(w, ids, lost, SEMICOLON)
+    put(w, ids, lost, SEMICOLON)
     if w.done == w.operations:
-        _put(w, ids, lost, SO)
+        put(w, ids, lost, SO)
         w.term_token = w.own
     else:
         w.term_token = _letter(w, r)
@@ -145,17 +146,17 @@ def _operate(c: Any, w: Any, r: Any, left: Any, left_value: Any, sign: Any, righ
         w.term_value = left_value * right_value % c.modulus
     else:
         w.term_value = (left_value + (right_value if sign == PLUS else -right_value)) % c.modulus
-    _put(w, ids, lost, w.term_token)
-    _put(w, ids, lost, IS)
-    _put(w, ids, lost, left)
-    _put(w, ids, lost, sign)
-    _put(w, ids, lost, right)
-    _put(w, ids, lost, IS)
-    _put(w, ids, lost, c.first_number + left_value)
-    _put(w, ids, lost, sign)
-    _put(w, ids, lost, c.first_number + right_value)
-    _put(w, ids, lost, IS)
-    _put(w, ids, lost, c.first_number + w.term_value)
+    put(w, ids, lost, w.term_token)
+    put(w, ids, lost, IS)
+    put(w, ids, lost, left)
+    put(w, ids, lost, sign)
+    put(w, ids, lost, right)
+    put(w, ids, lost, IS)
+    put(w, ids, lost, c.first_number + left_value)
+    put(w, ids, lost, sign)
+    put(w, ids, lost, c.first_number + right_value)
+    put(w, ids, lost, IS)
+    put(w, ids, lost, c.first_number + w.term_value)
 
 
 @part
@@ -204,11 +205,11 @@ def _edge(c: Any, w: Any, r: Any, edge: Any, ids: Any, lost: Any) -> None:
 @part
 def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None:
     """The sentence of a needed parameter."""
-    _put(w, ids, lost, DEFINE)
-    _name(c, w, r, parameter, ids, lost)
-    _put(w, ids, lost, AS)
+    put(w, ids, lost, DEFINE)
+    name(c, w, r, parameter, ids, lost)
+    put(w, ids, lost, AS)
     w.own = w.letter[parameter] = _letter(w, r)
-    _put(w, ids, lost, w.own)
+    put(w, ids, lost, w.own)
     w.done = 0
     if parameter >= r.ip:
         _total(c, w, r, parameter - r.ip, ids, lost)
@@ -217,15 +218,15 @@ def _define(c: Any, w: Any, r: Any, parameter: Any, ids: Any, lost: Any) -> None
         _edge(c, w, r, parameter, ids, lost)
         copied = r.form[parameter] != CONSTANT
     if w.done == 0:
-        _put(w, ids, lost, SEMICOLON)
-        _put(w, ids, lost, SO)
-        _put(w, ids, lost, w.own)
-        _put(w, ids, lost, IS)
+        put(w, ids, lost, SEMICOLON)
+        put(w, ids, lost, SO)
+        put(w, ids, lost, w.own)
+        put(w, ids, lost, IS)
         if copied:
-            _put(w, ids, lost, w.term_token)
-            _put(w, ids, lost, IS)
-        _put(w, ids, lost, c.first_number + w.term_value)
-    _put(w, ids, lost, STOP)
+            put(w, ids, lost, w.term_token)
+            put(w, ids, lost, IS)
+        put(w, ids, lost, c.first_number + w.term_value)
+    put(w, ids, lost, STOP)
 
 
 @part
@@ -254,29 +255,32 @@ def _wrong_starts(c: Any, w: Any, r: Any, place: Any, defined: Any, ids: Any, lo
     start, named = c.retry_mask == START_MASK, c.retry_mask != NO_MASK
     while offered != 0 and share(w) < c.retry_rate:
         w.lost = start
-        _put(w, ids, lost, DEFINE)
+        put(w, ids, lost, DEFINE)
         w.lost = named
-        _name(c, w, r, nth(offered, below(w, count(offered))), ids, lost)
+        name(c, w, r, nth(offered, below(w, count(offered))), ids, lost)
         w.lost = start
-        _put(w, ids, lost, AS)
+        put(w, ids, lost, AS)
         w.lost = 0
-        _put(w, ids, lost, BACK)
-        _put(w, ids, lost, STOP)
+        put(w, ids, lost, BACK)
+        put(w, ids, lost, STOP)
 
 
 @part
-def write(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> Any:
-    """``<bos> <problem> P <solution> S <answer> v`` from the first id on; how many tokens it has."""
-    w.at = w.used = w.lost = 0
-    _put(w, ids, lost, BOS)
-    _put(w, ids, lost, PROBLEM)
-    if c.question_first:
-        _question(c, w, r, ids, lost)
-    for at in range(r.ip):
-        _sentence(c, w, r, np.int64(r.sentences[at]), ids, lost)
-    if not c.question_first:
-        _question(c, w, r, ids, lost)
-    _put(w, ids, lost, SOLUTION)
+def _mixed(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
+    """The problem's sentences, and uniformly among them those of noise."""
+    own = other = 0
+    while own < r.ip or other < w.noise:
+        if w.noise == 0 or below(w, r.ip - own + w.noise - other) < r.ip - own:
+            sentence(c, w, r, np.int64(r.sentences[own]), ids, lost)
+            own += 1
+        else:
+            for at in range(s.at[other, 0], s.at[other, 1]):
+                put(w, ids, lost, np.int64(s.ids[at]))
+            other += 1
+
+
+@part
+def _solution(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> None:
     w.state = mix(r.stream * _GOLDEN + _RETRY_STREAM)
     defined = EMPTY
     for place in range(r.needed):
@@ -284,6 +288,47 @@ def write(c: Any, w: Any, r: Any, ids: Any, lost: Any) -> Any:
             _wrong_starts(c, w, r, place, defined, ids, lost)
         _define(c, w, r, np.int64(r.order[place]), ids, lost)
         defined |= bit(r.order[place])
-    _put(w, ids, lost, ANSWER)
-    _put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]])
+
+
+@part
+def _shortened(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> None:
+    """The solution without what the chain leaves out, all of which is written before that is known."""
+    begin, out, out_lost = w.at, ids, lost
+    if c.chain > 0:
+        w.at, out, out_lost = 0, s.solution, s.lost
+    _solution(c, w, r, out, out_lost)
+    if c.chain > 0:
+        mark_dropped(c, w, r, out, s.gone)
+        length = w.at
+        w.at = begin
+        for at in range(length):
+            if s.gone[at] == 0:
+                put(w, ids, lost, np.int64(out[at]))
+
+
+@part
+def write(c: Any, w: Any, r: Any, s: Any, ids: Any, lost: Any) -> Any:
+    """``<bos> <problem> P <solution> S <answer> v`` from the first id on; how many tokens it has.
+
+    ``s`` is None without noise and shorter solutions: the compiler then leaves out what they need.
+    """
+    w.at = w.used = w.lost = 0
+    put(w, ids, lost, BOS)
+    put(w, ids, lost, PROBLEM)
+    if c.question_first:
+        _question(c, w, r, ids, lost)
+    if s is None:
+        for at in range(r.ip):
+            sentence(c, w, r, np.int64(r.sentences[at]), ids, lost)
+    else:
+        _mixed(c, w, r, s, ids, lost)
+    if not c.question_first:
+        _question(c, w, r, ids, lost)
+    put(w, ids, lost, SOLUTION)
+    if s is None:
+        _solution(c, w, r, ids, lost)
+    else:
+        _shortened(c, w, r, s, ids, lost)
+    put(w, ids, lost, ANSWER)
+    put(w, ids, lost, c.first_number + r.value[r.order[r.needed - 1]])
     return w.at
