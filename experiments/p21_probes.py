@@ -68,7 +68,7 @@ EXPERIMENT = Experiment(
             "operations again. Unneeded parameters are those of problems with another question (reask), since a "
             "problem of many operations needs nearly all of its own."
         ),
-        "Tiers smoke and demo: 60 steps of up to 80 queries at a rate of 5e-3.",
+        "Tiers smoke and demo: 200 steps of up to 80 queries at a rate of 1e-2.",
     ),
     columns=tuple(f"balanced/task={kind}/op={op}/query=asked" for kind in KINDS for op in OPS),
 )  # fmt: skip

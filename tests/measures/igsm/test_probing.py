@@ -12,6 +12,7 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.errors import NotFiniteError, UserError
+from physlm.measures.igsm import probing
 from physlm.measures.igsm.asking import Batch, Source
 from physlm.measures.igsm.heads import VariableProbe
 from physlm.measures.igsm.labels import classes
@@ -204,7 +205,8 @@ def test_settings_are_checked() -> None:
         VariableConfig(population="all")  # type: ignore[arg-type]
 
 
-def test_the_measure_gives_what_it_says() -> None:
+def test_the_measure_gives_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "SETTINGS", {"cpu": replace(QUICK, steps=5)})
     run = Trained(spec_of(), CPU, lambda step: Decoder(SMALL, len(WORDS), (step,)))
     rows = Probing(tasks=("can_next",))(run)
     assert {row.quantity for row in rows} == set(Probing.quantities)
@@ -217,7 +219,8 @@ def test_values_have_a_class_for_unknown() -> None:
     assert [classes("value", 23), classes("nece", 23)] == [24, 2]
 
 
-def test_what_is_not_finite_is_no_number() -> None:
+def test_what_is_not_finite_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "SETTINGS", {"cpu": replace(QUICK, steps=2)})
     model = Decoder(SMALL, len(WORDS), (0,))
     with torch.no_grad():
         model.embedding.weight[0, :, 0] = torch.nan
