@@ -6,13 +6,12 @@ from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
 from physlm.laws.forms import Contrast, Shares, largest, laws
 from physlm.laws.verdict import bound, own_test
-from physlm.models.config import ModelConfig
 from physlm.training.config import RunSpec
 
 # layers, heads, width: layers * width^2 is 0.39 to 0.41 million at tier gpu, and 6 x 256 the base model
 SHAPES = {
-    "smoke": ((4, 1, 8), (16, 1, 4)),
-    "demo": ((4, 4, 64), (16, 2, 32)),
+    "smoke": ((4, 1, 16), (16, 1, 8)),
+    "demo": ((4, 2, 64), (16, 1, 32)),
     "gpu": ((2, 14, 448), (4, 10, 320), (6, 8, 256), (16, 5, 160)),
     "paper": ((4, 21, 1344), (8, 15, 960), (12, 12, 768), (16, 10, 640), (20, 9, 576)),
 }
@@ -20,7 +19,7 @@ SHAPES = {
 
 def runs(tier: str) -> list[RunSpec]:
     """Each shape from each seed."""
-    return [base_run(tier, seed, ModelConfig(*shape)) for shape in SHAPES[tier] for seed in setting(tier).seeds]
+    return [base_run(tier, seed, shape) for shape in SHAPES[tier] for seed in setting(tier).seeds]
 
 
 LAYERS = {"layers": "model.layers"}
@@ -48,6 +47,6 @@ EXPERIMENT = Experiment(
         *DEVIATIONS,
         ("Tier gpu: 2, 4, 6 and 16 layers of 448, 320, 256 and 160 dimensions, heads of 32; published: 4, 8, 12, 16 "
          "and 20 of 1344 to 576, heads of 64."),
-        "Tier demo: 4 layers of 64 and 16 of 32 dimensions."),
+        "Tier demo: 4 and 16 layers of 64 and 32 dimensions."),
     columns=COLUMNS,
 )  # fmt: skip

@@ -112,6 +112,8 @@ class IgsmConfig(TaskConfig):
         order: ``pq``: the question comes after the problem; ``qp``: before it.
         dependency_order: of a sentence.  ``shuffled``; or as ``released``: the dependency that makes an earlier
             parameter necessary comes first, which tells it to a reader, and makes fewer templates.
+        letter_order: of a solution's letters: ``random``, or ``alphabetical``, for small models: of random ones each is
+            nearly as likely as any, so that a model takes long to learn not to take one twice.
         reask: when all is drawn, another parameter of the dependency graph is asked for.
         modulus: of all arithmetic.
         templates: ``split``: training problems have templates whose hash is below 17 modulo 23, those of other splits
@@ -137,6 +139,7 @@ class IgsmConfig(TaskConfig):
     width: int = 4
     order: Literal["pq", "qp"] = "pq"
     dependency_order: Literal["shuffled", "released"] = "shuffled"
+    letter_order: Literal["random", "alphabetical"] = "random"
     reask: bool = False
     modulus: int = 23
     templates: Literal["split", "all"] = "split"

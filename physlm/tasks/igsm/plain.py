@@ -49,7 +49,7 @@ def generate(config: IgsmConfig, key: int, index: int, split: str = "train") -> 
     stream.shuffle(sentences)
     letters = list(range(LETTERS))
     operations = found.operations
-    drawn = [stream.take(letters) for _ in range(operations)]
+    drawn = [stream.take(letters) if config.letter_order == "random" else at for at in range(operations)]
     record["op"], record["ip"], record["totals"] = operations, len(sentences), len(found.structure.totals)
     record["sentences"][: len(sentences)] = sentences
     record["letters"][:operations] = drawn

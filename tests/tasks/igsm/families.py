@@ -15,7 +15,7 @@ EVERY = {
     "uniform": replace(MED, op_mix="uniform", order="qp", templates="all", modulus=97, seed=5),
     "reask": replace(MED, op=20, reask=True),
     "narrow": IgsmConfig(max_op=9, max_ip=9, layers=3, width=2, modulus=2, categorisations=2, groups=3,
-                         group_items=4),
+                         group_items=4, letter_order="alphabetical"),
     "letters": IgsmConfig(op=52, max_ip=36, templates="all"),
     "wrong": replace(MED, retry=Retry(0.5, "wrong", "name")),
     "weak": replace(MED, retry=Retry(0.5, "weak", "start"), order="qp"),

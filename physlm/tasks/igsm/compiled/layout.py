@@ -23,6 +23,7 @@ MOST_SOLUTION = 20 * LETTERS  # tokens: 13 of an operation, each with a letter o
 SETTINGS = np.dtype([
     ("max_op", "i8"), ("max_ip", "i8"), ("op", "i8"),  # op 0: it is drawn
     ("uniform", "i8"), ("released", "i8"), ("shuffled", "i8"), ("question_first", "i8"), ("reask", "i8"),
+    ("alphabetical", "i8"),
     ("modulus", "i8"), ("categorisations", "i8"), ("groups", "i8"),
     ("first_bin", "i8"), ("end_bin", "i8"),
     ("retry_rate", "i8"), ("retry_kind", "i8"), ("retry_mask", "i8"),
@@ -95,6 +96,7 @@ def _settings(config: IgsmConfig, split: str) -> Any:
     c["uniform"], c["released"] = config.op_mix == "uniform", config.method == "released"
     c["shuffled"], c["question_first"] = config.dependency_order == "shuffled", config.order == "qp"
     c["reask"], c["modulus"] = config.reask, config.modulus
+    c["alphabetical"] = config.letter_order == "alphabetical"
     c["categorisations"], c["groups"] = table.categorisations, table.groups
     c["first_bin"], c["end_bin"] = bins.start, bins.stop
     c["retry_rate"] = as_share(config.retry.rate)

@@ -51,8 +51,11 @@ def draw_texts(c: Any, w: Any, r: Any) -> None:
         r.sentences[other] = swapped
     pool = bit(p.LETTERS) - 1
     for at in range(r.op):
-        r.letters[at] = pick(w, pool)
-        pool ^= bit(r.letters[at])
+        if c.alphabetical:
+            r.letters[at] = at
+        else:
+            r.letters[at] = pick(w, pool)
+            pool ^= bit(r.letters[at])
 
 
 @part
