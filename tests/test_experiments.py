@@ -33,7 +33,7 @@ from physlm.measures import (
     trees,
     without_layer,
 )
-from physlm.measures.igsm import probing, regretting, solving
+from physlm.measures.igsm import distracting, probing, regretting, solving
 from physlm.measures.measure import check_quantity
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
@@ -57,6 +57,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "QUESTIONS", {"cpu": 10})
     monkeypatch.setattr(solving, "PROBLEMS", {"cpu": 6})
     monkeypatch.setattr(solving, "CONTROLS", {"cpu": 3})
+    monkeypatch.setattr(distracting, "PROBLEMS", {"cpu": 4})
+    monkeypatch.setattr(distracting, "CONTROLS", {"cpu": 2})
     for module in (probing, regretting):
         monkeypatch.setattr(module, "PROBLEMS", {"cpu": 12})
         monkeypatch.setattr(module, "SETTINGS", {"cpu": dataclasses.replace(probing.SETTINGS["cpu"], steps=3)})

@@ -21,8 +21,8 @@ from physlm.commands.options import SetOption, command, opened, printable, strea
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
 from physlm.tasks.config import check_split
+from physlm.tasks.igsm.chains import check_chain
 from physlm.tasks.igsm.checker import ERRORS, NOT_A_PROBLEM, NOT_A_SOLUTION, RIGHT, Verdict
-from physlm.tasks.igsm.checker import check as verdict_on
 from physlm.tasks.igsm.config import FAMILIES, IgsmConfig
 from physlm.tasks.igsm.names import CATEGORISATIONS
 from physlm.tasks.igsm.reading import MODULUS, Reader
@@ -231,11 +231,11 @@ def _line(problem: Problem, index: int, split: str) -> str:
 
 def _text(problem: Problem, index: int) -> str:
     """A problem for readers."""
-    from physlm.tasks.igsm.readable import solution
+    from physlm.tasks.igsm.readable import solution, text
 
     record = problem.record
     return (f"problem {index}, op {problem.op}, ip {problem.ip}, template {int(record['template']):016x}, "
-            f"bin {int(record['bin'])}:\n  problem   {problem.text()}\n  solution  {solution(problem)}\n"
+            f"bin {int(record['bin'])}:\n  problem   {text(problem)}\n  solution  {solution(problem)}\n"
             f"  answer    {problem.answer}\n\n")  # fmt: skip
 
 
@@ -249,8 +249,8 @@ def _check_files(files: Sequence[str], modulus: int | None, retries: bool, answe
     found, lines, counts = list[dict[str, Any]](), list[str](), Counter[str]()
     with contextlib.ExitStack() as stack:
         for one in _bounded(_submitted(files, stack), " and ".join(map(stream_name, files))):
-            verdict = verdict_on(one.problem, one.solution, reader=_reader(modulus or one.modulus or MODULUS),
-                                 retries=retries or one.retries, answer=answers)  # fmt: skip
+            verdict = check_chain(one.problem, one.solution, one.chain, answer=answers,
+                                  reader=_reader(modulus or one.modulus or MODULUS), retries=retries or one.retries)
             counts[verdict.kind] += 1
             if as_json:
                 found.append(_object(one.line, verdict))

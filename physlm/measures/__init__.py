@@ -20,6 +20,7 @@ MEASURES = {
     "recall": "physlm.measures.recall:measure",
     "without_layer": "physlm.measures.without_layer:measure",
     "solutions": "physlm.measures.igsm.solutions:measure",
+    "distraction": "physlm.measures.igsm.distraction:measure",
 }
 CHECKS = {
     "knowledge": "physlm.measures.knowledge:check",
@@ -27,6 +28,7 @@ CHECKS = {
     "recall": "physlm.measures.recall:check",
     "without_layer": "physlm.measures.answers:check",
     "solutions": "physlm.measures.igsm.solutions:check",
+    "distraction": "physlm.measures.igsm.distraction:check",
 }
 _TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
                for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
@@ -51,5 +53,6 @@ QUANTITIES = {
     "without_layer": ("answer_without",),
     "solutions": ("solved", "number", "number_constant", "cut", "error", "shortest", "unneeded_parameters",
                   "unneeded_operations", "unneeded_unplanned", "retries", "solved_after", "solved_untrained",
-                  "solved_truth"),
+                  "solved_truth", "solution_tokens"),
+    "distraction": ("solved", "drop", "lost", "noise_tokens", "solved_truth"),
 }

@@ -78,10 +78,16 @@ def count_mean(values: Floats | NDArray[np.int64]) -> Intervals:
     Where all n are equal there is no spread to be seen: the ends are those of a mean in which 3.69 of n differ by one,
     the 97.5 % Poisson bound on how many may be expected where none was seen.
     """
+    value, lo, hi = difference_mean(values)
+    return Intervals(value, np.maximum(lo, 0.0), hi)
+
+
+def difference_mean(values: Floats | NDArray[np.int64]) -> Intervals:
+    """The mean of differences of independent items; as wide as ``count_mean`` where none differs from another."""
     found = np.asarray(values, float)
     value, spread = found.mean(), found.std(ddof=1) if len(found) > 1 else 0.0
     half = Z * spread / np.sqrt(len(found)) if spread else UNSEEN / len(found)
-    return Intervals(value, np.maximum(value - half, 0.0), value + half)
+    return Intervals(value, value - half, value + half)
 
 
 class Ratio:

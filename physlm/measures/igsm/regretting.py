@@ -24,7 +24,7 @@ from physlm.measures.igsm.heads import VariableProbe
 from physlm.measures.igsm.regret import DETECTORS, Regret
 from physlm.measures.igsm.settings import SETTINGS, family_of
 from physlm.measures.igsm.training import train_probe
-from physlm.measures.intervals import UNSEEN, Intervals, Z, count_mean, share
+from physlm.measures.intervals import count_mean, difference_mean, share
 from physlm.measures.knowledge_probes import beside
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -243,7 +243,7 @@ def outcomes(task: Igsm, solved: dict[str, list[Attempt]]) -> list[Row]:
             found.append(share(right[name][here_B], np.ones(count)).row("solved", count, where=where))
             if name != "none":
                 gains_B = (right[name] - right["none"])[here_B]
-                found.append(_mean(gains_B).row("gain", count, where=where))
+                found.append(difference_mean(gains_B).row("gain", count, where=where))
                 retries_B = np.array([one.retries for one in some])[here_B]
                 found.append(count_mean(retries_B).row("retries", count, unit="1/solution", where=where))
     return found
@@ -263,10 +263,3 @@ def _rate(said: list[list[bool]]) -> float:
     """The share of sentences up to the first that is called wrong, which are those that a round looks at, that is."""
     looked = [len(one) if True not in one else one.index(True) + 1 for one in said]
     return sum(True in one for one in said) / max(sum(looked), 1)
-
-
-def _mean(values: np.ndarray) -> Intervals:
-    """Of differences of independent problems; as wide as ``count_mean`` where none differs from another."""
-    value, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-    half = Z * spread / np.sqrt(len(values)) if spread else UNSEEN / len(values)
-    return Intervals(value, value - half, value + half)

@@ -78,10 +78,13 @@ def check_run(spec: RunSpec) -> None:
     """Refuse a run that cannot be probed.
 
     Raises:
-        UserError: it does not read iGSM; an encoder, or a model that mixes neighbouring tokens, or has positions that
-            whole rows alone have.
+        UserError: it does not read iGSM, or short solutions; an encoder, or a model that mixes neighbouring tokens, or
+            has positions that whole rows alone have.
     """
-    family_of(spec)
+    chain = family_of(spec).chain.drop
+    if chain != "none":
+        raise UserError(f"probes of iGSM: got a run on solutions with task.chain.drop={chain}, expected whole ones: "
+                        "queries stand at the ends of their sentences, which name parameters")
     if not spec.model.reads_among:
         raise UserError(f"probes of iGSM: got the model {spec.model.label}, expected a causal one of attention by "
                         "contents without local mixing: queries stand beside one text")

@@ -21,6 +21,7 @@ templates is all that there is (2 at op = 1, 469 at op = 4), problems are fresh 
     unneeded_parameters, unneeded_operations     of a right solution, the mean; level 1 of arXiv 2407.20311 is 0
     unneeded_unplanned                           control: parameters, where any that can be computed is computed next
     retries           outcome=right, outcome=wrong: wrong starts in a solution, the mean, of models that write them
+    solution_tokens   tokens of the true solution, from <solution> to before <answer>, the mean
     solved_after      step=..: after that many steps of training, of drawn problems, where snapshots were kept
     solved_untrained, solved_truth               controls: random weights; the generator's own solutions, judged alike
 

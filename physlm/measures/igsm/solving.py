@@ -95,6 +95,7 @@ def rows(config: Solutions, run: Trained) -> list[Row]:
         if one.cell.set != "exact" or one is largest:
             found += _errors(one, judged)
         found.append(_truth(task, one.cell, few))
+        found.append(_tokens(one))
     drawn = ask(task, asked[0].cell, few)
     for name, model, where in _others(run):
         (judged,) = solve(task, run.ready(model), [drawn], config.room, run.progress)
@@ -267,6 +268,12 @@ def _truth(task: Igsm, cell: Cell, count: int) -> Row:
     judged = judge(task, asked.prompts, truth(asked.prompts), np.ones(asked.problems, bool))
     value = float((judged.right_B & (judged.number_B == asked.answer_B)).mean())
     return Row("solved_truth", value, "1", asked.problems, value, value, {**asked.cell.where, "filter": "all"})
+
+
+def _tokens(asked: Asked) -> Row:
+    tokens_B = asked.prompts.hint_lengths_B.cpu().numpy()
+    return count_mean(tokens_B).row("solution_tokens", asked.problems, unit="tokens/solution",
+                                    where={**asked.cell.where, "filter": "all"})
 
 
 def _others(run: Trained) -> Iterator[tuple[str, Decoder, dict[str, Place]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from physlm.config import to_dict
 from physlm.tasks.igsm.config import TRAIN_BINS
 from physlm.tasks.igsm.expressions import Expression, Product, added, combined, written
 from physlm.tasks.igsm.problem import Problem
@@ -35,18 +36,24 @@ def formula(problem: Problem, parameter: int) -> str:
     return written(body)
 
 
+def text(problem: Problem) -> str:
+    """The problem with the noise of its settings."""
+    return problem.text(noise=problem.config.noise)
+
+
 def solution(problem: Problem) -> str:
-    """With the wrong starts of the problem's settings."""
+    """With the wrong starts of the problem's settings, and without what they leave out."""
     retry = problem.config.retry
-    return problem.solution(retry if retry.rate else None)
+    return problem.solution(retry if retry.rate else None, problem.config.chain)
 
 
 def as_json(problem: Problem) -> dict[str, Any]:
     """All that is known of a problem, as JSON has it; parameters are called by their names."""
     names = [one.name for one in problem.parameters]
     return {
-        "problem": problem.text(), "solution": solution(problem), "answer": problem.answer, "op": problem.op,
+        "problem": text(problem), "solution": solution(problem), "answer": problem.answer, "op": problem.op,
         "ip": problem.ip, "modulus": problem.modulus, "retry": problem.config.retry.rate,
+        "chain": to_dict(problem.config.chain),
         "template": f"{int(problem.record['template']):016x}", "bin": int(problem.record["bin"]),
         "query": names[problem.query],
         "parameters": {
@@ -74,7 +81,7 @@ def description(problem: Problem) -> str:
         "Parameters (* needed, - a total that no sentence uses), in an order in which they can be computed\n"
         + _parameters(problem),
         "Dependency graph, from the query down (a parameter's own needs stand at its first place)\n" + tree(problem),
-        f"Problem\n  {problem.text()}",
+        f"Problem\n  {text(problem)}",
         "Solution\n" + "".join(f"  {line}.\n" for line in solution(problem).removesuffix(".").split(". "))
         + f"  answer {problem.answer}",
         f"Template, hash {int(record['template']):016x}, bin {int(record['bin'])}{use}\n  "

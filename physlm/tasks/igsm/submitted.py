@@ -3,9 +3,9 @@
     {"problem": "The number of each ... ? ...", "solution": "Define ...", "answer": 12}
 
 Of an object ``problem`` and ``solution`` are needed.  ``answer`` is checked as if the solution ended with
-``<answer> 12``; ``modulus`` is that of the arithmetic, and ``retry`` above 0 allows wrong starts, as in the lines of
-``physlm igsm sample --json``.  Other keys are not read, empty lines are passed over.  Two files of text have problems
-and solutions in their lines, one each.
+``<answer> 12``; ``modulus`` is that of the arithmetic, ``retry`` above 0 allows wrong starts, and ``chain`` says what
+short solutions leave out, such as ``{"drop": "sums"}``, as in the lines of ``physlm igsm sample --json``.  Other keys
+are not read, empty lines are passed over.  Two files of text have problems and solutions in their lines, one each.
 
 Free of torch and numba.
 """
@@ -17,9 +17,11 @@ from itertools import zip_longest
 from typing import Any, NamedTuple, TextIO
 
 from physlm import storage
+from physlm.config import from_dict
 from physlm.errors import UserError, shown
 from physlm.inputs import bounded_lines
 from physlm.tasks.igsm.checker import ANSWER
+from physlm.tasks.igsm.config import Chain
 
 MOST_CHARACTERS = 1 << 20  # of a line; a problem of 52 operations with its solution has about 10,000
 MODULI = (2, 1000)  # as the task has them
@@ -33,6 +35,7 @@ class Submitted(NamedTuple):
         line: its number in the file, from 1.
         modulus: None where the line names none.
         retries: if the line allows wrong starts.
+        chain: what the solution leaves out.
     """
 
     line: int
@@ -40,6 +43,7 @@ class Submitted(NamedTuple):
     solution: str
     modulus: int | None = None
     retries: bool = False
+    chain: Chain = Chain()
 
 
 def read_objects(file: TextIO, name: str) -> Iterator[Submitted]:
@@ -98,7 +102,11 @@ def _submitted(data: dict[str, Any], number: int, place: str) -> Submitted:
         raise UserError(f"{place}: modulus: got {shown(modulus)}, expected {MODULI[0]} to {MODULI[1]}")
     if not isinstance(retry, (int, float)):  # also true and false
         raise UserError(f"{place}: retry: got {shown(retry)}, expected the rate of wrong starts")
+    try:
+        chain = from_dict(Chain, data.get("chain", {}), "chain")
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
     solution = data["solution"]
     if answer is not None and ANSWER not in solution:
         solution = f"{solution} {ANSWER} {answer}"
-    return Submitted(number, data["problem"], solution, modulus, retry > 0)
+    return Submitted(number, data["problem"], solution, modulus, retry > 0, chain)
