@@ -20,6 +20,8 @@ MEASURES = {
     "recall": "physlm.measures.recall:measure",
     "without_layer": "physlm.measures.without_layer:measure",
     "solutions": "physlm.measures.igsm.solutions:measure",
+    "igsm_probes": "physlm.measures.igsm.probing:measure",
+    "regret": "physlm.measures.igsm.regret:measure",
 }
 CHECKS = {
     "knowledge": "physlm.measures.knowledge:check",
@@ -27,6 +29,8 @@ CHECKS = {
     "recall": "physlm.measures.recall:check",
     "without_layer": "physlm.measures.answers:check",
     "solutions": "physlm.measures.igsm.solutions:check",
+    "igsm_probes": "physlm.measures.igsm.probing:check",
+    "regret": "physlm.measures.igsm.regret:check",
 }
 _TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
                for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
@@ -52,4 +56,9 @@ QUANTITIES = {
     "solutions": ("solved", "number", "number_constant", "cut", "error", "shortest", "unneeded_parameters",
                   "unneeded_operations", "unneeded_unplanned", "retries", "solved_after", "solved_untrained",
                   "solved_truth"),
+    "igsm_probes": ("majority", *(f"{name}{control}" for name in (
+        "accuracy", "balanced", "matthews", "by_label", "by_distance", "by_need")
+        for control in ("", "_untrained", "_shuffled"))),
+    "regret": ("called_wrong", "called_right", "called_wrong_untrained", "called_right_untrained", "solved", "gain",
+               "retries"),
 }
