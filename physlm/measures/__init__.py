@@ -59,7 +59,6 @@ QUANTITIES = {
                   "unneeded_operations", "unneeded_unplanned", "retries", "solved_after", "solved_untrained",
                   "solved_truth", "solution_tokens"),
     "distraction": ("solved", "drop", "lost", "noise_tokens", "solved_truth"),
-                  "solved_truth"),
     "igsm_probes": ("majority", *(f"{name}{control}" for name in (
         "accuracy", "balanced", "matthews", "by_label", "by_distance", "by_need")
         for control in ("", "_untrained", "_shuffled"))),
