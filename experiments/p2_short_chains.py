@@ -38,7 +38,8 @@ CONSTANT = POINTS.of("number_constant", "constant")
 COSTS = tuple(Contrast(f"{form}_gain", INSIDE, "form", form, "none") for form in ("define", "names", "sums", "all"))
 LONGER = tuple(Contrast(f"{form}_gain_beyond", BEYOND, "form", form, "none") for form in ("define", "sums"))
 DRAW = curves(POINTS, "tokens", "cut", control=CONSTANT, control_name="commonest answer", log=False,
-              names={"form": "left out by form", "random": "as many at random"}, xlabel="tokens of a solution like those of training",
+              names={"form": "left out by form", "random": "as many at random"},
+              xlabel="tokens of a solution like those of training",
               ylabel="right answers, half as many operations again (%)",
               caption="From the right: whole solutions; without names that were written before; without Define and as; "
                       "without intermediate sums; without all of these.")  # fmt: skip
