@@ -6,7 +6,6 @@ from physlm.figures.plots import curves
 from physlm.lab.experiment import TIERS, Experiment
 from physlm.laws.forms import Above, Least, Shares, largest, laws
 from physlm.laws.verdict import bound, own_test
-from physlm.measures.igsm.probing import Probing
 from physlm.measures.igsm.settings import KINDS, default_ops
 
 BEYOND = {"at.op": largest, "at.query": "asked"}  # half as many operations again as in training
@@ -30,7 +29,7 @@ EXPERIMENT = Experiment(
     ),
     source="arXiv:2407.20311, Results 4 and 5, Figures 7 and 8",
     runs=base_runs,
-    measures=(Probing(),),
+    measures=("igsm_probes",),
     law=laws(BALANCED, ACCURACY, MAJORITY, Above("above_majority", ACCURACY, MAJORITY), MATTHEWS, UNTRAINED,
              Above("above_untrained", BALANCED, UNTRAINED), Least("least", BALANCED), REASKED, NEED,
              Above("need_above_untrained", NEED, NEED.of("by_need_untrained", "need_untrained")), LABEL, DISTANCE,

@@ -6,7 +6,6 @@ from physlm.figures.plots import bars
 from physlm.lab.experiment import TIERS, Experiment
 from physlm.laws.forms import Contrast, Shares, largest, laws
 from physlm.laws.verdict import bound, own_test
-from physlm.measures.igsm.regret import Regret
 from physlm.measures.igsm.settings import default_ops
 
 BEYOND = {"at.op": largest}  # half as many operations again as in training
@@ -27,7 +26,7 @@ EXPERIMENT = Experiment(
     ),
     source="arXiv:2408.16293, Result 2, Figure 3",
     runs=base_runs,
-    measures=(Regret(),),
+    measures=("regret",),
     law=laws(WRONG, RIGHT, WRONG.of("called_wrong_untrained"), RIGHT.of("called_right_untrained"), GAIN,
              Contrast("probe_over_random", GAIN, "detector", "probe", "random"),
              Contrast("perfect_over_probe", GAIN, "detector", "perfect", "probe"), RETRIES, SOLVED, items="problems"),

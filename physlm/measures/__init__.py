@@ -21,6 +21,8 @@ MEASURES = {
     "without_layer": "physlm.measures.without_layer:measure",
     "solutions": "physlm.measures.igsm.solutions:measure",
     "distraction": "physlm.measures.igsm.distraction:measure",
+    "igsm_probes": "physlm.measures.igsm.probing:measure",
+    "regret": "physlm.measures.igsm.regret:measure",
 }
 CHECKS = {
     "knowledge": "physlm.measures.knowledge:check",
@@ -29,6 +31,8 @@ CHECKS = {
     "without_layer": "physlm.measures.answers:check",
     "solutions": "physlm.measures.igsm.solutions:check",
     "distraction": "physlm.measures.igsm.distraction:check",
+    "igsm_probes": "physlm.measures.igsm.probing:check",
+    "regret": "physlm.measures.igsm.regret:check",
 }
 _TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
                for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
@@ -55,4 +59,9 @@ QUANTITIES = {
                   "unneeded_operations", "unneeded_unplanned", "retries", "solved_after", "solved_untrained",
                   "solved_truth", "solution_tokens"),
     "distraction": ("solved", "drop", "lost", "noise_tokens", "solved_truth"),
+    "igsm_probes": ("majority", *(f"{name}{control}" for name in (
+        "accuracy", "balanced", "matthews", "by_label", "by_distance", "by_need")
+        for control in ("", "_untrained", "_shuffled"))),
+    "regret": ("called_wrong", "called_right", "called_wrong_untrained", "called_right_untrained", "solved", "gain",
+               "retries"),
 }

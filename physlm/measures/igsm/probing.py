@@ -1,7 +1,5 @@
 """What a model that solves iGSM has worked out before it writes: six variable probes (arXiv 2407.20311, section 4).
 
-    Experiment(measures=(Probing(),), ...)
-
     accuracy   task=nece op=15 query=asked   the share of right answers, on problems of templates held out from training
     majority                                 the best constant answer to the same queries
     balanced                                 the mean over labels of the share of right answers
@@ -25,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from physlm.errors import UserError
+from physlm.measures import QUANTITIES
 from physlm.measures.igsm.settings import KINDS, SETTINGS, check_run, default_ops, family_of
 from physlm.measures.measure import Measure
 from physlm.measures.rows import Row
@@ -48,9 +47,7 @@ class Probing(Measure):
     """
 
     kind: ClassVar[str] = "igsm_probes"
-    quantities: ClassVar[tuple[str, ...]] = ("majority", *(
-        f"{name}{control}" for name in ("accuracy", "balanced", "matthews", "by_label", "by_distance", "by_need")
-        for control in CONTROLS))
+    quantities: ClassVar[tuple[str, ...]] = QUANTITIES["igsm_probes"]
     ops: tuple[int, ...] = ()
     tasks: tuple[str, ...] = KINDS
 
@@ -87,3 +84,7 @@ class Probing(Measure):
                         groups = GROUPS.get(kind, ("false", "true"))
                         rows += rows_of(judged, suffix, groups, kind in BY_NEED, where)
         return rows
+
+
+measure = Probing()  # that of the table of measures
+check = measure.check

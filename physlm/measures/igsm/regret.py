@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from physlm.errors import UserError
+from physlm.measures import QUANTITIES
 from physlm.measures.igsm.settings import check_run, default_ops, family_of
 from physlm.measures.measure import Measure
 from physlm.measures.rows import Row
@@ -52,8 +53,7 @@ class Regret(Measure):
     """
 
     kind: ClassVar[str] = "regret"
-    quantities: ClassVar[tuple[str, ...]] = ("called_wrong", "called_right", "called_wrong_untrained",
-                                             "called_right_untrained", "solved", "gain", "retries")
+    quantities: ClassVar[tuple[str, ...]] = QUANTITIES["regret"]
     ops: tuple[int, ...] = ()
     most: int = 10
     temperature: float = 1.0
@@ -78,3 +78,7 @@ class Regret(Measure):
         from physlm.measures.igsm.regretting import rows
 
         return rows(self, run, self.ops or default_ops(family_of(run.spec)))
+
+
+measure = Regret()  # that of the table of measures
+check = measure.check
