@@ -59,7 +59,7 @@ _SMALL_MODEL = ModelConfig(layers=3, heads=2, width=64, mixer=(Attention(rope=0.
 _SMALL = dataclasses.replace(_TRAIN, steps=3_500, batch_rows=16, learning_rate=1e-2, warmup_steps=100,
                              precision="float32")  # fmt: skip
 SETTINGS = {
-    "smoke": Setting(_TINY, dataclasses.replace(_SMALL_MODEL, layers=1, heads=1, width=16),
+    "smoke": Setting(_TINY, ModelConfig(layers=1, heads=1, width=16),
                      dataclasses.replace(_SMALL, steps=4, batch_rows=4), (1,)),
     "demo": Setting(_TINY, _SMALL_MODEL, _SMALL, (1,)),
     "gpu": Setting(family(FAMILY), ModelConfig(layers=6, heads=8, width=256), _TRAIN),
