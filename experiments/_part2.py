@@ -52,13 +52,14 @@ _TRAIN = TrainConfig(steps=16_000, batch_rows=108, learning_rate=2e-3, weight_de
                      final_fraction=0.01)  # fmt: skip
 # For a CPU.  Of a pilot's settings (seed 101; 3 to 4 million tokens) those with full rotary positions, weights that
 # begin at 0.02 or 20 items a group solved 0.2 to 0.3 of the problems; 4 items a group with random letters 0.5, and half
-# of the failures were a letter taken twice: the likeliest of 52 nearly equally likely letters is always the same.
+# of the failures were a letter taken twice: the likeliest of 52 nearly equally likely letters is always the same.  With
+# letters in order, in 3,500 steps at the rate 1.2e-2, it was 0.86.
 _TINY = dataclasses.replace(family("tiny"), group_items=4, letter_order="alphabetical")
 _SMALL_MODEL = ModelConfig(layers=3, heads=2, width=64, mixer=(Attention(rope=0.25),), local=(Canon(),), init_std=0.08)
 _SMALL = dataclasses.replace(_TRAIN, steps=3_500, batch_rows=16, learning_rate=1e-2, warmup_steps=100,
                              precision="float32")  # fmt: skip
 SETTINGS = {
-    "smoke": Setting(_TINY, dataclasses.replace(_SMALL_MODEL, layers=1, heads=1, width=16),
+    "smoke": Setting(_TINY, ModelConfig(layers=1, heads=1, width=16),
                      dataclasses.replace(_SMALL, steps=4, batch_rows=4), (1,)),
     "demo": Setting(_TINY, _SMALL_MODEL, _SMALL, (1,)),
     "gpu": Setting(family(FAMILY), ModelConfig(layers=6, heads=8, width=256), _TRAIN),
