@@ -55,7 +55,7 @@ _TRAIN = TrainConfig(steps=16_000, batch_rows=108, learning_rate=2e-3, weight_de
 # of the failures were a letter taken twice: the likeliest of 52 nearly equally likely letters is always the same.
 _TINY = dataclasses.replace(family("tiny"), group_items=4, letter_order="alphabetical")
 _SMALL_MODEL = ModelConfig(layers=3, heads=2, width=64, mixer=(Attention(rope=0.25),), local=(Canon(),), init_std=0.08)
-_SMALL = dataclasses.replace(_TRAIN, steps=3_000, batch_rows=16, learning_rate=3e-3, warmup_steps=100,
+_SMALL = dataclasses.replace(_TRAIN, steps=3_500, batch_rows=16, learning_rate=1e-2, warmup_steps=100,
                              precision="float32")  # fmt: skip
 SETTINGS = {
     "smoke": Setting(_TINY, dataclasses.replace(_SMALL_MODEL, layers=1, heads=1, width=16),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from physlm.measures.intervals import Ratio, balanced_share, share
+from physlm.measures.intervals import Ratio, balanced_share, count_mean, share
 
 
 def sentences(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,3 +89,14 @@ def test_a_streamed_ratio_equals_the_sums_written_out() -> None:
     np.testing.assert_allclose(found.hi - found.value, 1.96 * spread, rtol=1e-4)
     assert ratio.sentences == 30
     np.testing.assert_array_equal(ratio.pairs()[0], counts.sum(0))
+
+
+def test_a_mean_of_counts_covers_the_truth_and_knows_what_it_has_not_seen() -> None:
+    draws = np.random.default_rng(0)
+    for rate, n, least in ((0.3, 200, 0.92), (2.0, 50, 0.92), (0.002, 500, 0.9)):
+        found = [count_mean(draws.poisson(rate, n)) for _ in range(2000)]
+        assert np.mean([one.lo <= rate <= one.hi for one in found]) > least, rate
+    never = count_mean(np.zeros(500, dtype=np.int64))
+    assert (never.value, never.lo) == (0.0, 0.0) and never.hi == pytest.approx(-np.log(0.025) / 500)
+    alone = count_mean(np.array([3]))
+    assert alone.lo == 0.0 < alone.value == 3.0 < alone.hi
