@@ -33,7 +33,8 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 BY = ("form", "cut")
 INSIDE, BEYOND = (Shares("number", BY, {**where, "at.op": largest}, called=name) for name, where in (
     ("inside", DRAWN), ("beyond", EXACT)))  # fmt: skip
-POINTS = Shares("number", ("cut", "tokens"), {**EXACT, "at.op": largest}, called="by_tokens")
+POINTS = Shares("number", ("cut", "tokens"), {**EXACT, "at.op": largest}, called="by_tokens",
+                pooled=("task.chain.drop",))  # forms that happen to be as long as each other
 CONSTANT = POINTS.of("number_constant", "constant")
 COSTS = tuple(Contrast(f"{form}_gain", INSIDE, "form", form, "none") for form in ("define", "names", "sums", "all"))
 LONGER = tuple(Contrast(f"{form}_gain_beyond", BEYOND, "form", form, "none") for form in ("define", "sums"))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 ORDER_TOKENS, FACT_TOKENS = 2, 7
 LEAST_GRAPH = 14  # tokens: two edges, which a graph of two layers has at least, of constants
-MISFITS = 20  # graphs without room, one after another, before no more are drawn
+MISFITS = 20  # graphs without room or names, one after another, before no more are drawn
 
 Sentence = list[str]
 
@@ -132,11 +132,11 @@ def _graphs(problem: Problem, room: int, stream: Stream) -> list[Sentence]:
         formulas: dict[int, Formula] = {}
         complete(structure, [], formulas, problem.config, stream)
         parameters = names.draw(structure)
+        misfits += 1
         if parameters is None:
-            break
+            continue
         made = [sentence_tokens(_Described(parameters, formulas), edge) for edge in range(len(structure.edges))]
         if sum(map(len, made)) > room:
-            misfits += 1
             continue
         misfits = 0
         names.take()
@@ -167,7 +167,7 @@ class _Names:
         return self.table.categorisations > 1 or layers <= int(self.record["layers"])
 
     def draw(self, structure: Structure) -> tuple[Parameter, ...] | None:
-        """The parameters of a graph by name; None where no names are left."""
+        """The parameters of a graph by name; None where too few names are left in one of its layers."""
         categorisation, first = self._layers(len(structure.sizes))
         items: list[list[str]] = []
         self.last = []

@@ -112,8 +112,9 @@ def _draw_graphs(c: Any, w: Any, v: Any, r: Any, s: Any, room: Any) -> None:
             continue
         other.needed = 0
         complete(c, v, other)
+        misfits += 1
         if not _draw_names(c, v, r, other):
-            return
+            continue
         begun, sentences, begin = v.at, w.noise, v.at
         for edge in range(other.ip):
             if v.at <= end:
@@ -122,7 +123,6 @@ def _draw_graphs(c: Any, w: Any, v: Any, r: Any, s: Any, room: Any) -> None:
                     begin = _close(w, v, s, begin)
         if v.at > end:
             v.at, w.noise = begun, sentences
-            misfits += 1
         else:
             misfits = 0
             _take(v, other)
@@ -148,7 +148,7 @@ def _take(v: Any, r: Any) -> None:
 
 @part
 def _draw_names(c: Any, v: Any, r: Any, other: Any) -> Any:
-    """Those of another graph; False where none are left."""
+    """Those of another graph; False where too few are left in one of its layers."""
     if c.categorisations == 1:
         other.categorisation = r.categorisation
         other.first_layer = r.first_layer + below(v, r.layers - other.layers + 1)
