@@ -123,6 +123,12 @@ def base_runs(tier: str) -> list[RunSpec]:
     return [base_run(tier, seed) for seed in setting(tier).seeds]
 
 
+def probed_runs(tier: str) -> list[RunSpec]:
+    """The same, without the Canon layers of tier demo: probes ask many queries beside one text, which these cannot."""
+    model = dataclasses.replace(setting(tier).model, local=())
+    return [base_run(tier, seed, model) for seed in setting(tier).seeds]
+
+
 def continued_run(base: RunSpec, retry: Retry, rank: int = 0) -> RunSpec:
     """The base model goes on with wrong starts for as many steps: all weights, or low-rank updates.
 

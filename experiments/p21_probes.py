@@ -1,6 +1,6 @@
 """Part 2.1: what a model has worked out before it writes, by six probes: ``physlm run p21_probes --tier demo``."""
 
-from _part2 import DEVIATIONS, base_runs, setting
+from _part2 import DEVIATIONS, probed_runs, setting
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import TIERS, Experiment
@@ -28,7 +28,7 @@ EXPERIMENT = Experiment(
         "known and computable next, and on what they depend, even of those that it will never need."
     ),
     source="arXiv:2407.20311, Results 4 and 5, Figures 7 and 8",
-    runs=base_runs,
+    runs=probed_runs,
     measures=("igsm_probes",),
     law=laws(BALANCED, ACCURACY, MAJORITY, Above("above_majority", ACCURACY, MAJORITY), MATTHEWS, UNTRAINED,
              Above("above_untrained", BALANCED, UNTRAINED), Least("least", BALANCED), REASKED, NEED,

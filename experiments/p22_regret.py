@@ -1,6 +1,6 @@
 """Part 2.2: a model knows of its mistakes; what trying again brings: ``physlm run p22_regret --tier demo``."""
 
-from _part2 import DEVIATIONS, base_runs, setting
+from _part2 import DEVIATIONS, probed_runs, setting
 
 from physlm.figures.plots import bars
 from physlm.lab.experiment import TIERS, Experiment
@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
         "trying again where it knows brings much less than a perfect detector would."
     ),
     source="arXiv:2408.16293, Result 2, Figure 3",
-    runs=base_runs,
+    runs=probed_runs,
     measures=("regret",),
     law=laws(WRONG, RIGHT, WRONG.of("called_wrong_untrained"), RIGHT.of("called_right_untrained"), GAIN,
              Contrast("probe_over_random", GAIN, "detector", "probe", "random"),
