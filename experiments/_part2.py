@@ -125,8 +125,7 @@ def base_runs(tier: str) -> list[RunSpec]:
 
 def probed_runs(tier: str) -> list[RunSpec]:
     """The same, without the Canon layers of tier demo: probes ask many queries beside one text, which these cannot."""
-    model = dataclasses.replace(setting(tier).model, local=())
-    return [base_run(tier, seed, model) for seed in setting(tier).seeds]
+    return [dataclasses.replace(run, model=dataclasses.replace(run.model, local=())) for run in base_runs(tier)]
 
 
 def continued_run(base: RunSpec, retry: Retry, rank: int = 0) -> RunSpec:

@@ -1,6 +1,7 @@
 """Part 2: noise in the prompt that provably says nothing about the answer: ``physlm run p2_noise --tier demo``."""
 
 import dataclasses
+from typing import Any
 
 from _part2 import DEVIATIONS, SETTINGS, base_run, setting
 
@@ -18,7 +19,8 @@ def runs(tier: str) -> list[RunSpec]:
     """Training without and with noise, in rows twice as long as the base models', half as many in a step."""
     found, base = [], setting(tier).task
     # other graphs need names of their own: those of another categorisation
-    task = {"noise_words": True, "row_tokens": 2 * base.row_tokens, "categorisations": max(2, base.categorisations)}
+    task: dict[str, Any] = {"noise_words": True, "row_tokens": 2 * base.row_tokens,
+                            "categorisations": max(2, base.categorisations)}
     for noise in (Noise(), REMEDY):
         for seed in setting(tier).seeds:
             spec = base_run(tier, seed, noise=noise, **task)
