@@ -1,7 +1,8 @@
 """Questions about problems as the tokens that a probe reads, and batches of them (arXiv 2407.20311, section 4).
 
     <bos> <problem> The number of ... <solution> Define ... = 12.      [START] A's B [END]
-    <bos> <problem> The number of ... ?                                [START] A's B [MID] C's D [END]
+    <bos> <problem> The number of ... . How many ... ?                 [START] A's B [END]
+    <bos> <problem> The number of ... .                                [START] A's B [MID] C's D [END]
 
 START, MID and END are tokens of the probe alone, numbered behind those of the vocabulary.
 
@@ -23,7 +24,7 @@ from physlm.measures.igsm.labels import Drawn, Graphs, Ints, draw, graphs
 from physlm.measures.igsm.settings import IN_PROBLEM, Kind, Population
 from physlm.measures.probes import IGNORE
 from physlm.tasks.igsm.config import IgsmConfig
-from physlm.tasks.igsm.pieces import ID, OWNS, SOLUTION, STOP
+from physlm.tasks.igsm.pieces import HOW_MANY, ID, OWNS, QUESTION_MARK, SOLUTION, STOP
 
 MARKS = 3  # START, MID, END
 STREAM = "probes"  # of problems: other ones than a model learns from or is graded by
@@ -71,6 +72,14 @@ def ends_of(ids_BW: NDArray[np.integer], sentences: int) -> Ints:
     solution_B = (ids_BW == ID[SOLUTION]).argmax(1)
     stops_BW = (ids_BW == ID[STOP]) & (np.arange(ids_BW.shape[1]) > solution_B[:, None])
     return np.concatenate((solution_B[:, None], np.argsort(~stops_BW, 1, kind="stable")[:, :sentences]), 1)
+
+
+def described(ids_BW: NDArray[np.integer]) -> Ints:
+    """The last token of what stands before the solution, and before the question too if that comes last, (B,)."""
+    question_B, solution_B = ((ids_BW == ID[token]).argmax(1) for token in (HOW_MANY, SOLUTION))
+    last_B1 = (solution_B - 1)[:, None]
+    asked_last_B = np.take_along_axis(ids_BW, last_B1, 1)[:, 0] == ID[QUESTION_MARK]
+    return np.where(asked_last_B, question_B, solution_B) - 1
 
 
 def query_tokens(first_BQ2: Ints, second_BQ2: Ints | None, vocabulary: int) -> Ints:
@@ -131,7 +140,8 @@ class Source(NamedTuple):
         drawn = draw(self.kind, found, numbers_B, self.queries, key, self.population, self.balanced)
         ends_BN = ends_of(ids_BW, int(found.needed_B.max()))
         if self.kind in IN_PROBLEM:
-            last_BQ = np.repeat(ends_BN[:, :1] - 1, drawn.place.shape[1], 1)  # the token before <solution>
+            last_B = described(ids_BW) if self.kind == "dep" else ends_BN[:, 0] - 1  # the token before <solution>
+            last_BQ = np.repeat(last_B[:, None], drawn.place.shape[1], 1)
         else:
             last_BQ = np.take_along_axis(ends_BN, drawn.place, 1)
         row_B1 = np.arange(len(ids_BW))[:, None]

@@ -1,7 +1,8 @@
 """What iGSM's probes are asked, and the answers, for many problems at once (arXiv 2407.20311, section 4).
 
     nece(A)       A is computed in the solution; asked at the end of problem and question
-    dep(A, B)     A depends on B, directly or not; asked there too, A != B
+    dep(A, B)     A depends on B, directly or not, A != B; asked at the end of the problem: where the question follows
+                  it, before the question
     known(A)      A has been computed; this and the following are asked at a sentence's end of the solution, or before
     value(A)      its value, or the modulus where it has not been computed
     can_next(A)   A has not been computed, all that it depends on has

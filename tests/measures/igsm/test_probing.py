@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from physlm.errors import NotFiniteError, UserError
 from physlm.measures.igsm import probing
 from physlm.measures.igsm.asking import Batch, Source
 from physlm.measures.igsm.heads import VariableProbe
-from physlm.measures.igsm.labels import classes
+from physlm.measures.igsm.labels import EDGES, classes
 from physlm.measures.igsm.probing import CONTROLS, Probing
 from physlm.measures.igsm.scores import Judged, matthews, rows_of
 from physlm.measures.igsm.settings import IN_PROBLEM, KINDS, Kind, VariableConfig
@@ -36,18 +37,20 @@ SMALL = ModelConfig(layers=2, heads=2, width=16)
 QUICK = VariableConfig(steps=40, problems=8, learning_rate=0.05)
 
 
-def batches(kind: Kind, count: int = 1, balanced: bool = False) -> list[Batch]:
-    return list(islice(source_of(kind, TINY, QUICK, CPU, balanced).training(), count))
+def batches(kind: Kind, count: int = 1, balanced: bool = False, order: Literal["pq", "qp"] = "pq") -> list[Batch]:
+    return list(islice(source_of(kind, replace(TINY, order=order), QUICK, CPU, balanced).training(), count))
 
 
 def spec_of(model: ModelConfig = SMALL) -> RunSpec:
     return RunSpec(TINY, model, TrainConfig(steps=1, precision="float32"))
 
 
+@pytest.mark.parametrize("order", ["pq", "qp"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_query_stands_behind_its_text_as_people_read_it(kind: Kind) -> None:
-    """The text ends with the question, before the solution, or after as many sentences as are known."""
-    (batch,) = batches(kind)
+def test_a_query_stands_behind_its_text_as_people_read_it(kind: Kind, order: Literal["pq", "qp"]) -> None:
+    """The text ends with problem and question; of dep with the problem, which a question after it is no part of; or
+    after as many sentences of the solution as are known."""
+    (batch,) = batches(kind, order=order)
     words = (*WORDS, "[START]", "[MID]", "[END]")
     for b, q in np.ndindex(*batch.drawn.labels.shape):
         if batch.drawn.labels[b, q] == IGNORE:
@@ -57,8 +60,12 @@ def test_a_query_stands_behind_its_text_as_people_read_it(kind: Kind) -> None:
                  for p in (batch.drawn.first[b, q], batch.drawn.second[b, q])]  # fmt: skip
         query = " ".join(words[i] for i in batch.asked.asked_BQK[b, q].tolist())
         assert query == f"[START] {names[0]} [END]" if kind != "dep" else f"[START] {names[0]} [MID] {names[1]} [END]"
-        assert text[0] == "<bos>" and (text[-1] == "?") == (kind in IN_PROBLEM)
-        if kind not in IN_PROBLEM:
+        assert text[0] == "<bos>" and ("<solution>" in text) == (kind not in IN_PROBLEM)
+        if kind in IN_PROBLEM:
+            assert text.count(".") == batch.graphs.exists_BP[b, :EDGES].sum(), "the whole problem is read"
+            assert ("How many" in text) == (kind == "nece" or order == "qp")
+            assert text[-1] == ("?" if kind == "nece" and order == "pq" else ".")
+        else:
             written = " ".join(text[text.index("<solution>") + 1 :])
             assert written.count("Define") == written.count(" .") == batch.drawn.place[b, q]
             assert text[-1] in ("<solution>", ".")
