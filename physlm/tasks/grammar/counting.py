@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from physlm.errors import UserError
+from physlm.tasks.compiled import compiled
 from physlm.tasks.grammar.chart import check_room, too_many_spans
-from physlm.tasks.grammar.compiled import compiled
 from physlm.tasks.grammar.membership import grown, keep_rows, lay_tokens, rise, workspace
 from physlm.tasks.grammar.tables import Floats, Ints, Tables
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from physlm.tasks.grammar.compiled import compiled
+from physlm.tasks.compiled import compiled
 from physlm.tasks.grammar.membership import grown
 
 MAX_ITEMS = 1 << 25  # of one string: 800 MB

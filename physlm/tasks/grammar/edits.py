@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from physlm.errors import UserError
-from physlm.tasks.grammar.compiled import compiled
+from physlm.tasks.compiled import compiled
 from physlm.tasks.grammar.tables import Ints, Tables
 
 MAX_BYTES = 2 << 30

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from physlm.errors import UserError
+from physlm.tasks.compiled import over_slices
 from physlm.tasks.grammar.chart import check_room
-from physlm.tasks.grammar.compiled import over_slices
 from physlm.tasks.grammar.earley import MAX_ITEMS, MAX_STEPS, scan
 from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.tables import Floats, Ints, length_range, tables

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from physlm.tasks.grammar.compiled import compiled
+from physlm.tasks.compiled import compiled
 
 MAX_SPANS = 1 << 24  # of one level of one string: 256 MB
 MAX_STEPS = 1 << 31  # spans looked at for one string, or eight words of bits joined: some ten seconds on one core

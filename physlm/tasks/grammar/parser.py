@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from physlm.errors import UserError
+from physlm.tasks.compiled import over_slices
 from physlm.tasks.grammar.chart import Chart, Span, check_room, read_chart, too_many_spans
-from physlm.tasks.grammar.compiled import over_slices
 from physlm.tasks.grammar.counting import count_parses
 from physlm.tasks.grammar.edits import least_edits
 from physlm.tasks.grammar.grammar import Grammar

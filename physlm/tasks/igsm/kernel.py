@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from physlm.errors import UserError
-from physlm.tasks.grammar.compiled import over_slices
-from physlm.tasks.igsm.compiled.building import Call, entry, part
+from physlm.tasks.compiled import Call, over_slices
+from physlm.tasks.igsm.compiled.building import entry, part
 from physlm.tasks.igsm.compiled.draws import below, bin_of, keyed
 from physlm.tasks.igsm.compiled.layout import WORK, scratch, settings
 from physlm.tasks.igsm.compiled.necessary import arrange, choose, depend, reachable

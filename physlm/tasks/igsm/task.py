@@ -9,7 +9,6 @@ answer; a solution is right if the checker says so, in whatever order and with w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from physlm.machine import cpu_cores
 from physlm.tasks.igsm.chains import check_chain
 from physlm.tasks.igsm.checker import Verdict, standard_reader
 from physlm.tasks.igsm.pieces import ANSWER, BOS, HOW_MANY, ID, PROBLEM, QUESTION_MARK, SOLUTION
@@ -50,7 +50,7 @@ class Igsm:
         """The same before they are unpacked, (R, T + 1); ``HostTask``."""
         from physlm.tasks.igsm import kernel
 
-        ids_RW, lost_RW = kernel.rows(self.config, index_R, split, stream, threads=_threads())
+        ids_RW, lost_RW = kernel.rows(self.config, index_R, split, stream, threads=cpu_cores())
         packed_RW = ids_RW.view(np.int16)  # the vocabulary has some thousand tokens
         return np.invert(packed_RW, out=packed_RW, where=lost_RW > 0) if lost_RW.shape[1] else packed_RW
 
@@ -58,7 +58,7 @@ class Igsm:
         """Problem i of a split with its solution."""
         from physlm.tasks.igsm import kernel
 
-        batch = kernel.problems(self.config, number_R.cpu().numpy(), split, threads=_threads())
+        batch = kernel.problems(self.config, number_R.cpu().numpy(), split, threads=cpu_cores())
         texts = []
         for number, row, length, record in zip(
                 number_R.tolist(), batch.ids_NW, batch.lengths_N, batch.records_N, strict=True):
@@ -79,7 +79,7 @@ class Igsm:
 
         config = replace(self.config, **changes)
         assert len(config.vocabulary()) == len(self.vocabulary), "a condition may not change the vocabulary"
-        batch = kernel.problems(config, np.arange(n), split, "prompts", threads=_threads())
+        batch = kernel.problems(config, np.arange(n), split, "prompts", threads=cpu_cores())
         ids_BW = torch.from_numpy(np.pad(batch.ids_NW, ((0, 0), (0, 1)))).to(self.device).long()
         prompt_B, before_answer_B = ((ids_BW == ID[token]).int().argmax(1) + 1 for token in (SOLUTION, ANSWER))
         ends_B = torch.from_numpy(batch.lengths_N).to(self.device) + 1  # <bos> after the answer
@@ -121,8 +121,3 @@ def labels(ids: list[int]) -> list[str]:
 
 
 _BEGINS = {ID[BOS]: "marker", ID[PROBLEM]: "problem", ID[SOLUTION]: "solution", ID[ANSWER]: "answer"}
-
-
-def _threads() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numba
 
-Call = Callable[..., Any]
+from physlm.tasks.compiled import Call, compiled
 
 HERE = Path(__file__).parent
 SOURCES = (*sorted(HERE.glob("*.py")), *(HERE.parent / f"{name}.py" for name in ("config", "draws", "kernel", "noise",
@@ -30,7 +29,4 @@ def entry(make: Callable[[int], Call]) -> Call:
     """
     function = make(STAMP)
     assert function.__closure__ is not None and STAMP in (cell.cell_contents for cell in function.__closure__)
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # "no locator available": nothing is writable
-        return numba.njit(nogil=True)(function)
+    return compiled(function)

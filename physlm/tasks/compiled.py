@@ -1,4 +1,4 @@
-"""How the kernels of this folder are compiled and spread over cores."""
+"""How the kernels of tasks are compiled and spread over cores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def over_slices(call: Callable[[int, int], None], count: int, threads: int) -> N
     if threads <= 1 or count <= 1:
         call(0, count)
         return
-    # several slices a thread, so that one with long strings does not hold up the rest
+    # several slices a thread, so that one with long texts does not hold up the rest
     size = max(1, -(-count // (8 * threads)))
     pool = ThreadPoolExecutor(threads)
     try:
