@@ -25,10 +25,11 @@ from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
 from physlm.places import Place
-from physlm.tasks.igsm.checker import ANSWER, ERRORS, NOT_A_SOLUTION, RIGHT, Verdict
+from physlm.tasks.igsm.checker import ERRORS, NOT_A_SOLUTION, RIGHT, Verdict
 from physlm.tasks.igsm.config import IgsmConfig
 from physlm.tasks.igsm.reading import Graph
 from physlm.tasks.igsm.task import Igsm
+from physlm.tasks.igsm.walk import ANSWER
 from physlm.tasks.prompts import Prompts
 
 PROBLEMS = {"cuda": 2500, "cpu": 200}  # of each set

@@ -20,8 +20,8 @@ from physlm import storage
 from physlm.config import from_dict
 from physlm.errors import UserError, shown
 from physlm.inputs import bounded_lines
-from physlm.tasks.igsm.checker import ANSWER
 from physlm.tasks.igsm.config import Chain
+from physlm.tasks.igsm.walk import ANSWER
 
 MOST_CHARACTERS = 1 << 20  # of a line; a problem of 52 operations with its solution has about 10,000
 MODULI = (2, 1000)  # as the task has them

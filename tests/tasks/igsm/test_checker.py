@@ -15,9 +15,9 @@ from itertools import pairwise
 import pytest
 from written_problems import written
 
-from physlm.tasks.igsm import checker, expressions, reading
+from physlm.tasks.igsm import checker, expressions, reading, walk
 from physlm.tasks.igsm.audit import CONFIGS, agrees, check_generated, verdict_of
-from physlm.tasks.igsm.checker import ERRORS, Step, Verdict, check, check_many, standard_reader
+from physlm.tasks.igsm.checker import ERRORS, Verdict, check, check_many, standard_reader
 from physlm.tasks.igsm.config import IgsmConfig
 from physlm.tasks.igsm.draws import stream_key
 from physlm.tasks.igsm.names import CATEGORISATIONS
@@ -25,6 +25,7 @@ from physlm.tasks.igsm.plain import generate
 from physlm.tasks.igsm.planted_errors import PLANTERS, generated_texts, planted_errors
 from physlm.tasks.igsm.reading import Reader
 from physlm.tasks.igsm.taken_apart import Solution, take_apart
+from physlm.tasks.igsm.walk import Step
 
 PROBLEM = (
     "The number of each Eastlake High's Film Studio equals 5 times as much as the sum of each Film Studio's Backpack "
@@ -75,11 +76,11 @@ def test_a_right_solution_is_right() -> None:
 
 
 def test_the_checker_stands_apart_from_the_generator() -> None:
-    for module in (checker, reading, expressions):
+    for module in (checker, walk, reading, expressions):
         nodes = ast.walk(ast.parse(inspect.getsource(module)))
         names = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
         own = {str(name).removeprefix("physlm.") for name in names if str(name).startswith("physlm")}
-        assert own <= {"errors", *(f"tasks.igsm.{name}" for name in ("names", "expressions", "reading"))}
+        assert own <= {"errors", *(f"tasks.igsm.{name}" for name in ("names", "expressions", "reading", "walk"))}
 
 
 def test_there_are_twenty_kinds_each_with_its_line() -> None:
