@@ -17,7 +17,8 @@ import torch
 from host_rows import Noise, makers, spec, wait_until
 
 from physlm.errors import UserError
-from physlm.tasks.igsm.config import FAMILIES, Retry
+from physlm.tasks.igsm.config import FAMILIES, Chain, Retry
+from physlm.tasks.igsm.config import Noise as Sentences
 from physlm.tasks.rows import IGNORE, unpacked
 from physlm.training import ahead, batches
 from physlm.training.config import RunSpec
@@ -243,3 +244,21 @@ def test_igsm_packs_the_kernels_rows(mask: Any) -> None:
     packed_RW = config.build().host_rows(np.arange(7, 12), "train", 3)
     assert packed_RW.dtype == np.int16 and all(a.equal(b) for a, b in zip(
         unpacked(torch.from_numpy(packed_RW)), rows, strict=True))
+
+
+def test_members_read_problems_of_their_own_kind() -> None:
+    """What one member reads beside others is what it reads alone."""
+    small = FAMILIES["small4"]
+    tasks = (small, replace(small, op_mix="uniform"), replace(small, retry=Retry(0.5, mask="name")),
+             replace(small, chain=Chain("sums")), replace(small, op=6, noise=Sentences("graph")))  # fmt: skip
+    members = [replace(spec(20), task=task) for task in tasks]
+    together, alone = Population(members, CPU), [Population([member], CPU) for member in members]
+    seen = set()
+    for step in (0, 7, 5):
+        mine_, theirs_ = read(together, step), [read(one, step) for one in alone]
+        for m, theirs in enumerate(theirs_):
+            assert all(mine[m].equal(his[0]) for mine, his in zip(mine_, theirs, strict=True))
+            seen.add(tuple(theirs[0].flatten().tolist()))
+    assert len(seen) == 3 * len(members), "no two members read the same"
+    for population in (together, *alone):
+        population.close()

@@ -130,6 +130,11 @@ class IgsmConfig(TaskConfig):
     kind: ClassVar[str] = "igsm"
     made_on_host: ClassVar[bool] = True
     shared_fields: ClassVar[tuple[str, ...]] = ("modulus", "categorisations", "groups", "group_items", "noise_words")
+    # everything that changes neither the vocabulary nor how many tokens a row has
+    member_fields: ClassVar[tuple[str, ...]] = (
+        "seed", "max_op", "max_ip", "op", "op_mix", "method", "layers", "width", "order", "dependency_order",
+        "letter_order", "reask", "templates", "retry", "noise", "chain",
+    )  # fmt: skip
     max_op: int = 15
     max_ip: int = 20
     op: int | None = None
