@@ -76,7 +76,8 @@ def sample(
     query, parameters (of each value, formula, dependencies, and if it is a total, needed, on the graph), needed and
     order (names, as they can be computed), sentences (names, as the text has them), layers; index, split, seed.
     Problems of training and of tests have different templates; below op = 5 there are few of these, and
-    --set templates=all takes any. --set reaches every other setting of the task, such as modulus and layers.
+    --set templates=long takes any there, as tests of models do; all takes any everywhere. --set reaches every other
+    setting of the task, such as modulus and layers.
     \b
     Examples:
       physlm igsm sample --family med --op 15 --n 3

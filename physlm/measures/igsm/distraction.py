@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.errors import UserError
 from physlm.measures import QUANTITIES
-from physlm.measures.igsm.settings import family_of
-from physlm.measures.igsm.solutions import ALL_TEMPLATES_BELOW, Cell
+from physlm.measures.igsm.settings import family_of, held_out
+from physlm.measures.igsm.solutions import Cell
 from physlm.measures.measure import Measure
 from physlm.tasks.igsm.config import IgsmConfig, Noise, Retry
 from physlm.tasks.igsm.noise import FACT_TOKENS, ORDER_TOKENS
@@ -120,10 +120,7 @@ class Distraction(Measure):
         quarters = [math.ceil(quarter * most / 4) for quarter in (1, 2, 3, 4, 6)]
         found = []
         for op in (0, *(self.ops or dict.fromkeys(min(op, task.most_op) for op in quarters))):
-            changes: dict[str, Any] = {"retry": Retry()}
-            if op:
-                templates = "all" if op < ALL_TEMPLATES_BELOW else task.templates
-                changes |= {"op": op, "templates": templates}
+            changes: dict[str, Any] = {"retry": Retry(), "templates": held_out(task), **({"op": op} if op else {})}
             found += [Noisy("exact" if op else "drawn", op or most, {**changes, **noise}, *names)
                       for names, noise in amounts(task.row_tokens).items() if not op or names in SAME]
         return found

@@ -12,7 +12,8 @@
 Controls, asked the same: ``.._untrained``, the model before its first step; ``.._shuffled``, a probe that learns from
 the answers to other questions at the same place, and is judged by such.  op: that of the evaluation problems, the
 largest of training and half as many again unless the settings say otherwise.  query=reasked: another parameter of the
-same kind of graph is asked for, so that more of it is not needed.  n counts problems.
+same kind of graph is asked for, so that more of it is not needed; where that takes fewer than five operations, problems
+are fresh and of any template.  n counts problems.
 
 Parameters asked about: those of the dependency graph (``VariableConfig.population``).
 """
@@ -24,7 +25,7 @@ from typing import ClassVar
 
 from physlm.errors import UserError
 from physlm.measures import QUANTITIES
-from physlm.measures.igsm.settings import KINDS, SETTINGS, check_run, default_ops, family_of
+from physlm.measures.igsm.settings import KINDS, SETTINGS, check_run, default_ops, family_of, held_out
 from physlm.measures.measure import Measure
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -76,7 +77,7 @@ class Probing(Measure):
             probe = train_probe(model, config, kind, setting, tuple(CONTROLS.values()), run.progress)
             for op in self.ops or default_ops(config):
                 for query in QUERIES:
-                    asked = replace(config, op=op, reask=query == "reasked")
+                    asked = replace(config, op=op, reask=query == "reasked", templates=held_out(config))
                     found = judge(probe, kind, asked, setting, PROBLEMS[device.type], tuple(CONTROLS.values()))
                     where = {"task": kind, "op": op, "query": query}
                     rows.append(majority(found[0], where))

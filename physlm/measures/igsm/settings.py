@@ -74,6 +74,12 @@ def family_of(spec: RunSpec) -> IgsmConfig:
     return spec.task
 
 
+def held_out(config: IgsmConfig) -> Literal["split", "all", "long"]:
+    """Which templates evaluation problems have: of op < 5, where a handful is all that there is, any; from there on
+    those that training held out, if it held any out."""
+    return "long" if config.templates == "split" else config.templates
+
+
 def check_run(spec: RunSpec) -> None:
     """Refuse a run that cannot be probed.
 

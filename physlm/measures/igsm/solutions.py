@@ -6,8 +6,8 @@ Problems come in sets, with the column ``op`` beside ``set``:
     exact   exactly ``op`` operations, from 1 to half as many again as training has: the accuracy curve
     reask   ``op`` is a third more than training has, and then another parameter of the graph is asked for
 
-From op = 5 on the templates are those that training held out, where it held any out; below, where a handful of
-templates is all that there is (2 at op = 1, 469 at op = 4), problems are fresh and of all templates.
+In all sets the templates from op = 5 on are those that training held out, where it held any out; below, where a handful
+of templates is all that there is (2 at op = 1, 469 at op = 4), problems are fresh and of all templates.
 
     solved            right as a whole: each step by the problem's own formula, the answer, and the end after it
     number            the number after <answer> is right, whatever stands before it
@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.measures import QUANTITIES
+from physlm.measures.igsm.settings import held_out
 from physlm.measures.measure import Measure
 from physlm.tasks.igsm.config import IgsmConfig, Retry
 
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from physlm.measures.trained import Trained
     from physlm.places import Place
     from physlm.training.config import RunSpec
-
-ALL_TEMPLATES_BELOW = 5  # op, from which on there are enough templates to hold some out
 
 
 @dataclass(frozen=True)
@@ -108,11 +107,9 @@ class Solutions(Measure):
         """The sets of problems, in the order of their op."""
         most = task.max_op if task.op is None else task.op
         beyond, again = (min(math.ceil(share * most), task.most_op) for share in (3 / 2, 4 / 3))
-        exact = [Cell("exact", op, {"op": op, "retry": Retry(), "templates":
-                                    "all" if op < ALL_TEMPLATES_BELOW else task.templates})
-                 for op in self.ops or range(1, beyond + 1)]  # fmt: skip
-        return [Cell("drawn", most, {"retry": Retry()}), *exact,
-                Cell("reask", again, {"op": again, "reask": True, "retry": Retry()})]
+        changes = {"retry": Retry(), "templates": held_out(task)}
+        exact = [Cell("exact", op, {**changes, "op": op}) for op in self.ops or range(1, beyond + 1)]
+        return [Cell("drawn", most, changes), *exact, Cell("reask", again, {**changes, "op": again, "reask": True})]
 
     def __call__(self, run: Trained) -> list[Row]:
         """The rows of one run."""

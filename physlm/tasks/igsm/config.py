@@ -26,6 +26,7 @@ MOST_NOISE = 1 << 16  # tokens
 MOST_EDGES = 36  # with at most 24 totals they are bits of one word
 BINS = 23  # of the templates' hashes
 TRAIN_BINS = 17  # the first of them; as in arXiv 2407.20311 (the released code has 16)
+SPLIT_FROM = 5  # op, from which on there are enough templates to hold some out: 2 at op = 1, 469 at op = 4
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ class IgsmConfig(TaskConfig):
         reask: when all is drawn, another parameter of the dependency graph is asked for.
         modulus: of all arithmetic.
         templates: ``split``: training problems have templates whose hash is below 17 modulo 23, those of other splits
-            the others.  ``all``: any template everywhere, which below op = 5 is the only fair test.
+            the others.  ``all``: any template everywhere.  ``long``: as ``split`` from op = 5 on, and any below, which
+            there is the only fair test: all that ``split`` leaves to tests of op = 1 is "so x = 0" of an empty total.
         categorisations, groups, group_items: how many of the four categorisations, of a layer's five groups of names,
             and of a group's 20 items, are used.
         retry: wrong starts.
@@ -147,7 +149,7 @@ class IgsmConfig(TaskConfig):
     letter_order: Literal["random", "alphabetical"] = "random"
     reask: bool = False
     modulus: int = 23
-    templates: Literal["split", "all"] = "split"
+    templates: Literal["split", "all", "long"] = "split"
     categorisations: int = 4
     groups: int = 5
     group_items: int = 20
@@ -250,10 +252,10 @@ class IgsmConfig(TaskConfig):
         """Problems like those of training, of templates that it held out."""
         return {("answer", "test"): {}}
 
-    def bins(self, split: str) -> range:
-        """The bins of the templates that a split's problems may have."""
+    def bins(self, split: str, op: int = LETTERS) -> range:
+        """The bins of the templates that a split's problems of so many operations may have."""
         check_split(split)
-        if self.templates == "all":
+        if self.templates == "all" or (self.templates == "long" and op < SPLIT_FROM):
             return range(BINS)
         return range(TRAIN_BINS) if split == "train" else range(TRAIN_BINS, BINS)
 

@@ -137,11 +137,11 @@ def _structured(w: Any, r: Any, c: Any) -> Any:
 
 
 @part
-def _fits(c: Any, w: Any, r: Any) -> Any:
-    """Whether the template is one of the split's."""
+def _fits(c: Any, w: Any, r: Any, op: Any) -> Any:
+    """Whether the template, of so many operations, is one of the split's."""
     r.template = template_hash(w, r)
     r.bin = bin_of(r.template, BINS)
-    return c.first_bin <= r.bin < c.end_bin
+    return op < c.split_from or c.first_bin <= r.bin < c.end_bin
 
 
 @part
@@ -156,7 +156,7 @@ def _attempt(c: Any, w: Any, r: Any, op: Any) -> Any:
     if not _structured(w, r, c) or reachable(w, r, s) != op:
         return False
     depend(c, w, r, op)
-    if not _fits(c, w, r) and not c.reask:
+    if not _fits(c, w, r, op) and not c.reask:
         return False
     complete(c, w, r)
     w.graph = on_graph(w, r)
@@ -164,7 +164,7 @@ def _attempt(c: Any, w: Any, r: Any, op: Any) -> Any:
     if c.reask:
         ask_again(w, r, w.graph)
         r.op = operations(w, r)
-        if not _fits(c, w, r) or r.op > LETTERS:
+        if not _fits(c, w, r, r.op) or r.op > LETTERS:
             return False
     return True
 

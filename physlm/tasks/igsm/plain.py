@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from physlm.errors import UserError
-from physlm.tasks.igsm.config import BINS, LETTERS, IgsmConfig
+from physlm.tasks.igsm.config import BINS, LETTERS, SPLIT_FROM, IgsmConfig
 from physlm.tasks.igsm.draws import GOLDEN, MASK, MOST_DRAWS, TEMPLATE_SALT, TRIES, Stream, mix
 from physlm.tasks.igsm.necessary import Formula, arrange, choose, depend, reachable
 from physlm.tasks.igsm.pieces import LAYERS, Pieces, pieces
@@ -39,7 +39,7 @@ def generate(config: IgsmConfig, key: int, index: int, split: str = "train") -> 
     record = np.zeros((), RECORD)
     record["stream"] = stream.state
     op = _draw_op(config, stream) if config.op is None else config.op
-    found = _draw_problem(config, op, config.bins(split), stream)
+    found = _draw_problem(config, op, split, stream)
     if found is None:
         raise no_problem(config, op, split)
     record["draws"], record["bin"], record["template"] = found.draws, found.bin, found.template
@@ -60,7 +60,7 @@ def no_problem(config: IgsmConfig, op: int | None, split: str) -> UserError:
     """The error for settings under which no problem is found."""
     return UserError(f"iGSM: {MOST_DRAWS:,} graphs gave no problem of op = {op or 'the one drawn'} of the split "
                      f"{split!r} with {config.title}; expected a larger task.max_ip, a smaller op, or "
-                     "task.templates=all where op is below 5")
+                     f"task.templates=all where op is below {SPLIT_FROM}")
 
 
 def _draw_op(config: IgsmConfig, stream: Stream) -> int:
@@ -88,7 +88,7 @@ class Found(NamedTuple):
         return sum(operations(self.structure, self.formulas, parameter) for parameter in self.order)
 
 
-def _draw_problem(config: IgsmConfig, op: int, bins: range, stream: Stream) -> Found | None:
+def _draw_problem(config: IgsmConfig, op: int, split: str, stream: Stream) -> Found | None:
     draws = 0
     while draws < MOST_DRAWS:
         s = op
@@ -110,15 +110,15 @@ def _draw_problem(config: IgsmConfig, op: int, bins: range, stream: Stream) -> F
             continue
         formulas = depend(structure, order, feeds, op, config, stream)
         template = template_hash(structure, formulas, order)
-        if not config.reask and bin_of(template) not in bins:
+        if not config.reask and bin_of(template) not in config.bins(split, op):
             continue
         whole = complete(structure, order, formulas, config, stream)
         graph = on_graph(structure, order, formulas)
         if config.reask:
             order, whole = ask_again(structure, whole, graph, formulas, stream)
             template = template_hash(structure, formulas, order)
-            many = sum(operations(structure, formulas, parameter) for parameter in order) > LETTERS
-            if many or bin_of(template) not in bins:
+            again = sum(operations(structure, formulas, parameter) for parameter in order)
+            if again > LETTERS or bin_of(template) not in config.bins(split, again):
                 continue
         values = _values(structure, formulas, whole, config.modulus)
         return Found(structure, order, whole, graph, formulas, values, draws, template, bin_of(template))

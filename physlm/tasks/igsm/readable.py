@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from physlm.config import to_dict
-from physlm.tasks.igsm.config import TRAIN_BINS
+from physlm.tasks.igsm.config import BINS, TRAIN_BINS
 from physlm.tasks.igsm.expressions import Expression, Product, added, combined, written
 from physlm.tasks.igsm.problem import Problem
 from physlm.tasks.igsm.record import CONSTANT, MORE, TIMES
@@ -73,7 +73,7 @@ def description(problem: Problem) -> str:
     """Everything about a problem as text, in sections."""
     record = problem.record
     use = ", for training" if int(record["bin"]) < TRAIN_BINS else ", for tests"
-    use = use if problem.config.templates == "split" else ""
+    use = use if len(problem.config.bins("train", problem.op)) < BINS else ""
     needed = f"{len(problem.needed)} of {len(problem.graph)} parameters needed"
     sections = [
         f"{problem.config.title}: op {problem.op}, ip {problem.ip}, {needed}, modulo {problem.modulus}",

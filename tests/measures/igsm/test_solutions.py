@@ -21,7 +21,7 @@ from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.tasks.igsm import kernel
-from physlm.tasks.igsm.config import FAMILIES, IgsmConfig, Retry
+from physlm.tasks.igsm.config import FAMILIES, TRAIN_BINS, IgsmConfig, Retry
 from physlm.tasks.igsm.pieces import ANSWER, BOS, ID
 from physlm.tasks.igsm.task import Igsm
 from physlm.tasks.mano import ManoConfig
@@ -139,7 +139,10 @@ def test_sets_reach_half_as_far_again_and_hold_templates_out() -> None:
         assert [cell.op for cell in cells if cell.set == "reask"] == [again], name
         for cell in cells:
             task = dataclasses.replace(FAMILIES[name], **cell.changes)
-            assert (len(task.bins("evaluation")) == 23) == (cell.set == "exact" and cell.op < 5), (name, cell)
+            assert all((len(task.bins("evaluation", op)) == 23) == (op < 5) for op in range(1, most + 1)), (name, cell)
+            made = kernel.problems(task, np.arange(300), "evaluation", "prompts").records_N
+            held_N = made["bin"] >= TRAIN_BINS
+            assert held_N[made["op"] >= 5].all() and (cell.set != "drawn" or not held_N[made["op"] == 1].all())
     cells = Solutions().cells(TINY)
     assert [cell.op for cell in cells if cell.set != "drawn"] == [1, 2, 3, 4, 5, 6, 6]
     assert all(len(dataclasses.replace(TINY, **cell.changes).bins("evaluation")) == 23 for cell in cells)

@@ -14,6 +14,8 @@ EVERY = {
     "released": replace(MED, method="released", dependency_order="released"),
     "uniform": replace(MED, op_mix="uniform", order="qp", templates="all", modulus=97, seed=5),
     "reask": replace(MED, op=20, reask=True),
+    "long": replace(MED, max_op=8, templates="long"),
+    "long again": replace(MED, op=12, reask=True, templates="long"),
     "narrow": IgsmConfig(max_op=9, max_ip=9, layers=3, width=2, modulus=2, categorisations=2, groups=3,
                          group_items=4, letter_order="alphabetical"),
     "letters": IgsmConfig(op=52, max_ip=36, templates="all"),

@@ -88,9 +88,11 @@ def test_families_are_settings_as_any() -> None:
         assert from_dict(IgsmConfig, to_dict(config)) == config and isinstance(config, TaskConfig)
         assert config.vocabulary() is pieces(config).vocabulary
         train, *others = (set(config.bins(split)) for split in SPLITS)
-        if config.templates == "split":
-            assert train == set(range(17)) and others == [set(range(17, 23))] * 2
-        else:
+        if config.templates == "all":
             assert [train, *others] == [set(range(23))] * 3
+        else:
+            assert train == set(range(17)) and others == [set(range(17, 23))] * 2
+        few = [set(config.bins(split, op)) for split in SPLITS for op in range(1, 5)]
+        assert few == [set(range(23))] * 12 or config.templates == "split"
     with pytest.raises(UserError, match="'training'"):
         MED.bins("training")

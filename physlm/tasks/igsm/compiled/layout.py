@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
-from physlm.tasks.igsm.config import LETTERS, Chain, IgsmConfig, Noise
+from physlm.tasks.igsm.config import LETTERS, SPLIT_FROM, Chain, IgsmConfig, Noise
 from physlm.tasks.igsm.draws import FAVOURS, as_share, favours, size_shares
 from physlm.tasks.igsm.pieces import FIRST_NUMBER, LAYERS, pieces
 from physlm.tasks.igsm.record import MOST_TOTALS, RECORD
@@ -25,7 +25,7 @@ SETTINGS = np.dtype([
     ("uniform", "i8"), ("released", "i8"), ("shuffled", "i8"), ("question_first", "i8"), ("reask", "i8"),
     ("alphabetical", "i8"),
     ("modulus", "i8"), ("categorisations", "i8"), ("groups", "i8"),
-    ("first_bin", "i8"), ("end_bin", "i8"),
+    ("first_bin", "i8"), ("end_bin", "i8"), ("split_from", "i8"),  # below that op any bin
     ("retry_rate", "i8"), ("retry_kind", "i8"), ("retry_mask", "i8"),
     ("noise_kind", "i8"), ("noise_most", "i8"), ("noise_fits", "i8"), ("noise_amount", "i8"), ("noise_rate", "i8"),
     ("row_tokens", "i8"), ("first_noise", "i8"), ("chain", "i8"), ("chain_at_random", "i8"),
@@ -99,6 +99,7 @@ def _settings(config: IgsmConfig, split: str) -> Any:
     c["alphabetical"] = config.letter_order == "alphabetical"
     c["categorisations"], c["groups"] = table.categorisations, table.groups
     c["first_bin"], c["end_bin"] = bins.start, bins.stop
+    c["split_from"] = SPLIT_FROM if config.templates == "long" else 0
     c["retry_rate"] = as_share(config.retry.rate)
     c["retry_kind"] = ("wrong", "weak", "miss").index(config.retry.names)
     c["retry_mask"] = ("none", "name", "start").index(config.retry.mask)
