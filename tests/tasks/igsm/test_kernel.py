@@ -90,7 +90,7 @@ def test_rows_are_problems_without_those_that_are_too_long(config: IgsmConfig) -
 def test_where_there_is_no_problem_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"task\.row_tokens: got 32, and hardly any problem of iGSM op=30"):
         kernel.rows(replace(MED, op=30, row_tokens=32, templates="all"), [0])
-    monkeypatch.setattr(IgsmConfig, "bins", lambda self, split: range(0))
+    monkeypatch.setattr(IgsmConfig, "bins", lambda self, split, op=0: range(0))
     config = replace(TINY, modulus=11, op=3)
     for make in (kernel.problems, kernel.rows):
         with pytest.raises(UserError, match="no problem of op = 3 of the split 'train'"):

@@ -186,7 +186,7 @@ def test_wrong_starts_name_what_their_kind_allows() -> None:
 
 
 def test_where_there_is_no_problem_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(IgsmConfig, "bins", lambda self, split: range(0))
+    monkeypatch.setattr(IgsmConfig, "bins", lambda self, split, op=0: range(0))
     monkeypatch.setattr(plain, "MOST_DRAWS", 100)
     with pytest.raises(UserError, match=r"no problem of op = 7 of the split 'train'.*expected a larger task\.max_ip"):
         generate(MED.exactly(7), 0, 0, "train")
