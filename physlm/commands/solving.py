@@ -41,7 +41,7 @@ def solve(
     claim, store = load_experiment(name, folder("experiments", experiments)), Store(folder("runs", runs))
     specs = claim.specs(tier)
     if run >= len(specs):
-        raise UserError(f"--run: got {run}, but tier {tier} of {name} has {len(specs)} runs; expected fewer")
+        raise UserError(f"--run: got {run}, expected between 0 and {len(specs) - 1}, the runs of tier {tier} of {name}")
     print(shown(_solved(store.run(specs[run]), f"physlm run {name} --tier {tier}", op, index)))
 
 

@@ -46,7 +46,7 @@ def test_it_prints_problem_solution_and_reading(solve):
 @pytest.mark.usefixtures("stored")
 def test_mistakes_are_one_line(solve):
     for arguments, message in ((("--op", 9), "ops: got 9, expected between 1 and 7"),
-                               (("--run", 7), "--run: got 7, but tier smoke of p21_accuracy has 2 runs"),
+                               (("--run", 7), "--run: got 7, expected between 0 and 1, the runs of tier smoke of p21_"),
                                (("--run", 1), "no trained model here; first physlm run p21_accuracy --tier smoke")):
         code, out, error = solve(*arguments)
         assert code == 2 and not out and message in error and error.count("\n") == 1, arguments
