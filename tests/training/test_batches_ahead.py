@@ -214,8 +214,8 @@ def test_blocks_are_as_narrow_as_the_vocabulary_allows(words: int, dtype: torch.
     population = Population([spec(words=words, seed=seed) for seed in (0, 1)], CPU)
     blocks = population.batches._blocks
     assert blocks is not None
-    assert [b.packed_URW.dtype for b in blocks._buffers] == [dtype] * 2
-    assert [tuple(b.packed_URW.shape) for b in blocks._buffers] == [(2, 16, 13)] * 2
+    assert [b.held.dtype for b in blocks._buffers] == [dtype] * 2
+    assert [tuple(b.held.shape) for b in blocks._buffers] == [(2, 16, 13)] * 2
     inputs, targets = population.sample(0, 8)
     assert inputs.max() > 0.9 * words
     for step in range(8):
