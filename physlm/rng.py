@@ -70,7 +70,7 @@ def uniform(key: int | Tensor, counter: Tensor) -> Tensor:
 
 
 def host_uniform(key: int, counter: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``uniform``, the same bits, by numpy alone: for threads, in each of which torch would start threads of its own."""
+    """The same bits as ``uniform`` by numpy alone: in a new thread torch would start threads of its own."""
     x = counter.astype(np.uint64) * _unsigned(GOLDEN) + _unsigned(key)
     x = (x ^ (x >> np.uint64(30))) * _unsigned(_MULTIPLY_1)
     x = (x ^ (x >> np.uint64(27))) * _unsigned(_MULTIPLY_2)

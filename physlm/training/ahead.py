@@ -18,7 +18,7 @@ Shape letters: U sources of data, R rows of a block, W = T + 1 tokens.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from itertools import takewhile
 from typing import Generic, TypeVar
@@ -97,10 +97,10 @@ class BlocksAhead:
                 some_RW[:] = task.host_rows(number * self._rows + start + np.arange(len(some_RW)), "train", stream)
 
 
-def each(make: Callable[[int], Iterable[T]], blocks: int, device: torch.device) -> Iterator[T]:
+def each(make: Callable[[int], Iterable[T]], blocks: int, device: torch.device) -> Generator[T]:
     """What ``make(0)`` gives, then ``make(1)``, and so on; block n + 1 is made while block n is used, as above.
 
-    Whoever leaves early closes it, and no thread is left.
+    A block is everything that one call gives.  Whoever leaves early closes the generator, and no thread is left.
 
     Args:
         make: by numpy alone (``BlocksAhead._make``); it is stopped between two things that it gives.

@@ -51,13 +51,14 @@ def captured(
 
 
 def descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
-    """One update by the gradient of ``loss``, which can be captured."""
+    """One update by the gradient of ``loss``, which can be captured; no gradient is left."""
     learnt = _learnt(optimiser)
     # some may be unused; a fused update wants parameters and gradients laid out alike
     gradients = torch.autograd.grad(loss, learnt, allow_unused=True)
     for parameter, gradient in zip(learnt, gradients, strict=True):
         parameter.grad = None if gradient is None else gradient.contiguous()
     optimiser.step()
+    optimiser.zero_grad()
 
 
 def moved_by(optimiser: torch.optim.Optimizer) -> list[Tensor]:

@@ -201,15 +201,15 @@ def draw(kind: Kind, g: Graphs, numbers_B: Ints, queries: int, key: int, populat
 
 
 def _chosen(some_BC: Bools, most: int, key: int, numbers_B: Ints) -> tuple[Ints, Bools]:
-    """The numbers of ``most`` true cells of each row by their draws, and which of these are there: else the number is 0.
+    """The numbers of the first true cells of each row by their draws, (B, ``most``), and which of these are there.
 
-    Each (B, ``most``).  Only true cells are drawn for: of all that could be asked there are few.
+    Where a row has fewer, the numbers are 0.  Only true cells are drawn for, as few cells are true.
     """
     row_N, cell_N = np.nonzero(some_BC)
     order_N = np.lexsort((rng.host_uniform(key, numbers_B[row_N] * CELLS + cell_N), row_N))  # by row, then by draw
     place_N = np.arange(len(row_N)) - np.searchsorted(row_N, row_N)  # within the row
     first_N = place_N < most
-    chosen_BQ, there_BQ = (np.zeros((len(some_BC), most), dtype) for dtype in (np.int64, np.bool_))
+    chosen_BQ, there_BQ = np.zeros((len(some_BC), most), np.int64), np.zeros((len(some_BC), most), np.bool_)
     where = row_N[first_N], place_N[first_N]  # rows in order stay as they are
     chosen_BQ[where], there_BQ[where] = cell_N[order_N][first_N], True
     return chosen_BQ, there_BQ

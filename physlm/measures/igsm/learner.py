@@ -1,9 +1,9 @@
 """A step of training variable probes: on a GPU recorded once for each shape of a batch, else as it stands.
 
-Rows are as long as their texts, so a recording serves only its own length.  On a GPU texts are padded, so that rows
-have a multiple of 64 tokens, and few lengths occur; nothing sees the padding (``heads.packed``).  The recordings work on
-the same parameters and moments, read their batches from buffers of their own, and share their scratch memory: they never
-run at the same time and leave nothing in it.
+A recording serves one length of rows.  On a GPU texts are padded, so that rows have a multiple of 64 tokens, and few
+lengths occur; nothing sees the padding (``heads.packed``).  All recordings work on the same parameters and moments;
+each reads its batches from a buffer of its own.  They share their scratch memory, as they never run at the same time
+and leave nothing in it.
 
 Shape letters as in ``physlm.measures.igsm.heads``.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -61,9 +62,9 @@ class Learner:
         self._probe, self._setting, self._device = probe, setting, probe.maps.device
         on_gpu = self._device.type == "cuda"
         self._done = torch.zeros((), dtype=torch.double, device=self._device)
-        # the fused update wants float32
-        self._rate = torch.zeros((), dtype=torch.float if on_gpu else torch.double, device=self._device)
-        self._optimiser = torch.optim.AdamW(probe.parameters(), lr=self._rate, betas=(0.9, 0.98), fused=on_gpu,
+        # a tensor, which a step sets for itself; the fused update wants float32
+        rate = torch.zeros((), dtype=torch.float if on_gpu else torch.double, device=self._device)
+        self._optimiser = torch.optim.AdamW(probe.parameters(), lr=rate, betas=(0.9, 0.98), fused=on_gpu,
                                             weight_decay=setting.weight_decay, capturable=on_gpu)
         self._steps: dict[tuple[torch.Size, ...], _Step] = {}
         self._pool = torch.cuda.graph_pool_handle() if on_gpu else None
@@ -76,11 +77,12 @@ class Learner:
         step = self._steps[shapes]
         step.load(some)
         if step.run is None:
-            step.run = captured(lambda: self._descend(step.lesson), self._state, self._device, self._pool)
+            step.run = captured(partial(self._descend, step.lesson), self._state, self._device, self._pool)
         step.run()
 
     def _descend(self, some: Lesson) -> None:
-        self._rate.copy_(self._setting.learning_rate * (1 - self._done / self._setting.steps))
+        for group in self._optimiser.param_groups:
+            group["lr"].copy_(self._setting.learning_rate * (1 - self._done / self._setting.steps))
         descend(loss(self._probe(some.asked), some.labels_MBQ), self._optimiser)
         self._done.add_(1)
 

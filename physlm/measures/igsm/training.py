@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 from physlm.measures.igsm.asking import TOGETHER, Batch, Source
 from physlm.measures.igsm.heads import VariableProbe
-from physlm.measures.igsm.learner import Learner, Lesson, lesson
 from physlm.measures.igsm.labels import Ints, classes, positive
+from physlm.measures.igsm.learner import Learner, Lesson, lesson
 from physlm.measures.igsm.scores import Judged
 from physlm.measures.igsm.settings import Kind, VariableConfig
 from physlm.measures.probes import IGNORE
