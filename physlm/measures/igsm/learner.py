@@ -3,7 +3,7 @@
 A recording serves one length of rows.  On a GPU texts are padded, so that rows have a multiple of 64 tokens, and few
 lengths occur; nothing sees the padding (``heads.packed``).  All recordings work on the same parameters and moments;
 each reads its batches from a buffer of its own.  They share their scratch memory, as they never run at the same time
-and leave nothing in it.
+and leave nothing in it; the longest should be recorded first, as shorter ones find room where a longer one has been.
 
 Shape letters as in ``physlm.measures.igsm.heads``.
 """
@@ -70,7 +70,11 @@ class Learner:
         self._pool = torch.cuda.graph_pool_handle() if on_gpu else None
 
     def learn(self, some: Lesson) -> None:
-        """Do one step; the first of a shape is recorded."""
+        """Do one step."""
+        self.record(some)()
+
+    def record(self, some: Lesson) -> Callable[[], None]:
+        """The step that learns from this, recorded if it is the first of its shape; nothing is learnt yet."""
         shapes = tuple(x.shape for x in some.tensors)
         if shapes not in self._steps:
             self._steps[shapes] = _Step(some, self._device)
@@ -78,7 +82,7 @@ class Learner:
         step.load(some)
         if step.run is None:
             step.run = captured(partial(self._descend, step.lesson), self._state, self._device, self._pool)
-        step.run()
+        return step.run
 
     def _descend(self, some: Lesson) -> None:
         for group in self._optimiser.param_groups:

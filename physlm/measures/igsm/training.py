@@ -4,11 +4,10 @@ Cost.  A step of one kind reads ``problems`` rows of each member, a text and ten
 backward through frozen weights: 4 FLOPs a weight and token.  For iGSM-med, 32 x (about 190 + 50) tokens of three
 members (trained, untrained, shuffled) in a model of 12 x 768 are 7.8 TFLOP; 4,000 steps of six kinds, 190 PFLOP.
 
-A small model, of 6 x 256 say, needs 2 to 3 ms a step on an H100, if nothing but arithmetic is to be done: launched one
-by one, its kernels took 25.  So a step is recorded for each length of rows (``learner``).  To record takes as long as
-a few dozen steps, and iGSM-med has six or seven lengths.  A batch costs one core of the host 1.5 ms, of dep 2 ms; a
-thread makes eight of them while the device learns from the eight before (``physlm.training.ahead``).  It is made by
-numpy alone.
+A model of 6 x 256 needs 2 to 3 ms a step on an H100 for arithmetic alone; launched one by one, its kernels took 26 to
+32.  So a step is recorded for each length of rows (``learner``): iGSM-med has four to seven, of 192 to 576 tokens.  A
+batch of 32 problems of iGSM-med costs one core of the host 2 ms, of dep 4; a thread makes eight of them while the
+device learns from the eight before (``physlm.training.ahead``).
 
 Shape letters as in ``physlm.measures.igsm.heads``.
 """
@@ -20,6 +19,7 @@ import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -59,13 +59,10 @@ def train_probe(model: Decoder, config: IgsmConfig, kind: Kind, setting: Variabl
     frozen = copy.deepcopy(model).requires_grad_(False)
     device = model.embedding.weight.device
     probe = VariableProbe(frozen, classes(kind, config.modulus), setting.rank, setting.seed)
-    source, learner = source_of(kind, config, setting, setting.balanced), Learner(probe, setting)
-
-    def lessons(group: int) -> Iterator[Lesson]:
-        for batch in source.group(group):
-            yield lesson(batch.asked, _labels(batch, model.members, shuffled, setting.seed), device)
-
-    with closing(each(lessons, math.ceil(setting.steps / TOGETHER), device)) as made:
+    learner, source = Learner(probe, setting), source_of(kind, config, setting, setting.balanced)
+    make = partial(lessons, source, model.members, shuffled, device)
+    learner.record(max(make(0), key=lambda one: one.asked.ids_BT.shape[1]))
+    with closing(each(make, math.ceil(setting.steps / TOGETHER), device)) as made:
         for one in tqdm(islice(made, setting.steps), total=setting.steps, desc=f"training probes of {kind}",
                         leave=False, disable=not progress):  # fmt: skip
             learner.learn(one)
@@ -74,6 +71,13 @@ def train_probe(model: Decoder, config: IgsmConfig, kind: Kind, setting: Variabl
                     for balanced in (False, True)]
         probe.log_prior.copy_(frequent[0].log() - frequent[1].log())
     return probe.requires_grad_(False)
+
+
+def lessons(source: Source, members: int, shuffled: tuple[bool, ...], device: torch.device,
+            group: int) -> Iterator[Lesson]:  # fmt: skip
+    """What a group of batches teaches members on that device, see ``train_probe``."""
+    for batch in source.group(group):
+        yield lesson(batch.asked, _labels(batch, members, shuffled, source.seed), device)
 
 
 def judge(probe: VariableProbe, kind: Kind, config: IgsmConfig, setting: VariableConfig, problems: int,

@@ -130,6 +130,7 @@ def test_several_lengths_are_learnt_from_by_one_probe(device: torch.device, monk
     model = model_of(small).to(device)
     found = train_probe(model, small, "known", QUICK, SHUFFLED)
     assert all((tokens + 50) % 64 == 0 for tokens in shapes) and 3 <= len(set(shapes)) <= 6
+    assert shapes[0] == max(shapes[:9]), "the longest of the first batches is recorded before them"
     assert sum(a != b for a, b in pairwise(shapes)) > 8, "they take turns"
     assert_near(found, plain(model, "known", QUICK, small), NEAR)
 
@@ -195,7 +196,7 @@ def test_errors_of_batches_are_raised_and_no_thread_stays(
     monkeypatch.setattr(Source, "_batch", failing)
     with pytest.raises(type(error), match=str(error)) as caught:
         train_probe(model_of().to(device), TINY, "nece", QUICK, SHUFFLED)
-    assert caught.value is error and made_by == {"rows-ahead"} and not makers()
+    assert caught.value is error and "rows-ahead" in made_by and not makers()
 
 
 @on_each
@@ -233,7 +234,7 @@ def test_batches_are_made_while_steps_are_recorded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Source, "_batch", slow)
     monkeypatch.setattr(learner, "captured", recording)
     found = train_probe(model, TINY, "known", QUICK, SHUFFLED)
-    assert during[0] == 1 and not makers()
+    assert max(during) == 1 and not makers()
     assert_near(found, wanted, NEAR)
 
 
