@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -65,6 +67,19 @@ def below(n: int, key: int | Tensor, counter: Tensor) -> Tensor:
 def uniform(key: int | Tensor, counter: Tensor) -> Tensor:
     """Uniform float64 in the open interval (0, 1), from 52 bits."""
     return (_shift(bits(key, counter), 12).double() + 0.5) * 2.0**-52
+
+
+def host_uniform(key: int, counter: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The same bits as ``uniform`` by numpy alone: in a new thread torch would start threads of its own."""
+    x = counter.astype(np.uint64) * _unsigned(GOLDEN) + _unsigned(key)
+    x = (x ^ (x >> np.uint64(30))) * _unsigned(_MULTIPLY_1)
+    x = (x ^ (x >> np.uint64(27))) * _unsigned(_MULTIPLY_2)
+    x ^= x >> np.uint64(31)
+    return ((x >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
+def _unsigned(value: int) -> np.uint64:
+    return np.uint64(value & ((1 << 64) - 1))
 
 
 def normal(key: int, count: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,6 +26,13 @@ def test_bits_equal_the_obvious_integers(key: int, counter: int) -> None:
     signed_key, signed_counter = rng._signed(key), rng._signed(counter)
     ours = int(rng.bits(signed_key, torch.tensor([signed_counter]))) & MASK
     assert ours == mix_by_hand((counter * 0x9E3779B97F4A7C15 + key) & MASK)
+
+
+@given(st.integers(0, MASK), st.lists(st.integers(0, MASK), min_size=1, max_size=50))
+def test_numpy_draws_the_same_bits(key: int, counters: list[int]) -> None:
+    signed_key, signed = rng._signed(key), [rng._signed(counter) for counter in counters]
+    ours, theirs = rng.host_uniform(signed_key, np.array(signed)), rng.uniform(signed_key, torch.tensor(signed))
+    assert ours.tolist() == theirs.tolist()
 
 
 def test_a_draw_depends_on_nothing_but_key_and_counter() -> None:

@@ -1,13 +1,16 @@
-"""How fast the P-probes of one model learn and are judged on this machine: 11 targets at six places, all together.
+"""How fast the P-probes of one model learn and are judged on this machine, 11 targets at six places, all together; and
+how fast a variable probe of iGSM learns.
 
 On a GPU a model of the published shape, 12 x 768, and the 10,000 people of tier gpu with five shuffled biographies
 each; without one the shape of tier demo.  The weights are random, which changes no time.  What the measure
-``knowledge`` does besides (the untrained model, other people's values, Q-probes) is outside.
+``knowledge`` does besides (the untrained model, other people's values, Q-probes) is outside.  The variable probe reads
+three members, as the measure ``igsm_probes`` has them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.igsm.config import FAMILIES, IgsmConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 if TYPE_CHECKING:
@@ -26,8 +30,13 @@ SHAPES = {
     "cpu": (BioSConfig(200, questions=True, pool_size=8, **augmentation("multi5+permute")),
             ModelConfig(layers=2, heads=4, width=64)),
 }  # fmt: skip
+V_SHAPES = {
+    "cuda": (FAMILIES["med"], ModelConfig(layers=6, heads=4, width=256)),
+    "cpu": (FAMILIES["tiny"], ModelConfig(layers=2, heads=2, width=64)),
+}  # fmt: skip
 PRECISION: dict[str, Literal["bf16", "float32"]] = {"cuda": "bf16", "cpu": "float32"}
 FIRST, QUICK = 10, 60  # steps that compile; steps that are timed if it has to be quick
+V_FIRST = {"cuda": 64, "cpu": 4}  # steps in which most lengths of rows are recorded
 
 
 class Times(NamedTuple):
@@ -78,6 +87,43 @@ def time_probes(
     return Times(probes.config.steps, start, training, judging), plan.probe.steps
 
 
+def time_variable_probe(config: IgsmConfig, shape: ModelConfig, device: torch.device,
+                        quick: bool = False) -> tuple[int, float, float]:  # fmt: skip
+    """Steps of a probe of ``known`` that are timed, the seconds of those before them, and of them."""
+    from contextlib import closing
+    from functools import partial
+    from itertools import islice
+
+    from physlm.lab.bench import wait
+    from physlm.measures.igsm.asking import TOGETHER
+    from physlm.measures.igsm.heads import VariableProbe
+    from physlm.measures.igsm.labels import classes
+    from physlm.measures.igsm.learner import Learner
+    from physlm.measures.igsm.probing import CONTROLS
+    from physlm.measures.igsm.settings import SETTINGS
+    from physlm.measures.igsm.training import lessons, source_of
+    from physlm.models.decoder import Decoder
+    from physlm.training.ahead import each
+
+    setting, shuffled, first = SETTINGS[device.type], tuple(CONTROLS.values()), V_FIRST[device.type]
+    count = QUICK if quick else setting.steps - first
+    model = Decoder(shape, len(config.vocabulary()), range(len(shuffled))).to(device).requires_grad_(False)
+    model = model.in_bfloat16() if PRECISION[device.type] == "bf16" else model
+    source = source_of("known", config, setting, setting.balanced)
+    wait(device)
+    clock = [time.perf_counter()]
+    learner = Learner(VariableProbe(model, classes("known", config.modulus), setting.rank, setting.seed), setting)
+    make = partial(lessons, source, model.members, shuffled, device)
+    learner.record(max(make(0), key=lambda one: one.asked.ids_BT.shape[1]))
+    with closing(each(make, math.ceil((first + count) / TOGETHER), device)) as made:
+        for steps in (first, count):
+            for one in islice(made, steps):
+                learner.learn(one)
+            wait(device)
+            clock.append(time.perf_counter())
+    return count, clock[1] - clock[0], clock[2] - clock[1]
+
+
 def bench_probes(quick: bool = False) -> None:
     """Print the times."""
     import torch
@@ -91,3 +137,7 @@ def bench_probes(quick: bool = False) -> None:
     each = times.training / times.steps * 1e3
     print(f"start {times.start:.1f} s, {each:.1f} ms a step, judging {times.judging:.1f} s")
     print(f"whole, {steps:,} steps{', projected' if quick else ''}: {times.whole(steps):.0f} s")
+    problems, v_shape = V_SHAPES[device.type]
+    print(f"variable probe of three {v_shape.layers} x {v_shape.width}, {problems.title}", flush=True)
+    count, start, training = time_variable_probe(problems, v_shape, device, quick)
+    print(f"start {start:.1f} s, then {count / training:.0f} steps/s in {count:,} steps")

@@ -61,7 +61,7 @@ from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
 from physlm.models.module import Weights
-from physlm.training.captured import captured
+from physlm.training.captured import captured, descend, moved_by
 from physlm.training.step import compiled
 
 
@@ -184,22 +184,16 @@ class KnowledgeProbes:
     def train(self, progress: bool = False) -> None:
         """All steps, of batches of one shape."""
         optimiser, device = self._optimiser(), self.heads.maps.device
-        learnt = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         texts, done = Texts(*(x.clone() for x in self.source.train(0))), torch.zeros((), device=device)
 
         def one_step() -> None:
             for group in optimiser.param_groups:
                 group["lr"].copy_(self.config.learning_rate * group["speed"] * (1 - done / self.config.steps))
-            # rank 0 leaves the update unused; the fused update wants parameters and gradients laid out alike
-            gradients = torch.autograd.grad(self.loss(texts), learnt, allow_unused=True)
-            for parameter, gradient in zip(learnt, gradients, strict=True):
-                parameter.grad = None if gradient is None else gradient.contiguous()
-            optimiser.step()
+            descend(self.loss(texts), optimiser)  # rank 0 leaves the update unused
             done.add_(1)
 
         def state() -> list[Tensor]:
-            moments = [x for one in optimiser.state.values() for x in one.values()]
-            return [*learnt, *moments, *self.heads.buffers(), done]
+            return [*moved_by(optimiser), *self.heads.buffers(), done]
 
         self.heads.train()
         step = captured(one_step, state, device)

@@ -1,4 +1,4 @@
-"""Blocks of rows that CPU cores make, ahead of the device that trains on them.
+"""Blocks of rows, or of other things, that CPU cores make, ahead of the device that trains on them.
 
     device   | copy 0, train on block 0     | copy 1, train on block 1     | ...
     thread   | make block 1     |           | make block 2     |           | ...
@@ -18,8 +18,10 @@ Shape letters: U sources of data, R rows of a block, W = T + 1 tokens.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
+from itertools import takewhile
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from physlm.tasks.task import HostTask
 
+T = TypeVar("T")
 BESIDE = {"cuda": True, "cpu": False}  # whether blocks are made beside training
 CHUNK_TOKENS = 1 << 21  # made by one call: 0.1 s of one core, after which a thread that is to stop does so
 
@@ -47,8 +50,8 @@ class BlocksAhead:
         task = self._sources[0][0]
         shape = (len(self._sources), rows, task.config.row_tokens + 1)
         dtype = torch.int16 if len(task.vocabulary) <= 1 << 15 else torch.int32  # ids and their complements
-        self._buffers = [_Buffer(shape, dtype, device) for _ in range(1 + self._beside)]
-        self._begun: _Making | None = None
+        self._buffers = [HostBuffer(shape, dtype, device) for _ in range(1 + self._beside)]
+        self._begun: _Making[None] | None = None
 
     def take(self, number: int, more: bool) -> Tensor:
         """Packed rows of block ``number`` on the device, (U, R, W), to be read before the next call.
@@ -80,14 +83,12 @@ class BlocksAhead:
     def close(self) -> None:
         """Give up the block that is being made: no thread is left."""
         if self._begun is not None:
-            self._begun.stop.set()
-            if self._begun.is_alive():
-                self._begun.join()
+            self._begun.close()
             self._begun = None
 
-    def _make(self, number: int, buffer: _Buffer, stop: threading.Event) -> None:
+    def _make(self, number: int, buffer: HostBuffer, stop: threading.Event) -> None:
         """Fill the buffer.  By numpy alone: in a new thread torch would start threads of its own."""
-        for (task, stream), packed_RW in zip(self._sources, buffer.packed_URW.numpy(), strict=True):
+        for (task, stream), packed_RW in zip(self._sources, buffer.held.numpy(), strict=True):
             chunk = max(1, CHUNK_TOKENS // packed_RW.shape[1])
             for start in range(0, self._rows, chunk):
                 if stop.is_set():
@@ -96,42 +97,82 @@ class BlocksAhead:
                 some_RW[:] = task.host_rows(number * self._rows + start + np.arange(len(some_RW)), "train", stream)
 
 
-class _Making(threading.Thread):
+def each(make: Callable[[int], Iterable[T]], blocks: int, device: torch.device) -> Generator[T]:
+    """What ``make(0)`` gives, then ``make(1)``, and so on; block n + 1 is made while block n is used, as above.
+
+    A block is everything that one call gives.  Whoever leaves early closes the generator, and no thread is left.
+
+    Args:
+        make: by numpy alone (``BlocksAhead._make``); it is stopped between two things that it gives.
+
+    Raises:
+        What ``make`` does, when the block is due.
+    """
+    if not BESIDE[device.type]:
+        for number in range(blocks):
+            yield from make(number)
+        return
+
+    def begun(number: int) -> _Making[list[T]]:
+        return _Making(number, lambda stop: list(takewhile(lambda _: not stop.is_set(), make(number))))
+
+    making = begun(0)
+    try:
+        making.start()
+        for number in range(1, blocks + 1):
+            block = making.wait()
+            if number < blocks:
+                making = begun(number)
+                making.start()
+            yield from block
+    finally:
+        making.close()
+
+
+class _Making(threading.Thread, Generic[T]):
     """A thread that makes one block and ends; it ends sooner once ``stop`` is set."""
 
-    def __init__(self, number: int, make: Callable[[threading.Event], None]):
+    def __init__(self, number: int, make: Callable[[threading.Event], T]):
         super().__init__(name="rows-ahead")
         self.number, self._make = number, make
         self.stop = threading.Event()
+        self._made: list[T] = []
         self._error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            self._make(self.stop)
+            self._made.append(self._make(self.stop))
         except BaseException as error:  # of whatever kind: the caller's thread raises it
             self._error = error
 
-    def wait(self) -> None:
-        """Until the block is made; raises what making it raised."""
+    def wait(self) -> T:
+        """The block, once it is made; raises what making it raised."""
         self.join()
         if self._error is not None:
             raise self._error
+        return self._made.pop()
+
+    def close(self) -> None:
+        """Give it up: the thread has ended, if it was started at all."""
+        self.stop.set()
+        if self.is_alive():
+            self.join()
 
 
-class _Buffer:
-    """A block in the host's memory, and when the device has read it."""
+class HostBuffer:
+    """A tensor in the host's memory, and when the device has read it."""
 
-    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device):
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device):
         on_gpu = device.type == "cuda"
-        self.packed_URW = torch.empty(shape, dtype=dtype, pin_memory=on_gpu)
+        self.held = torch.empty(shape, dtype=dtype, pin_memory=on_gpu)
         self._read = torch.cuda.Event() if on_gpu else None
 
     def send(self, device: torch.device) -> Tensor:
         """On the device, after the work that it has; a CPU reads the buffer itself."""
-        packed_URW = self.packed_URW.to(device, non_blocking=True)
+        there = self.held.to(device, non_blocking=True)
         if self._read is not None:
             self._read.record(torch.cuda.current_stream(device))
-        return packed_URW
+        return there
 
     def wait(self) -> None:
         """Until the buffer may be written to: at once, where nothing was sent yet."""

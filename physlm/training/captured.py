@@ -48,3 +48,23 @@ def captured(
     with torch.cuda.graph(graph, pool=pool):
         step()
     return graph.replay
+
+
+def descend(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
+    """One update by the gradient of ``loss``, which can be captured; no gradient is left."""
+    learnt = _learnt(optimiser)
+    # some may be unused; a fused update wants parameters and gradients laid out alike
+    gradients = torch.autograd.grad(loss, learnt, allow_unused=True)
+    for parameter, gradient in zip(learnt, gradients, strict=True):
+        parameter.grad = None if gradient is None else gradient.contiguous()
+    optimiser.step()
+    optimiser.zero_grad()
+
+
+def moved_by(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    """All that an update changes: the parameters, and from the first one on the moments."""
+    return [*_learnt(optimiser), *(moment for one in optimiser.state.values() for moment in one.values())]
+
+
+def _learnt(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

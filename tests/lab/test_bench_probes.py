@@ -10,7 +10,10 @@ import torch
 from physlm.lab import bench_probes
 from physlm.lab.bench_probes import FIRST, SHAPES, Times, time_probes
 from physlm.measures import knowledge
+from physlm.measures.igsm import settings
+from physlm.measures.igsm.settings import VariableConfig
 from physlm.models.config import ModelConfig
+from physlm.tasks.igsm.config import FAMILIES
 
 TINY = (dataclasses.replace(SHAPES["cpu"][0], people=40), ModelConfig(layers=1, heads=1, width=16))
 
@@ -38,6 +41,9 @@ def test_all_steps_are_done_or_few_and_projected(
     assert min(times.start, times.training, times.judging) > 0
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setitem(SHAPES, "cpu", TINY)
+    monkeypatch.setitem(settings.SETTINGS, "cpu", VariableConfig(steps=9, problems=4))
+    monkeypatch.setitem(bench_probes.V_SHAPES, "cpu", (FAMILIES["tiny"], TINY[1]))
     bench_probes.bench_probes(quick=quick)
     shown = capsys.readouterr().out
     assert ("projected" in shown) == quick and "25 steps" in shown and "1 x 16" in shown
+    assert f"steps/s in {4 if quick else 5} steps" in shown and "three 1 x 16" in shown

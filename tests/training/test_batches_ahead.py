@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,80 @@ def test_an_error_is_raised_at_the_step_that_it_belongs_to(error: Exception, tmp
     population.close()
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_anything_is_made_ahead_in_order(beside: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ahead.BESIDE, "cpu", beside)
+    made_by = []
+
+    def make(block: int) -> Iterator[tuple[int, int]]:
+        for place in range(block + 1):
+            made_by.append(threading.current_thread().name)
+            yield block, place
+
+    found = list(ahead.each(make, 5, CPU))
+    assert found == [(block, place) for block in range(5) for place in range(block + 1)] and not makers()
+    assert len(made_by) == len(found) and all(name.startswith("rows-ahead") == beside for name in made_by)
+
+
+def test_a_block_is_made_while_the_one_before_is_used() -> None:
+    """And no more than one."""
+    begun: list[int] = []
+
+    def make(block: int) -> list[int]:
+        begun.append(block)
+        return [block]
+
+    def reached(due: int) -> bool:
+        return len(begun) >= due
+
+    blocks = ahead.each(make, 4, CPU)
+    for block in range(4):
+        assert next(blocks) == block
+        due = min(block + 2, 4)
+        wait_until(partial(reached, due))
+        assert len(begun) == due
+    assert not list(blocks) and not makers()
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_error_of_what_is_made_ahead_is_raised_where_its_block_is_due(
+    beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ahead.BESIDE, "cpu", beside)
+
+    def make(block: int) -> list[int]:
+        if block == 2:
+            raise ZeroDivisionError("a bug")
+        return [2 * block, 2 * block + 1]
+
+    made = ahead.each(make, 9, CPU)
+    assert list(islice(made, 4)) == [0, 1, 2, 3]
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        next(made)
+    assert not makers()
+
+
+def test_whoever_leaves_early_waits_for_one_thing_at_most() -> None:
+    gate, made = threading.Event(), []
+
+    def make(block: int) -> Iterator[int]:
+        for place in range(10):
+            if block:
+                gate.wait(60.0)
+            made.append((block, place))
+            yield place
+
+    blocks = ahead.each(make, 3, CPU)
+    assert next(blocks) == 0 and len(makers()) == 1
+    (making,) = makers()
+    closing = threading.Thread(target=blocks.close)
+    closing.start()
+    assert isinstance(making, ahead._Making) and making.stop.wait(60.0)
+    gate.set()
+    closing.join(60.0)
+    assert not closing.is_alive() and not makers() and made[10:] == [(1, 0)]
+
+
 def test_an_error_of_a_block_that_nobody_asks_for_is_nobodys() -> None:
     def fail(first: int) -> None:
         if first >= 16:
@@ -214,8 +290,8 @@ def test_blocks_are_as_narrow_as_the_vocabulary_allows(words: int, dtype: torch.
     population = Population([spec(words=words, seed=seed) for seed in (0, 1)], CPU)
     blocks = population.batches._blocks
     assert blocks is not None
-    assert [b.packed_URW.dtype for b in blocks._buffers] == [dtype] * 2
-    assert [tuple(b.packed_URW.shape) for b in blocks._buffers] == [(2, 16, 13)] * 2
+    assert [b.held.dtype for b in blocks._buffers] == [dtype] * 2
+    assert [tuple(b.held.shape) for b in blocks._buffers] == [(2, 16, 13)] * 2
     inputs, targets = population.sample(0, 8)
     assert inputs.max() > 0.9 * words
     for step in range(8):

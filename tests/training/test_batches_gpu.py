@@ -35,7 +35,7 @@ def test_the_gpu_reads_what_the_cpu_reads_while_the_host_runs_ahead(words: int, 
     members = [spec(60, words=words, causal=causal), spec(60, words=words, seed=1, causal=causal)]
     population = Population(members, torch.device("cuda"))
     blocks, device_is_behind = population.batches._blocks, []
-    assert blocks is not None and all(buffer.packed_URW.is_pinned() for buffer in blocks._buffers)
+    assert blocks is not None and all(buffer.held.is_pinned() for buffer in blocks._buffers)
 
     def check(first: int) -> None:
         buffer = blocks._buffers[first // 16 % 2]

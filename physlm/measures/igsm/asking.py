@@ -44,9 +44,13 @@ class Asked(NamedTuple):
     last_BQ: Tensor
     asked_BQK: Tensor
 
+    def to(self, device: torch.device) -> Asked:
+        """The same there."""
+        return Asked(*(x.to(device) for x in self))
+
 
 class Batch(NamedTuple):
-    """Queries with their answers, and what they are about."""
+    """Queries with their answers, and what they are about, all of it in the host's memory."""
 
     asked: Asked
     drawn: Drawn
@@ -60,7 +64,7 @@ class Batch(NamedTuple):
         """
         labels, place = (array[self.drawn.labels != IGNORE] for array in (self.drawn.labels, self.drawn.place))
         key = rng.key("answers to other questions", seed, int(self.numbers_B[0]))
-        u, v = rng.uniform(key, torch.arange(2 * len(place))).numpy().reshape(2, -1)
+        u, v = rng.host_uniform(key, np.arange(2 * len(place))).reshape(2, -1)
         labels[(place + u).argsort()] = labels[(place + v).argsort()]
         found = self.drawn.labels.copy()
         found[found != IGNORE] = labels
@@ -93,7 +97,7 @@ def query_tokens(first_BQ2: Ints, second_BQ2: Ints | None, vocabulary: int) -> I
 
 
 class Source(NamedTuple):
-    """How the batches of one kind are drawn.
+    """How the batches of one kind are drawn: by numpy alone, so that another thread may (``physlm.training.ahead``).
 
     Attributes:
         config: problems without wrong starts.
@@ -108,19 +112,16 @@ class Source(NamedTuple):
     population: Population
     balanced: bool
     seed: int
-    device: torch.device
 
-    def training(self) -> Iterator[Batch]:
-        """Batches without end, of ``TOGETHER`` times as many problems sorted by length, in a random order."""
-        group, many = 0, TOGETHER * self.problems
-        while True:
-            numbers = np.arange(group * many, (group + 1) * many)
-            ids_NW, lengths_N, records_N = self._made(numbers, "train")
-            by_length = np.argsort(lengths_N, kind="stable").reshape(TOGETHER, -1)
-            which = rng.uniform(rng.key("order of probes", self.seed, group), torch.arange(TOGETHER)).argsort()
-            for some in by_length[which.numpy()]:
-                yield self._batch(ids_NW[some], graphs(records_N[some], self.config), numbers[some])
-            group += 1
+    def group(self, number: int) -> Iterator[Batch]:
+        """``TOGETHER`` batches to learn from: as many problems, sorted by length, in a random order of batches."""
+        many = TOGETHER * self.problems
+        numbers = np.arange(number * many, (number + 1) * many)
+        ids_NW, lengths_N, records_N = self._made(numbers, "train")
+        by_length = np.argsort(lengths_N, kind="stable").reshape(TOGETHER, -1)
+        which = rng.host_uniform(rng.key("order of probes", self.seed, number), np.arange(TOGETHER)).argsort()
+        for some in by_length[which]:
+            yield self._batch(ids_NW[some], graphs(records_N[some], self.config), numbers[some])
 
     def of(self, count: int, split: str) -> Iterator[Batch]:
         """Problems 0 .. ``count`` - 1 of a split."""
@@ -148,5 +149,4 @@ class Source(NamedTuple):
         second = None if self.kind != "dep" else found.names_BP2[row_B1, drawn.second]
         tokens_BQK = query_tokens(found.names_BP2[row_B1, drawn.first], second, len(self.config.vocabulary()))
         arrays = (ids_BW[:, : int(last_BQ.max()) + 1], last_BQ, tokens_BQK)
-        asked = Asked(*(torch.from_numpy(array).to(self.device) for array in arrays))
-        return Batch(asked, drawn, found, numbers_B)
+        return Batch(Asked(*map(torch.from_numpy, arrays)), drawn, found, numbers_B)

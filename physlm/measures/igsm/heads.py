@@ -89,7 +89,7 @@ def packed(asked: Asked) -> tuple[Tensor, Tensor, Tensor]:
     at_Q, at_K = (torch.arange(count, device=ids_BT.device) for count in (queries, tokens))
     places_BL = torch.cat((at_T.expand(rows, -1), (last_BQ[..., None] + 1 + at_K).flatten(1)), 1)
     text_BL = torch.cat((at_T.expand(rows, -1), last_BQ[..., None].expand(-1, -1, tokens).flatten(1)), 1)
-    query_L = torch.cat((torch.full_like(at_T, -1), at_Q.repeat_interleave(tokens)))
+    query_L = torch.cat((torch.full_like(at_T, -1), at_Q[:, None].expand(-1, tokens).flatten()))
     is_text_L = query_L < 0
     own_BLL = (query_L[:, None] == query_L) & ~is_text_L & (places_BL[:, None] <= places_BL[..., None])
     seen_BLL = is_text_L & (places_BL[:, None] <= text_BL[..., None]) | own_BLL

@@ -25,7 +25,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from physlm import rng
@@ -49,23 +48,23 @@ class Graphs(NamedTuple):
     Attributes:
         exists_BP: edges of the structure graph, and all totals.
         graph_BP: those of the dependency graph: all edges, and totals that a sentence or the query uses.
-        depends_BPP: whether the first depends on the second, directly or not.
+        direct_BPP: whether the first is computed from the second at once.
         rank_BP, ready_BP: see the module.
-        distance_BP: edges of the shortest way from the query down to it; -1 where the query does not depend on it.
         value_BP: its value.
         names_BP2: the tokens of its owner, and of what is owned.
+        query_B: the parameter that is asked for.
         needed_B: sentences of the solution.
         modulus: of all arithmetic.
     """
 
     exists_BP: Bools
     graph_BP: Bools
-    depends_BPP: Bools
+    direct_BPP: Bools
     rank_BP: Ints
     ready_BP: Ints
-    distance_BP: Ints
     value_BP: Ints
     names_BP2: Ints
+    query_B: Ints
     needed_B: Ints
     modulus: int
 
@@ -73,6 +72,31 @@ class Graphs(NamedTuple):
     def nece_BP(self) -> Bools:
         """Whether the solution computes it."""
         return self.rank_BP < NEVER
+
+    @property
+    def depends_BPP(self) -> Bools:
+        """Whether the first depends on the second, directly or not."""
+        reach_BPP = self.direct_BPP
+        while True:  # ways of up to 2, 4, .. steps, until there are no longer ones
+            wide_BPP = reach_BPP.astype(np.float32)
+            longer_BPP = reach_BPP | (np.matmul(wide_BPP, wide_BPP) > 0)
+            if (longer_BPP == reach_BPP).all():
+                return reach_BPP
+            reach_BPP = longer_BPP
+
+    @property
+    def distance_BP(self) -> Ints:
+        """Edges of the shortest way from the query down to it; -1 where the query does not depend on it."""
+        at_B = np.arange(len(self.query_B))
+        distance_BP = np.full(self.direct_BPP.shape[:2], -1)
+        here_BP = np.zeros_like(distance_BP, dtype=bool)
+        here_BP[at_B, self.query_B] = True
+        steps = 0
+        while here_BP.any():
+            distance_BP[here_BP] = steps
+            here_BP = (here_BP[:, :, None] & self.direct_BPP).any(1) & (distance_BP < 0)
+            steps += 1
+        return distance_BP
 
 
 class Drawn(NamedTuple):
@@ -105,9 +129,6 @@ def graphs(records_B: NDArray[Any], config: IgsmConfig) -> Graphs:
         return np.where(exists_BP, found, 0)
 
     direct_BPP = _direct(records_B, exists_BP, ip_B1)
-    depends_BPP = direct_BPP.copy()
-    for _ in range(6):  # ways of up to 2, 4, .. 64 steps
-        depends_BPP |= np.matmul(depends_BPP.astype(np.float32), depends_BPP.astype(np.float32)) > 0
     needed_B = records_B["needed"].astype(np.int64)
     rank_BP = np.full((count, PARAMETERS + 1), NEVER)
     order_BN = _place(records_B["order"].astype(np.int64), ip_B1)
@@ -117,8 +138,8 @@ def graphs(records_B: NDArray[Any], config: IgsmConfig) -> Graphs:
     done_BP = np.minimum(rank_BP + 1, NEVER)
     ready_BP = np.where(direct_BPP, done_BP[:, None], 0).max(-1)
     query_B = order_BN[np.arange(count), needed_B - 1]
-    return Graphs(exists_BP, (moved("graph") > 0) & exists_BP, depends_BPP, rank_BP, ready_BP,
-                  _distances(direct_BPP, query_B), moved("value"), _names(records_B, config), needed_B, config.modulus)
+    return Graphs(exists_BP, (moved("graph") > 0) & exists_BP, direct_BPP, rank_BP, ready_BP, moved("value"),
+                  _names(records_B, config), query_B, needed_B, config.modulus)
 
 
 def answers(kind: Kind, g: Graphs, population: Population) -> Ints:
@@ -165,23 +186,34 @@ def draw(kind: Kind, g: Graphs, numbers_B: Ints, queries: int, key: int, populat
     """
     grid_BRP = answers(kind, g, population)
     labels_BC = grid_BRP.reshape(len(grid_BRP), -1)
-    cell_C = np.arange(labels_BC.shape[1])
-    counter_BC = torch.from_numpy(numbers_B[:, None] * CELLS + cell_C)
-    keys_BC = rng.uniform(key, counter_BC).numpy()
     asked_BC = labels_BC != IGNORE
     if balanced:
         yes_BC = positive(kind, labels_BC, g.modulus)
         parts = [(asked_BC & yes_BC, (queries + 1) // 2), (asked_BC & ~yes_BC, queries // 2)]
     else:
         parts = [(asked_BC, queries)]
-    chosen = [np.argsort(np.where(some_BC, keys_BC, 2.0), 1)[:, :most] for some_BC, most in parts]
-    there = [np.take_along_axis(some_BC, cells, 1) for (some_BC, _), cells in zip(parts, chosen, strict=True)]
-    cells_BQ, there_BQ = np.concatenate(chosen, 1), np.concatenate(there, 1)
+    chosen = [_chosen(some_BC, most, key, numbers_B) for some_BC, most in parts]
+    cells_BQ, there_BQ = (np.concatenate(both, 1) for both in zip(*chosen, strict=True))
     labels_BQ = np.where(there_BQ, np.take_along_axis(labels_BC, cells_BQ, 1), IGNORE)
-    row_BQ, parameter_BQ = np.divmod(np.where(there_BQ, cells_BQ, 0), PARAMETERS)
+    row_BQ, parameter_BQ = np.divmod(cells_BQ, PARAMETERS)
     if kind == "dep":
         return Drawn(np.zeros_like(row_BQ), row_BQ, parameter_BQ, labels_BQ)
     return Drawn(row_BQ, parameter_BQ, np.full_like(row_BQ, -1), labels_BQ)
+
+
+def _chosen(some_BC: Bools, most: int, key: int, numbers_B: Ints) -> tuple[Ints, Bools]:
+    """The numbers of the first true cells of each row by their draws, (B, ``most``), and which of these are there.
+
+    Where a row has fewer, the numbers are 0.  Only true cells are drawn for, as few cells are true.
+    """
+    row_N, cell_N = np.nonzero(some_BC)
+    order_N = np.lexsort((rng.host_uniform(key, numbers_B[row_N] * CELLS + cell_N), row_N))  # by row, then by draw
+    place_N = np.arange(len(row_N)) - np.searchsorted(row_N, row_N)  # within the row
+    first_N = place_N < most
+    chosen_BQ, there_BQ = np.zeros((len(some_BC), most), np.int64), np.zeros((len(some_BC), most), np.bool_)
+    where = row_N[first_N], place_N[first_N]  # rows in order stay as they are
+    chosen_BQ[where], there_BQ[where] = cell_N[order_N][first_N], True
+    return chosen_BQ, there_BQ
 
 
 def _place(number: Ints, ip: Ints) -> Ints:
@@ -210,19 +242,6 @@ def _direct(records_B: NDArray[Any], exists_BP: Bools, ip_B1: Ints) -> Bools:
     same_BTT = t_deeper[..., None] == t_deeper[:, None]
     direct_BPP[:, EDGES:, EDGES:] = through_BTT & same_BTT & exists_BP[:, None, EDGES:]
     return direct_BPP
-
-
-def _distances(direct_BPP: Bools, query_B: Ints) -> Ints:
-    at_B = np.arange(len(query_B))
-    distance_BP = np.full(direct_BPP.shape[:2], -1)
-    here_BP = np.zeros_like(distance_BP, dtype=bool)
-    here_BP[at_B, query_B] = True
-    steps = 0
-    while here_BP.any():
-        distance_BP[here_BP] = steps
-        here_BP = (here_BP[:, :, None] & direct_BPP).any(1) & (distance_BP < 0)
-        steps += 1
-    return distance_BP
 
 
 def _names(records_B: NDArray[Any], config: IgsmConfig) -> Ints:
