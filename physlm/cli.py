@@ -125,9 +125,11 @@ def main() -> None:
     Exit codes: 0 done, 1 a process died, 2 bad input, 130 interrupted, 141 nobody reads the output any more, 143
     terminated.
     """
-    # OpenMP reads it when torch is imported: threads that wait at work nap instead of spinning, or two threads on cores
-    # that others use as well are many times slower than one
+    # OpenMP reads them when torch is imported.  Threads that wait at work nap, or two threads on cores that others use
+    # as well are many times slower than one; but not before some 20 microseconds, which is how long they wait within a
+    # step of a small model: to fall asleep and be woken takes longer, and then two threads are no faster than one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     terminal.prepare()
     try:
         with signals_stop():

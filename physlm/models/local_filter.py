@@ -62,16 +62,16 @@ def reference_gradients(
 
     dx_t = r g_t + sum_s w_s g_(t+s);  dw_s = sum_bt g_t x_(t-s)
     """
-    wide = torch.promote_types(x_MBTC.dtype, torch.float32)
-    positions, g = x_MBTC.shape[2], grad_MBTH.to(wide)
+    x, positions = _wide(x_MBTC), x_MBTC.shape[2]
+    w, g = filter_MSC.to(x.dtype), grad_MBTH.to(x.dtype)
     if then:
         g = _before(g, _filtered(x_MBTC, filter_MSC, residual), then)
     for_x = g.clone() if residual else torch.zeros_like(g)
-    for_filter = []
-    for s in range(filter_MSC.shape[1]):
-        for_x += filter_MSC[:, s, None, None] * F.pad(g, (0, 0, 0, s))[:, :, s:]
-        for_filter.append((g * _shifted(x_MBTC.to(wide), s)[:, :, :positions]).sum((1, 2)))
-    return for_x.to(x_MBTC.dtype), torch.stack(for_filter, 1).to(filter_MSC.dtype)
+    for_filter = torch.zeros_like(w)  # of distances longer than the row
+    for s in range(min(w.shape[1], positions)):
+        for_x[:, :, : positions - s].addcmul_(w[:, s, None, None], g[:, :, s:])
+        for_filter[:, s] = (g[:, :, s:] * x[:, :, : positions - s]).sum((1, 2))
+    return for_x.to(x_MBTC.dtype), for_filter.to(filter_MSC.dtype)
 
 
 def _before(grad: Tensor, z: Tensor, then: str) -> Tensor:
@@ -97,17 +97,22 @@ def reference_step(x_MB1C: Tensor, last_MBsC: Tensor, filter_MSC: Tensor, residu
 
 
 def _filtered(x_MBTC: Tensor, filter_MSC: Tensor, residual: bool) -> Tensor:
-    """What stands before ``then``, in float32 or float64."""
-    x = x_MBTC.to(torch.promote_types(x_MBTC.dtype, torch.float32))
-    total = x if residual else torch.zeros_like(x)
-    for s in range(filter_MSC.shape[1]):
-        total = total + filter_MSC[:, s, None, None] * _shifted(x, s)
+    """What stands before ``then``, in float32 or float64.
+
+    Added up in place, and only where the row has a token s before: each tensor more, or zeros before each row, would be
+    one pass more over memory.
+    """
+    x, positions = _wide(x_MBTC), x_MBTC.shape[2]
+    w = filter_MSC.to(x.dtype)
+    total = x.clone() if residual else torch.zeros_like(x)
+    for s in range(min(w.shape[1], positions)):
+        total[:, :, s:].addcmul_(w[:, s, None, None], x[:, :, : positions - s])
     return total
 
 
-def _shifted(x_MBTC: Tensor, s: int) -> Tensor:
-    """x_(t-s), zeros before the row."""
-    return F.pad(x_MBTC, (0, 0, s, 0))[:, :, : x_MBTC.shape[2]]
+def _wide(x: Tensor) -> Tensor:
+    """In float32, or float64 if that is what came."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _kernels(x: Tensor, filter_MSC: Tensor) -> bool:

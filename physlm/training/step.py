@@ -16,6 +16,7 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.errors import UserError
+from physlm.machine import keep_freed_memory
 from physlm.models.cross_entropy import linear_cross_entropy, linear_cross_entropy_z
 from physlm.models.decoder import Decoder
 from physlm.tasks.rows import Rows
@@ -68,6 +69,8 @@ class Population:
                 self.model.load_member(m, state)
         self.model = self.model.to(device)
         self._on_gpu = device.type == "cuda"
+        if not self._on_gpu:
+            keep_freed_memory()
         wrap = compiled if self._on_gpu else _same
         self.optimiser = optimiser_for(self.model, [spec.train for spec in specs], self.steps, wrap)
         if self._on_gpu:
