@@ -12,7 +12,7 @@ from physlm.training.config import RunSpec
 SHAPES = {
     "smoke": ((4, 1, 16), (16, 1, 8)),
     "demo": ((4, 2, 64), (16, 1, 32)),
-    "gpu": ((2, 14, 448), (4, 10, 320), (6, 8, 256), (16, 5, 160)),
+    "gpu": ((4, 10, 320), (6, 8, 256), (16, 5, 160)),
     "paper": ((4, 21, 1344), (8, 15, 960), (12, 12, 768), (16, 10, 640), (20, 9, 576)),
 }
 
@@ -45,8 +45,8 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         *DEVIATIONS,
-        ("Tier gpu: 2, 4, 6 and 16 layers of 448, 320, 256 and 160 dimensions, heads of 32; published: 4, 8, 12, 16 "
-         "and 20 of 1344 to 576, heads of 64."),
+        ("Tier gpu: 4, 6 and 16 layers of 320, 256 and 160 dimensions, heads of 32; published: 4, 8, 12, 16 and 20 of "
+         "1344 to 576, heads of 64."),
         "Tier demo: 4 and 16 layers of 64 and 32 dimensions."),
     columns=COLUMNS,
 )  # fmt: skip

@@ -65,7 +65,8 @@ EXPERIMENT = Experiment(
         (
             "Probes learn from problems like those of training, and are judged on held-out ones of half as many "
             "operations again. Unneeded parameters are those of problems with another question (reask), since a "
-            "problem of many operations needs nearly all of its own."
+            "problem of many operations needs nearly all of its own. dep is asked at the end of the problem, before "
+            "its question: unneeded is there what a question that the model has not read yet will not need."
         ),
         "Tiers smoke and demo: 200 steps of up to 80 queries at a rate of 1e-2.",
     ),

@@ -16,6 +16,8 @@ RIGHT = Shares("called_right", (), BEYOND)
 RETRIES = Shares("retries", {"detector": "at.detector"}, BEYOND, unit="1/solution", share=False)
 NAMES = {"none": "no retry", "probe": "where the probe says no", "random": "at random, as often",
          "perfect": "where the checker says no"}  # fmt: skip
+ALL_NAMES: dict[object, str] = {("op", op): f"{op} operations" for tier in TIERS
+                                for op in default_ops(setting(tier).task)}  # fmt: skip
 OPS = dict.fromkeys(default_ops(setting(tier).task)[-1] for tier in TIERS)
 
 EXPERIMENT = Experiment(
@@ -30,7 +32,7 @@ EXPERIMENT = Experiment(
     law=laws(WRONG, RIGHT, WRONG.of("called_wrong_untrained"), RIGHT.of("called_right_untrained"), GAIN,
              Contrast("probe_over_random", GAIN, "detector", "probe", "random"),
              Contrast("perfect_over_probe", GAIN, "detector", "perfect", "probe"), RETRIES, SOLVED, items="problems"),
-    figure=bars(SOLVED, "op", "detector", names=NAMES, ylabel="solved (%)", title="Retry upon regret"),
+    figure=bars(SOLVED, "op", "detector", names={**NAMES, **ALL_NAMES}, ylabel="solved (%)", title="Retry upon regret"),
     expect=(
         bound("called_wrong@error=any", "at least", 0.4, "Section 3.1: about 0.60", "ours, of a smaller probe"),
         bound("called_right", "at least", 0.95, "Section 3.1: about 0.99", "ours, of a smaller probe"),

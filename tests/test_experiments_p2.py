@@ -98,7 +98,7 @@ def test_what_noise_costs_is_what_was_planted() -> None:
 def test_what_a_shorter_solution_costs_is_what_was_planted() -> None:
     law = load_experiment("p2_short_chains", FOLDER).law(planted("p2_short_chains", "gpu"))
     for quantity, wanted in (("define_gain@form", 0.0), ("sums_gain_beyond@form", -0.38), ("all_gain@form", -0.475),
-                             ("over_random@names", 0.1), ("by_tokens@form/36", 0.57), ("by_tokens@random/36", 0.47),
+                             ("over_random@all", 0.1), ("by_tokens@form/36", 0.57), ("by_tokens@random/36", 0.47),
                              ("inside@none/form", 0.95), ("solution_tokens@sums/random", 36.0)):
         found = law.get(quantity)
         assert found is not None and found.value == pytest.approx(wanted), quantity

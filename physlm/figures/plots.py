@@ -110,7 +110,7 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
 
 def curves(form: Form, x: str, series: str = "", *, control: Form | None = None, control_name: str = "control",
            published: Published | None = None, names: Names | None = None, xlabel: str = "", ylabel: str = "",
-           log: bool = True, title: str = "", caption: str = "") -> Draw:
+           log: bool = True, one_scale: bool = False, title: str = "", caption: str = "") -> Draw:
     """Curves of numbers with their 95 % intervals over a setting whose values are numbers.
 
     Args:
@@ -120,6 +120,7 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
         control: drawn dashed in the colour of its series; by the same keys, or without the series.
         published: open marks.
         log: whether the horizontal axis is logarithmic.
+        one_scale: the vertical axes of all panels are the same.
         title, caption: as in ``bars``.
 
     Raises:
@@ -151,7 +152,12 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
             _number_axis(axes, [_number(value) for value in _values(form, found, x)], log)
             axes.set_xlabel(xlabel or x.replace("_", " "))
 
-        return _sheet(form, found, (x, series), panel, NARROWEST, handles, names, ylabel, title, caption)
+        sheet = _sheet(form, found, (x, series), panel, NARROWEST, handles, names, ylabel, title, caption)
+        if one_scale and sheet.axes:
+            lows, highs = zip(*(axes.get_ylim() for axes in sheet.axes), strict=True)
+            for axes in sheet.axes:
+                axes.set_ylim(min(lows), max(highs))
+        return sheet
 
     return figure
 

@@ -268,7 +268,7 @@ def _families() -> Iterator[tuple[str, IgsmConfig]]:
     yield "med", IgsmConfig()
     yield "hard", IgsmConfig(max_op=21, max_ip=28, row_tokens=1024)
     for op in (4, 6, 8, 10):
-        yield f"small{op}", IgsmConfig(max_op=op, max_ip=12, templates="split" if op > 4 else "all", row_tokens=384)
+        yield f"small{op}", IgsmConfig(max_op=op, max_ip=12, templates="long" if op > 4 else "all", row_tokens=384)
     yield "tiny", IgsmConfig(max_op=4, max_ip=4, layers=2, width=2, templates="all", modulus=5, categorisations=1,
                              groups=1, row_tokens=128)  # fmt: skip
 
