@@ -178,7 +178,7 @@ def knowledge(run: Trained) -> Knowledge:
     """
     check(run.spec)
     config = biographies_of(run.spec, "knowledge")
-    task = (BioS(config) if isinstance(config, BioSConfig) else BioR(config)).to(run.device)
+    task = (config.build() if isinstance(config, BioSConfig) else BioR(config)).to(run.device)
     stream = run.spec.train.seed
     person = torch.arange(config.people, device=run.device)
     roles = {name: task.roles.index(name) for name in ATTRIBUTES}

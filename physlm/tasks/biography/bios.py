@@ -40,6 +40,15 @@ COUPLES = ((0, 1), (2, 3), (4, 5))  # sentences that stay together
 TEXT_STEP, ORDER_STEP = 1 << 32, 1 << 47
 
 
+class PersonTables(NamedTuple):
+    """Everybody's facts; places are those of a pool."""
+
+    names: Tensor  # (N,) where each full name starts
+    gender: Tensor  # (N,)
+    value_NS: Tensor  # (N, 6) rows of ``values``
+    values: Tensor  # (all values, 2) start and length
+
+
 class Tables(NamedTuple):
     """Everything that sampling reads, as tensors on one device; (start, length) pairs point into ``pool``."""
 
@@ -78,7 +87,12 @@ class BioS(Biography[BioSConfig]):
     @property
     def value_roles(self) -> tuple[int, ...]:
         """The roles that hold a person's values, each told once; the gender where a pronoun tells it."""
-        return SCORED_VALUES if self.config.fullname else (GENDER, *SCORED_VALUES)
+        return (GENDER, *SCORED_VALUES) if self.tells_gender else SCORED_VALUES
+
+    @property
+    def tells_gender(self) -> bool:
+        """Whether the texts have pronouns."""
+        return not self.config.fullname
 
     @property
     def information_terms(self) -> InformationTerms:
@@ -86,7 +100,7 @@ class BioS(Biography[BioSConfig]):
 
         Where full names stand for all pronouns the factor 2 is left out; cut pools have fewer of each.
         """
-        genders = 1 if self.config.fullname else len(PRONOUNS)
+        genders = len(PRONOUNS) if self.tells_gender else 1
         names = math.prod(name_pools(self.config.pool_size))
         return InformationTerms(self.config.people, names, math.log2(genders * value_count(self.config.pool_size)))
 
@@ -111,6 +125,16 @@ class BioS(Biography[BioSConfig]):
         place_E, famous = exposure.person_E, self.config.celebrities
         return Exposure(torch.where(place_E < famous + more, place_E % famous, place_E - more), exposure.counter_E)
 
+    def _number(self, exposure: Exposure, stream: int) -> Tensor:
+        """Which of the fixed texts of its person each exposure reads."""
+        texts, orders = self._fixed
+        famous_E = exposure.person_E < self.config.celebrities
+        count_E = torch.where(famous_E, CELEBRITY_TEXTS, texts * max(1, orders))
+        drawn_E = exposure.draw_E
+        if drawn_E is None:
+            drawn_E = rng.below(1 << 32, rng.key("text", stream), exposure.counter_E)
+        return drawn_E % count_E
+
     def _wording(self, exposure: Exposure, stream: int) -> tuple[Tensor, Tensor]:
         """The template of each sentence and the order of the sentences, (E, 6) each."""
         texts, orders = self._fixed
@@ -121,11 +145,7 @@ class BioS(Biography[BioSConfig]):
         else:
             seed, person_E = "fixed", exposure.person_E
             famous_E = person_E < self.config.celebrities
-            count_E = torch.where(famous_E, CELEBRITY_TEXTS, texts * max(1, orders))
-            drawn_E = exposure.draw_E
-            if drawn_E is None:
-                drawn_E = rng.below(1 << 32, rng.key("text", stream), exposure.counter_E)
-            number_E, orders_E = drawn_E % count_E, torch.where(famous_E, 1, max(1, orders))
+            number_E, orders_E = self._number(exposure, stream), torch.where(famous_E, 1, max(1, orders))
             template_counter_E = person_E + number_E // orders_E * TEXT_STEP
             order_counter_E = template_counter_E + number_E % orders_E * ORDER_STEP
             shuffled_E = famous_E | bool(orders)
@@ -175,31 +195,36 @@ class BioS(Biography[BioSConfig]):
 def _tables(config: BioSConfig, pools: Pools, vocabulary: Vocabulary) -> Tables:
     """Build the token pool and all person tables, on the CPU."""
     encode = vocabulary.encode
-    names_N3 = distinct_names(config.people, name_pools(config.pool_size), config.seed)
     pool = Pool()
     pool.add([encode([EOS]), *(encode([p]) for p in PRONOUNS)])
     templates = [t for a in ATTRIBUTES for t in pools.templates[a]]
     slots = [t.index("{value}") for t in templates]
     before = pool.add([encode(t[1:slot]) for t, slot in zip(templates, slots, strict=True)])
     after = pool.add([encode(t[slot + 1 :]) for t, slot in zip(templates, slots, strict=True)])
+    people = person_tables(config, vocabulary, pool)
+    closing = pool.add([encode(["was", "."])])[0, 0] + torch.arange(2)
+    return Tables(pool.tokens(), *people, before, after, sentence_orders(config.couples), closing)
+
+
+def person_tables(config: BioSConfig, vocabulary: Vocabulary, pool: Pool) -> PersonTables:
+    """Everybody's name, gender and values, whose words are added to the pool."""
+    pools = cut_pools(config.pool_size)
     dates = date_ids(vocabulary, config.pool_size)
     first_date = pool.add_table(dates)
     lists = (pools.cities, pools.universities, pools.majors, pools.employers)
     value_rows = [torch.tensor((first_date, 4)) + torch.tensor((4, 0)) * torch.arange(len(dates))[:, None]]
-    value_rows += [pool.add([encode(words(value)) for value in values]) for values in lists]
+    value_rows += [pool.add([vocabulary.encode(words(value)) for value in values]) for values in lists]
     first_row = [sum(map(len, value_rows[:i])) for i in range(len(value_rows))]
     first_row.append(first_row[1])  # a city of an employer is one of the birth cities
+    names_N3 = distinct_names(config.people, name_pools(config.pool_size), config.seed)
     names = name_ids(names_N3, (pools.first_names, pools.middle_names, pools.last_names), vocabulary)
     names_start = pool.add_table(names) + 3 * torch.arange(config.people)
-    closing = pool.add([encode(["was", "."])])[0, 0] + torch.arange(2)
     numbers = attribute_numbers(config.people, config.seed, config.pool_size)
-    return Tables(
-        pool.tokens(), names_start, draw(len(PRONOUNS), config.people, config.seed, "gender"),
-        numbers + torch.tensor(first_row), torch.cat(value_rows), before, after, _orders(config.couples), closing,
-    )  # fmt: skip
+    gender = draw(len(PRONOUNS), config.people, config.seed, "gender")
+    return PersonTables(names_start, gender, numbers + torch.tensor(first_row), torch.cat(value_rows))
 
 
-def _orders(couples: bool) -> Tensor:
+def sentence_orders(couples: bool = False) -> Tensor:
     """All orders of the six sentences, or of the three couples; the published order first."""
     blocks = COUPLES if couples else tuple((s,) for s in range(SENTENCES))
     return torch.tensor([[s for block in order for s in block] for order in itertools.permutations(blocks)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +12,7 @@ from physlm.tasks.biography.texts import checked_sha256
 from physlm.tasks.config import TaskConfig, check_between, check_positive
 
 if TYPE_CHECKING:
+    from physlm.tasks.biography.bios import BioS
     from physlm.tasks.task import BiographyTask
     from physlm.tasks.vocabulary import Vocabulary
 
@@ -73,6 +75,8 @@ class BioSText(PeopleConfig):
             times as many; the twelve months stay.  0 leaves the pools whole.  For small models of few people.
         celebrities: people 0 .. celebrities-1 have 5 texts with a random order each (multi5+permute), and are read 5
             times as often as the others, for whom the settings above hold.
+        rewritten: a grammar of surface forms writes the texts, as a language model would rewrite them (bioR without
+            one), in orders of its own; ``physlm.tasks.biography.rewrites``.  The published bioR is texts=40.
     """
 
     # everything that changes what is written but not how many tokens there are
@@ -91,6 +95,7 @@ class BioSText(PeopleConfig):
     reverse: int = 0
     celebrities: int = 0
     pool_size: int = 0
+    rewritten: bool = False
 
     def __post_init__(self) -> None:
         check_positive(self, "people", "entries_per_row", "row_tokens")
@@ -115,13 +120,23 @@ class BioSText(PeopleConfig):
         if self.celebrities and not self.texts:
             raise UserError(f"task.celebrities: got {self.celebrities} with task.texts=0; expected task.texts of at "
                             "least 1, the texts of the other people")
+        for name in ("permute", "couples", "reverse"):
+            if self.rewritten and getattr(self, name):
+                raise UserError(f"task.{name}: got {json.dumps(getattr(self, name))} with task.rewritten=true; expected "
+                                f"{json.dumps(type(getattr(self, name))())}: each rewrite has an order of its own")
 
     @property
     def augmentation(self) -> str:
-        """The published name of the dataset's augmentation, such as ``multi5+permute``; empty for fresh texts."""
+        """The published name of the dataset's augmentation, such as ``multi5+permute``; empty for fresh texts.
+
+        Rewrites have ``bioR`` before it.
+        """
+        if self.rewritten:
+            texts = "fresh" if self.fresh and not self.texts else _copies(max(1, self.texts))
+            return f"bioR {texts}" + ("+fullname" if self.fullname else "")
         parts = []
         if self.texts or not self.fresh:
-            parts.append("single" if self.texts <= 1 else f"multi{self.texts}")
+            parts.append(_copies(max(1, self.texts)))
         permute = self.permute if self.fresh else 1
         if permute:
             word = "couple" if self.couples else "permute"
@@ -149,7 +164,7 @@ class BioSText(PeopleConfig):
         return {**super().facts(), "augmentation": self.augmentation}
 
     def _extras(self) -> list[str]:
-        if self.fresh:
+        if self.fresh or self.rewritten:
             name = self.augmentation
         else:  # its runs were named before there were augmentations
             name = self.augmentation.removeprefix("single+permute1").removeprefix("+")
@@ -172,13 +187,14 @@ class BioSConfig(BioSText):
         """Every word that these biographies, and perhaps questions about them, can have."""
         from physlm.tasks.biography.words import bios_vocabulary
 
-        return bios_vocabulary(self.questions, self.pool_size)
+        return bios_vocabulary(self.questions, self.pool_size, self.rewritten)
 
-    def build(self) -> BiographyTask:
+    def build(self) -> BioS:
         """The task on the CPU."""
         from physlm.tasks.biography.bios import BioS
+        from physlm.tasks.biography.rewrites import Rewrites
 
-        return BioS(self)
+        return Rewrites(self) if self.rewritten else BioS(self)
 
 
 @dataclass(frozen=True)
@@ -301,7 +317,7 @@ class BioRConfig(PeopleConfig):
     @property
     def augmentation(self) -> str:
         """The published name of the dataset's augmentation, such as ``multi5+fullname``; empty for all texts."""
-        texts = "" if not self.texts else "single" if self.texts == 1 else f"multi{self.texts}"
+        texts = _copies(self.texts) if self.texts else ""
         return "+".join(filter(None, (texts, "fullname" if self.fullname else "")))
 
     def facts(self) -> dict[str, Any]:
@@ -328,6 +344,10 @@ def name_pools(pool_size: int = 0) -> tuple[int, int, int]:
     """How many first, middle and last names there are, in pools cut by ``BioSText.pool_size``."""
     first, middle, last = (min(size, NAMES_A_VALUE * pool_size or size) for size in NAME_POOLS)
     return first, middle, last
+
+
+def _copies(texts: int) -> str:
+    return "single" if texts == 1 else f"multi{texts}"
 
 
 def _check_names(people: int, pools: tuple[int, int, int]) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from physlm.tasks.biography.bios import BioS
 from physlm.tasks.biography.question_config import MixedConfig
 from physlm.tasks.biography.questions import Questions
 from physlm.tasks.prompts import Grades, Prompts
@@ -26,7 +25,7 @@ class Mixed:
 
     def __init__(self, config: MixedConfig):
         self.config = config
-        self.biographies, self.questions = BioS(config.biographies), Questions(config.questions)
+        self.biographies, self.questions = config.biographies.build(), Questions(config.questions)
         self.vocabulary = self.questions.vocabulary
 
     def to(self, device: torch.device | str) -> Self:

@@ -95,6 +95,7 @@ class QuestionsConfig(PeopleConfig):
     Attributes:
         people, celebrities, seed, pool_size: those of the biographies.
         file, sha256: those of ``BioRConfig``, for a run that begins with one on bioR: its words are in the vocabulary.
+        rewritten: that of ``BioSConfig``, for a run that begins with one on rewrites.
         entries_per_row: questions packed into one training row.
         row_tokens: length T of a training row, in tokens; questions that do not fit into it are cut or left out.
         ask: what is asked.
@@ -112,9 +113,13 @@ class QuestionsConfig(PeopleConfig):
     pool_size: int = 0
     file: str = ""
     sha256: str = ""
+    rewritten: bool = False
 
     def __post_init__(self) -> None:
         check_positive(self, "people", "entries_per_row", "row_tokens")
+        if self.file and self.rewritten:
+            raise UserError(f"task.rewritten: got true with task.file={self.file!r}; expected one of the two, since a "
+                            "run reads texts of a language model or of the grammar")
         object.__setattr__(self, "sha256", checked_sha256(self.file, self.sha256))
         # it has the same limits
         BioSConfig(self.people, texts=1, celebrities=self.celebrities, pool_size=self.pool_size)
@@ -243,7 +248,7 @@ class MixedConfig(BioSText):
     def questions(self) -> QuestionsConfig:
         """The task of the rows of questions."""
         return QuestionsConfig(self.people, self.celebrities, self.seed, self.questions_per_row, self.row_tokens,
-                               self.ask, self.pool_size)
+                               self.ask, self.pool_size, rewritten=self.rewritten)
 
     @property
     def title(self) -> str:

@@ -9,6 +9,7 @@ from physlm.tasks.biography.config import BioDConfig
 from physlm.tasks.biography.kinds import question_words
 from physlm.tasks.biography.pools import ATTRIBUTES, cut_pools, load_pools, words
 from physlm.tasks.biography.question_config import QuestionsConfig
+from physlm.tasks.biography.rewrite_grammar import rewrites_grammar
 from physlm.tasks.biography.texts import read_texts
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
@@ -16,8 +17,10 @@ PRONOUNS = ("He", "She")
 
 
 @functools.cache
-def bios_vocabulary(questions: bool = False, pool_size: int = 0) -> Vocabulary:
+def bios_vocabulary(questions: bool = False, pool_size: int = 0, rewritten: bool = False) -> Vocabulary:
     """Every word that bioS can write: pronouns, template words, value words, names; then those of its questions.
+
+    The words of the grammar of rewrites stand in place of those of the templates, if it writes the texts.
 
     Biographies with ``questions=True``, question tasks and mixed ones share one vocabulary.
     """
@@ -27,7 +30,9 @@ def bios_vocabulary(questions: bool = False, pool_size: int = 0) -> Vocabulary:
         yield EOS
         yield from PRONOUNS
         yield from (",", ".")
-        for attribute in ATTRIBUTES:
+        if rewritten:
+            yield from rewrites_grammar().words
+        for attribute in () if rewritten else ATTRIBUTES:
             for template in pools.templates[attribute]:
                 yield from (word for word in template if not word.startswith("{"))
         yield from (*pools.months, *map(str, pools.days), *map(str, pools.years))
@@ -53,7 +58,7 @@ def questions_vocabulary(config: QuestionsConfig) -> Vocabulary:
     """That of the biographies which the questions are about."""
     if config.file:
         return bior_vocabulary(config.file, config.sha256, config.pool_size)
-    return bios_vocabulary(True, config.pool_size)
+    return bios_vocabulary(True, config.pool_size, config.rewritten)
 
 
 def biod_names(config: BioDConfig) -> tuple[tuple[str, ...], ...]:
