@@ -43,11 +43,12 @@ texts = typer.Typer(help="Look at the data of any task, and write it for use els
 app.add_typer(texts, name="data")
 texts.command("sample")(data.sample)
 texts.command("export")(data.export)
-written = typer.Typer(help="Have a language model write biographies, and check them (bioR).", no_args_is_help=True,
+written = typer.Typer(help="Biographies that a language model or a grammar rewrites (bioR).", no_args_is_help=True,
                       rich_markup_mode=None)
 app.add_typer(written, name="biographies")
 written.command("ask")(biographies.ask)
 written.command("check")(biographies.check)
+written.command("rewrites")(biographies.rewrites)
 app.command("list")(claims.list_claims)
 app.command("show")(claims.show)
 app.command("run")(claims.run)

@@ -28,6 +28,8 @@ TASKS: list[BiographyConfig] = [
     BioDConfig(people=100, attributes=2, chunks=3, diversity=8, chunk_tokens=2, alphabet=4, row_tokens=128),
     BioDConfig(people=100, attributes=8),
     BioSConfig(people=300, texts=5, permute=2, celebrities=50, entries_per_row=4, row_tokens=300),
+    BioSConfig(people=300, rewritten=True),
+    BioSConfig(people=300, texts=40, rewritten=True, fullname=True),
 ]
 QUESTIONS: list[QuestionsConfig | MixedConfig] = [
     QuestionsConfig(people=300),

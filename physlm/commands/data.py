@@ -52,6 +52,7 @@ def sample(
       physlm data sample bios --n 3
       physlm data sample biod --set people=100 --set diversity=10
       physlm data sample bios --set texts=5 --set permute=1 --set fullname=true
+      physlm data sample bios --set texts=40 --set rewritten=true
       physlm data sample bior --set people=100 --set file=accepted.jsonl   (see physlm biographies)
       physlm data sample bioqa --n 6 --set ask.half=test
       physlm data sample bioqa --set 'ask.kinds=["month_mod2", "luck_minus"]' --set ask.hints=0.5

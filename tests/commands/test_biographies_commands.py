@@ -38,6 +38,20 @@ def test_requests_tell_the_facts_and_are_always_the_same(physlm):
     assert Path("new/prompts.jsonl").read_text() == out and err == "60 requests in new/prompts.jsonl\n"
 
 
+def test_rewrites_of_the_grammar_are_measured(physlm, monkeypatch):
+    code, out, _ = physlm("biographies", "rewrites", "--texts", 130, "--seed", 2, "--json")
+    found = json.loads(out)
+    assert (code, found["texts"], found["people"], found["right"], found["wrong"]) == (0, 130, 4, 130, [])
+    assert found["rewrites"]["distinct"] == 4 and found["rewrites"]["forms"] > found["bios"]["forms"]
+    code, out, _ = physlm("biographies", "rewrites", "--texts", 130, "--seed", 2)
+    assert not code and "130 of 130 texts read right (100.000 %), 4 people" in out
+    assert f"{found['entropy_bits']:.2f} bits of form a text" in out and f"{found['rewrites']['forms']:,}" in out
+    # the control: a reader who has never heard of births reads some wrong, and the command fails
+    monkeypatch.setattr("physlm.tasks.biography.extractor.OF_BIRTH", frozenset())
+    code, out, _ = physlm("biographies", "rewrites", "--texts", 130, "--pool-size", 5)
+    assert code == 1 and "read wrong: person 0: " in out
+
+
 def test_from_requests_to_rows(physlm):
     """Of 60 answers those that leave something out are rejected, and the others are what the task reads."""
     settings = ("--people", 20, "--seed", 3, "--pool-size", 5)

@@ -53,13 +53,16 @@ def test_augmentations_are_named_as_the_task_names_them(tmp_path: Path) -> None:
     """Beside the tasks' own name, for all published data and for settings without a published name."""
     tasks = [BioSConfig(PEOPLE, **augmentation(name)) for name in (*AUGMENTATIONS, *COUPLES, *REVERSED)]
     tasks += [BioSConfig(PEOPLE, fresh=False, fullname=f, reverse=r) for f, r in ((False, 0), (True, 0), (False, 6))]
+    tasks += [BioSConfig(PEOPLE, fresh=fresh, texts=texts, fullname=f, rewritten=True)
+              for fresh, texts, f in ((False, 0, False), (True, 1, True), (True, 40, False))]
     tasks += [BioSConfig(PEOPLE, fresh=False, couples=True), BioSConfig(PEOPLE, texts=3, permute=2, couples=True)]
-    fresh = [BioSConfig(PEOPLE), BioSConfig(PEOPLE, fullname=True), BioSConfig(PEOPLE, couples=True, reverse=2)]
+    fresh = [BioSConfig(PEOPLE), BioSConfig(PEOPLE, fullname=True), BioSConfig(PEOPLE, couples=True, reverse=2),
+             BioSConfig(PEOPLE, rewritten=True)]
     runs = pd.DataFrame([columns(RunSpec(task, ModelConfig(), TrainConfig())) for task in (*tasks, *fresh)])
     for found in (runs, through_csv(runs, tmp_path)):
         names = list(with_settings(found)["augmentation"])
         assert names[:len(tasks)] == [task.augmentation for task in tasks]
-        assert names[len(tasks):] == ["fresh", "fresh+fullname", "fresh+couple+reverse2"]
+        assert names[len(tasks):] == ["fresh", "fresh+fullname", "fresh+couple+reverse2", "fresh+rewritten"]
 
 
 def test_people_are_counted_as_the_task_counts_them(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_each_dataset_has_the_texts_that_its_name_says(name: str) -> None:
     p = next((int(re.sub("[a-z]+", "", part) or 1) for part in parts if part[:6] in ("permut", "couple")), 0)
     count = m * max(1, p)
     task = config.build()
-    assert task.text_count(0) == count  # type: ignore[attr-defined]
+    assert task.text_count(0) == count
     written = texts(config, 2 * count)
     for person in written:
         assert person[:count] == person[count:]  # nothing but these texts
@@ -128,7 +128,7 @@ def test_training_reads_every_text_equally_often() -> None:
 def test_celebrities_have_five_texts_and_five_places_in_an_epoch() -> None:
     config = BioSConfig(people=30, celebrities=10, texts=1, permute=1, entries_per_row=1, row_tokens=80)
     task = config.build()
-    assert [task.text_count(i) for i in (0, 9, 10, 29)] == [5, 5, 1, 1]  # type: ignore[attr-defined]
+    assert [task.text_count(i) for i in (0, 9, 10, 29)] == [5, 5, 1, 1]
     written = texts(config, 10)
     assert [len({tuple(text) for text in person}) for person in written] == [5] * 10 + [1] * 20
     names = {tuple(w for w, r in person[0] if r == "name"): i for i, person in enumerate(written)}
@@ -157,7 +157,7 @@ def test_a_window_holds_two_texts_of_one_person_no_more_often_than_chance(celebr
 
     config = BioSConfig(people=100, celebrities=celebrities, texts=5, permute=1, entries_per_row=6, row_tokens=420)
     task = config.build()
-    people = task._exposures(torch.arange(6 * 3000), 0, "train").person_E.view(-1, 6)  # type: ignore[attr-defined]
+    people = task._exposures(torch.arange(6 * 3000), 0, "train").person_E.view(-1, 6)
     pairs, twice = 3000 * 15, int(sum((people[:, i] == people[:, j]).sum() for i in range(6) for j in range(i)))
     weights = torch.tensor([5.0 if i < celebrities else 1.0 for i in range(100)])
     chance = float(((weights / weights.sum()) ** 2).sum())

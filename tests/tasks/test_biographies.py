@@ -86,7 +86,7 @@ def test_attributes_are_uniform_and_independent() -> None:
     from scipy import stats
 
     task = BioSConfig(people=20_000).build()
-    values = task.tables.value_NS  # type: ignore[attr-defined]
+    values = task.tables.value_NS
     city, university = values[:, 1], values[:, 2]
     city, university = city - city.min(), university - university.min()
     joint = torch.bincount((city // 20) * 10 + university // 30, minlength=100).view(10, 10).numpy()

@@ -112,6 +112,7 @@ CHANGES = {
     "task.noise_fraction": "batches", **dict.fromkeys(LIVE_IN_FIXED, "batches"),
     **dict.fromkeys((*LIVE_IN_ASK, *LIVE_IN_FORMS, "task.share", "task.questions_per_row"), "batches"),
     **dict.fromkeys(LIVE_IN_TUNED, "trained"), "task.questions": "params", "task.pool_size": "params",
+    "task.rewritten": "params",
     "task.file": "params",
     "train.final_fraction": "trained", "train.betas": "trained", "train.eps": "trained", "train.precision": "trained",
 }  # fmt: skip
@@ -162,9 +163,9 @@ def changed(base: RunSpec, name: str) -> RunSpec:
     return spec
 
 
-LIVE_ONLY = {"bioS": ("task.fresh",), "bioD": ("task.fresh",), "bioS fixed": LIVE_IN_FIXED,
+LIVE_ONLY = {"bioS": ("task.fresh", "task.rewritten"), "bioD": ("task.fresh",), "bioS fixed": LIVE_IN_FIXED,
              "bioR": ("task.texts", "task.fullname"),
-             "bioQA": (*LIVE_IN_ASK, "task.celebrities"), "bioMixed": LIVE_IN_FORMS,
+             "bioQA": (*LIVE_IN_ASK, "task.celebrities", "task.rewritten"), "bioMixed": LIVE_IN_FORMS,
              "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "igsm short": LIVE_IN_SHORT}
 
 

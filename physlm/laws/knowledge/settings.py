@@ -1,6 +1,7 @@
 """Which biographies a model read and how it learnt to answer, under the names that Parts 3.1 and 3.2 use for them.
 
     augmentation    fresh, single, multi5+permute     the biographies: a finetuned run's are those it began with;
+                    multi40+rewritten                 a grammar's texts in place of templates
                     bioR multi5, bioR all             of a language model, so many or all of each person's texts
     way             mixed, finetuned, lora, encoder   how it learnt to answer; ``pretrained`` if it never did
     people          2500                              how many people it was asked about in training
@@ -106,7 +107,9 @@ def _augmentation(run: dict[Any, Any]) -> str:
     if not _true(run, f"{prefix}fresh", True):
         texts, permute = 1, 1
     parts = ["fresh" if not texts else _copies(texts)]
-    if permute:
+    if _true(run, f"{prefix}rewritten", False):
+        parts.append("rewritten")
+    elif permute:
         parts.append(("couple" if couple else "permute") + ("" if texts > 1 and permute == 1 else str(permute)))
     elif couple:
         parts.append("couple")

@@ -2,5 +2,5 @@
 
 ``config``, ``question_config``, ``augmentation``, ``kinds`` and ``texts`` are free of torch; ``bios`` and ``biod``
 write biographies, ``bior`` reads those that a language model wrote on the ``requests``, and ``biography`` is what they
-share; ``questions`` asks about the people of bioS, ``mixed`` does both; ``pools`` reads the data files beside it.
+share; ``rewrites`` draws texts from a grammar, whose rules are in ``surface_forms``; ``questions`` asks about the people of bioS, ``mixed`` does both; ``pools`` reads the data files beside it.
 """

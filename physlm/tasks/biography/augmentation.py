@@ -24,14 +24,15 @@ AUGMENTATIONS = (
 )  # fmt: skip
 REVERSED = ("multi5+reverse1", "multi5+reverse2", "multi5+reverse6", "multi5+permute+reverse6")
 COUPLES = ("single+couple1", "single+couple2", "single+couple5")
-_FORM = re.compile(r"(single|multi([1-9]\d*))(?:\+(permute|couple)([1-9]\d*)?)?(\+fullname)?(?:\+reverse([1-6]))?")
+_FORM = re.compile(r"(single|multi([1-9]\d*))(?:\+(permute|couple)([1-9]\d*)?)?(\+rewritten)?(\+fullname)?"
+                   r"(?:\+reverse([1-6]))?")
 
 
 def augmentation(name: str) -> dict[str, Any]:
     """Settings of ``BioSConfig`` for a published name: ``BioSConfig(people=1000, **augmentation("multi5+permute"))``.
 
     The name is ``single`` or ``multiM``, then in this order, each only if wanted: ``+permute`` (one order a text),
-    ``+permuteP``, ``+couple`` or ``+coupleP``; ``+fullname``; ``+reverse1`` to ``+reverse6``.
+    ``+permuteP``, ``+couple`` or ``+coupleP``; ``+rewritten`` (ours); ``+fullname``; ``+reverse1`` to ``+reverse6``.
 
     Raises:
         UserError: a name of another form.
@@ -40,12 +41,14 @@ def augmentation(name: str) -> dict[str, Any]:
     if match is None:
         raise UserError(f"augmentation: got {name!r}, expected a name such as {', '.join(AUGMENTATIONS)}, "
                         f"{', '.join(COUPLES)} or {', '.join(REVERSED)}")
-    _, texts, word, orders, fullname, reverse = match.groups()
+    _, texts, word, orders, rewritten, fullname, reverse = match.groups()
     settings: dict[str, Any] = {"texts": int(texts or 1)}
     if word:
         settings["permute"] = int(orders or 1)
     if word == "couple":
         settings["couples"] = True
+    if rewritten:
+        settings["rewritten"] = True
     if fullname:
         settings["fullname"] = True
     if reverse:

@@ -105,6 +105,11 @@ class BioSText(PeopleConfig):
         check_between(self, "permute", 0, MOST_TEXTS)
         check_between(self, "reverse", 0, SENTENCES)
         check_between(self, "celebrities", 0, self.people - 1)
+        for name in ("permute", "couples", "reverse"):
+            given = getattr(self, name)
+            if self.rewritten and given:
+                raise UserError(f"task.{name}: got {json.dumps(given)} with task.rewritten=true; expected "
+                                f"{json.dumps(type(given)())}: each rewrite has an order of its own")
         if self.texts and not self.fresh:
             raise UserError(f"task.fresh: got false with task.texts={self.texts}, which already fixes the texts; "
                             "expected one of the two")
@@ -120,25 +125,20 @@ class BioSText(PeopleConfig):
         if self.celebrities and not self.texts:
             raise UserError(f"task.celebrities: got {self.celebrities} with task.texts=0; expected task.texts of at "
                             "least 1, the texts of the other people")
-        for name in ("permute", "couples", "reverse"):
-            if self.rewritten and getattr(self, name):
-                raise UserError(f"task.{name}: got {json.dumps(getattr(self, name))} with task.rewritten=true; expected "
-                                f"{json.dumps(type(getattr(self, name))())}: each rewrite has an order of its own")
 
     @property
     def augmentation(self) -> str:
         """The published name of the dataset's augmentation, such as ``multi5+permute``; empty for fresh texts.
 
-        Rewrites have ``bioR`` before it.
+        Those of rewrites are ours: ``multi40+rewritten``, and ``rewritten`` for fresh ones.
         """
-        if self.rewritten:
-            texts = "fresh" if self.fresh and not self.texts else _copies(max(1, self.texts))
-            return f"bioR {texts}" + ("+fullname" if self.fullname else "")
         parts = []
         if self.texts or not self.fresh:
             parts.append(_copies(max(1, self.texts)))
         permute = self.permute if self.fresh else 1
-        if permute:
+        if self.rewritten:
+            parts.append("rewritten")
+        elif permute:
             word = "couple" if self.couples else "permute"
             parts.append(word if self.texts > 1 and permute == 1 else f"{word}{permute}")
         elif self.couples:

@@ -1,26 +1,33 @@
-"""Reads the facts out of a biography, knowing the pools of values and everyday words, but no way in which texts are made.
+"""Reads the facts out of a biography: knows the pools of values and everyday words, but not how texts are made.
 
     >>> told = Extractor().read("Anya Briar Forger , born in Reno , NV , worked for Meta in Menlo Park , CA .".split())
     >>> told["name"], told["birth_city"], told["employer"], told["employer_city"]
     ('Anya Briar Forger', 'Reno, NV', 'Meta', 'Menlo Park, CA')
 
 Values are found by their own words, the longest first; which of two cities somebody was born in is told by the words
-nearest to it, before it or else after it.  The texts of bioS and those of the grammar of rewrites are read alike, which
-is what the control in its tests shows.
+around it.  It reads texts from the templates of bioS as well as rewrites, though nothing here is made for either.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from physlm.tasks.biography.pools import Pools, load_pools, words
 
 PRONOUNS = {**dict.fromkeys(("he", "his", "him"), "He"), **dict.fromkeys(("she", "her", "hers"), "She")}
-OF_BIRTH = frozenset("born birth birthplace native newborn baby babies world life daylight breath cry delivered hailed "
-                     "originally parents welcomed raised eyes infant".split())  # fmt: skip
-OF_WORK = frozenset("work works worked working worker workplace workdays job office offices desk salary paid pay payroll "
-                    "employed employee employer employment hired position staff company manager career".split())  # fmt: skip
+OF_BIRTH = frozenset((
+    "baby", "birth", "birthplace", "born", "breath", "cry", "daylight", "delivered", "eyes", "hailed", "infant", "life",
+    "native", "newborn", "originally", "parents", "raised", "welcomed", "world",
+))  # fmt: skip
+OF_WORK = frozenset((
+    "career", "company", "desk", "employed", "employee", "employer", "employment", "hired", "job", "manager", "office",
+    "offices", "paid", "pay", "payroll", "position", "salary", "staff", "work", "workdays", "worked", "worker",
+    "working", "workplace", "works",
+))  # fmt: skip
+SENTENCE_ENDS = frozenset(".!?")
+CLAUSE_ENDS = SENTENCE_ENDS | {",", ";", "and", "while"}
 CITY, DATE = "city", "birth_date"
 
 
@@ -64,7 +71,8 @@ class Extractor:
         told: dict[str, set[str]] = {}
         for place, one in enumerate(found):
             attribute = one.pool if one.pool != CITY else _city(text, found, place)
-            told.setdefault(attribute, set()).add(one.value)
+            if attribute is not None:
+                told.setdefault(attribute, set()).add(one.value)
         told["name"] = {" ".join(text[i : i + 3]) for i in range(len(text) - 2) if self._is_name(text[i : i + 3])}
         told["pronoun"] = {PRONOUNS[word.lower()] for word in text if word.lower() in PRONOUNS}
         return {name: next(iter(values)) for name, values in told.items() if len(values) == 1}
@@ -91,16 +99,16 @@ class Extractor:
         return all(word in names for word, names in zip(three, self._names, strict=True))
 
 
-def _city(text: tuple[str, ...], found: Sequence[Found], place: int) -> str:
-    """Whether a city is of birth or of work: the nearest telling word before it, as far as the value before it or the
-    beginning of the sentence, or else the nearest one after it."""
+def _city(text: tuple[str, ...], found: Sequence[Found], place: int) -> str | None:
+    """Whether a city is of birth or of work: the nearest telling word of its clause, before it or else after it, or
+    else of its sentence; other values are not passed over.  None if nothing tells."""
     one = found[place]
     begin = found[place - 1].end if place else 0
     end = found[place + 1].begin if place + 1 < len(found) else len(text)
-    for stretch in (text[begin : one.begin][::-1], text[one.end : end]):
-        for word in stretch:
-            if word == ".":
-                break
-            if word.lower() in OF_BIRTH | OF_WORK:
-                return "birth_city" if word.lower() in OF_BIRTH else "employer_city"
-    return "a city"
+    before, after = text[begin : one.begin][::-1], text[one.end : end]
+    for stops in (CLAUSE_ENDS, SENTENCE_ENDS):
+        for stretch in (before, after):
+            for word in itertools.takewhile(lambda word: word not in stops, stretch):  # noqa: B023  used at once
+                if word.lower() in OF_BIRTH | OF_WORK:
+                    return "birth_city" if word.lower() in OF_BIRTH else "employer_city"
+    return None

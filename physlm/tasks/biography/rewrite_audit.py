@@ -1,4 +1,4 @@
-"""The grammar of rewrites, measured: what an extractor reads in its texts, and how varied they are beside those of bioS.
+"""The grammar of rewrites, measured: what an extractor reads in its texts, and how varied they are beside bioS.
 
     found = audit(100_000)                      # physlm biographies rewrites --texts 100000
     found.right / found.texts, found.rewrites.fourgrams, found.bios.fourgrams
@@ -106,11 +106,12 @@ def variety(task: BioS, texts: int) -> Variety:
     begun_T[1:] = (slot_T[1:] < 0) | (slot_T[1:] != slot_T[:-1]) | (text_T[1:] != text_T[:-1])
     forms_G, form_text_G = _fourgrams(symbol_T[begun_T], text_T[begun_T])
     person_G = np.array(people)[form_text_G]
-    each = len(np.unique(np.stack((person_G, np.unique(forms_G, return_inverse=True)[1])), axis=1).T)
+    forms, form_G = np.unique(forms_G, return_inverse=True)
+    each = len(np.unique(person_G * len(forms) + form_G))
     written: dict[int, list[bytes]] = {}
     for person, one in zip(people, ids, strict=True):
         written.setdefault(person, []).append(one.tobytes())
-    return Variety(len(np.unique(_fourgrams(word_T, text_T)[0])), len(np.unique(forms_G)), each / len(written),
+    return Variety(len(np.unique(_fourgrams(word_T, text_T)[0])), len(forms), each / len(written),
                    sum(len(set(mine)) == len(mine) for mine in written.values()), len(text_T) / texts)  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """bioR without a language model: each text about a person of bioS is a rewrite drawn from a grammar of surface forms.
 
-    <eos> Anya Briar Forger , a native of Princeton , NJ , studied at MIT . Born on October 2 , 1996 , she worked ... <eos>
+    <eos> Anya Briar Forger , a native of Princeton , NJ , worked for Meta . Born on October 2 , 1996 , she ... <eos>
           ----------------- name          -------------- birth_city                                    --- gender
 
 The full name opens the text and the first pronoun tells the gender, so the people, and the bits that a text tells, are
@@ -100,7 +100,8 @@ class Rewrites(BioS):
         place_EP1 = item_EP.clamp_max(own_EK2.shape[1] - 1)[..., None]
         own_EP2 = own_EK2.gather(1, place_EP1.expand(-1, -1, 2))
         is_value_EP, is_words_EP = item_EP == _NUMBERS[VALUE], item_EP >= _WORDS
-        piece_EP2 = torch.where(is_words_EP[..., None], words_EP2, torch.where(is_value_EP[..., None], value_EP2, own_EP2))
+        facts_EP2 = torch.where(is_value_EP[..., None], value_EP2, own_EP2)
+        piece_EP2 = torch.where(is_words_EP[..., None], words_EP2, facts_EP2)
         gendered_EP = (item_EP >= _NUMBERS[GENDERED[0]]) & (item_EP <= _NUMBERS[GENDERED[-1]])
         if self.config.fullname:
             gendered_EP &= item_EP != _NUMBERS["{He}"]
@@ -168,7 +169,8 @@ def _tables(config: BioSConfig, vocabulary: Vocabulary) -> Tables:
     states = {state: number for number, state in enumerate(sorted(grammar.frames, key=START.__ne__))}
     found = {frame.column: frame for frames in grammar.frames.values() for frame in frames}
     columns = {column: number for number, column in enumerate(found)}
-    usable, frames, cells, phrases = [], [], [], []
+    usable, cells = list[tuple[int, int]](), list[tuple[int, int]]()
+    frames, phrases = list[list[int]](), list[list[int]]()
     for state in states:
         for last in (False, True):
             mine = grammar.usable(state, last)

@@ -6,15 +6,15 @@ A text is six steps, each of which tells one attribute.  A step is a *frame* and
     Anya Briar Forger      , who graduated from Boston University ,      and the state is now ``verb``
 
 A frame stands in the state in which the text is and leads to another one; the word in capitals is the category of the
-phrase.  ``{he}``, ``{his}``, ``{him}``, ``{first}`` and ``{last}`` mention the person, and ``{value}`` is the attribute.
+phrase.  ``{he}``, ``{his}``, ``{him}``, ``{first}`` and ``{last}`` mention the person, ``{value}`` is the attribute.
 Categories: VP a finite verb with its value, PERFECT the same behind a ``having``, PARTICIPLE, APPOSITION a noun for the
 person, NOMINAL a noun of the person with a verb, CLEFT a sentence of its own, in which the value comes early or the
 verb is in the passive.  ``^`` before a category makes its first letter a capital.
 
 Two rules keep the measurement exact, as ``tests/tasks/test_rewrites.py`` shows of the whole grammar.  Where a value
-may follow, nothing else may: its place is certain from the words before it, so that a model which knows the person loses
-nothing at it.  The same holds of the name, which opens the text, and of the first pronoun, which tells the gender.
-And no text can be derived in two ways.
+may follow, nothing else may: its place is certain from the words before it, so that a model which knows the person
+loses nothing at it.  The same holds of the name, which opens the text, and of the first pronoun, which tells the
+gender.  And no text can be derived in two ways.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _LATER = (
 
 FRAMES: dict[str, tuple[str, ...]] = {
     # the full name has been said
-    "named": ("VP > first", "'s NOMINAL > first", ", APPOSITION , > verb", ", PARTICIPLE , > verb", ", who VP , > verb"),
+    "named": ("VP > first", "'s NOMINAL > first", ", APPOSITION , > verb", ", PARTICIPLE , > verb",
+              ", who VP , > verb"),
     "verb": ("VP > first",),
     # a sentence that may end, in which no pronoun has told the gender yet
     "first": ("and VP > second", ", PARTICIPLE > second", ", having PERFECT > second", *_SECOND),
@@ -68,9 +69,10 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
                        "earned a degree from {value}", "was educated at {value}", "was a student at {value}",
                        "took classes at {value}", "held a diploma from {value}", "enrolled at {value}",
                        "spent the college years at {value}"),
-        "major": ("majored in {value}", "was trained in {value}", "earned a degree in {value}", "took courses in {value}",
-                  "chose {value} as a major", "focused on {value} in college", "completed a degree in {value}",
-                  "wrote a thesis in {value}", "pursued studies in {value}", "declared a major in {value}"),
+        "major": ("majored in {value}", "was trained in {value}", "earned a degree in {value}",
+                  "took courses in {value}", "chose {value} as a major", "focused on {value} in college",
+                  "completed a degree in {value}", "wrote a thesis in {value}", "pursued studies in {value}",
+                  "declared a major in {value}"),
         "employer": ("worked for {value}", "was employed by {value}", "joined the staff of {value}",
                      "had a career at {value}", "was hired by {value}", "served {value} as an employee",
                      "got a job with {value}", "was on the payroll of {value}", "built a career at {value}",
@@ -136,7 +138,8 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
                   "A degree in {value} was awarded to {him}", "A thesis in {value} was written by {him}"),
         "employer": ("It was for {value} that {he} worked", "The company {value} employed {him}",
                      "A job was given to {him} by {value}", "A salary from {value} was paid to {him}"),
-        "employer_city": ("It was by a job in {value} that {he} earned a salary", "The office in {value} was {his} workplace",
-                          "A job in {value} was given to {him}", "A desk in {value} was {his} workplace"),
+        "employer_city": ("It was by a job in {value} that {he} earned a salary",
+                          "The office in {value} was {his} workplace", "A job in {value} was given to {him}",
+                          "A desk in {value} was {his} workplace"),
     },
 }  # fmt: skip

@@ -1,0 +1,361 @@
+"""bioR without a language model: what the grammar of rewrites writes, how probable it is, and that nothing is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from physlm.errors import UserError
+from physlm.measures.knowledge import knowledge
+from physlm.measures.trained import Trained
+from physlm.models.config import ModelConfig
+from physlm.models.decoder import Decoder
+from physlm.tasks.biography.augmentation import augmentation
+from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.extractor import Extractor
+from physlm.tasks.biography.facts import FIELDS, Facts
+from physlm.tasks.biography.pools import ATTRIBUTES
+from physlm.tasks.biography.question_config import MixedConfig, QuestionsConfig
+from physlm.tasks.biography.rewrite_audit import audit
+from physlm.tasks.biography.rewrite_grammar import (
+    GENDERED,
+    PRONOUN_FORMS,
+    VALUE,
+    Choice,
+    Grammar,
+    person_words,
+    rewrites_grammar,
+)
+from physlm.tasks.biography.surface_forms import CLOSED, END, FRAMES, PHRASES, START
+from physlm.tasks.biography.words import PRONOUNS
+from physlm.training.config import RunSpec, TrainConfig
+
+CPU = torch.device("cpu")
+PEOPLE = 60
+FORTY = BioSConfig(PEOPLE, texts=40, seed=3, rewritten=True)
+WHOLE = rewrites_grammar()
+Read = tuple[tuple[str, ...], dict[str, str]]
+
+
+@cache
+def read(config: BioSConfig, draws: int) -> list[list[Read]]:
+    """Words and labelled spans of the first so many texts of everybody."""
+    task = config.build()
+    person = torch.arange(config.people).repeat_interleave(draws)
+    entries = task.entries(person, torch.arange(draws).repeat(config.people))
+    assert int(entries.lengths_R.max()) <= task.entry_width
+    found = []
+    for ids, roles, length in zip(*(x.tolist() for x in entries), strict=True):
+        text = [task.vocabulary.words[i] for i in ids[:length]]
+        assert text[0] == text[-1] == "<eos>" and not any(roles[length:])
+        spans = {name: " ".join(word for word, role in zip(text, roles, strict=False) if task.roles[role] == name)
+                 for name in (*FIELDS, "gender")}  # fmt: skip
+        found.append((tuple(text[1:-1]), spans))
+    return [found[i : i + draws] for i in range(0, len(found), draws)]
+
+
+@cache
+def people(config: BioSConfig) -> list[dict[str, tuple[str, ...]]]:
+    """What the grammar must know of each person."""
+    facts = Facts(config.people, config.seed, config.pool_size)
+    genders = config.build().tables.gender.tolist()
+    told = zip(genders, map(facts.words, range(config.people)), strict=True)
+    return [person_words(name, dict(zip(ATTRIBUTES, values, strict=True)), PRONOUNS[gender])
+            for gender, (name, *values) in told]  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [
+    FORTY, dataclasses.replace(FORTY, texts=0), dataclasses.replace(FORTY, pool_size=3, people=20),
+    dataclasses.replace(FORTY, fullname=True),
+], ids=("fixed", "fresh", "cut pools", "full names"))  # fmt: skip
+def test_labels_hold_name_gender_and_values_of_the_people_of_bios(config: BioSConfig) -> None:
+    facts, known = Facts(config.people, config.seed, config.pool_size), people(config)
+    templates = read(dataclasses.replace(config, rewritten=False, texts=0, fullname=False), 1)
+    for person, texts in enumerate(read(config, 8)):
+        for text, spans in texts:
+            assert spans["gender"] in {known[person][kind][0] for kind in GENDERED}
+            told = {name: " ".join(fact) for name, fact in zip(FIELDS, facts.words(person), strict=True)}
+            assert {name: spans[name] for name in FIELDS} == told
+            assert " ".join(text).startswith(told["name"]) and text[-1] == "."
+            assert {**templates[person][0][1], "gender": ""} == {**spans, "gender": ""}
+            gendered = [word for word in text if word.lower() in ("he", "she", "his", "her", "him")]
+            pronoun = templates[person][0][1]["gender"]
+            assert gendered and {"He": {"he", "his", "him"}, "She": {"she", "her"}}[pronoun] >= set(
+                map(str.lower, gendered))
+            if not config.fullname:
+                assert gendered[0] == spans["gender"] == pronoun.lower()
+
+
+def test_forty_rewrites_of_a_person_are_forty_texts_in_forty_orders() -> None:
+    for texts in read(FORTY, 40):
+        assert len({text for text, _ in texts}) == 40
+        orders = set()
+        for text, spans in texts:
+            line = f" {' '.join(text)} "
+            by_length = sorted(ATTRIBUTES, key=lambda name: -len(spans[name]))  # Corning, NY before Corning
+            places = {}
+            for name in by_length:
+                places[name] = line.find(f" {spans[name]} ")
+                line = line.replace(f" {spans[name]} ", f" {'_' * len(spans[name])} ", 1)
+            orders.add(tuple(sorted(ATTRIBUTES, key=places.__getitem__)))
+        # somebody who works where they were born has two values that look alike
+        alike = texts[0][1]["birth_city"] == texts[0][1]["employer_city"]
+        assert alike or len(orders) == 40
+
+
+def test_a_text_depends_on_seed_person_and_number_alone() -> None:
+    forty = read(FORTY, 40)
+    assert read(dataclasses.replace(FORTY, people=20, entries_per_row=2, texts=41), 40) == forty[:20]
+    task = FORTY.build()
+    for split, stream, person in (("train", 7, 5), ("validation", 0, 59)):
+        entries = task.entries(torch.tensor([person]), torch.tensor([11]), split, stream)
+        ids = entries.ids_RW[0, : entries.lengths_R[0]].tolist()
+        assert tuple(task.vocabulary.words[i] for i in ids[1:-1]) == forty[person][11][0]
+    again = task.entries(torch.tensor([5, 5]), torch.tensor([3, 43]))
+    assert again.ids_RW[0].equal(again.ids_RW[1]), "after the last comes the first"
+    other = read(dataclasses.replace(FORTY, seed=4), 40)
+    assert not {text for texts in other for text, _ in texts} & {text for texts in forty for text, _ in texts}
+    # of the same people, the form alone depends on the number
+    assert len({spans["birth_date"] for _, spans in forty[0]}) == 1
+
+
+def test_training_reads_each_rewrite_of_everybody() -> None:
+    config = dataclasses.replace(FORTY, people=10, texts=4, entries_per_row=5, row_tokens=600)
+    task = config.build()
+    inputs = task.rows(torch.arange(100), "train", 2).inputs_RT.tolist()
+    known = {text: (person, i) for person, texts in enumerate(read(config, 4)) for i, (text, _) in enumerate(texts)}
+    count = Counter(
+        known[tuple(text.split())] for row in inputs
+        for text in " ".join(task.vocabulary.words[i] for i in row).split("<eos>")[1:6]
+    )  # fmt: skip
+    assert count.total() == 500 and set(count) == set(known.values()) and task.text_count(3) == 4
+    assert all(sum(count[person, i] for i in range(4)) == 50 for person in range(10))
+    assert dataclasses.replace(config, texts=0).build().text_count(3) is None
+
+
+def test_the_extractor_reads_every_fact() -> None:
+    found = audit(4000, seed=1)
+    assert found.right >= 3996, found.wrong
+    assert found.people == found.rewrites.distinct == 100
+
+
+def test_the_extractor_knows_no_rule_of_the_grammar() -> None:
+    """It reads the templates of bioS too, and makes up no fact that is left out."""
+    extractor, config = Extractor(), BioSConfig(200, seed=5)
+    facts, right = Facts(200, 5), 0
+    for person, ((text, spans),) in enumerate(read(config, 1)):
+        told = dict(zip((*FIELDS, "pronoun"), (*facts.of(person), spans["gender"]), strict=True))
+        right += extractor.read(text) == told
+        line, university = " ".join(text), spans["university"]
+        assert "university" not in extractor.read(line.replace(university, "").split())
+    assert right >= 196
+    for line in ("Nobody did anything .", "was born in Reno , NV , or born in Boise , ID .", "lived in Reno , NV ."):
+        assert extractor.read(line.split()) == {}
+
+
+def test_rewrites_are_more_varied_than_templates() -> None:
+    found = audit(2000)
+    assert found.rewrites.forms > 1.5 * found.bios.forms
+    assert found.rewrites.forms_a_person > found.bios.forms_a_person
+    assert found.rewrites.fourgrams > found.bios.fourgrams
+
+
+def small(attributes: int, phrases: int) -> Grammar:
+    cut = {category: {name: lines[:phrases] for name, lines in by.items()} for category, by in PHRASES.items()}
+    return Grammar(FRAMES, cut, ATTRIBUTES[:attributes])
+
+
+@pytest.mark.parametrize(("attributes", "phrases"), [(1, 10), (2, 3), (3, 1)])
+def test_probabilities_of_a_small_grammar_sum_to_one(attributes: int, phrases: int) -> None:
+    """Every text, found by enumeration, has the probability that is read off the text alone."""
+    grammar, person = small(attributes, phrases), people(FORTY)[0]
+    derived = defaultdict[tuple[str, ...], float](float)
+    bits = 0.0
+    for derivation in grammar.all_derivations():
+        probability = 2.0 ** grammar.log2_probability(derivation)
+        derived[grammar.written(derivation, person)] += probability
+        bits -= probability * math.log2(probability)
+    assert math.fsum(derived.values()) == pytest.approx(1.0, abs=1e-12)
+    assert grammar.entropy() == pytest.approx(bits)
+    assert -math.fsum(p * math.log2(p) for p in derived.values()) == pytest.approx(bits), "one derivation a text"
+    for text in itertools.islice(derived, 0, None, max(1, len(derived) // 500)):
+        assert grammar.probability(text, person) == pytest.approx(derived[text])
+    text = next(iter(derived))
+    assert grammar.probability(text[:-1], person) == grammar.probability(("Nobody", *text[1:]), person) == 0.0
+
+
+def test_a_grammar_with_two_ways_to_one_text_adds_them_up() -> None:
+    frames = {START: ("and VP > second", "VP > second"), "second": ("VP > second",)}
+    phrases = {"VP": {"birth_city": ("and hailed from {value}", "hailed from {value}")}}
+    grammar, person = Grammar(frames, phrases), people(FORTY)[0]
+    text = (*person["{name}"], "and", "hailed", "from", *person["birth_city"], END)
+    assert len(grammar.derivations(text, person)) == 2 and grammar.probability(text, person) == 0.5
+
+
+def test_sampled_texts_have_their_probability() -> None:
+    """Each text has one derivation, which is the sampler's; the mean of -log2 p is the entropy."""
+    bits = []
+    for person, texts in zip(people(FORTY), read(FORTY, 10), strict=True):
+        for text, _ in texts:
+            (derivation,) = WHOLE.derivations(text, person)
+            assert WHOLE.written(derivation, person) == text
+            bits.append(-WHOLE.log2_probability(derivation))
+    mean, spread = sum(bits) / len(bits), torch.tensor(bits).std().item() / math.sqrt(len(bits))
+    assert abs(mean - WHOLE.entropy()) < 5 * spread
+    somebody = people(FORTY)[1]
+    assert WHOLE.derivations(read(FORTY, 10)[0][0][0], somebody) == []
+
+
+def test_the_sampler_draws_frames_and_phrases_as_the_grammar_says() -> None:
+    """Of fresh texts: the states of each step, and within them frames and phrases, uniformly; no rule is dead."""
+    config = dataclasses.replace(FORTY, texts=0, people=400)
+    found: Counter[tuple[int, Choice]] = Counter()
+    for person, texts in zip(people(config), read(config, 20), strict=True):
+        for text, _ in texts:
+            (derivation,) = WHOLE.derivations(text, person)
+            found.update(enumerate(derivation))
+    count = 20 * config.people
+    for step, shares in enumerate(WHOLE.state_shares()):
+        for state, share in shares.items():
+            frames = WHOLE.usable(state, step == len(ATTRIBUTES) - 1)
+            for number, frame in enumerate(frames):
+                seen = sum(n for (at, choice), n in found.items()
+                           if (at, choice.state, choice.frame) == (step, state, number))  # fmt: skip
+                expected = count * share / len(frames)
+                assert abs(seen - expected) < 5.5 * math.sqrt(expected) + 1, (step, state, frame)
+    used = {(WHOLE.usable(choice.state, step == 5)[choice.frame].column[0], choice.attribute, choice.phrase)
+            for step, choice in found}  # fmt: skip
+    assert used == {(category, name, i) for category, by in PHRASES.items() for name, lines in by.items()
+                    for i in range(len(lines))}  # fmt: skip
+
+
+def test_no_rule_is_dead() -> None:
+    """Each state is reached before the last step and at it or not at all, and each frame can be used."""
+    shares = WHOLE.state_shares()
+    for state, frames in WHOLE.frames.items():
+        steps = [step for step, found in enumerate(shares) if state in found]
+        assert steps and frames
+        for step in steps:
+            assert WHOLE.usable(state, step == len(ATTRIBUTES) - 1), (state, step)
+        usable = {frame for step in steps for frame in WHOLE.usable(state, step == len(ATTRIBUTES) - 1)}
+        assert usable == set(frames), state
+    assert {frame.category for frames in WHOLE.frames.values() for frame in frames} == set(PHRASES)
+    assert set(CLOSED) <= set(FRAMES) and {"first", "second"} & set(shares[-1]) == set(), "the gender is always told"
+    many = read(dataclasses.replace(FORTY, people=400), 40)
+    assert set(WHOLE.words) <= {word for texts in many for text, _ in texts for word in text}
+
+
+Place = tuple[str, int, str, int, int]  # state, frame, attribute, phrase, place in the items of the step
+
+
+def symbols(item: str, attribute: str) -> str:
+    """``{value}`` of an attribute is a symbol; so is a mention, where ``her`` is both his and him."""
+    slot = {VALUE: f"<{attribute}>", "{His}": "Her", "{his}": "her", "{him}": "her", "{He}": "She", "{he}": "she"}
+    return slot.get(item, item)
+
+
+def opened(state: str) -> list[Place]:
+    return [(state, frame, name, phrase, 0) for frame, one in enumerate(WHOLE.frames[state]) for name in ATTRIBUTES
+            for phrase in range(len(WHOLE.phrases(one, name)))]  # fmt: skip
+
+
+def moved(places: Iterable[Place]) -> dict[str, list[Place]]:
+    """After each symbol that may come next the places of the grammar, each as often as it is reached."""
+    found: dict[str, list[Place]] = {}
+    for state, frame, name, phrase, at in places:
+        items = WHOLE.items(Choice(name, state, frame, phrase), last=False)
+        after = found.setdefault(symbols(items[at], name), [])
+        if at + 1 < len(items):
+            after.append((state, frame, name, phrase, at + 1))
+        else:
+            after += opened(WHOLE.frames[state][frame].target)
+    return found
+
+
+def test_where_a_fact_is_told_nothing_else_could_follow() -> None:
+    """So a model that knows the person need not lose anything there; and no text has two derivations.
+
+    All prefixes at once, by the subset construction; that each attribute is told once is left out, which only allows
+    more.  Pronouns count until the first has told the gender.
+    """
+    told_gender = {"She", "she", "Her", "her"}
+    begin = (frozenset(opened(START)), False)
+    seen, waiting = {begin}, [begin]
+    while waiting:
+        places, told = waiting.pop()
+        following = moved(places)
+        facts = [symbol for symbol in following if symbol.startswith("<") or (not told and symbol in told_gender)]
+        assert not facts or len(following) == 1, (sorted(following), places)
+        for symbol, after in following.items():
+            assert len(set(after)) == len(after), f"two ways to {symbol}: {Counter(after).most_common(2)}"
+            belief = (frozenset(after), told or symbol in told_gender)
+            if belief not in seen:
+                seen.add(belief)
+                waiting.append(belief)
+    assert len(seen) > 500
+
+
+def test_the_information_is_that_of_bios() -> None:
+    ours, theirs = (dataclasses.replace(FORTY, rewritten=on).build() for on in (True, False))
+    assert ours.information_terms == theirs.information_terms and ours.value_roles == theirs.value_roles
+    assert (ours.name_role, ours.roles) == (theirs.name_role, theirs.roles)
+    named = dataclasses.replace(FORTY, fullname=True).build()
+    assert named.information_terms == ours.information_terms, "full names leave the pronouns inside of sentences"
+
+
+def test_celebrities_questions_and_mixed_rows_know_the_rewrites() -> None:
+    config = dataclasses.replace(FORTY, texts=1, celebrities=5, questions=True)
+    task = config.build()
+    assert [task.text_count(person) for person in (0, 4, 5)] == [5, 5, 1]
+    read_ = RunSpec(config, ModelConfig(layers=1, heads=1, width=8), TrainConfig(steps=1, batch_rows=2))
+    asked = QuestionsConfig(PEOPLE, celebrities=5, seed=3, rewritten=True)
+    assert asked.vocabulary().words == config.vocabulary().words == task.vocabulary.words
+    assert RunSpec(asked, read_.model, read_.train, read_).start is read_
+    mixed = MixedConfig(PEOPLE, texts=1, rewritten=True, share=0.5, row_tokens=100, entries_per_row=2)
+    text = mixed.build().texts(torch.tensor([0, 1]))
+    assert mixed.vocabulary().words == asked.vocabulary().words and {len(one.ids) > 40 for one in text} == {True, False}
+    with pytest.raises(UserError, match="words"):
+        RunSpec(dataclasses.replace(asked, rewritten=False), read_.model, read_.train, read_)
+
+
+def test_probes_stand_before_each_value() -> None:
+    config = dataclasses.replace(FORTY, people=12)
+    spec: Any = RunSpec(config, ModelConfig(layers=1, heads=1, width=8), TrainConfig(steps=1, precision="float32"))
+    model = Decoder(spec.model, len(config.vocabulary()), (5,))
+    found, facts, words = knowledge(Trained(spec, CPU, lambda step: model)), Facts(12, 3), config.vocabulary().words
+    texts = found.biographies
+    assert Counter(texts.people_B.tolist()) == {person: 5 for person in range(12)}
+    for ids, places, person in zip(*(x.tolist() for x in (texts.ids_BT, texts.places_BP, texts.people_B)), strict=True):
+        assert places == sorted(places)
+        assert sorted(words[ids[p + 1]] for p in places) == sorted(fact[0] for fact in facts.words(person)[1:])
+
+
+def test_settings_that_a_rewrite_does_not_have_are_refused() -> None:
+    for name, value in (("permute", 1), ("couples", True), ("reverse", 2)):
+        with pytest.raises(UserError, match=rf"task.{name}: got .* with task.rewritten=true; expected (0|false)"):
+            dataclasses.replace(FORTY, **{name: value})  # type: ignore[arg-type]
+    titles = [BioSConfig(7, rewritten=True, **more).title for more in ({}, {"texts": 40}, {"fresh": False})]
+    assert titles == ["bioS rewritten N=7", "bioS multi40+rewritten N=7", "bioS single+rewritten N=7"]
+    assert BioSConfig(7, **augmentation("multi5+rewritten+fullname")).augmentation == "multi5+rewritten+fullname"
+
+
+def test_faults_of_rules_are_named() -> None:
+    for frame in ("VP", "VP VP > first", "a {value} VP > first", "words > first"):
+        with pytest.raises(ValueError, match="frame: got"):
+            Grammar({START: (frame,), "first": ("VP > first",)})
+    with pytest.raises(ValueError, match="expected a state of"):
+        Grammar({START: ("VP > nowhere",)})
+    with pytest.raises(ValueError, match="each once"):
+        Grammar({START: ("VP > named", "VP > named")})
+    for phrase in ("was born", "{value} was", "was {value} {value}", "was {it} {value}"):
+        with pytest.raises(ValueError, match="phrase: got"):
+            Grammar({START: ("VP > named",)}, {"VP": {"birth_city": (phrase,)}})
+    assert {kind for forms in PRONOUN_FORMS.values() for kind in forms} <= set(WHOLE.words)
