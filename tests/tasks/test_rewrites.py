@@ -127,6 +127,16 @@ def test_a_text_depends_on_seed_person_and_number_alone() -> None:
     assert len({spans["birth_date"] for _, spans in forty[0]}) == 1
 
 
+@pytest.mark.parametrize("texts", [0, 40])
+def test_rows_depend_on_split_stream_and_number_alone(texts: int) -> None:
+    config = dataclasses.replace(FORTY, texts=texts)
+    task, index = config.build(), torch.tensor([0, 3, 1000, 2**20])
+    rows = task.rows(index).inputs_RT
+    assert torch.cat([config.build().rows(one[None]).inputs_RT for one in index]).equal(rows)
+    others = [task.rows(index, split, stream).inputs_RT for split in ("train", "evaluation") for stream in (0, 7)]
+    assert others[0].equal(rows) and len({tuple(other.flatten().tolist()) for other in others}) == 4
+
+
 def test_training_reads_each_rewrite_of_everybody() -> None:
     config = dataclasses.replace(FORTY, people=10, texts=4, entries_per_row=5, row_tokens=600)
     task = config.build()
@@ -262,45 +272,67 @@ def symbols(item: str, attribute: str) -> str:
     return slot.get(item, item)
 
 
-def opened(state: str) -> list[Place]:
-    return [(state, frame, name, phrase, 0) for frame, one in enumerate(WHOLE.frames[state]) for name in ATTRIBUTES
-            for phrase in range(len(WHOLE.phrases(one, name)))]  # fmt: skip
+def opened(grammar: Grammar, state: str) -> list[Place]:
+    return [(state, frame, name, phrase, 0) for frame, one in enumerate(grammar.frames[state]) for name in ATTRIBUTES
+            for phrase in range(len(grammar.phrases(one, name)))]  # fmt: skip
 
 
-def moved(places: Iterable[Place]) -> dict[str, list[Place]]:
+def moved(grammar: Grammar, places: Iterable[Place]) -> dict[str, list[Place]]:
     """After each symbol that may come next the places of the grammar, each as often as it is reached."""
     found: dict[str, list[Place]] = {}
     for state, frame, name, phrase, at in places:
-        items = WHOLE.items(Choice(name, state, frame, phrase), last=False)
+        items = grammar.items(Choice(name, state, frame, phrase), last=False)
         after = found.setdefault(symbols(items[at], name), [])
         if at + 1 < len(items):
             after.append((state, frame, name, phrase, at + 1))
         else:
-            after += opened(WHOLE.frames[state][frame].target)
+            after += opened(grammar, grammar.frames[state][frame].target)
     return found
 
 
-def test_where_a_fact_is_told_nothing_else_could_follow() -> None:
-    """So a model that knows the person need not lose anything there; and no text has two derivations.
+def fault(grammar: Grammar) -> str:
+    """What else could follow where a fact is told, or which symbol ends two derivations of one beginning; or nothing.
 
-    All prefixes at once, by the subset construction; that each attribute is told once is left out, which only allows
-    more.  Pronouns count until the first has told the gender.
+    All beginnings of texts at once, by the subset construction; that each attribute is told once is left out, which
+    only allows more.  Pronouns count until the first has told the gender.
     """
     told_gender = {"She", "she", "Her", "her"}
-    begin = (frozenset(opened(START)), False)
+    begin = (frozenset(opened(grammar, START)), False)
     seen, waiting = {begin}, [begin]
     while waiting:
         places, told = waiting.pop()
-        following = moved(places)
+        following = moved(grammar, places)
         facts = [symbol for symbol in following if symbol.startswith("<") or (not told and symbol in told_gender)]
-        assert not facts or len(following) == 1, (sorted(following), places)
+        if facts and len(following) > 1:
+            return f"{facts[0]} or {min(set(following) - {facts[0]})}"
         for symbol, after in following.items():
-            assert len(set(after)) == len(after), f"two ways to {symbol}: {Counter(after).most_common(2)}"
+            if len(set(after)) < len(after):
+                return f"two ways to {symbol}"
             belief = (frozenset(after), told or symbol in told_gender)
             if belief not in seen:
                 seen.add(belief)
                 waiting.append(belief)
     assert len(seen) > 500
+    return ""
+
+
+def test_where_a_fact_is_told_nothing_else_could_follow() -> None:
+    """So a model that knows the person need not lose anything there; and no text has two derivations."""
+    assert fault(WHOLE) == ""
+
+
+@pytest.mark.parametrize(("state", "frame", "phrase", "expected"), [
+    ("", "", "had {value} as a birthplace", "<birth_city> or a"),
+    ("", "", "worked in {value}", "<birth_city> or <employer_city>"),
+    ("", "", "also was born in {value}", "two ways to <birth_city>"),
+    ("fronted", "{last} VP > clause", "", "she or {last}"),
+    ("second", ", and PERFECT > second", "", "she or been"),
+    ("clause", ", and VP > joined", "", ""),
+])  # fmt: skip
+def test_a_rule_that_breaks_this_is_found(state: str, frame: str, phrase: str, expected: str) -> None:
+    frames = {name: (*lines, *([frame] if name == state else [])) for name, lines in FRAMES.items()}
+    more = {"birth_city": (*PHRASES["VP"]["birth_city"], *filter(None, [phrase]))}
+    assert fault(Grammar(frames, {**PHRASES, "VP": {**PHRASES["VP"], **more}})) == expected
 
 
 def test_the_information_is_that_of_bios() -> None:

@@ -67,6 +67,7 @@ class Tables(NamedTuple):
     values: Tensor  # (all values, 2)
     orders: Tensor  # (720, 6)
     pronouns: Tensor  # (2,) where the forms of each gender's pronoun start
+    mentions: Tensor  # (1 + M,) lengths of nothing and of each mention
     strings: Tensor  # (strings, 2) words of frames and phrases; the last is the end
     usable: Tensor  # (2 states, 2) of each state, before the last step and at it: a range of ``frame``
     frame: Tensor  # (usable frames, 2 + items): column of phrases, next state, items
@@ -85,7 +86,7 @@ class Rewrites(BioS):
         self.config = config
         self.vocabulary = bios_vocabulary(config.questions, config.pool_size, rewritten=True)
         self.tables = _tables(config, self.vocabulary)
-        self.entry_width = _width(self.tables, 3 if config.fullname else 1)
+        self.entry_width = _width(self.tables)
 
     def _pieces(self, exposure: Exposure, stream: int) -> Pieces:
         """The name, ``SENTENCES`` steps of nine items, and the end."""
@@ -145,14 +146,12 @@ class Rewrites(BioS):
         tables = self.tables
         name_E, pronoun_E = (table.index_select(0, person_E) for table in (tables.names, tables.gender))
         pronoun_E, nothing_E = tables.pronouns[pronoun_E], torch.zeros_like(name_E)
-        name = (name_E, 3)
-        found = {"": (nothing_E, 0), **{kind: (pronoun_E + i, 1) for i, kind in enumerate(GENDERED)},
-                 "{first}": (name_E, 1), "{last}": (name_E + 2, 1), "{name}": name}  # fmt: skip
+        found = {"": nothing_E, **{kind: pronoun_E + i for i, kind in enumerate(GENDERED)},
+                 "{first}": name_E, "{last}": name_E + 2, "{name}": name_E}  # fmt: skip
         if self.config.fullname:
-            found |= dict.fromkeys(_NAMED, name)
-        start = torch.stack([start_E for start_E, _ in found.values()], -1)
-        length = torch.tensor([length for _, length in found.values()], device=start.device)
-        return torch.stack((start, length.expand_as(start)), -1)
+            found |= dict.fromkeys(_NAMED, name_E)
+        start_EK = torch.stack([found[kind] for kind in ("", *MENTIONS)], -1)
+        return torch.stack((start_EK, tables.mentions.expand_as(start_EK)), -1)
 
 
 def _one_of(range_E2: Tensor, key: int, counter_E: Tensor) -> Tensor:
@@ -184,7 +183,9 @@ def _tables(config: BioSConfig, vocabulary: Vocabulary) -> Tables:
             cells.append((len(phrases), len(known)))
             phrases += [strings.numbers(items, _PHRASE) for items in known]
     rows = pool.add([*map(vocabulary.encode, strings.found), vocabulary.encode([END])])
-    return Tables(pool.tokens(), *people, sentence_orders(), pronouns, rows,
+    named = ("{name}", *(_NAMED if config.fullname else ()))
+    mentions = torch.tensor([0, *(3 if kind in named else 1 for kind in MENTIONS)])
+    return Tables(pool.tokens(), *people, sentence_orders(), pronouns, mentions, rows,
                   *map(torch.tensor, (usable, frames, cells, phrases)))  # fmt: skip
 
 
@@ -203,10 +204,10 @@ class Strings:
         return numbers + [0] * (width - len(numbers))
 
 
-def _width(tables: Tables, mention: int) -> int:
+def _width(tables: Tables) -> int:
     """No entry is longer, with both separators: the longest frame and phrase of each step, whether or not they meet."""
-    length = torch.tensor([0] + [mention] * len(MENTIONS) + [0])
-    length = torch.cat((length, tables.strings[:, 1]))
+    nothing = tables.mentions[:1]  # the values are added below
+    length = torch.cat((tables.mentions, nothing, tables.strings[:, 1]))
     frame = int(length[tables.frame[:, 2:]].sum(-1).max())
     phrase, value = int(length[tables.phrase].sum(-1).max()), tables.values[:, 1][tables.value_NS].sum(-1).max()
     return 2 + 3 + SENTENCES * (frame + phrase) + int(value) + 1
