@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from physlm.errors import UserError
+from physlm.measures import capacity
 from physlm.measures.knowledge import knowledge
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
@@ -37,6 +38,7 @@ from physlm.tasks.biography.rewrite_grammar import (
 from physlm.tasks.biography.surface_forms import CLOSED, END, FRAMES, PHRASES, START
 from physlm.tasks.biography.words import PRONOUNS
 from physlm.training.config import RunSpec, TrainConfig
+from physlm.training.step import Population
 
 CPU = torch.device("cpu")
 PEOPLE = 60
@@ -356,6 +358,20 @@ def test_celebrities_questions_and_mixed_rows_know_the_rewrites() -> None:
     assert mixed.vocabulary().words == asked.vocabulary().words and {len(one.ids) > 40 for one in text} == {True, False}
     with pytest.raises(UserError, match="words"):
         RunSpec(dataclasses.replace(asked, rewritten=False), read_.model, read_.train, read_)
+
+
+def test_who_has_learnt_the_people_loses_next_to_nothing_at_facts() -> None:
+    """Of fresh forms: about 46 bits of form a text that nobody can know are no part of what is measured."""
+    task = BioSConfig(4, entries_per_row=2, row_tokens=140, pool_size=3, rewritten=True)
+    train = TrainConfig(steps=500, batch_rows=6, learning_rate=5e-3, warmup_steps=10, precision="float32")
+    spec = RunSpec(task, ModelConfig(layers=1, heads=1, width=64), train)
+    population = Population([spec], CPU, window=20)
+    while population.step < population.steps:
+        population.advance()
+    model = population.model_of(0)
+    rows = {row.label: row.value for row in capacity.measure(Trained(spec, CPU, lambda step: model))}
+    assert 0.9 * rows["bits_max"] < rows["bits"] < rows["bits_max"] + 1e-6 and rows["bits_untrained"] < 1
+    assert rows["name_nats"] == pytest.approx(math.log(4), abs=0.1)
 
 
 def test_probes_stand_before_each_value() -> None:
