@@ -299,18 +299,18 @@ def fault(grammar: Grammar) -> str:
     only allows more.  Pronouns count until the first has told the gender.
     """
     told_gender = {"She", "she", "Her", "her"}
-    begin = (frozenset(opened(grammar, START)), False)
+    begin = (tuple(opened(grammar, START)), False)
     seen, waiting = {begin}, [begin]
     while waiting:
         places, told = waiting.pop()
         following = moved(grammar, places)
         facts = [symbol for symbol in following if symbol.startswith("<") or (not told and symbol in told_gender)]
         if facts and len(following) > 1:
-            return f"{facts[0]} or {min(set(following) - {facts[0]})}"
+            return f"{min(facts)} or {min(set(following) - {min(facts)})}"
         for symbol, after in following.items():
             if len(set(after)) < len(after):
                 return f"two ways to {symbol}"
-            belief = (frozenset(after), told or symbol in told_gender)
+            belief = (tuple(sorted(after)), told or symbol in told_gender)
             if belief not in seen:
                 seen.add(belief)
                 waiting.append(belief)
