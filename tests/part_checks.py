@@ -257,13 +257,22 @@ def check_edits_replace_activations_wherever_the_model_reads(config: ModelConfig
 
 
 def check_compiles(config: ModelConfig, members: int) -> None:
-    """Blocks compile as whole graphs, which serve any number of rows."""
-    model, ids = randomised(config, members), ids_of(members, 5, 12)
+    """Blocks compile as whole graphs, which serve any number of rows; in training too, where parts do more there."""
+    parts = (*config.mixer, *config.mlp, *config.local, config.norm)
+    for training in (False, True)[: 1 + any(part.losses for part in parts)]:
+        _compiles(randomised(config, members).train(training))
+
+
+def _compiles(model: Decoder) -> None:
+    ids = ids_of(model.members, 5, 12)
+    first_values = {name: value.clone() for name, value in model.state_dict().items()}
 
     def gradients(rows: int) -> list[Tensor]:
-        hidden, _ = model.hidden(ids[:, :rows].contiguous())
-        loss = (hidden * torch.arange(config.width)).square().sum()
-        return [hidden, *torch.autograd.grad(loss, list(model.parameters()))]
+        model.load_state_dict(first_values)
+        hidden, losses = model.hidden_with_losses(ids[:, :rows].contiguous())
+        loss = (hidden * torch.arange(model.config.width)).square().sum() + sum(one.sum() for one in losses.values())
+        return [hidden, *losses.values(), *torch.autograd.grad(loss, list(model.parameters())),
+                *(buffer.clone() for buffer in model.buffers())]
 
     plain = [gradients(3), gradients(5)]
 

@@ -89,12 +89,12 @@ def split_product(x: Tensor, grad: Tensor, splits: int) -> Tensor:
 
 @torch.library.register_fake("physlm::weight_gradient")
 def _(x: Tensor, grad: Tensor) -> Tensor:
-    return x.new_empty(len(x), x.shape[-1], grad.shape[-1])
+    return x.new_empty(x.shape[0], x.shape[-1], grad.shape[-1])
 
 
 def _batched(a: Tensor, b: Tensor) -> Tensor:
     """A batched matrix product; a single one goes to the plain product, which has faster kernels."""
-    return (a[0] @ b[0])[None] if len(a) == 1 else torch.bmm(a, b)
+    return (a[0] @ b[0])[None] if a.shape[0] == 1 else torch.bmm(a, b)
 
 
 class Embedding(nn.Module):

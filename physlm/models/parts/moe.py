@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from physlm.errors import UserError
 from physlm.models.parts.mlp import Plain
@@ -142,12 +142,11 @@ class MoE(MLP):
         capacity = self.capacity_of(tokens)
         slots = limited(routing.ranked, capacity) if w.training or self._holds_all else unlimited(routing.ranked)
         x_MAd = x_MNd[:, :, None].expand(-1, -1, self.top_k, -1).flatten(1, 2)
-        experts = self._experts(w, "", slots.expert_MG)
-        y_MGCd = self.expert.read(experts, slots.scattered(x_MAd), None, where)
+        y_MGCd = self.expert.read(_Expert(w, "", slots.expert_MG), slots.scattered(x_MAd), None, where)  # type: ignore[arg-type]
         y_MNkd = slots.gathered(y_MGCd).unflatten(1, (tokens, self.top_k))
         y = (y_MNkd * routing.gate_MNk[..., None]).sum(2).to(y_MNkd.dtype).view_as(x)
         if self.shared:
-            y = y + self.expert.read(self._experts(w, "shared_"), x, None, where)
+            y = y + self.expert.read(_Expert(w, "shared_"), x, None, where)  # type: ignore[arg-type]
         share_ME = routing.ranked.load_ME / x_MAd.shape[1]
         if w.training and self.bias_rate:
             with torch.no_grad():
@@ -162,16 +161,20 @@ class MoE(MLP):
             return (dropped_M,)
         return self.alpha * self.experts * (share_ME * routing.share_MNE.mean(1)).sum(-1), dropped_M
 
-    def _experts(self, w: Weights, prefix: str, expert_MG: Tensor | None = None) -> Any:
-        """``w`` for the experts' own ``read``: their matrices, or those of the experts of groups."""
+
+class _Expert:
+    """``w`` for the experts' own ``read``: matrices whose names have a ``prefix``, each at its group of tokens."""
+
+    def __init__(self, w: Weights, prefix: str, expert_MG: Tensor | None = None):
+        self._w, self._prefix, self._expert_MG = w, prefix, expert_MG
+        self.mix_local = w.mix_local
+
+    def __getattr__(self, name: str) -> Callable[[Tensor], Tensor]:
         import torch
 
         from physlm.models.primitives import product
 
-        def matrix(weight: Tensor) -> Any:
-            if expert_MG is not None:
-                weight = weight[torch.arange(len(weight), device=weight.device)[:, None], expert_MG]
-            return lambda x: product(x, weight)
-
-        matrices = {one.name: matrix(getattr(w, prefix + one.name).weight) for one in self.expert.weights(w.model)}
-        return SimpleNamespace(**matrices, mix_local=w.mix_local)
+        weight = getattr(self._w, self._prefix + name).weight
+        if self._expert_MG is not None:
+            weight = weight[torch.arange(len(weight), device=weight.device)[:, None], self._expert_MG]
+        return lambda x: product(x, weight)
