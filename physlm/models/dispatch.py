@@ -119,7 +119,7 @@ class _Moved(torch.autograd.Function):
         return _picked(x_MSd, to_MT, there_MT)
 
     @staticmethod
-    def backward(ctx: Any, grad_MTd: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_MTd: Tensor) -> tuple[Tensor, None, None, None, None]:
         back_MS, here_MS = ctx.saved_tensors
         return _picked(grad_MTd, back_MS, here_MS), None, None, None, None
 

@@ -39,13 +39,13 @@ class Routing(NamedTuple):
 class MoE(MLP):
     """y = Sum over the k experts e of highest p_e + b_e of g_e E_e(x), p = softmax(x W_router) in float32.
 
-    g_e = p_e for k = 1 (Switch, arXiv 2101.03961), and p_e over the sum of the chosen p for k > 1.  The defaults are the
-    setting of arXiv 2404.05405: 32 experts d -> d -> d, k = 1, capacity factor 2.
+    g_e = p_e for k = 1 (Switch, arXiv 2101.03961), and p_e over the sum of the chosen p for k > 1.  The defaults are
+    the setting of arXiv 2404.05405: 32 experts d -> d -> d, k = 1, capacity factor 2.
 
-    In training an expert takes at most ``capacity_of(N)`` of the N tokens of a member's batch, the first in the order of
-    rows and positions; the others are dropped: this expert adds nothing to them, and they pass by the residual.  An
-    earlier token never depends on a later one of its row.  Nothing is dropped outside of training (2404.05405: factor 8),
-    so that there a token's output depends on no other token's choice.
+    In training an expert takes at most ``capacity_of(N)`` of the N tokens of a member's batch, the first in the order
+    of rows and positions; the others are dropped: this expert adds nothing to them, and they pass by the residual.  An
+    earlier token never depends on a later one of its row.  Outside of training nothing is dropped (2404.05405 has a
+    factor of 8 there), so that a token's output depends on no other token's choice.
 
     Two ways to balance the load, each off at 0:
 
@@ -101,7 +101,7 @@ class MoE(MLP):
                   for _ in range(self.bias_rate > 0)))
 
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
-        """Inputs and outputs of the experts' matrices, in all slots, beyond the 10 d of an ordinary MLP; p in float32."""
+        """Inputs and outputs of the experts' matrices, in all slots, beyond the 10 d of a plain MLP; and p in float32."""
         slots = self.experts if self._holds_all else self.top_k * self.capacity
         each = sum(sum(weight.shape) for weight in self.expert.weights(model))
         return max(0, round((slots + self.shared) * each) - 10 * model.width) + 2 * self.experts
