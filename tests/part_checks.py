@@ -51,10 +51,12 @@ def others(part: Part) -> Iterator[Part]:
             values = [not value]
         elif isinstance(value, str):
             values = [value[:1], value[1:]]
+        elif isinstance(value, Part):
+            values = list(others(value))
         elif isinstance(value, float):
-            values = [value / 2]
+            values = [value / 2 or 1.0]
         else:
-            values = [value // 2]
+            values = [value // 2 or 2]
         for other in values:
             yield dataclasses.replace(part, **{field.name: other})  # type: ignore[type-var]
 
@@ -125,8 +127,10 @@ def check_the_list_of_weights_is_the_model(config: ModelConfig) -> None:
     assert {name for name, _ in model.named_parameters()} == trained
     counts = parameter_counts(config, VOCABULARY)
     assert counts["params_all"] == sum(p[0].numel() for p in model.parameters())
-    assert counts["params_fixed"] == sum(b[0].numel() for b in model.buffers())
-    assert counts["params_nonembedding"] < counts["params_active"] <= counts["params_used"] == counts["params_all"]
+    running = {name for name, weight in listed.items() if weight.running}
+    assert counts["params_fixed"] == sum(b[0].numel() for name, b in model.named_buffers() if name not in running)
+    assert counts["params_nonembedding"] < counts["params_used"] == counts["params_all"] >= counts["params_active"]
+    assert counts["params_active"] == sum(listed[name].numbers * listed[name].share for name in trained)
     met = sum(weight.numbers * weight.share for weight in listed.values() if weight.role.multiplied)
     flops = [training_flops(config, VOCABULARY, tokens) for tokens in (0, 1, 64)]
     assert 6 * met == flops[0] <= flops[1] <= flops[2]
@@ -253,13 +257,22 @@ def check_edits_replace_activations_wherever_the_model_reads(config: ModelConfig
 
 
 def check_compiles(config: ModelConfig, members: int) -> None:
-    """Blocks compile as whole graphs, which serve any number of rows."""
-    model, ids = randomised(config, members), ids_of(members, 5, 12)
+    """Blocks compile as whole graphs, which serve any number of rows; in training too, where parts do more there."""
+    parts = (*config.mixer, *config.mlp, *config.local, config.norm)
+    for training in (False, True)[: 1 + any(part.losses for part in parts)]:
+        _compiles(randomised(config, members).train(training))
+
+
+def _compiles(model: Decoder) -> None:
+    ids = ids_of(model.members, 5, 12)
+    first_values = {name: value.clone() for name, value in model.state_dict().items()}
 
     def gradients(rows: int) -> list[Tensor]:
-        hidden, _ = model.hidden(ids[:, :rows].contiguous())
-        loss = (hidden * torch.arange(config.width)).square().sum()
-        return [hidden, *torch.autograd.grad(loss, list(model.parameters()))]
+        model.load_state_dict(first_values)
+        hidden, losses = model.hidden_with_losses(ids[:, :rows].contiguous())
+        loss = (hidden * torch.arange(model.config.width)).square().sum() + sum(one.sum() for one in losses.values())
+        return [hidden, *losses.values(), *torch.autograd.grad(loss, list(model.parameters())),
+                *(buffer.clone() for buffer in model.buffers())]
 
     plain = [gradients(3), gradients(5)]
 
@@ -307,17 +320,19 @@ def _goes_on_from_its_state(config: ModelConfig, precision: str) -> None:
         assert a.keys() == b.keys() == listed.keys()
         assert all(a[name].equal(b[name]) and a[name].isfinite().all() for name in a)
     moved = {name for name, before in first.items() if not before.equal(whole.model_of(1).state_dict()[name])}
-    assert moved == {name for name, weight in listed.items() if weight.trained}
+    assert moved == {name for name, weight in listed.items() if weight.trained or weight.running}
     assert whole.recent_losses(1)["loss"].isfinite().all()
 
 
 def check_settings_are_live(name: str, part: Part) -> None:
-    """Another value is another function, or what is trained of it is."""
+    """Another value is another function or loss in training, or what is trained of it is."""
     def seen(one: Part) -> tuple[Any, ...]:
         config = with_part(name, one)
-        model = Decoder(config, VOCABULARY)
+        model = Decoder(config, VOCABULARY).train()
         listed = {key: weight.trained for key, weight in model.weights.items()}
-        return model(ids_of(1, 2, 12)).logits.flatten().tolist(), parameter_counts(config, VOCABULARY), listed
+        hidden, losses = model.hidden_with_losses(ids_of(1, 2, 12))
+        return (hidden.flatten().tolist(), {key: loss.tolist() for key, loss in losses.items()},
+                parameter_counts(config, VOCABULARY), listed)
 
     found = [seen(part), *map(seen, others(part))]
     assert all(found[i] != found[j] for i in range(len(found)) for j in range(i)), f"a dead setting of {part}"

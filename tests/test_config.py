@@ -19,6 +19,7 @@ from physlm.models.parts.attention import Attention
 from physlm.models.parts.canon import Canon
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.mlp import Plain
+from physlm.models.parts.moe import MoE
 from physlm.models.parts.norms import LayerNorm, RMSNorm
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
@@ -52,6 +53,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none"),
     "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
     "Gated": dict(ratio=8 / 3, act="silu"),
+    "MoE": dict(experts=32, top_k=1, expert=Plain(ratio=1), capacity=2.0, shared=False, alpha=0.01, bias_rate=0.0),
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
@@ -132,7 +134,7 @@ def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
-                            ManoConfig, ModelConfig, Attention, Relative, PositionOnly, Plain, Gated, TrainConfig)}
+                            ManoConfig, ModelConfig, Attention, Relative, PositionOnly, Plain, Gated, MoE, TrainConfig)}
     assert defaults == DEFAULTS
 
 

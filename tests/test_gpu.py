@@ -14,6 +14,9 @@ from physlm.errors import NotFiniteError
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
+from physlm.models.parts.mlp import Plain
+from physlm.models.parts.moe import MoE
+from physlm.models.parts.part import MLP
 from physlm.tasks.biography.config import BioDConfig, BiographyConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.config import TaskConfig
@@ -22,6 +25,7 @@ from physlm.training.loop import train_population
 from physlm.training.step import Population
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+PLAIN = Plain()
 TASKS: list[BiographyConfig] = [
     BioSConfig(people=5000),
     BioSConfig(people=300, fresh=False, entries_per_row=1, row_tokens=60),
@@ -38,9 +42,9 @@ QUESTIONS: list[QuestionsConfig | MixedConfig] = [
 ]
 
 
-def specs(precision: Literal["bf16", "float32"] = "bf16") -> list[RunSpec]:
+def specs(precision: Literal["bf16", "float32"] = "bf16", mlp: MLP = PLAIN) -> list[RunSpec]:
     task = BioSConfig(people=200, entries_per_row=1, row_tokens=60)
-    model = ModelConfig(layers=2, heads=2, width=32)
+    model = ModelConfig(layers=2, heads=2, width=32, mlp=(mlp,))
     base = TrainConfig(exposures=8, batch_rows=16, precision=precision)
     members = ((4e-3, 0), (8e-3, 0), (8e-3, 1))
     return [RunSpec(task, model, dataclasses.replace(base, learning_rate=rate, seed=seed)) for rate, seed in members]
@@ -92,7 +96,9 @@ def test_both_devices_know_the_same_of_every_task(kind: str, tmp_path: Path) -> 
         assert all(grade.is_cuda for grade in there.grade(theirs, ids))
 
 
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mlp", [PLAIN, MoE(experts=8, bias_rate=1e-3), MoE(top_k=3, capacity=0.5, shared=True)],
+                         ids=lambda mlp: mlp.label)  # fmt: skip
+def test_a_resumed_run_ends_with_the_same_bits(mlp: MLP, tmp_path: Path) -> None:
     states = []
     for name, stop in (("whole", None), ("again", None), ("resumed", 40)):
         checkpoint = tmp_path / f"{name}.safetensors"
@@ -101,9 +107,9 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
                 if record["step"] == stop:
                     raise KeyboardInterrupt
             with pytest.raises(KeyboardInterrupt):
-                train_population(specs(), torch.device("cuda"), checkpoint=checkpoint, log=interrupt,
+                train_population(specs(mlp=mlp), torch.device("cuda"), checkpoint=checkpoint, log=interrupt,
                                  checkpoint_seconds=0.0, progress=False)  # fmt: skip
-        models = train_population(specs(), torch.device("cuda"), checkpoint=checkpoint, log=lambda record: None,
+        models = train_population(specs(mlp=mlp), torch.device("cuda"), checkpoint=checkpoint, log=lambda record: None,
                                   progress=False)  # fmt: skip
         states.append([value for model in models for value in model.state_dict().values()])
     for other in states[1:]:
@@ -125,9 +131,9 @@ def test_a_member_that_diverges_in_a_captured_step_harms_nobody(tmp_path: Path) 
     assert len(all_) < len(whole) / 4, "with nobody left, training ends"
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_captured_generation_refuses_logits_that_are_not_finite(temperature: float) -> None:
-    model = Decoder(ModelConfig(layers=2, heads=2, width=32), 50, (0,)).to("cuda")
+@pytest.mark.parametrize(("temperature", "mlp"), [(0.0, PLAIN), (1.0, PLAIN), (0.0, MoE())])
+def test_captured_generation_refuses_logits_that_are_not_finite(temperature: float, mlp: MLP) -> None:
+    model = Decoder(ModelConfig(layers=2, heads=2, width=32, mlp=(mlp,)), 50, (0,)).to("cuda")
     prompts = torch.zeros(3, 1, dtype=torch.long, device="cuda")
     generate(model, prompts, 5, temperature=temperature)
     with torch.no_grad():
@@ -136,10 +142,11 @@ def test_captured_generation_refuses_logits_that_are_not_finite(temperature: flo
         generate(model, prompts, 5, temperature=temperature)
 
 
-def test_the_captured_step_does_what_the_cpu_does() -> None:
+@pytest.mark.parametrize("mlp", [PLAIN, MoE(experts=8)], ids=lambda mlp: mlp.label)
+def test_the_captured_step_does_what_the_cpu_does(mlp: MLP) -> None:
     losses = {}
     for device in ("cpu", "cuda"):
-        population = Population(specs("float32"), torch.device(device), window=20)
+        population = Population(specs("float32", mlp), torch.device(device), window=20)
         while population.step < 40:
             population.advance()
         losses[device] = population.recent_losses(20)["loss"]

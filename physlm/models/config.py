@@ -72,12 +72,17 @@ class ModelConfig:
                 raise UserError(f"model.{name}: got a pattern of {count} parts for {self.layers} layers, expected "
                                 f"{least} to {self.layers}")
         for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm)):
-            for name, value in vars(part).items():
-                if isinstance(value, int) and value > _MOST_OF_PART:
-                    raise UserError(f"model: {part.kind}.{name}: got {value}, expected at most {_MOST_OF_PART}")
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise UserError(f"model: {part.kind}.{name}: got {value}, expected a finite number")
-            part.check(self)
+            self._check_part(part)
+
+    def _check_part(self, part: Part) -> None:
+        for name, value in vars(part).items():
+            if isinstance(value, int) and value > _MOST_OF_PART:
+                raise UserError(f"model: {part.kind}.{name}: got {value}, expected at most {_MOST_OF_PART}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"model: {part.kind}.{name}: got {value}, expected a finite number")
+            if isinstance(value, Part):
+                self._check_part(value)
+        part.check(self)
 
     @property
     def mixers(self) -> tuple[Mixer, ...]:

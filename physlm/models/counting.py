@@ -13,7 +13,8 @@ def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
         ``params_all``: every trained number in the model; ``params_used``: without embedding rows that no token of the
         task uses, the P of arXiv 2404.05405; ``params_nonembedding``: without the embedding of tokens;
         ``params_active``: of ``params_used``, what one token uses, below it for experts; ``params_fixed``: numbers that
-        are held at their random first values, which a seed gives again, in none of the others.
+        are held at their random first values, which a seed gives again, in none of the others.  Running statistics of
+        parts are in none.
         For layer norms without biases, P = l (4 + 2 r) d^2 + (2 l + 1) d + V d with l layers and MLP ratio r.
     """
     weights = model_weights(config, vocabulary)
@@ -26,7 +27,7 @@ def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
         "params_used": body + used,
         "params_nonembedding": body,
         "params_active": round(sum(weight.numbers * weight.share for weight in trained)) + used,
-        "params_fixed": sum(weight.numbers for weight in weights.values() if not weight.trained),
+        "params_fixed": sum(weight.numbers for weight in weights.values() if not (weight.trained or weight.running)),
     }
 
 

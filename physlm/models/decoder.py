@@ -72,7 +72,8 @@ class Reading(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """M members of one shape, each with its own weights.
+    """M members of one shape, each with its own weights.  It reads as it does after training; ``train()``, which
+    ``training.step.Population`` calls, lets parts do what they do in training alone.
 
     Args:
         config: the shape; ``config.vocab_size`` = 0 takes ``vocabulary`` rows.
@@ -100,6 +101,7 @@ class Decoder(nn.Module):
         self._tables: dict[tuple[Mixer, int, torch.device], tuple[Tensor, ...]] = {}
         self._edits: dict[str, Edit] = {}
         self._initialise({m: seed for m, seed in enumerate(seeds) if seed is not None})
+        self.eval()
 
     @torch.no_grad()
     def _initialise(self, seeds: Mapping[int, int]) -> None:

@@ -32,7 +32,7 @@ class Weights(nn.Module):
         self.part, self.model, self.members = part, model, members
         for weight in weights:
             if weight.role.matrix:
-                setattr(self, weight.name, Linear(members, weight.shape[0], weight.shape[1], weight.trained))
+                setattr(self, weight.name, Linear(members, weight.shape, weight.trained))
             elif weight.trained:
                 setattr(self, weight.name, nn.Parameter(torch.empty(members, *weight.shape)))
             else:

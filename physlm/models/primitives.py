@@ -7,6 +7,7 @@ An activation is (M, B, T, d); member m sees only its own weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,23 +18,29 @@ from physlm.models.cross_entropy import embedding
 
 
 class Linear(nn.Module):
-    """y = x W for each member; no bias.  Weight (M, i, o), a buffer if it is not ``trained``."""
+    """y = x W for each member; no bias.  Weight (M, *shape) with shape (i, o), or (G, i, o) for groups of each member;
+    a buffer if it is not ``trained``."""
 
     weight: Tensor
 
-    def __init__(self, members: int, inputs: int, outputs: int, trained: bool = True):
+    def __init__(self, members: int, shape: Sequence[int], trained: bool = True):
         super().__init__()
-        weight = torch.empty(members, inputs, outputs)
+        weight = torch.empty(members, *shape)
         if trained:
             self.weight = nn.Parameter(weight)
         else:
             self.register_buffer("weight", weight)
 
-    def forward(self, x_MBTi: Tensor) -> Tensor:
-        members, rows, positions, inputs = x_MBTi.shape
-        x = x_MBTi.to(self.weight.dtype).reshape(members, rows * positions, inputs)
-        y: Tensor = _Product.apply(x, self.weight)
-        return y.view(members, rows, positions, -1)
+    def forward(self, x: Tensor) -> Tensor:
+        return product(x, self.weight)
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x W in the dtype of W: (M, .., i) x (M, i, o), or (M, G, .., i) x (M, G, i, o) for groups of each member."""
+    lead = weight.dim() - 2
+    batch, tokens = math.prod(weight.shape[:lead]), math.prod(x.shape[lead:-1])
+    y: Tensor = _Product.apply(x.to(weight.dtype).reshape(batch, tokens, x.shape[-1]), weight.flatten(0, -3))
+    return y.view(*x.shape[:-1], -1)
 
 
 def token_splits(members: int, inputs: int, outputs: int, tokens: int) -> int:
@@ -82,12 +89,12 @@ def split_product(x: Tensor, grad: Tensor, splits: int) -> Tensor:
 
 @torch.library.register_fake("physlm::weight_gradient")
 def _(x: Tensor, grad: Tensor) -> Tensor:
-    return x.new_empty(len(x), x.shape[-1], grad.shape[-1])
+    return x.new_empty(x.shape[0], x.shape[-1], grad.shape[-1])
 
 
 def _batched(a: Tensor, b: Tensor) -> Tensor:
     """A batched matrix product; a single one goes to the plain product, which has faster kernels."""
-    return (a[0] @ b[0])[None] if len(a) == 1 else torch.bmm(a, b)
+    return (a[0] @ b[0])[None] if a.shape[0] == 1 else torch.bmm(a, b)
 
 
 class Embedding(nn.Module):

@@ -67,7 +67,7 @@ class Population:
         for m, state in enumerate(states):
             if state is not None:
                 self.model.load_member(m, state)
-        self.model = self.model.to(device)
+        self.model = self.model.to(device).train()
         self._on_gpu = device.type == "cuda"
         if not self._on_gpu:
             keep_freed_memory()

@@ -23,7 +23,7 @@ def test_the_split_weight_gradient_is_autograds(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(primitives, "_weight_gradient", forced)
     generator = torch.Generator().manual_seed(0)
-    layer = Linear(members, 5, 7)
+    layer = Linear(members, (5, 7))
     with torch.no_grad():
         layer.weight.copy_(torch.randn(members, 5, 7, generator=generator))
     layer.double()

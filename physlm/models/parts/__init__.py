@@ -14,6 +14,7 @@ MLPS = {
     "plain": "physlm.models.parts.mlp:Plain",
     "gated": "physlm.models.parts.gated:Gated",
     "none": "physlm.models.parts.mlp:NoMLP",
+    "moe": "physlm.models.parts.moe:MoE",
 }
 NORMS = {
     "layernorm": "physlm.models.parts.norms:LayerNorm",

@@ -101,7 +101,8 @@ class Role:
         decays: AdamW's weight decay moves it.
         float32: it stays in float32 where the model computes in bfloat16.
         multiplied: each of its numbers is multiplied once a token, 6 FLOPs forward and backward.
-        matrix: it is the (inputs, outputs) of a linear map, which can be called, ``w.name(x)``, and quantised.
+        matrix: it is the (inputs, outputs) of a linear map, which can be called, ``w.name(x)``, and quantised; or
+            (experts, inputs, outputs), one for each.
     """
 
     name: str
@@ -128,6 +129,8 @@ class Weight:
         init: its first values.
         share: of its numbers that one token uses; below 1 for experts.
         trained: false holds it fixed at its first values; it is saved, but is no parameter.
+        running: of what is not trained: the part itself moves it while the model trains (``w.training``); it is in no
+            count.
         low_rank: which of ``blocks`` equal blocks of a matrix's columns low-rank updates may move.
     """
 
@@ -137,11 +140,13 @@ class Weight:
     role: Role
     share: float = 1.0
     trained: bool = True
+    running: bool = False
     low_rank: tuple[int, ...] = ()
     blocks: int = 1
 
     def __post_init__(self) -> None:
         assert self.trained or self.role.float32, "no optimiser keeps a float32 copy of what is not trained"
+        assert not (self.trained and self.running), "the optimiser moves what is trained"
 
     @property
     def numbers(self) -> int:
@@ -201,7 +206,7 @@ class Part:
 
     Attributes:
         losses: names of the auxiliary losses that ``read`` returns beside its result, ``y, (loss_M, ..)``, in nats.
-            They are added to the loss of training and logged under their names.
+            They are added to the loss of training and logged under their names; one without a gradient is logged alone.
         reads_beside: whether tokens can stand ``Beside`` rows.
     """
 
@@ -249,6 +254,8 @@ def _text(value: object) -> str:
         return f"{value:g}"
     if isinstance(value, (tuple, list)):
         return "+".join(map(_text, value))
+    if isinstance(value, Part):
+        return value.label
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -1,0 +1,90 @@
+"""How a mixture of experts shares out the tokens of training (arXiv 2101.03961, section 2.2).
+
+    expert_load     layer=3 expert=busiest   share of the assignments that go to the expert with the most; 1 / E is even
+    .. expert=idlest                         to the one with the fewest
+    expert_dropped  layer=3                  share of the assignments that exceed an expert's capacity
+
+Blocks are counted from 0, those without experts left out.  Measured as training does it, capacity, biases and all, on
+the batches that would have come next; intervals are over rows.  The busiest expert is the one that is so on these rows:
+with few rows its share is a little high.
+
+Shape letters: R rows, T positions, N = B T tokens of a batch, k choices, E experts.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physlm.errors import UserError
+from physlm.measures.intervals import share
+from physlm.measures.rows import Row
+from physlm.measures.trained import Trained
+from physlm.models.block import Block
+from physlm.models.decoder import Decoder
+from physlm.models.module import Weights
+from physlm.models.parts.moe import MoE
+from physlm.tasks.rows import Rows
+from physlm.training.config import RunSpec
+
+BATCHES = 8
+
+
+class Shares(NamedTuple):
+    """Of each row's assignments: which share goes to each expert, and which is dropped; float64."""
+
+    load_RE: Tensor
+    dropped_R: Tensor
+
+
+def check(spec: RunSpec) -> None:
+    """Refuse runs without experts, and encoders, whose inputs are hidden in another way."""
+    if not any(isinstance(mlp, MoE) for mlp in spec.model.mlps):
+        given = ", ".join(mlp.label for mlp in spec.model.mlp)
+        raise UserError(f"measure expert_load: got model.mlp {given}, expected moe in some layer")
+    if not spec.model.causal:
+        raise UserError("measure expert_load: got model.causal false, expected true")
+
+
+def measure(run: Trained) -> list[Row]:
+    """Busiest and idlest expert, and what is dropped, in each block that has experts."""
+    rows: list[Row] = []
+    for layer, (load_RE, dropped_R) in mean_shares(run.spec, run.ready(run.model), BATCHES).items():
+        each_R, count = np.ones(len(dropped_R)), len(dropped_R)
+        loads = share(load_RE.T.cpu().numpy(), each_R)
+        for name, expert in (("busiest", loads.value.argmax()), ("idlest", loads.value.argmin())):
+            rows.append(loads.row("expert_load", count, (int(expert),), where={"layer": layer, "expert": name}))
+        rows.append(share(dropped_R.cpu().numpy(), each_R).row("expert_dropped", count, where={"layer": layer}))
+    return rows
+
+
+@torch.no_grad()
+def mean_shares(spec: RunSpec, model: Decoder, batches: int) -> dict[int, Shares]:
+    """By block, of ``batches`` batches of training from the end of the schedule on; ``model`` is left as it is."""
+    model = copy.deepcopy(model).train()
+    device, rows = model.embedding.weight.device, spec.train.batch_rows
+    task = spec.task.build().to(device)
+    found: dict[int, list[Shares]] = {i: [] for i, mlp in enumerate(spec.model.mlps) if isinstance(mlp, MoE)}
+    for layer, seen in found.items():
+        block = model.blocks[layer]
+        assert isinstance(block, Block) and block.mlp is not None
+        block.mlp.register_forward_pre_hook(lambda w, given, seen=seen: seen.append(_shares(w, given[0])))
+    for batch in range(batches):
+        index_R = (spec.steps + batch) * rows + torch.arange(rows, device=device)
+        drawn: Rows = task.rows(index_R, "train", spec.train.seed)
+        model.hidden(drawn.inputs_RT[None])
+    return {layer: Shares(*(torch.cat(parts) for parts in zip(*seen, strict=True))) for layer, seen in found.items()}
+
+
+def _shares(w: Weights, x_1RTd: Tensor) -> Shares:
+    part, (_, rows, positions, _) = w.part, x_1RTd.shape
+    assert isinstance(part, MoE)
+    ranked = part.route(w, x_1RTd.flatten(1, 2)).ranked
+    expert_RA = ranked.expert_MA.view(rows, -1)
+    over_RA = ranked.rank_MA.view(rows, -1) >= part.capacity_of(rows * positions)
+    load_RE = torch.stack([(expert_RA == e).double().mean(1) for e in range(part.experts)], 1)
+    return Shares(load_RE, over_RA.double().mean(1))

@@ -1,0 +1,78 @@
+"""The load of experts, against loads that are planted and against what training logs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from part_checks import SPEC, with_part
+
+from physlm.errors import UserError
+from physlm.measures.experts import BATCHES, mean_shares, measure
+from physlm.measures.measure import check
+from physlm.measures.trained import Trained
+from physlm.models.config import ModelConfig
+from physlm.models.decoder import Decoder
+from physlm.models.parts.mlp import Plain
+from physlm.models.parts.moe import MoE
+from physlm.training.config import RunSpec
+from physlm.training.step import Population
+
+CPU = torch.device("cpu")
+
+
+def run_of(part: MoE, *, planted: bool = False, model: ModelConfig | None = None) -> Trained:
+    spec = dataclasses.replace(SPEC, model=model or with_part("mlp", part))
+    decoder = Decoder(spec.model, len(spec.task.vocabulary()), (0,))
+    if planted:
+        planted_bias = torch.tensor([6.0, 5.0, *[0.0] * (part.experts - 2)])
+        decoder.load_state_dict({name: planted_bias[None] if name.endswith("mlp.bias") else value
+                                 for name, value in decoder.state_dict().items()})
+    return Trained(spec, CPU, lambda step: decoder)
+
+
+def test_a_planted_load_is_found() -> None:
+    """Biases send all first choices to expert 0 and all second ones to expert 1."""
+    part = MoE(experts=4, top_k=2, capacity=0.5, bias_rate=1e-4)
+    found = {row.label: row for row in measure(run_of(part, planted=True))}
+    assert list(found) == [f"{name}/layer={layer}{rest}" for layer in (0, 1) for name, rest in (
+        ("expert_load", "/expert=busiest"), ("expert_load", "/expert=idlest"), ("expert_dropped", ""))]
+    tokens = SPEC.train.batch_rows * SPEC.task.row_tokens
+    capacity = 2 * int(0.5 * -(-tokens // 4))
+    for layer in (0, 1):
+        busiest, idlest, dropped = (found[f"{name}/layer={layer}{rest}"] for name, rest in (
+            ("expert_load", "/expert=busiest"), ("expert_load", "/expert=idlest"), ("expert_dropped", "")))
+        assert busiest.value == 0.5 and idlest.value == 0.0
+        assert dropped.value == pytest.approx(1 - capacity / tokens)
+        assert all(row.n == BATCHES * SPEC.train.batch_rows and row.lo <= row.value <= row.hi and row.unit == "1"
+                   for row in (busiest, idlest, dropped))
+
+
+def test_it_is_what_training_logs_and_leaves_the_model_alone() -> None:
+    part = MoE(experts=4, capacity=0.75, bias_rate=0.01)
+    spec = dataclasses.replace(SPEC, model=ModelConfig(layers=4, heads=2, width=16, mlp=(Plain(), part)))
+    population = Population([spec], CPU)
+    while population.step < population.steps:
+        population.advance()
+    model = population.model_of(0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    shares = mean_shares(spec, model, 1)
+    assert list(shares) == [1, 3] and not model.training
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    inputs_SMBT, _ = population.sample(spec.steps)
+    _, losses = population.model.hidden_with_losses(inputs_SMBT[0])
+    logged = sum(float(layer.dropped_R.mean()) for layer in shares.values()) / 2
+    assert 0 < logged == pytest.approx(float(losses["dropped"]), rel=1e-5)
+    for layer in shares.values():
+        torch.testing.assert_close(layer.load_RE.sum(1), torch.ones(len(layer.load_RE)).double())
+
+
+def test_runs_without_experts_are_refused() -> None:
+    def refused(spec: RunSpec, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            check("expert_load", spec)
+
+    check("expert_load", run_of(MoE(experts=4)).spec)
+    refused(SPEC, "got model.mlp plain, expected moe in some layer")
+    refused(run_of(MoE(), model=dataclasses.replace(with_part("mlp", MoE()), causal=False)).spec, "model.causal false")
