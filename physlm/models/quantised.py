@@ -193,7 +193,7 @@ def second_moments(model: Decoder, name: str, texts: Sequence[Read]) -> Tensor:
 def _order_of_reading(model: Decoder, read: Read) -> list[str]:
     """Names of the matrices in the order in which the model calls them."""
     order: list[str] = []
-    hooks = [module.register_forward_pre_hook(lambda *_, name=name: order.append(name + WEIGHT))  # type: ignore[misc]
+    hooks = [module.register_forward_pre_hook(lambda *_, name=name: order.append(name + WEIGHT))
              for name, module in model.named_modules() if isinstance(module, Linear)]
     try:
         model.hidden(read.ids_BT[:1].expand(model.members, -1, -1))
