@@ -25,6 +25,8 @@ from physlm.models.listing import model_weights
 from physlm.models.parts.mlp import NoMLP
 from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
 from physlm.models.parts.positional import Uniform
+from physlm.models.quantisation import Quantisation, check_model
+from physlm.models.quantised import Read, quantised
 from physlm.tasks.biography.config import BioDConfig
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
@@ -256,6 +258,31 @@ def check_edits_replace_activations_wherever_the_model_reads(config: ModelConfig
         model.edited({"block.0.mixr": torch.zeros_like})
 
 
+def check_its_matrices_are_quantised_each_member_alone(config: ModelConfig) -> None:
+    """Or the model is refused: of a matrix for each of several experts, say, nothing is silently left in 16 bits."""
+    listed = model_weights(config, VOCABULARY)
+    if any(weight.role.multiplied and len(weight.shape) > 2 for weight in listed.values()):
+        with pytest.raises(UserError, match="expected matrices of two axes"):
+            check_model(config, VOCABULARY)
+        return
+    check_model(config, VOCABULARY)
+    model, ids = randomised(config), ids_of(1, 3, 12)[0]
+    setting, texts = Quantisation(bits=3), [Read(ids, torch.ones_like(ids))]
+    found = quantised(model, setting, texts)
+    for name, weight in listed.items():
+        if weight.role.matrix:
+            levels = [len(row.unique()) for row in found.state_dict()[name].mT.flatten(0, 1)]
+            assert max(levels) <= 2**setting.bits < weight.shape[0], name
+    assert found(ids[None].expand(2, -1, -1)).logits.isfinite().all()
+    with torch.no_grad():
+        for p in model.parameters():
+            p[1] *= 2
+    again = quantised(model, setting, texts).state_dict()
+    for name, tensor in found.state_dict().items():
+        assert again[name][0].equal(tensor[0]), name
+        assert not listed[name].trained or not again[name][1].equal(tensor[1]), name
+
+
 def check_compiles(config: ModelConfig, members: int) -> None:
     """Blocks compile as whole graphs, which serve any number of rows; in training too, where parts do more there."""
     parts = (*config.mixer, *config.mlp, *config.local, config.norm)
@@ -353,4 +380,5 @@ CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
     check_members_and_the_future_are_out_of_sight,
     check_edits_replace_activations_wherever_the_model_reads,
     check_training_goes_on_from_its_state_and_members_are_cut_out_whole,
+    check_its_matrices_are_quantised_each_member_alone,
 )

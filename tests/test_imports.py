@@ -37,7 +37,8 @@ TORCH_FREE = sorted(
     or path.relative_to(PACKAGE).as_posix() in (
         "cli.py", "errors.py", "inputs.py", "interval.py", "machine.py", "places.py", "storage.py",
         "tasks/vocabulary.py", "tasks/task.py", "tasks/prompts.py", "tasks/biography/pools.py",
-        "tasks/biography/words.py", "models/counting.py", "measures/__init__.py", "measures/rows.py",
+        "tasks/biography/words.py", "models/counting.py", "models/quantisation.py", "measures/__init__.py",
+        "measures/rows.py", "measures/quantised.py",
     )
 )
 TORCH_FREE += sorted({path.partition(":")[0] for path in TaskConfig.table.values()} - {*TORCH_FREE})

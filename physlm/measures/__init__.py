@@ -10,6 +10,7 @@ May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
 
 MEASURES = {
     "capacity": "physlm.measures.capacity:measure",
+    "quantised": "physlm.measures.quantised:measure",
     "completion": "physlm.measures.completion:measure",
     "trees": "physlm.measures.trees:measure",
     "attention": "physlm.measures.tree_attention:measure",
@@ -26,6 +27,7 @@ MEASURES = {
     "regret": "physlm.measures.igsm.regret:measure",
 }
 CHECKS = {
+    "quantised": "physlm.measures.quantised:check",
     "knowledge": "physlm.measures.knowledge:check",
     "answers": "physlm.measures.answers:check",
     "recall": "physlm.measures.recall:check",
@@ -42,6 +44,8 @@ _RESIDUALS = ("to_end", "nearest_end", "end_to_end", "adjacent")
 QUANTITIES = {
     "capacity": ("bits", "bits_signed", "bits_name", "bits_value", "bits_diversity", "bits_per_param", "bits_max",
                  "bits_untrained", "name_nats", "value_nats", "value1_nats"),
+    "quantised": ("bits", "bits_signed", "bits_name", "bits_value", "bits_diversity", "bits_per_param",
+                  "bits_per_stored_bit", "stored_bits_per_param"),
     "completion": ("accuracy", "accuracy_untrained", "kl", "kl_untrained", "entropy_derivation", "entropy_truth",
                    "entropy_model", "entropy_generated", "length_truth", "length_generated", "distinct",
                    "distinct_truth"),
