@@ -45,7 +45,8 @@ TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"One of
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
 ProcessesOption = Annotated[
     int, typer.Option("--processes", min=1, max=1024,
-                      help="Processes at work at once, each with a GPU of its own if there are.")
+                      help="Processes at work at once: each trains a population or measures a run, on a GPU of its "
+                           "own, or where there are more than GPUs on one that several share, memory too.")
 ]
 
 

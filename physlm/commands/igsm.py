@@ -122,6 +122,10 @@ def check(
         int | None, typer.Option("--planted", metavar="N", min=1, max=MOST_TESTS, help="Test the checker: find N "
                                  f"errors of {len(ERRORS)} kinds planted in right solutions.")
     ] = None,
+    twin: Annotated[
+        int | None, typer.Option("--twin", metavar="N", min=1, max=MOST_TESTS, help="Test the generator: make N "
+                                 "problems with the compiled one and with its plain twin, and check them.")
+    ] = None,
 ) -> None:
     """Say of each solution whether it is right, or which sentence is wrong and how.
 
@@ -130,21 +134,27 @@ def check(
     then checked too, and modulus and retry, as those of physlm igsm sample --json do.
     With --json an object: solutions (of each line, kind, sentence, text, answer, sentences, operations, and how many
     of them are unneeded), count, right, kinds.
+    With --twin N problems of all families and settings are made twice: records, token ids, lengths and masks have to be
+    equal bit for bit, and right; every difference is named with its family and number.
     \b
     Examples:
       physlm igsm sample --n 100 --json | physlm igsm check -
       physlm igsm check problems.txt solutions.txt --json
       physlm igsm check --generated 200000
       physlm igsm check --planted 10000
+      physlm igsm check --twin 20000
     """
-    if sum((bool(files), bool(generated), bool(planted))) != 1 or len(files or ()) > 2:
-        got = [*(files or ()), *["--generated"] * bool(generated), *["--planted"] * bool(planted)]
-        raise UserError(f"physlm igsm check: got {' and '.join(got) or 'nothing'} to check; {_FILES}; or --generated, "
-                        "or --planted")
+    tests = {"--generated": generated, "--planted": planted, "--twin": twin}
+    asked = [name for name, count in tests.items() if count]
+    if bool(files) + len(asked) != 1 or len(files or ()) > 2:
+        got = " and ".join([*(files or ()), *asked]) or "nothing"
+        raise UserError(f"physlm igsm check: got {got} to check; {_FILES}; or one of {', '.join(tests)}")
     if generated:
         _test_generated(generated, as_json)
     elif planted:
         _test_planted(planted, as_json)
+    elif twin:
+        _test_twins(twin, as_json)
     else:
         _check_files(files or (), modulus, retries, answers, as_json)
 
@@ -340,9 +350,28 @@ def _test_planted(count: int, as_json: bool) -> None:
             f"{planted.total():,} planted: {caught.total():,} caught and named", missed, as_json)  # fmt: skip
 
 
-def _report(found: dict[str, Any], text: str, wrong: list[str], as_json: bool) -> None:
+def _test_twins(count: int, as_json: bool) -> None:
+    """Kernel and twin make the same problems, and the checker calls them right."""
+    from physlm.tasks.igsm.audit import compare_twins
+
+    made, equal, seconds, wrong = Counter[str](), Counter[str](), 0.0, list[str]()
+    for one in tqdm(compare_twins(count), desc="comparing", total=count, leave=False, disable=None, delay=1):
+        made[one.family] += 1
+        equal[one.family] += one.wrong is None
+        seconds += one.seconds
+        wrong += [one.wrong] if one.wrong else []
+    rows = [[family, made[family], equal[family]] for family in made]
+    found = {"problems": made.total(), "equal": equal.total(), "problems_per_second": round(count / seconds, 1),
+             "families": {family: {"problems": made[family], "equal": equal[family]} for family in made}}
+    _report(found, f"{text_table(['family', 'problems', 'equal and right'], rows)}\n\n"
+            f"{made.total():,} problems of kernel and twin: {equal.total():,} equal bit for bit and right; "
+            f"{count / seconds:,.0f} made twice and checked a second and core", wrong, as_json, every=True)  # fmt: skip
+
+
+def _report(found: dict[str, Any], text: str, wrong: list[str], as_json: bool, every: bool = False) -> None:
+    """Print what was found, then the first few cases that are wrong, or every one."""
     print(json.dumps(found) if as_json else text)
-    for case in wrong[:MOST_SHOWN]:
+    for case in wrong if every else wrong[:MOST_SHOWN]:
         print(f"\n{case}", file=sys.stderr)
     if wrong:
         raise typer.Exit(1)

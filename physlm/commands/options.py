@@ -29,6 +29,7 @@ GO_ON = "nothing that was finished is lost; the same command goes on from here"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # what a disk has to say
 _PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM)  # of a path that somebody named
 _MOST_SHOWN = 2000  # characters of an error
+MOST_ON_A_GPU = 16  # processes; each takes half a gigabyte of its memory before it has done anything
 
 ExperimentsOption = Annotated[
     Path | None,
@@ -201,7 +202,7 @@ def choose_device(name: str | None, processes: int = 1) -> torch.device:
     """The device asked for; by default the GPU if there is one.
 
     Raises:
-        UserError: another name than cpu or cuda, cuda without a GPU, or fewer GPUs than ``processes``.
+        UserError: another name than cpu or cuda, cuda without a GPU, or too few GPUs for so many ``processes``.
     """
     import torch
 
@@ -211,9 +212,9 @@ def choose_device(name: str | None, processes: int = 1) -> torch.device:
         raise UserError(unknown_key("device", name, ("cpu", "cuda")))
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: got 'cuda', but torch finds no GPU here; expected cpu")
-    if name == "cuda" and processes > torch.cuda.device_count():
+    if name == "cuda" and processes > (most := MOST_ON_A_GPU * torch.cuda.device_count()):
         raise UserError(f"--processes: got {processes}, but torch finds {torch.cuda.device_count()} GPUs here; "
-                        "expected at most as many")
+                        f"expected at most {MOST_ON_A_GPU} for each, {most}")
     return torch.device(name)
 
 

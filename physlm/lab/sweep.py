@@ -3,6 +3,8 @@
     for each population of the plan:  note its members -> train -> write all models -> close it
                                       for each member: measure -> DONE
 
+Several processes share this out, each member's measuring by itself (``physlm.lab.workers``).
+
 Runs that others begin with (``RunSpec.start``) are trained first, once, whoever begins with them; they are measured
 only where they are asked for themselves.
 
@@ -40,7 +42,7 @@ from physlm.lab.env import environment
 from physlm.lab.planner import MAX_MEMBERS, Population
 from physlm.lab.run import MetricsLog, Run
 from physlm.lab.store import Store
-from physlm.lab.workers import Job, finish_jobs, keep_bars_to_this_process
+from physlm.lab.workers import Job, finish_jobs, keep_bars_to_this_process, processes_a_gpu
 from physlm.measures.measure import AnyMeasure, check, name_of, take
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -76,7 +78,7 @@ def sweep(
         store: where the run folders are.
         device: to train and measure on.
         members: most runs that train together; on a GPU no more than its memory holds.
-        processes: how many are at work at once, on CUDA each with a GPU of its own.
+        processes: how many are at work at once; on CUDA each with a GPU, which several share where there are fewer.
         progress: show bars.
         train, load, measure: stand-ins for ``train_population``, ``load_model`` and ``measures.measure.take``, for
             tests.
@@ -110,34 +112,51 @@ def sweep(
             if run.trained():  # a start whose sweep was killed before it wrote DONE
                 worker.measure_run(run)
         populations = _plan([spec for spec in todo if not store.run(spec).finished()], store, members, processes,
-                            _fits(device))
+                            _fits(device, processes))
         _each(worker, populations, processes, "populations")
         store.remove_leftovers(specs)
     return runs
 
 
 def _each(worker: _Worker, works: Sequence[Population | RunSpec], processes: int, title: str) -> None:
-    """Train the populations, or measure the runs, with a bar over all of them; ``title`` names them."""
-    if processes > 1:
-        keep_bars_to_this_process()
-    bar = tqdm(total=len(works), desc=title, unit=title[:-1], disable=None if worker.progress else True)
-    with bar:
-        if processes > 1 and len(works) > 1:
-            jobs = finish_jobs(list(map(Job, works)), partial(_do, worker), worker.device, min(processes, len(works)))
-            with _swept_away(worker.progress), contextlib.closing(jobs):
-                for job in jobs:
-                    bar.update()
-                    if worker.progress:
-                        tqdm.write(f"done: {describe(job.work)}")
-            return
+    """Train the populations and measure their runs, or measure the runs, with a bar; ``title`` names them."""
+    runs = sum(len(_members(work)) for work in works)
+    if processes > 1 and runs > 1:
+        _share_out(worker, works, min(processes, runs))
+        return
+    with tqdm(total=len(works), desc=title, unit=title[:-1], disable=None if worker.progress else True) as bar:
         for number, work in enumerate(works, start=1):
             bar.set_description(f"{title[:-1]} {number}/{len(works)}")
             if worker.progress:
                 tqdm.write(f"{title[:-1]} {number}/{len(works)}: {describe(work)}")
-            _do(worker, work)
-            if worker.device.type == "cuda":
-                torch.cuda.empty_cache()  # processes of this sweep may be next on the same GPU
+            if isinstance(work, RunSpec):
+                worker.measure_run(worker.store.run(work))
+            else:
+                worker.finish_population(work)
+            _leave_gpu(worker)
             bar.update()
+
+
+def _share_out(worker: _Worker, works: Sequence[Population | RunSpec], processes: int) -> None:
+    """The same by several processes, with a bar over all runs; their parent alone closes populations."""
+    keep_bars_to_this_process()
+    specs = [spec for work in works for spec in _members(work)]
+    bar = tqdm(total=len(specs), desc="runs", unit="run", disable=None if worker.progress else True)
+
+    def then(job: Job) -> list[Job]:
+        left = [] if isinstance(job.work, RunSpec) else worker.to_measure(job.work)
+        bar.update(len(_members(job.work)) - len(left))
+        if worker.progress:
+            tqdm.write(f"{'measured' if isinstance(job.work, RunSpec) else 'trained'}: {describe(job.work)}")
+        for population in worker.store.finished_populations(specs):
+            if job.gives & set(population.hashes):  # others may be at work
+                worker.store.close_population(population)
+        return list(map(Job, left))
+
+    jobs = finish_jobs(list(map(Job, works)), partial(_do, worker), worker.device, processes, then)
+    with bar, _swept_away(worker.progress), contextlib.closing(jobs):
+        for _ in jobs:
+            pass
 
 
 @contextlib.contextmanager
@@ -152,15 +171,31 @@ def _swept_away(shown: bool) -> Iterator[None]:
 
 
 def _do(worker: _Worker, work: Population | RunSpec) -> None:
+    """One job, in one of several processes."""
     if isinstance(work, RunSpec):
         worker.measure_run(worker.store.run(work))
     else:
-        worker.finish_population(work)
+        worker.train_population(work)
+        asked = set(worker.to_measure(work))
+        for run in map(worker.store.run, work.members):
+            if run.spec not in asked and not run.finished():
+                worker.measure_run(run)
+    _leave_gpu(worker)
+
+
+def _leave_gpu(worker: _Worker) -> None:
+    """Other processes of this sweep may be next on the same GPU, or share it."""
+    if worker.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _members(work: Population | RunSpec) -> tuple[RunSpec, ...]:
+    return (work,) if isinstance(work, RunSpec) else work.members
 
 
 def describe(work: Population | RunSpec) -> str:
     """One line about a population or a run: its size, task, model, exposures and tokens."""
-    members = (work,) if isinstance(work, RunSpec) else work.members
+    members = _members(work)
     spec, count = members[0], len(members)
     return f"{count} x {spec.title}, {amount(count * spec.tokens)} tokens"
 
@@ -212,13 +247,24 @@ class _Worker:
     measure: Take
 
     def finish_population(self, population: Population) -> None:
-        """Train a population, write every model, then measure every member and close the population.
+        """Train a population, then measure every member and close the population."""
+        trained = self.train_population(population)
+        if trained is None:
+            return
+        for run in map(self.store.run, trained.members):
+            if not run.finished():
+                self.measure_run(run)
+        self.store.close_population(trained)
 
-        Members that begin with a diverged run are left out of it.
+    def train_population(self, population: Population) -> Population | None:
+        """Train a population and write every model.
+
+        Returns:
+            The population without the members that begin with a diverged run, which are finished; None if all do.
         """
         members = tuple(spec for spec in population.members if not self._finish_without_start(spec))
         if not members:
-            return
+            return None
         population = Population(members)
         runs = {i: self.store.run(spec) for i, spec in enumerate(members)}
         # A member with a model is left as it is: it trains along only because it did so before.
@@ -230,10 +276,17 @@ class _Worker:
         for run in unfinished.values():
             run.start(environment(self.device.type, run.spec.train.precision))
         self._train_models(population, unfinished)
-        for run in runs.values():
-            if not run.finished():
-                self.measure_run(run)
-        self.store.close_population(population)
+        return population
+
+    def to_measure(self, population: Population) -> list[RunSpec]:
+        """The members of a trained population that lack measures."""
+        return [run.spec for run in map(self.store.run, population.members)
+                if not run.finished() and run.diverged() is None and self.missing(run)]
+
+    def missing(self, run: Run) -> dict[str, AnyMeasure]:
+        """The measures that a run was asked for and lacks, by name."""
+        taken = run.measures()
+        return {name: one for name, one in self.asked.get(run.hash, {}).items() if name not in taken}
 
     def _finish_without_start(self, spec: RunSpec) -> bool:
         """Whether a run begins with one that diverged; it has then diverged itself, and is finished."""
@@ -264,9 +317,7 @@ class _Worker:
         run.finish()
 
     def _measure(self, run: Run) -> None:
-        taken = run.measures()
-        missing = {name: one for name, one in self.asked.get(run.hash, {}).items() if name not in taken}
-        if missing:
+        if missing := self.missing(run):
             trained = Trained(run.spec, self.device, lambda step: self._weights(run, step), self.progress,
                               self._load_start(run))
             for name, one in missing.items():
@@ -317,7 +368,8 @@ class _Worker:
             )
         except torch.cuda.OutOfMemoryError as error:
             raise UserError(f"the GPU has too little memory for {describe(population)}; expected fewer members, give "
-                            f"--members {max(1, len(population.members) // 2)}") from error
+                            f"--members {max(1, len(population.members) // 2)}, or fewer --processes where they share "
+                            "a GPU") from error
         finally:
             metrics.close()
         timing = _timing(population, metrics.first_step, metrics.last_step, time.perf_counter() - start)
@@ -353,11 +405,15 @@ def _unfinished(runs: Sequence[Run], store: Store) -> list[RunSpec]:
     return todo
 
 
-def _fits(device: torch.device) -> Callable[[RunSpec], int] | None:
-    """How many runs like a given one the GPU has memory for; None on the CPU, which swaps rather than fails."""
+def _fits(device: torch.device, processes: int) -> Callable[[RunSpec], int] | None:
+    """How many runs like a given one a process has GPU memory for; None on the CPU, which swaps rather than fails.
+
+    Processes that share a GPU have equal parts of its memory.
+    """
     if device.type != "cuda":
         return None
-    return partial(members_in, torch.cuda.get_device_properties(device).total_memory)
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return partial(members_in, memory // processes_a_gpu(processes))
 
 
 def _plan(todo: Sequence[RunSpec], store: Store, members: int, parts: int,

@@ -1,11 +1,22 @@
-"""Several processes at work on one sweep, each with a GPU of its own (or with its share of the CPU cores).
+"""Several processes at work on one sweep, each with a GPU or its share of one (or with its share of the CPU cores).
 
-    jobs     measure run A    train population 1    train population 2 (begins with runs of 1)    ...
-    GPU 0    [measure A] [train 2                ]
-    GPU 1    [train 1       ]                  ...
+    jobs     train population 1    train population 2    train population 3 (begins with run 2a of population 2)
+    GPU 0    [train 2][measure 2a][measure 2b][train 3         ][measure 3b]
+    GPU 1    [train 1             ][measure 1a][measure 1b]     [measure 3a]
 
-A job starts as soon as a process is free and the runs that it begins with are trained.  The processes share nothing but
-the run store, whose lock their parent holds.  What each of them does there is what one process would do alone.
+A job is to train a population or to measure one run that is trained; each member of a population becomes such a job
+when the population is trained.  A run may begin with another when that is finished, which says that it did not diverge.
+Of the jobs that need not wait, a free process takes
+
+    first   one that a later population waits for,
+    then    a measurement,
+    then    a population to train,
+
+each in the order in which one process would do them.  So nothing lies trained and unmeasured longer than needed, and
+no process waits while another one measures many.  The processes share nothing but the run store, whose lock their
+parent holds.  What each of them does there is what one process would do alone.
+
+With more processes than GPUs, process i has GPU i modulo their number: small models leave much of a GPU idle.
 
 If a job fails, those at work are finished, no other is started, and its error is raised.  However else it ends, by
 Ctrl-C, by SIGTERM, by the death of one of the processes or of their parent, all of them end at once: the store is whole
@@ -44,17 +55,18 @@ GRACE_SECONDS = 0.5  # in which a signal to a whole group of processes reaches t
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 Do = Callable[["Population | RunSpec"], None]
+Then = Callable[["Job"], "Sequence[Job]"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Train and measure a population, or measure a run that is trained."""
+    """Train a population, or measure a run that is trained."""
 
     work: Population | RunSpec
 
     @property
     def needs(self) -> frozenset[str]:
-        """Hashes of the runs that must be trained before."""
+        """Hashes of the runs that must be finished before."""
         if isinstance(self.work, RunSpec):
             return frozenset()
         starts = (spec.start for spec in self.work.members)
@@ -62,17 +74,22 @@ class Job:
 
     @property
     def gives(self) -> frozenset[str]:
-        """Hashes of the runs that are trained when it is done."""
-        return frozenset() if isinstance(self.work, RunSpec) else frozenset(self.work.hashes)
+        """Hashes of the runs that it, and the jobs that it leads to, finish."""
+        return frozenset({content_hash(self.work)} if isinstance(self.work, RunSpec) else self.work.hashes)
 
 
-def finish_jobs(jobs: Sequence[Job], do: Do, device: torch.device, processes: int) -> Generator[Job, None, None]:
+def finish_jobs(
+    jobs: Sequence[Job], do: Do, device: torch.device, processes: int, then: Then = lambda job: ()
+) -> Generator[Job, None, None]:
     """Do all jobs and yield each one when it is done; close the iterator if it is left early.
 
     Args:
         jobs: in an order in which one process could do them.
         do: called in one of the processes; it must be possible to pickle it.
-        device: ``cuda`` gives process i the i-th GPU that this one sees, ``cpu`` an equal share of the cores.
+        device: ``cuda`` gives process i the i-th GPU that this one sees, modulo their number, ``cpu`` an equal share of
+            the cores.
+        processes: how many.
+        then: called here with each job that is done, before it is yielded; the jobs that it leads to.
 
     Raises:
         UserError: a job raised it.
@@ -84,11 +101,12 @@ def finish_jobs(jobs: Sequence[Job], do: Do, device: torch.device, processes: in
     context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
     threads = max(1, torch.get_num_threads() // processes)
     files = loaded_files()
-    workers = [_Process(context, (place, device.type, threads, files)) for place in range(processes)]
+    gpus = gpus_of(processes) if device.type == "cuda" else [None] * processes
+    workers = [_Process(context, (place, gpu, threads, files)) for place, gpu in enumerate(gpus)]
     try:
         for worker in workers:
             worker.start()
-        yield from _schedule(jobs, do, workers)
+        yield from _schedule(jobs, do, workers, then)
         for worker in workers:
             worker.dismiss()
     finally:
@@ -98,14 +116,38 @@ def finish_jobs(jobs: Sequence[Job], do: Do, device: torch.device, processes: in
             worker.join()
 
 
-def _schedule(jobs: Sequence[Job], do: Do, workers: Sequence[_Process]) -> Iterator[Job]:
+def gpus_of(processes: int) -> list[str]:
+    """Which GPU each process has, as CUDA_VISIBLE_DEVICES names it."""
+    import torch
+
+    count = torch.cuda.device_count()
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = seen.split(",") if seen else list(map(str, range(count)))
+    return [names[place % count] for place in range(processes)]
+
+
+def processes_a_gpu(processes: int) -> int:
+    """The most processes that share one GPU."""
+    import torch
+
+    return -(-processes // torch.cuda.device_count())
+
+
+def next_job(waiting: Sequence[Job], working: Sequence[Job]) -> Job | None:
+    """Which job a free process takes, as the module says; None where all have to wait."""
+    to_come = frozenset().union(*(job.gives for job in (*waiting, *working)))
+    needed = frozenset().union(*(job.needs for job in waiting))
+    ready = [job for job in waiting if not job.needs & to_come]
+    return min(ready, key=lambda job: (not job.gives & needed, isinstance(job.work, Population)), default=None)
+
+
+def _schedule(jobs: Sequence[Job], do: Do, workers: Sequence[_Process], then: Then) -> Iterator[Job]:
     waiting, failed = list(jobs), None
-    to_come = frozenset().union(*(job.gives for job in jobs))
     while True:
         for worker in [worker for worker in workers if worker.job is None and failed is None]:
-            if (ready := next((job for job in waiting if not job.needs & to_come), None)) is not None:
-                waiting.remove(ready)
-                worker.begin(do, ready)
+            if (job := next_job(waiting, [worker.job for worker in workers if worker.job])) is not None:
+                waiting.remove(job)
+                worker.begin(do, job)
         if not any(worker.job for worker in workers):
             break
         # of a process without a job only its end can be heard
@@ -113,7 +155,7 @@ def _schedule(jobs: Sequence[Job], do: Do, workers: Sequence[_Process]) -> Itera
         for worker in [worker for worker in workers if worker.connection in answering]:
             job, error = worker.answer()
             if error is None:
-                to_come -= job.gives
+                waiting += then(job)
                 yield job
             failed = failed or error
     if failed is not None:
@@ -124,7 +166,7 @@ def _schedule(jobs: Sequence[Job], do: Do, workers: Sequence[_Process]) -> Itera
 class _Process:
     """One process, seen from its parent: it is sent one job after another and answers each."""
 
-    def __init__(self, context: SpawnContext, place: tuple[int, str, int, Sequence[Path]]):
+    def __init__(self, context: SpawnContext, place: tuple[int, str | None, int, Sequence[Path]]):
         self.job: Job | None = None
         self.connection, self._theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(self._theirs, *place))
@@ -183,19 +225,17 @@ class _Process:
             self._process.join(STOP_SECONDS)
 
 
-def _serve(connection: Connection, place: int, kind: str, threads: int, experiments: Sequence[Path]) -> None:
+def _serve(connection: Connection, place: int, gpu: str | None, threads: int, experiments: Sequence[Path]) -> None:
     """What a process does: jobs, until its parent closes the connection.
 
-    Before it touches a device it settles which GPU, and which line for its progress bar, is its own.  The
-    ``experiments`` are loaded here too, for what jobs need of them, such as a task of their own.
+    Before it touches a device it settles which GPU (None: the CPU), and which line for its progress bar, is its own.
+    The ``experiments`` are loaded here too, for what jobs need of them, such as a task of their own.
     """
     _die_with_parent()
     os.environ["TQDM_POSITION"] = str(place + 1)  # tqdm, which was not imported here yet, reads its defaults there
     keep_bars_to_this_process()
-    if kind == "cuda":
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        names = seen.split(",") if seen else [str(i) for i in range(place + 1)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[place]
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     else:
         import torch
 

@@ -166,15 +166,45 @@ def test_the_checker_tests_itself(physlm: Command, monkeypatch: pytest.MonkeyPat
     code, out, _ = physlm("check", "--planted", 60, "--json")
     assert code == 0 and json.loads(out) == {"planted": 60, "caught": 60, "kinds": dict.fromkeys(ERRORS, 3)}
     assert physlm("check", "--planted", 60)[1].endswith("\n60 planted: 60 caught and named\n")
-    from physlm.tasks.igsm import audit, planted_errors
+    from physlm.tasks.igsm import audit, checker, planted_errors
 
     monkeypatch.setattr(audit, "agrees", lambda verdict, made: made.op != 3)
     code, out, err = physlm("check", "--generated", 100, "--json")
     right = json.loads(out)["right"]
     assert code == 1 and 50 < right < 100 and err.count("Define ") > 3
-    monkeypatch.setattr(planted_errors, "check", lambda *_, **__: audit.check(*PROBLEM))
+    monkeypatch.setattr(planted_errors, "check", lambda *_, **__: checker.check(*PROBLEM))
     code, out, err = physlm("check", "--planted", 20, "--json")
     assert code == 1 and json.loads(out)["caught"] == 0 and "truncated sentence in sentence" in err
+
+
+def test_kernel_and_twin_are_compared(physlm: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from physlm.tasks.igsm import plain
+    from physlm.tasks.igsm.audit import COMPARED
+    from physlm.tasks.igsm.config import FAMILIES, IgsmConfig
+    from physlm.tasks.igsm.problem import Problem
+
+    cheap = {name: COMPARED[name] for name in ("tiny", "small8 without sums", "med retry masked start")}
+    monkeypatch.setattr("physlm.tasks.igsm.audit.COMPARED", cheap)
+    code, out, err = physlm("check", "--twin", 20)
+    assert (code, err) == (0, "") and "\n20 problems of kernel and twin: 20 equal bit for bit and right; " in out
+    made = plain.generate
+
+    def altered(config: IgsmConfig, key: int, index: int, split: str) -> Problem:
+        problem = made(config, key, index, split)
+        if config == FAMILIES["tiny"] and index == 2:
+            problem.record["letters"][0] += 1 - 2 * int(problem.record["letters"][0] > 0)
+        return problem
+
+    monkeypatch.setattr(plain, "generate", altered)
+    code, out, err = physlm("check", "--twin", 24, "--json")
+    found = json.loads(out)
+    assert code == 1 and (found["problems"], found["equal"]) == (24, 22) and found["problems_per_second"] > 0
+    assert found["families"] == {"tiny": {"problems": 8, "equal": 6},
+                                 **{name: {"problems": 8, "equal": 8} for name in list(cheap)[1:]}}
+    differences = [line for line in err.splitlines() if line]
+    assert [line.partition(":")[0] for line in differences] == ["tiny, problem 2 of train",
+                                                                "tiny, problem 2 of evaluation"]
+    assert all(": the records differ in letters; token " in line for line in differences)
 
 
 # ---- show
@@ -216,6 +246,7 @@ def test_all_about_one_problem(physlm: Command, objects: Callable[..., list[dict
     (["check"], "got nothing to check"),
     (["check", "a", "b", "c"], "got a and b and c to check"),
     (["check", "a", "--planted", "3"], "got a and --planted to check"),
+    (["check", "--twin", "3", "--planted", "3"], "got --planted and --twin to check"),
     (["check", "-", "-"], "standard input: got it twice"),
     (["check", "nowhere"], "nowhere: cannot read: No such file"),
     (["check", "."], ".: cannot read: Is a directory"),

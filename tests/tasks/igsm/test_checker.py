@@ -16,7 +16,7 @@ import pytest
 from written_problems import written
 
 from physlm.tasks.igsm import checker, expressions, reading, walk
-from physlm.tasks.igsm.audit import CONFIGS, agrees, check_generated, verdict_of
+from physlm.tasks.igsm.audit import CHECKED, agrees, check_generated, verdict_of
 from physlm.tasks.igsm.checker import ERRORS, Verdict, check, check_many, standard_reader
 from physlm.tasks.igsm.config import IgsmConfig
 from physlm.tasks.igsm.draws import stream_key
@@ -248,7 +248,7 @@ def test_written_solutions_are_right() -> None:
         list(check_many([PROBLEM], []))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.title} {config.method} {config.retry.names}")
+@pytest.mark.parametrize("config", CHECKED.values(), ids=CHECKED)
 def test_generated_solutions_are_right(config: IgsmConfig) -> None:
     """A share of the 200,000 of ``physlm igsm check --generated 200000``, made by the twin."""
     for index in range(40):
