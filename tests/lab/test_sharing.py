@@ -81,7 +81,7 @@ def shared_sweep(root: Path, specs: Sequence[RunSpec] = (), measures: Any = MEAS
 
 def test_what_others_wait_for_comes_first_then_measuring_then_training() -> None:
     plain, other, first = (Job(Population((make_spec(seed=seed),))) for seed in (7, 8, 1))
-    tuned = Job(Population(FAMILY[:2]))  # begin with FAMILY[4], which is the run of ``first``
+    tuned = Job(Population(tuple(FAMILY[:2])))  # begin with FAMILY[4], which is the run of ``first``
     assert first.gives == tuned.needs == frozenset(Job(FAMILY[4]).gives)
     measuring, needed = Job(make_spec(seed=9)), Job(FAMILY[4])
     order, waiting = [], [plain, measuring, other, tuned, needed]
@@ -99,7 +99,7 @@ def test_each_member_is_measured_by_a_job_of_its_own(tmp_path: Path, begun: list
     runs = shared_sweep(tmp_path, FAMILY, trainer=trainer, measure=measure, members=16)
     assert all(run.has(MEASURES) for run in runs) and not list((tmp_path / "populations").iterdir())
     assert sorted(run.hash for run in runs) == sorted(
-        h for work in begun if isinstance(work, RunSpec) for h in Job(work).gives), "not the start that nobody asked for"
+        h for work in begun if isinstance(work, RunSpec) for h in Job(work).gives), "not the start that none asked for"
     assert sum(isinstance(work, Population) for work in begun) == len(trainer.calls)
     trained: set[str] = set()
     for work in begun:
@@ -172,8 +172,8 @@ def test_one_process_measures_after_each_population_in_order(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("specs", "asked"), [
-    (make_specs(), {spec: MEASURES for spec in make_specs()}),
-    (FAMILY, {spec: MEASURES[: i % 3] for i, spec in enumerate(FAMILY)}),
+    (make_specs()[:3], {spec: MEASURES for spec in make_specs()}),
+    ([FAMILY[2], FAMILY[0], FAMILY[4]], {spec: MEASURES[: i % 2] for i, spec in enumerate(FAMILY, start=1)}),
 ])  # fmt: skip
 def test_kill_at_every_moment(
     specs: list[RunSpec], asked: dict[RunSpec, tuple[str, ...]], tmp_path: Path, begun: list[Population | RunSpec],
