@@ -54,11 +54,14 @@ def measure(run: Trained) -> list[Row]:
     """Busiest and idlest expert, and what is dropped, in each block that has experts."""
     rows: list[Row] = []
     for layer, (load_RE, dropped_R) in mean_shares(run.spec, run.ready(run.model), BATCHES).items():
-        each_R, count = np.ones(len(dropped_R)), len(dropped_R)
-        loads = share(load_RE.T.cpu().numpy(), each_R)
+        part, count = run.spec.model.mlps[layer], len(dropped_R)
+        assert isinstance(part, MoE)
+        each_R = np.full(count, float(run.spec.task.row_tokens * part.top_k))  # assignments
+        loads = share(load_RE.T.cpu().numpy() * each_R, each_R)
         for name, expert in (("busiest", loads.value.argmax()), ("idlest", loads.value.argmin())):
             rows.append(loads.row("expert_load", count, (int(expert),), where={"layer": layer, "expert": name}))
-        rows.append(share(dropped_R.cpu().numpy(), each_R).row("expert_dropped", count, where={"layer": layer}))
+        dropped = share(dropped_R.cpu().numpy() * each_R, each_R)
+        rows.append(dropped.row("expert_dropped", count, where={"layer": layer}))
     return rows
 
 
