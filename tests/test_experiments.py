@@ -37,6 +37,7 @@ from physlm.measures.igsm import distracting, probing, regretting, solving
 from physlm.measures.measure import check_quantity
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
+from physlm.models.parts.moe import MoE
 from physlm.training.config import RunSpec
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -186,12 +187,14 @@ def _spec_measured_by(measure: str) -> RunSpec:
     if taken:
         return taken[0].specs("smoke")[0]
     for experiment in experiments:
-        spec = experiment.specs("smoke")[0]
-        try:
-            resolve_name(CHECKS[measure])(spec)
-        except UserError:
-            continue
-        return spec
+        plain = experiment.specs("smoke")[0]
+        experts = dataclasses.replace(plain.model, mlp=(MoE(experts=2),))
+        for spec in (plain, dataclasses.replace(plain, model=experts, start=None)):
+            try:
+                resolve_name(CHECKS[measure])(spec)
+            except UserError:
+                continue
+            return spec
     raise AssertionError(f"no claim has a run that {measure} could be taken of")
 
 

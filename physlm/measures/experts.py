@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from physlm.errors import UserError
+from physlm.measures.finite import check_finite
 from physlm.measures.intervals import share
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -54,11 +55,14 @@ def measure(run: Trained) -> list[Row]:
     """Busiest and idlest expert, and what is dropped, in each block that has experts."""
     rows: list[Row] = []
     for layer, (load_RE, dropped_R) in mean_shares(run.spec, run.ready(run.model), BATCHES).items():
-        each_R, count = np.ones(len(dropped_R)), len(dropped_R)
-        loads = share(load_RE.T.cpu().numpy(), each_R)
+        part, count = run.spec.model.mlps[layer], len(dropped_R)
+        assert isinstance(part, MoE)
+        each_R = np.full(count, float(run.spec.task.row_tokens * part.top_k))  # assignments
+        loads = share(load_RE.T.cpu().numpy() * each_R, each_R)
         for name, expert in (("busiest", loads.value.argmax()), ("idlest", loads.value.argmin())):
             rows.append(loads.row("expert_load", count, (int(expert),), where={"layer": layer, "expert": name}))
-        rows.append(share(dropped_R.cpu().numpy(), each_R).row("expert_dropped", count, where={"layer": layer}))
+        dropped = share(dropped_R.cpu().numpy() * each_R, each_R)
+        rows.append(dropped.row("expert_dropped", count, where={"layer": layer}))
     return rows
 
 
@@ -83,6 +87,7 @@ def mean_shares(spec: RunSpec, model: Decoder, batches: int) -> dict[int, Shares
 def _shares(w: Weights, x_1RTd: Tensor) -> Shares:
     part, (_, rows, positions, _) = w.part, x_1RTd.shape
     assert isinstance(part, MoE)
+    check_finite(x_1RTd, "activations before experts")
     ranked = part.route(w, x_1RTd.flatten(1, 2)).ranked
     expert_RA = ranked.expert_MA.view(rows, -1)
     over_RA = ranked.rank_MA.view(rows, -1) >= part.capacity_of(rows * positions)

@@ -101,7 +101,7 @@ class MoE(MLP):
                   for _ in range(self.bias_rate > 0)))
 
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
-        """Inputs and outputs of the matrices, in all slots, beyond the 10 d of a plain MLP; and p in float32."""
+        """Inputs and outputs of the experts' matrices, in all slots, beyond a plain MLP's 10 d; and p in float32."""
         slots = self.experts if self._holds_all else self.top_k * self.capacity
         each = sum(sum(weight.shape) for weight in self.expert.weights(model))
         return max(0, round((slots + self.shared) * each) - 10 * model.width) + 2 * self.experts
