@@ -69,7 +69,7 @@ def _wrapped(text: str, begin: str) -> list[str]:
 
 
 def _solved(run: Run, train: str, op: int | None, number: int) -> Written:
-    from physlm.lab.sweep import load_model
+    from physlm.lab.loading import load_model
     from physlm.measures.igsm.solutions import check
     from physlm.measures.igsm.solving import written
     from physlm.measures.trained import Trained

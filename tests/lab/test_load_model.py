@@ -10,8 +10,8 @@ import torch
 from fakes import CPU, make_spec
 
 from physlm.errors import UserError
+from physlm.lab.loading import load_model
 from physlm.lab.store import Store
-from physlm.lab.sweep import load_model
 from physlm.models.decoder import Decoder
 
 

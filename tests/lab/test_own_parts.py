@@ -13,8 +13,9 @@ from killed import CPU, contents, sweep_killed
 from torch import Tensor
 
 from physlm.config import override
+from physlm.lab.loading import load_model
 from physlm.lab.store import Store
-from physlm.lab.sweep import load_model, sweep
+from physlm.lab.sweep import sweep
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.module import per_member

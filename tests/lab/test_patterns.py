@@ -15,8 +15,9 @@ from killed import CPU, contents, sweep_killed
 from part_checks import BASE, CHECKS, ids_of, randomised
 
 from physlm.config import from_dict, to_dict
+from physlm.lab.loading import load_model
 from physlm.lab.store import Store
-from physlm.lab.sweep import load_model, sweep
+from physlm.lab.sweep import sweep
 from physlm.measures.knowledge_probes import knowledge_probe
 from physlm.measures.probes import Labelled, ProbeConfig, Target, probe, tap_features
 from physlm.models.config import ModelConfig

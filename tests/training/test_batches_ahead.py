@@ -244,9 +244,10 @@ def test_an_error_of_a_block_that_nobody_asks_for_is_nobodys() -> None:
 
     Noise.hook = staticmethod(fail)
     population = Population(MEMBERS[:1], CPU)
-    for step in range(4):
-        read(population, step)
+    seen = [read(population, step)[0] for step in range(4)]
+    wait_until(lambda: any(first >= 16 for _, first, _ in Noise.calls))
     population.close()
+    assert len(seen) == 4 and not makers(), "what was asked for was there, and closing raised nothing"
 
 
 def test_who_closes_waits_for_one_call_at_most() -> None:
