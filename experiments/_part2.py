@@ -28,7 +28,7 @@ from physlm.training.config import RunSpec, TrainConfig
 # as far as pilots on another seed tell; all other claims are made of it, and go to half as many operations again.  How
 # op is drawn for them is decided by p21_accuracy, whose runs come first: as published, unless models of the uniform mix
 # solve more of the held-out problems of 5 to 8 operations.
-MIX: Literal["min2", "uniform"] = "min2"
+MIX: Literal["min2", "uniform"] = "uniform"
 FAMILY = "small8"
 # Tokens in a row: so many that half of the problems of half as many operations again are longer, as of the published
 # rows (0.49 of med at 23 operations, 0.52 of hard at 32); of training problems less than one in a thousand is.
