@@ -1,0 +1,98 @@
+"""What the claims of Part 3.3 beside the capacity law share: one data set, one training, so that a run serves several.
+
+The published setting (arXiv 2404.05405, section 5.2 and appendix): GPT2-l-h of 64-wide heads reads bioS(N), N from
+10,000 to 10 million, each person 1000 or 100 times, AdamW, 1,000 steps of warm-up, a cosine to a tenth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.lab.experiment import TIERS
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.config import BioSConfig
+from physlm.training.config import RunSpec, TrainConfig
+
+DECAY = {1000: 0.02, 100: 0.01}  # published weight decay by exposures, of N up to 200,000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One tier.
+
+    Attributes:
+        task: the people and how their biographies are written.
+        shapes: (layers, heads, width), from the one whose data surely do not fit to the one around the knee.
+        rates: learning rates, of which the best is reported.
+        exposures: what stands for 1000 and for 100 exposures.
+        people_a_step: at each of these, as a share of all people.
+        train: everything else.
+    """
+
+    task: BioSConfig
+    shapes: tuple[tuple[int, int, int], ...]
+    rates: tuple[float, ...]
+    exposures: dict[int, int]
+    people_a_step: dict[int, float]
+    train: TrainConfig
+
+
+_TRAIN = TrainConfig(warmup_steps=1000)
+SETTINGS = {
+    "smoke": Setting(BioSConfig(24, entries_per_row=1, row_tokens=60, pool_size=4), ((1, 1, 8), (1, 1, 16)), (4e-3,),
+                     {1000: 4, 100: 2}, {1000: 1 / 4, 100: 1 / 4},
+                     TrainConfig(warmup_steps=2, precision="float32")),
+    "demo": Setting(BioSConfig(100, entries_per_row=1, row_tokens=60, pool_size=8), ((1, 4, 16),), (2e-2,),
+                    {1000: 200, 100: 40}, {1000: 1 / 10, 100: 1 / 25},
+                    TrainConfig(warmup_steps=50, precision="float32")),
+    # As p33_capacity has it: one biography a row of 60 tokens, 16-wide heads, about 20,000 steps of 1000 exposures and
+    # 9,300 of 100.
+    "gpu": Setting(BioSConfig(20_000, entries_per_row=1, row_tokens=60), ((2, 4, 64), (2, 6, 96)), (4e-3, 8e-3),
+                   {1000: 1000, 100: 100}, {1000: 960 / 20_000, 100: 216 / 20_000}, _TRAIN),
+    "paper": Setting(BioSConfig(100_000), ((4, 2, 128), (8, 2, 128)), (1e-3,), {1000: 1000, 100: 100},
+                     {1000: 192 * 9 / 100_000, 100: 24 * 9 / 100_000}, _TRAIN),
+}  # fmt: skip
+
+DEVIATIONS = (
+    (
+        "Tier gpu: N = 20,000 where nothing else is said, models of two layers and 64 or 96 dimensions with heads of "
+        "16; one biography a row of 60 tokens, where the paper packs windows of 512; the best of two learning rates."
+    ),
+    (
+        "A word-level vocabulary, name pools, value pools and templates of our own; linear layers and norms without "
+        "biases; bfloat16 with float32 master weights."
+    ),
+    "Tiers smoke and demo: few people, pools cut to few values, small models, in float32.",
+)
+
+
+def setting(tier: str) -> Setting:
+    """The numbers of a tier."""
+    if tier not in TIERS:
+        raise UserError(unknown_key("tier", tier, TIERS))
+    return SETTINGS[tier]
+
+
+def base_run(tier: str, shape: tuple[int, int, int], exposures: int, rate: float, seed: int = 0,
+             model: ModelConfig | None = None, **task: object) -> RunSpec:  # fmt: skip
+    """A model that reads everybody's biographies so many times.
+
+    Args:
+        shape: layers, heads and width.
+        exposures: 1000 or 100, or another number, whose steps are as large as those of the nearer of the two.
+        model: parts of the model, whose shape is replaced; by default those of GPT-2 with rotary positions.
+        task: changes of the data.
+    """
+    found = setting(tier)
+    layers, heads, width = shape
+    read = dataclasses.replace(found.task, **task)  # type: ignore[arg-type]
+    near = 1000 if exposures > 316 else 100
+    rows = max(1, round(found.people_a_step[near] * read.people / read.entries_per_row))
+    times = found.exposures.get(exposures) or max(1, round(exposures * found.exposures[near] / near))
+    train = dataclasses.replace(found.train, exposures=times, batch_rows=rows, learning_rate=rate, seed=seed,
+                                weight_decay=DECAY[near])  # fmt: skip
+    shaped = dataclasses.replace(model or ModelConfig(), layers=layers, heads=heads, width=width)
+    return RunSpec(read, shaped, train)
