@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS, RATES_DEVIATION, answer_runs, setting
 from _part31_bior import DEVIATIONS as BIOR_DEVIATIONS
 from _part31_bior import MULTI, SINGLE, read_and_asked_run, read_run
+
+from _part3 import DEVIATIONS, RATES_DEVIATION, answer_runs, setting
 from physlm.figures.knowledge.answers_table import OTHERS, answers_table
 from physlm.lab.experiment import Experiment
 from physlm.laws.knowledge.answers import answers_law

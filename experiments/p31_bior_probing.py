@@ -8,9 +8,10 @@ alone (Q-probe), and in a biography before each attribute (P-probe).
 
 from __future__ import annotations
 
-from _part3 import DEVIATIONS
 from _part31_bior import DEVIATIONS as BIOR_DEVIATIONS
 from _part31_bior import MULTI, SINGLE, read_run
+
+from _part3 import DEVIATIONS
 from physlm.figures.knowledge.probing import knowledge_figure
 from physlm.lab.experiment import Experiment
 from physlm.laws.knowledge.probing import knowledge_law
