@@ -59,6 +59,12 @@ PLACES = ("at.bits", "at.method", "at.embedding")
 STORED = {"": (32, "none", "no"), "int8": (8, "gptq", "no"), "int4": (4, "gptq", "no")}
 
 
+def _stored(table: pd.DataFrame, at: tuple[int, str, str]) -> pd.Series:
+    """Whether rows were measured at these places."""
+    bits, method, embedding = ((table[name] == wanted) for name, wanted in zip(PLACES, at, strict=True))
+    return bits & method & embedding
+
+
 def conditions(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of each condition, which a column of this name tells: ``whole``, ``int8``, ``int4``, ``few``, ``fixed``,
     and ``few int4``."""
@@ -66,11 +72,11 @@ def conditions(table: pd.DataFrame) -> pd.DataFrame:
     fresh = table["task.fresh"].map(truth)
     found = pd.Series("", table.index)
     for stored, at in STORED.items():
-        here = (table[list(PLACES)] == at).all(axis=1)
+        here = _stored(table, at)
         found[here & often & fresh] = stored or "whole"
         if stored != "int8":
             found[here & ~often & fresh] = " ".join(filter(None, ("few", stored)))
-    found[(table[list(PLACES)] == STORED[""]).all(axis=1) & often & ~fresh] = "fixed"
+    found[_stored(table, STORED[""]) & often & ~fresh] = "fixed"
     return table.assign(condition=found)[found != ""]
 
 
@@ -82,12 +88,12 @@ WHOLE = Most("whole", Shares("bits_per_param", {"width": "model.width", "rate": 
 LEFT = Ratio("left", PEAK, WHOLE)
 SIZE = Most("stored", Shares("stored_bits_per_param", CELLS, unit="bits/parameter", share=False, pooled=PLACES),
             ("width", "rate"), share=False)  # fmt: skip
-NAMES = {"whole": "1000 exposures, fresh texts", "few": "100 exposures", "fixed": "one fixed text", "int8": "8 bits",
-         "int4": "4 bits", "few int4": "100 exposures, 4 bits"}  # fmt: skip
+NAMES = {"whole": "1000 exposures", "few": "100 exposures", "fixed": "one fixed text", "int8": "8 bits",
+         "int4": "4 bits", "few int4": "100, in 4 bits"}  # fmt: skip
 _BARS = bars(PEAK, "condition", names=NAMES, ylabel="bits of knowledge a parameter",
              published={("whole",): 2.0, ("few",): 1.0, ("fixed",): 2.0, ("int8",): 2.0, ("int4",): 0.7},
-             caption="Each bar but the first changes one thing, the last two. Weights in 8 and 4 bits: by GPTQ, the "
-                     "embedding as it was.")  # fmt: skip
+             caption="First bar: fresh texts, weights as trained; each other bar changes what it names. 8 and 4 bits: "
+                     "by GPTQ, the embedding as it was.")  # fmt: skip
 
 
 def figure(table: pd.DataFrame, law: Law) -> Figure:
