@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from _part3 import base_run, mixed_run
+from physlm.tasks.biography.config import BioSText
 from physlm.tasks.biography.question_config import Ask
 from physlm.training.config import RunSpec
 
@@ -41,6 +42,7 @@ def read_and_asked_run(tier: str, ask: Ask) -> RunSpec:
 
 def _whole(tier: str, spec: RunSpec) -> RunSpec:
     """The same run in rows that hold whole rewrites."""
+    assert isinstance(spec.task, BioSText)
     task = dataclasses.replace(spec.task, entries_per_row=ENTRIES.get(tier, spec.task.entries_per_row))
     train = dataclasses.replace(spec.train, batch_rows=ROWS.get(tier, spec.train.batch_rows))
     return dataclasses.replace(spec, task=task, train=train)

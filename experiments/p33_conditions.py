@@ -44,8 +44,8 @@ def runs(tier: str) -> list[RunSpec]:
     if tier == "demo":
         return [demo(exposures, fresh) for exposures, fresh in READINGS]
     found = setting(tier)
-    return [base_run(tier, shape, exposures, rate, **({} if fresh else {"fresh": False}))
-            for exposures, fresh in READINGS for shape in found.shapes for rate in found.rates]  # fmt: skip
+    return [base_run(tier, shape, exposures, rate, fresh=fresh) for exposures, fresh in READINGS
+            for shape in found.shapes for rate in found.rates]
 
 
 def demo(exposures: int, fresh: bool) -> RunSpec:

@@ -14,7 +14,7 @@ from _part33 import DEVIATIONS, base_run, setting
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
-from physlm.laws.forms import Contrast, Least, Most, Ratio, Shares, laws
+from physlm.laws.forms import Contrast, Extreme, Least, Most, Ratio, Shares, laws
 from physlm.laws.verdict import bound, own_test, published, published_bound
 from physlm.models.config import ModelConfig
 from physlm.training.config import RunSpec
@@ -61,7 +61,7 @@ TERNARY_PEAK = Most("ternary", TRAINED, share=False)
 TERNARY_STORED = Most("ternary_stored", TRAINED_STORED, share=False)
 
 
-def _peak(name: str, quantity: str, unit: str, **at: object) -> Most:
+def _peak(name: str, quantity: str, unit: str, **at: object) -> Extreme:
     """The most over widths of one way of storing, without settings in its name."""
     where = {**PLAIN, **{f"at.{key}": value for key, value in at.items()}}
     return Most(name, Shares(quantity, {"width": "model.width"}, where, unit=unit, share=False), share=False)

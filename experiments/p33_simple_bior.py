@@ -36,7 +36,8 @@ SEEDS = {"gpu": (0, 1), "paper": (0, 1)}
 
 def runs(tier: str) -> list[RunSpec]:
     """Data x sizes x rates x seeds."""
-    found, rows = setting(tier), {"row_tokens": ROW_TOKENS}
+    found = setting(tier)
+    rows: dict[str, Any] = {"row_tokens": ROW_TOKENS}
     if found.task.entries_per_row > 1:
         rows = {"entries_per_row": PACKED}
     specs = [base_run(tier, shape, 1000, rate, seed, **rows, **data) for data in DATA.values()

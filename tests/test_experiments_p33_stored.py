@@ -20,7 +20,7 @@ from physlm.laws.verdict import verdict_rows
 from physlm.measures.quantised import Quantised, where
 from physlm.models.counting import parameter_counts
 from physlm.models.quantisation import Quantisation, stored_bits
-from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.training.config import RunSpec
 
@@ -118,6 +118,7 @@ def test_the_demonstration_of_conditions_is_small_and_its_entries_are_whole() ->
     specs = claim("p33_conditions").specs("demo")
     assert len(specs) == 3 and len({spec.model for spec in specs}) == 1
     for spec in specs:
+        assert isinstance(spec.task, BioDConfig)
         lengths = spec.task.build().entries(torch.arange(48), torch.zeros(48, dtype=torch.long), "train", 0).lengths_R
         assert int(lengths.max()) <= spec.task.row_tokens + 1
         bits = spec.task.build().information_terms.information()["total"]
@@ -128,6 +129,7 @@ def test_the_demonstration_of_conditions_is_small_and_its_entries_are_whole() ->
 def capacity_table(specs: list[RunSpec], per_param: Callable[[RunSpec], float]) -> pd.DataFrame:
     rows = []
     for spec in specs:
+        assert isinstance(spec.task, BioSConfig)
         run = run_of(spec)
         bits, total = per_param(spec) * run["params_used"], spec.task.build().information_terms.information()["total"]
         rows += [number(run, "bits_per_param", per_param(spec), 20_000, "bits/parameter", 0.1),
@@ -160,7 +162,7 @@ def test_verdicts_on_texts_follow_a_planted_truth(bior: float, verdict: str) -> 
 @pytest.mark.parametrize("tier", TIERS)
 def test_the_three_kinds_of_texts_differ_in_nothing_else(tier: str) -> None:
     specs = claim("p33_simple_bior").specs(tier)
-    others = {}
+    others: dict[tuple[bool, int, bool], set[RunSpec]] = {}
     for spec in specs:
         assert isinstance(spec.task, BioSConfig)
         plain = dataclasses.replace(spec.task, fresh=True, texts=0, rewritten=False)
@@ -208,6 +210,7 @@ def test_questions_on_rewrites_are_about_their_people_and_in_their_words() -> No
             assert read.vocabulary().words == spec.task.vocabulary().words
             assert read.celebrities == spec.task.celebrities
     spec = claim("p31_bior").specs("smoke")[0]
+    assert isinstance(spec.task, QuestionsConfig)
     with pytest.raises(UserError, match="expected the same words"):
         dataclasses.replace(spec, task=dataclasses.replace(spec.task, rewritten=False))
 
