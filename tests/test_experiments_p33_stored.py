@@ -16,6 +16,8 @@ from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab import results
 from physlm.lab.experiment import TIERS, Experiment, load_experiment
+from physlm.lab.store import Store
+from physlm.lab.sweep import sweep
 from physlm.laws.verdict import verdict_rows
 from physlm.measures.quantised import Quantised, where
 from physlm.models.counting import parameter_counts
@@ -241,3 +243,23 @@ def test_answers_about_rewrites_are_judged_by_way_and_by_group() -> None:
         rows.append(number(run_of(spec), "recall/attribute=employer", 0.5, 100))
     law = experiment.law(table(rows))
     assert [e.quantity for e in experiment.expect if law.get(e.quantity) is None] == []
+
+
+# ratios to what a model of a few steps holds, which is nothing
+OF_NOTHING = {
+    "p33_simple_bior": {"against_fresh"}, "p33_conditions": {"left"},
+    "p33_quantised": {"least_kept", "most_kept", "ternary_over_int4", "ternary_over_whole_stored"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_NOTHING)
+def test_a_claim_runs_from_data_to_files_that_give_the_same_law(name: str, tmp_path: Path) -> None:
+    experiment = claim(name)
+    runs = sweep(experiment.specs("smoke"), experiment.measures, Store(tmp_path / "runs"), torch.device("cpu"),
+                 progress=False)  # fmt: skip
+    finding = results.find(experiment, "smoke", runs)
+    missing = {row["quantity"].partition("@")[0] for row in finding.verdicts if row["ours"] is None}
+    assert missing == OF_NOTHING[name]
+    results.write_finding(finding, tmp_path / "results", runs, "physlm run")
+    again = results.read_finding(experiment, tmp_path / "results")
+    assert experiment.law(again.table).quantities == finding.law.quantities

@@ -102,6 +102,12 @@ def test_the_caption_says_what_error_bars_cover() -> None:
     assert math.isfinite(Least("least", ANSWER).cells(one)[()].value)
 
 
+def test_bars_of_nothing_draw() -> None:
+    none = planted.table([planted.number({"run": "a", "model.position": "rope"}, "bits", 0.0, 48, "bits")])
+    axes, = bars(Shares("bits", ("model.position",), unit="bits", share=False), "position")(none, Law(())).axes
+    assert axes.get_ylim() == (0.0, 1.0)
+
+
 def test_logarithmic_curves_leave_out_what_is_not_above_zero_and_guide_lines_keep_their_slope() -> None:
     table = planted.table(
         planted.number({"run": f"{size}", "params_used": size, "train.seed": 0}, "bits", value, 48, "bits", 1.0)
