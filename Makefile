@@ -15,7 +15,7 @@ PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or m
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep grammar probes manipulation math night capacity-figure figures verify docs bench list sample clean clean-runs
+.PHONY: help install test lint types capacity-sweep knowledge grammar probes manipulation math night capacity-figure figures verify docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ types: $(STAMP)  ## mypy
 
 capacity-sweep: $(STAMP)  ## bits of knowledge per parameter: train, measure, fit, draw (TIER=smoke|demo|gpu|paper; by itself gpu or demo)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p33_capacity --tier "$$tier"
+
+knowledge: $(STAMP)  ## Part 3.3: what a bit of knowledge costs: fewer exposures, fixed texts, weights in 8 and 4 bits (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run p33_conditions --tier "$$tier" --processes $(PROCESSES)
 
 grammar: $(STAMP)  ## Part 1: train on a grammar, let the model write, probe it, look at its attention (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p1_generation p1_probing p1_attention --tier "$$tier"

@@ -146,7 +146,7 @@ def answer_run(tier: str, start: RunSpec, ask: Ask, low_rank: bool = False) -> R
     found = setting(tier)
     assert isinstance(start.task, BioSConfig | QuestionsConfig)
     task = QuestionsConfig(start.task.people, start.task.celebrities, start.task.seed, *found.questions, ask,
-                           start.task.pool_size)  # fmt: skip
+                           start.task.pool_size, rewritten=start.task.rewritten)  # fmt: skip
     train = found.low_rank if low_rank else found.answering
     return RunSpec(task, start.model, dataclasses.replace(train, seed=start.train.seed), start)
 

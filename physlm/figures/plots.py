@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -85,7 +86,7 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
             handles.append(series_handle(besides_name, "black", DOWN, "none"))
         if any(key in found for key in published or ()):
             handles.append(published_handle("black", "D"))
-        top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())], default=1.0)
+        top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())]) or 1.0
 
         def panel(axes: Axes, fixed: Mapping[str, object]) -> None:
             width = 0.84 / max(len(told), 1)
@@ -110,7 +111,8 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
 
 def curves(form: Form, x: str, series: str = "", *, control: Form | None = None, control_name: str = "control",
            published: Published | None = None, names: Names | None = None, xlabel: str = "", ylabel: str = "",
-           log: bool = True, one_scale: bool = False, title: str = "", caption: str = "") -> Draw:
+           log: bool = True, log_y: bool = False, guides: Sequence[float] = (), one_scale: bool = False,
+           title: str = "", caption: str = "") -> Draw:
     """Curves of numbers with their 95 % intervals over a setting whose values are numbers.
 
     Args:
@@ -120,6 +122,8 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
         control: drawn dashed in the colour of its series; by the same keys, or without the series.
         published: open marks.
         log: whether the horizontal axis is logarithmic.
+        log_y: whether the vertical axis is; numbers that are not above 0 are left out.
+        guides: slopes of grey lines y = slope x, such as bits for each parameter.
         one_scale: the vertical axes of all panels are the same.
         title, caption: as in ``bars``.
 
@@ -129,7 +133,7 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
     _check(form, (x, series), (control,))
 
     def figure(table: pd.DataFrame, law: Law) -> Figure:
-        found = form.cells(table)
+        found = {key: one for key, one in form.cells(table).items() if one.value > 0 or not log_y}
         under = control.cells(table) if control is not None else {}
         told = _values(form, found, series) if series else [None]
         handles: list[Any] = [series_handle(_name(series, one, names), style.colour(s), style.marker(s))
@@ -150,6 +154,12 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
                 published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
                                 style.colour(s), style.marker(s))
             _number_axis(axes, [_number(value) for value in _values(form, found, x)], log)
+            if log_y:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_locator(FixedLocator(style.log_ticks(*axes.get_ylim())))
+                axes.yaxis.set_major_formatter(FuncFormatter(style.plain_number))
+                axes.yaxis.set_minor_locator(NullLocator())
+            _guides(axes, guides)
             axes.set_xlabel(xlabel or x.replace("_", " "))
 
         sheet = _sheet(form, found, (x, series), panel, NARROWEST, handles, names, ylabel, title, caption)
@@ -230,6 +240,19 @@ def _curve(axes: Axes, form: Form, found: Cells, x: str, fixed: Mapping[str, obj
     rising = sorted(own.items(), key=lambda item: _number(item[0][place]))
     if rising:
         points(axes, [_number(key[place]) for key, _ in rising], [one for _, one in rising], colour, marker, line)
+
+
+def _guides(axes: Axes, slopes: Sequence[float]) -> None:
+    """Grey lines y = slope x, each with its slope at its end, within the limits that the points have set."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    xs = np.geomspace(left, right, 100) if axes.get_xscale() == "log" else np.linspace(left, right, 100)
+    for slope in slopes:
+        axes.plot(xs, slope * xs, color=style.GREY, linewidth=0.9, linestyle=DASHES, zorder=1)
+        end = min(right, high / slope)
+        if slope * end > low:
+            axes.annotate(f"{slope:g}", (end, slope * end), xytext=(-2, -2), textcoords="offset points", ha="right",
+                          va="top", fontsize=7.5, color=style.GREY)
+    axes.set(xlim=(left, right), ylim=(low, high))
 
 
 def _number_axis(axes: Axes, values: Sequence[float], log: bool) -> None:

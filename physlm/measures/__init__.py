@@ -45,7 +45,7 @@ QUANTITIES = {
     "capacity": ("bits", "bits_signed", "bits_name", "bits_value", "bits_diversity", "bits_per_param", "bits_max",
                  "bits_untrained", "name_nats", "value_nats", "value1_nats"),
     "quantised": ("bits", "bits_signed", "bits_name", "bits_value", "bits_diversity", "bits_per_param",
-                  "bits_per_stored_bit", "stored_bits_per_param"),
+                  "bits_kept", "bits_per_stored_bit", "stored_bits_per_param"),
     "completion": ("accuracy", "accuracy_untrained", "kl", "kl_untrained", "entropy_derivation", "entropy_truth",
                    "entropy_model", "entropy_generated", "length_truth", "length_generated", "distinct",
                    "distinct_truth"),

@@ -91,6 +91,25 @@ def capacity_rows(
     return rows
 
 
+def bits_kept(terms: InformationTerms, losses: PersonLosses, whole: PersonLosses, attributes: int,
+              device: torch.device = CPU) -> tuple[float, float, float]:  # fmt: skip
+    """``bits`` by these losses over ``bits`` by those of the whole model, and its 95 % interval; NaN where that has 0.
+
+    The same people are drawn for both, so that the interval covers what the two differ in.
+    """
+    found = []
+    for one in (losses, whole):
+        nats = np.stack([one.name_N.numpy(), one.value_N.numpy(), one.first_N.numpy() / attributes])
+        check_finite(nats, "nats of a person")
+        means = np.concatenate([nats.mean(1, keepdims=True), _resampled_means(nats, device)], 1)
+        found.append(capacity_parts(terms, *means)["bits"])
+    ours, theirs = found
+    if not (theirs > 0).all():
+        return math.nan, math.nan, math.nan
+    lo, hi = np.percentile(ours[1:] / theirs[1:], (2.5, 97.5))
+    return float(ours[0] / theirs[0]), float(lo), float(hi)
+
+
 def measure(run: Trained) -> list[Row]:
     """Capacity of one trained model, and of the same model before training as a control (``bits_untrained``)."""
     spec, device = run.spec, run.device

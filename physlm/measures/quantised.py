@@ -11,6 +11,7 @@ Whatever is not at its default has a place too, ``group=64``, ``grid=asymmetric`
 
     bits, bits_signed, bits_name, ..    capacity, of the same people and texts and by the same code as of ``capacity``
     bits_per_param                      bits for each parameter
+    bits_kept                           bits over those of the weights as they were trained, of the same people
     bits_per_stored_bit                 bits for each bit that the weights take to store, scales and zero points counted
     stored_bits_per_param               of these, exact
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from tqdm import tqdm
 
-from physlm.measures.capacity import TEXTS, capacity_rows
-from physlm.measures.losses import model_losses, person_losses
+from physlm.measures.capacity import TEXTS, bits_kept, capacity_rows
+from physlm.measures.losses import PersonLosses, model_losses, person_losses
 from physlm.measures.quantised import Quantised, where
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -26,10 +26,11 @@ def rows(measure: Quantised, run: Trained) -> list[Row]:
     """The rows of one run: the model as it was trained, then every setting."""
     assert isinstance(run.spec.task, BiographyConfig), "refused by the check"
     task = run.spec.task.build().to(run.device)
-    found = _rows_of(run, task, run.model, None)  # first: a model that has diverged is refused here
+    whole = _losses_of(run, task, run.model)  # first: a model that has diverged is refused here
+    found = _rows_of(run, task, whole, whole, None)
     texts = calibration_texts(task, measure.calibration, run.device)
     for setting in tqdm(measure.settings(), desc="quantised", leave=False, disable=not run.progress):
-        found += _rows_of(run, task, quantised(run.model, setting, texts), setting)
+        found += _rows_of(run, task, _losses_of(run, task, quantised(run.model, setting, texts)), whole, setting)
     return found
 
 
@@ -45,11 +46,15 @@ def calibration_texts(task: BiographyTask, count: int, device: torch.device) -> 
     return found
 
 
-def _rows_of(run: Trained, task: BiographyTask, model: Decoder, setting: Quantisation | None) -> list[Row]:
+def _losses_of(run: Trained, task: BiographyTask, model: Decoder) -> PersonLosses:
+    return person_losses(task, model_losses(model), run.device, texts=TEXTS)
+
+
+def _rows_of(run: Trained, task: BiographyTask, losses: PersonLosses, whole: PersonLosses,
+             setting: Quantisation | None) -> list[Row]:  # fmt: skip
     spec, words = run.spec, len(task.vocabulary)
     params = parameter_counts(spec.model, words)["params_used"]
     stored = stored_bits(spec.model, words, setting)
-    losses = person_losses(task, model_losses(model), run.device, texts=TEXTS)
     attributes = getattr(spec.task, "attributes", 1)
     by_name = {row.quantity: row
                for row in capacity_rows(task.information_terms, losses, attributes, params, run.device)}
@@ -60,4 +65,6 @@ def _rows_of(run: Trained, task: BiographyTask, model: Decoder, setting: Quantis
     found.append(Row("bits_per_stored_bit", bits.value / stored, "bits/bit", bits.n, bits.lo / stored,
                      bits.hi / stored, here))
     size = stored / params
+    kept, low, high = bits_kept(task.information_terms, losses, whole, attributes, run.device)
+    found.append(Row("bits_kept", kept, "1", bits.n, low, high, here))
     return [*found, Row("stored_bits_per_param", size, "bits/parameter", bits.n, size, size, here)]

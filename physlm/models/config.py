@@ -38,6 +38,8 @@ class ModelConfig:
             2305.13673); 0: none.
         vocab_size: rows of the tied embedding; 0 takes the task's vocabulary exactly, so that every row is used.
         causal: false makes a bidirectional encoder; its embedding has one row more, the mask token.
+        ternary: matrices that tokens are multiplied with are read as weights of three values, see
+            ``primitives.Ternary`` (BitNet b1.58, arXiv 2402.17764); the embedding and the norms are not.
     """
 
     layers: int = 2
@@ -51,6 +53,7 @@ class ModelConfig:
     vocab_size: int = 0
     init_std: float = 0.02
     causal: bool = True
+    ternary: bool = False
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "width"):
@@ -73,6 +76,11 @@ class ModelConfig:
                                 f"{least} to {self.layers}")
         for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm)):
             self._check_part(part)
+        if self.ternary:
+            for part in dict.fromkeys((*self.mixer, *self.mlp)):
+                if any(weight.role.matrix and len(weight.shape) > 2 for weight in part.weights(self)):
+                    raise UserError(f"model.ternary: got true with the part {part.kind!r}, expected false: matrices of "
+                                    "experts are not read as ternary")
 
     def _check_part(self, part: Part) -> None:
         for name, value in vars(part).items():
@@ -147,7 +155,7 @@ class ModelConfig:
             parts += ["+".join(part.label for part in pattern)] * (pattern != default)
         parts += [f"vocab{self.vocab_size}"] * bool(self.vocab_size)
         parts += [f"init{self.init_std:g}"] * (self.init_std != type(self).init_std)
-        parts += ["encoder"] * (not self.causal)
+        parts += ["encoder"] * (not self.causal) + ["ternary"] * self.ternary
         return "-".join(parts)
 
     def facts(self) -> dict[str, Any]:
@@ -161,7 +169,7 @@ class ModelConfig:
         return {"layers": self.layers, "heads": self.heads, "width": self.width, "mixer": _labels(self.mixer),
                 "mlp": _labels(self.mlp), "norm": self.norm.label, "local": _labels(self.local) or "none",
                 "absolute": self.absolute, "vocab_size": self.vocab_size, "init_std": self.init_std,
-                "causal": self.causal, "position": position}
+                "causal": self.causal, "ternary": self.ternary, "position": position}
 
 
 def _tiled(pattern: Sequence[P], layers: int) -> tuple[P, ...]:

@@ -5,6 +5,7 @@ First values, the optimiser's groups, counts, FLOPs and low-rank updates are sum
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 from physlm.models.config import ModelConfig
@@ -35,6 +36,7 @@ def block_slots(config: ModelConfig, layer: int) -> dict[str, Slot]:
     Places that are empty are left out.
     """
     mixer, mlp, local = config.mixers[layer], config.mlps[layer], config.locals[layer]
+    read = _as_ternary if config.ternary else tuple[Weight, ...]
     norm = Slot(config.norm, config.norm.weights(config))
 
     def mixing(site: str, width: int, name: str) -> dict[str, Slot]:
@@ -43,12 +45,18 @@ def block_slots(config: ModelConfig, layer: int) -> dict[str, Slot]:
         return {name: Slot(local, local.weights_at(width), width)}
 
     slots = {"attention_norm": norm, **mixing("A", config.width, "local_a"),
-             "attention": Slot(mixer, mixer.weights(config)),
+             "attention": Slot(mixer, read(mixer.weights(config))),
              **mixing("B", mixer.local_width(config), "attention.local")}
     if not mlp.empty:
         slots |= {"mlp_norm": norm, **mixing("C", config.width, "local_c"),
-                  "mlp": Slot(mlp, mlp.weights(config)), **mixing("D", mlp.local_width(config), "mlp.local")}
+                  "mlp": Slot(mlp, read(mlp.weights(config))), **mixing("D", mlp.local_width(config), "mlp.local")}
     return slots
+
+
+def _as_ternary(weights: tuple[Weight, ...]) -> tuple[Weight, ...]:
+    """The same, the matrices that tokens are multiplied with as ternary ones."""
+    return tuple(dataclasses.replace(weight, role=dataclasses.replace(weight.role, ternary=True))
+                 if weight.role.matrix and weight.role.multiplied else weight for weight in weights)
 
 
 def shared_weights(config: ModelConfig) -> dict[str, Weight]:

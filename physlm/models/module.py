@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from physlm.models.config import ModelConfig
 from physlm.models.local_filter import activate
 from physlm.models.parts.part import Local, Part, State, Weight, Where
-from physlm.models.primitives import Linear
+from physlm.models.primitives import Linear, Ternary
 
 
 class Weights(nn.Module):
@@ -32,7 +32,8 @@ class Weights(nn.Module):
         self.part, self.model, self.members = part, model, members
         for weight in weights:
             if weight.role.matrix:
-                setattr(self, weight.name, Linear(members, weight.shape, weight.trained))
+                linear = Ternary if weight.role.ternary else Linear
+                setattr(self, weight.name, linear(members, weight.shape, weight.trained))
             elif weight.trained:
                 setattr(self, weight.name, nn.Parameter(torch.empty(members, *weight.shape)))
             else:

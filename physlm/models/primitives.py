@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from physlm.errors import UserError
@@ -33,6 +34,65 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return product(x, self.weight)
+
+
+class Ternary(Linear):
+    """y = x~ w~: a linear map with weights of three values and inputs of 8 bits (BitNet b1.58, arXiv 2402.17764).
+
+        w~ = gamma clip(round(w / gamma), -1, 1)                 gamma = mean |w| of each matrix, at least 1e-5
+        x~ = s clip(round(x^ / s), -128, 127)                    s = max |x^| / 127 of each token
+        x^ = x / sqrt(mean x^2 + 1e-5)                           of each token, without a gain
+
+    Gradients pass both roundings as if they were not there (straight through), so that those of w and x^ are those of
+    y = x^ w at x~ and w~.  Training holds w in float32, as of every matrix, and moves it; where it computes in bfloat16
+    w is rounded to it first, gamma and x~ last.
+
+    Double norms.  BitNet has a root-mean-square norm with a gain before each such map, and none before the block's two
+    branches.  Here the norms of the branches stay as they are, with their gains, and x^ has none: behind them, at the
+    first map of a branch, it does no more than to undo the mean size of the gains; before the second, ``out`` and
+    ``down``, it is the sub-layer norm.  So a ternary model has the weights of an ordinary one, by name and number.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = F.rms_norm(x.float(), x.shape[-1:], eps=1e-5)
+        return product(_Eight.apply(normed).to(self.weight.dtype), _Three.apply(self.weight))
+
+
+def three_values(weight: Tensor) -> Tensor:
+    """w~ of ``Ternary``, of each matrix (.., i, o) alone, in the dtype of w."""
+    wide = weight.float()
+    gamma = wide.abs().mean((-2, -1), keepdim=True).clamp_min(1e-5)
+    return (torch.round(wide / gamma).clamp(-1, 1) * gamma).to(weight.dtype)
+
+
+def eight_bits(x: Tensor) -> Tensor:
+    """x~ of ``Ternary``, of each token (.., i) alone."""
+    scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-5) / 127
+    return torch.round(x / scale).clamp(-128, 127) * scale
+
+
+class _Three(torch.autograd.Function):
+    """``three_values``, straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return three_values(weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+class _Eight(torch.autograd.Function):
+    """``eight_bits``, straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return eight_bits(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:

@@ -6,6 +6,7 @@
     the tied embedding, with ``embedding``   the same; a row of it is a token
     what training holds in float32 (gains of norms, local filters)    32 bits
     everything else, and all else at 16 bits                          bfloat16, 16 bits
+    ternary matrices (``ModelConfig.ternary``), as they were trained  log2(3) = 1.58 bits each, and 32 for gamma
     what is fixed at its random first values                          nothing: a seed gives it again
 
 Embedding rows that no token of the task uses are not counted, as they are no parameters either (arXiv 2404.05405).
@@ -76,8 +77,9 @@ class Quantisation:
                             "which inputs share a scale would depend on the order")
 
     def touches(self, name: str, weight: Weight) -> bool:
-        """Whether the weight of this name is put on a grid."""
-        return self.bits != CAST and (weight.role.matrix or (self.embedding and name == EMBEDDING))
+        """Whether the weight of this name is put on a grid; what is ternary stays so."""
+        matrix = weight.role.matrix and not weight.role.ternary
+        return self.bits != CAST and (matrix or (self.embedding and name == EMBEDDING))
 
 
 def check_model(config: ModelConfig, vocabulary: int) -> None:
@@ -92,7 +94,7 @@ def check_model(config: ModelConfig, vocabulary: int) -> None:
 
 
 def stored_bits(config: ModelConfig, vocabulary: int, setting: Quantisation | None) -> int:
-    """Bits that one member's weights take, see the top of this page; None: all in float32, as they were trained."""
+    """Bits that one member's weights take, see the top of this page; None: in float32, as they were trained."""
     total = 0
     for name, weight in model_weights(config, vocabulary).items():
         if not weight.trained:
@@ -101,7 +103,9 @@ def stored_bits(config: ModelConfig, vocabulary: int, setting: Quantisation | No
         if name == EMBEDDING:
             outputs, inputs = config.used_rows(vocabulary), config.width
             numbers = outputs * inputs
-        if setting is None or weight.role.float32:
+        if weight.role.ternary:
+            total += math.ceil(math.log2(3) * numbers) + 32
+        elif setting is None or weight.role.float32:
             total += 32 * numbers
         elif not setting.touches(name, weight):
             total += CAST * numbers

@@ -116,6 +116,9 @@ class RunSpec:
         elif self.train.low_rank:
             raise UserError(f"train.lora_rank, train.lora_embedding_rank: got {self.train.lora_rank} and "
                             f"{self.train.lora_embedding_rank} without a start; expected a start, or 0 and 0")
+        if self.train.low_rank and self.model.ternary:
+            raise UserError("train.lora_rank, train.lora_embedding_rank: got updates of a ternary model, whose "
+                            "merged weights would be rounded anew; expected 0 and 0, or model.ternary=false")
         movable = (weight.low_rank for mixer in self.model.mixer for weight in mixer.weights(self.model))
         if self.train.lora_rank and not any(movable):
             names = ", ".join(mixer.kind for mixer in self.model.mixer)

@@ -100,3 +100,24 @@ def test_the_caption_says_what_error_bars_cover() -> None:
     one = TABLE[TABLE["train.seed"] == 0]
     assert error_bars(ANSWER.cells(one)) == "Error bars: 95 %, over items; 1 model each."
     assert math.isfinite(Least("least", ANSWER).cells(one)[()].value)
+
+
+def test_bars_of_nothing_draw() -> None:
+    none = planted.table([planted.number({"run": "a", "model.position": "rope"}, "bits", 0.0, 48, "bits")])
+    axes, = bars(Shares("bits", ("model.position",), unit="bits", share=False), "position")(none, Law(())).axes
+    assert axes.get_ylim() == (0.0, 1.0)
+
+
+def test_logarithmic_curves_leave_out_what_is_not_above_zero_and_guide_lines_keep_their_slope() -> None:
+    table = planted.table(
+        planted.number({"run": f"{size}", "params_used": size, "train.seed": 0}, "bits", value, 48, "bits", 1.0)
+        for size, value in ((100, 180.0), (1_000, 2_100.0), (5_000, 0.0), (10_000, 9_000.0))
+    )
+    form = Shares("bits", {"params": "params_used"}, unit="bits", share=False)
+    (axes,) = curves(form, "params", log_y=True, guides=(2.0, 0.5))(table, Law(())).axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    lines = [(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)) for line in axes.lines]
+    slopes = sorted(float(y[0] / x[0]) for x, y in lines if len(x) == 100)
+    assert slopes == pytest.approx([0.5, 2.0])
+    points = next(zip(x, y, strict=True) for x, y in lines if len(x) == 3)
+    assert list(points) == [(100, 180), (1_000, 2_100), (10_000, 9_000)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def test_every_setting_has_its_rows(cells: dict[tuple[Any, ...], dict[str, Row]]
     assert list(cells) == [(32, "none", "no"), (16, "none", "no"), *below]
     for rows in cells.values():
         assert set(rows) == {"bits", "bits_signed", "bits_name", "bits_value", "bits_diversity", "bits_per_param",
-                             "bits_per_stored_bit", "stored_bits_per_param"}  # fmt: skip
+                             "bits_kept", "bits_per_stored_bit", "stored_bits_per_param"}  # fmt: skip
         for quantity in rows:
             check_quantity(["quantised"], quantity)
         assert rows["bits_per_stored_bit"].unit == "bits/bit"
@@ -97,6 +98,24 @@ def test_sixteen_bits_have_the_capacity_of_the_weights_that_training_computed_wi
             assert plain(row) == plain(expected[name]) == plain(again[16, "none", "no"][name])
             assert plain(again[32, "none", "no"][name]) == plain(row)
     assert cells[16, "none", "no"]["bits"].value == pytest.approx(cells[32, "none", "no"]["bits"].value, rel=0.01)
+
+
+def test_what_is_kept_is_a_ratio_of_the_same_people(cells: dict[tuple[Any, ...], dict[str, Row]]) -> None:
+    """So that the whole model keeps exactly all of itself, and a ratio has less spread than its two numbers."""
+    whole = cells[32, "none", "no"]
+    assert (whole["bits_kept"].value, whole["bits_kept"].lo, whole["bits_kept"].hi) == (1.0, 1.0, 1.0)
+    for rows in cells.values():
+        kept, ratio = rows["bits_kept"], rows["bits"].value / whole["bits"].value
+        assert kept.value == pytest.approx(ratio) and kept.lo <= kept.value <= kept.hi and kept.unit == "1"
+        assert kept.lo >= rows["bits"].lo / whole["bits"].hi - 1e-9
+        assert kept.hi <= rows["bits"].hi / whole["bits"].lo + 1e-9
+
+
+def test_of_nothing_no_share_is_kept() -> None:
+    untrained = Decoder(MODEL, len(TASK.vocabulary()), (0,))
+    run = Trained(RunSpec(TASK, MODEL, TrainConfig(exposures=1)), CPU, lambda step: untrained)
+    kept = [row for row in Quantised(bits=(16, 8))(run) if row.quantity == "bits_kept"]
+    assert len(kept) == 6 and all(math.isnan(row.value) for row in kept)
 
 
 def test_eight_bits_keep_what_two_lose(cells: dict[tuple[Any, ...], dict[str, Row]]) -> None:

@@ -103,6 +103,7 @@ class Role:
         multiplied: each of its numbers is multiplied once a token, 6 FLOPs forward and backward.
         matrix: it is the (inputs, outputs) of a linear map, which can be called, ``w.name(x)``, and quantised; or
             (experts, inputs, outputs), one for each.
+        ternary: of a matrix, it is read as ``primitives.Ternary`` has it; what ``ModelConfig.ternary`` makes of one.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Role:
     float32: bool = False
     multiplied: bool = False
     matrix: bool = False
+    ternary: bool = False
 
 
 MATRIX = Role("matrix", multiplied=True, matrix=True)
