@@ -49,7 +49,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                           noise="none", noise_rate=0.15, noise_fraction=0.0),
     "ManoConfig": dict(length=10, modulus=23, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
-                        absolute=0, vocab_size=0, init_std=0.02, causal=True),
+                        absolute=0, vocab_size=0, init_std=0.02, causal=True, tied=True),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none"),
     "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
     "Gated": dict(ratio=8 / 3, act="silu"),

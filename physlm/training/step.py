@@ -101,7 +101,7 @@ class Population:
     def losses(self, inputs_MBT: Tensor, targets_MBT: Tensor, scored_M: Tensor) -> dict[str, Tensor]:
         """``loss``, the mean nats a scored token, and what is added to it, by name: each (M,)."""
         hidden, auxiliary = self.model.hidden_with_losses(inputs_MBT)
-        table, z = self.model.embedding.weight, self.spec.train.z_loss
+        table, z = self.model.output_table, self.spec.train.z_loss
         if not z:
             return {"loss": linear_cross_entropy(hidden, table, targets_MBT) / scored_M, **auxiliary}
         both_M, squares_M = linear_cross_entropy_z(hidden, table, targets_MBT, z)

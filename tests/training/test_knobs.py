@@ -108,6 +108,7 @@ CHANGES = {
     "train.learning_rate": "trained", "train.weight_decay": "trained", "train.warmup_steps": "trained",
     "train.decay": "trained", "train.steps": "steps", "train.snapshots": "snapshots", "train.mask_rate": "batches",
     "model.causal": "params", "model.absolute": "params", "task.grammar": "batches", "task.bag_tokens": "params",
+    "model.tied": "params",
     "task.bags": "batches", "task.bag_weights": "batches", "task.noise": "batches", "task.noise_rate": "batches",
     "task.noise_fraction": "batches", **dict.fromkeys(LIVE_IN_FIXED, "batches"),
     **dict.fromkeys((*LIVE_IN_ASK, *LIVE_IN_FORMS, "task.share", "task.questions_per_row"), "batches"),
