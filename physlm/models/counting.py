@@ -16,7 +16,8 @@ def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
         ``params_active``: of ``params_used``, what one token uses, below it for experts; ``params_fixed``: numbers that
         are held at their random first values, which a seed gives again, in none of the others.  Running statistics of
         parts are in none.
-        For layer norms without biases, P = l (4 + 2 r) d^2 + (2 l + 1) d + V d with l layers and MLP ratio r, and V d more if not tied.
+        For layer norms without biases, P = l (4 + 2 r) d^2 + (2 l + 1) d + V d with l layers and MLP ratio r, and V d
+        more if the model is not tied.
     """
     weights = model_weights(config, vocabulary)
     tables = [weights.pop(name) for name in TOKEN_TABLES if name in weights]

@@ -3,7 +3,8 @@
     what                                     stored as
     matrices (roles with ``matrix``)         ``bits`` each, and for each output row or group of it a scale of 16 bits,
                                              and with the asymmetric grid a zero point of ``bits``
-    the embedding, with ``embedding``        the same; a row of it is a token; and the output of a model that is not tied
+    the embedding, with ``embedding``        the same; a row of it is a token, as in the output of a
+                                             model that is not tied
     what training holds in float32 (gains of norms, local filters)    32 bits
     everything else, and all else at 16 bits                          bfloat16, 16 bits
     what is fixed at its random first values                          nothing: a seed gives it again

@@ -68,10 +68,10 @@ def test_every_reader_of_logits_reads_the_output() -> None:
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_table_more_is_counted_stored_and_multiplied_once(causal: bool) -> None:
-    tied, untied = (dataclasses.replace(config, causal=causal, vocab_size=20) for config in (BASE, UNTIED))
+    tied, untied = (dataclasses.replace(config, causal=causal, vocab_size=30) for config in (BASE, UNTIED))
     a, b = (parameter_counts(config, VOCABULARY) for config in (tied, untied))
     used = tied.used_rows(VOCABULARY) * BASE.width
-    assert b["params_all"] - a["params_all"] == 20 * BASE.width
+    assert b["params_all"] - a["params_all"] == 30 * BASE.width
     assert b["params_used"] - a["params_used"] == b["params_active"] - a["params_active"] == used
     assert b["params_nonembedding"] == a["params_nonembedding"]
     assert training_flops(tied, VOCABULARY, 8) == training_flops(untied, VOCABULARY, 8)
