@@ -18,7 +18,7 @@ from physlm.models.decoder import Decoder
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
-from physlm.models.parts.part import MLP
+from physlm.models.parts.part import MLP, Whole
 from physlm.models.upcycling import can_begin, upcycled
 from physlm.training.config import RunSpec
 from physlm.training.loop import train_population
@@ -26,6 +26,11 @@ from physlm.training.step import Population
 
 CPU = torch.device("cpu")
 EXPERTS: tuple[MLP, ...] = (Plain(), Plain(ratio=1, act="relu2"), Gated())
+
+
+def mlps(model: Decoder) -> list[Any]:
+    """The MLP of each block."""
+    return [block.mlp for block in model.blocks]
 
 
 def dense(expert: MLP) -> Decoder:
@@ -53,16 +58,16 @@ def test_copies_with_one_choice_are_the_dense_model_times_the_gate(expert: MLP) 
     part = MoE(experts=4, expert=expert)
     grown = mixture(model, part)
     with torch.no_grad():
-        for block in grown.blocks:
-            block.mlp.router.mul_(20)  # type: ignore[union-attr]
+        for w in mlps(grown):
+            w.router.mul_(20)
     seen: dict[int, Any] = {}
-    for i, block in enumerate(grown.blocks):
-        block.mlp.register_forward_pre_hook(lambda w, given, i=i: seen.update({i: given[0]}))  # type: ignore[union-attr]
+    for i, w in enumerate(mlps(grown)):
+        w.register_forward_pre_hook(lambda w, given, i=i: seen.update({i: given[0]}))
     found = grown(ids, taps=["block.0.mlp", "block.1.mlp"]).taps
-    for i, (block, plain) in enumerate(zip(grown.blocks, model.blocks, strict=True)):
-        gate_1N1 = part.route(block.mlp, seen[i].flatten(1, 2)).gate_MNk  # type: ignore[union-attr, arg-type]
+    for i, (w, plain) in enumerate(zip(mlps(grown), mlps(model), strict=True)):
+        gate_1N1 = part.route(w, seen[i].flatten(1, 2)).gate_MNk
         assert gate_1N1.min() < 0.9
-        wanted = gate_1N1.view(1, 3, 12, 1) * expert.read(plain.mlp, seen[i], None, None)  # type: ignore[union-attr, arg-type]
+        wanted = gate_1N1.view(1, 3, 12, 1) * expert.read(plain, seen[i], None, Whole())
         torch.testing.assert_close(found[f"block.{i}.mlp"], wanted, atol=1e-5, rtol=1e-5)
 
 
@@ -72,8 +77,8 @@ def test_the_order_of_hidden_units_does_not_matter_for_copies(expert: MLP) -> No
     model, ids = dense(expert), ids_of(1, 3, 12)
     part = MoE(experts=3, top_k=3, expert=expert)
     before = mixture(model, part).hidden(ids)[0]
-    for block in model.blocks:
-        up, down = block.mlp.up.weight, block.mlp.down.weight  # type: ignore[union-attr]
+    for w in mlps(model):
+        up, down = w.up.weight, w.down.weight
         order = torch.randperm(down.shape[1], generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
             up.copy_(torch.cat([one[..., order] for one in up.split(len(order), -1)], -1))
