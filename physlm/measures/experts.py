@@ -5,9 +5,9 @@
     expert_dropped  layer=3                  share of the assignments that exceed an expert's capacity
 
 Blocks are counted from 0, those without experts left out.  A model without any is one expert in each block, which takes
-every token: one expert is the dense MLP bit for bit (``physlm.models.parts.moe``).  Measured as training does it, capacity, biases and all, on
-the batches that would have come next; intervals are over rows.  The busiest expert is the one that is so on these rows:
-with few rows its share is a little high.
+every token: one expert is the dense MLP bit for bit (``physlm.models.parts.moe``).  Measured as training does it,
+capacity, biases and all, on the batches that would have come next; intervals are over rows.  The busiest expert is the
+one that is so on these rows: with few rows its share is a little high.
 
 Shape letters: R rows, T positions, N = B T tokens of a batch, k choices, E experts.
 """
