@@ -28,8 +28,8 @@ from physlm.laws.columns import known, measured
 from physlm.laws.law import Law
 
 GUIDES = ((2.0, (0, (6, 2))), (1.0, (0, (1, 1.6))))  # published, bits/parameter
-LEFT, BETWEEN, RIGHT, TOP, WIDE, HIGH = 0.75, 0.62, 0.25, 0.55, 4.2, 3.3  # inches
-LEGEND_COLUMNS, LEGEND_ROW = 4, 0.19
+LEFT, BETWEEN, RIGHT, TOP, WIDE, HIGH, ROW = 0.75, 0.62, 0.25, 0.55, 4.2, 3.3, 4.3  # inches
+COLUMNS, LEGEND_COLUMNS, LEGEND_ROW, NARROWEST = 2, 4, 0.19, 7.4
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def bits_against_parameters(
     series: str, panels: Sequence[Panel], *, prepare: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table,
     names: Mapping[str, str] | None = None, caption: str = "",
 ) -> Callable[[pd.DataFrame, Law], Figure]:
-    """A figure of the rows ``bits``, side by side.
+    """A figure of the rows ``bits``, two panels in a row.
 
     Args:
         series: the column that is told by colour and mark.
@@ -68,15 +68,18 @@ def bits_against_parameters(
         told = list(dict.fromkeys(bits[series]))
         place = {value: s for s, value in enumerate(told)}
         rows = -(-(len(told) + len(GUIDES) + 2) // LEGEND_COLUMNS)
+        columns = min(len(panels), COLUMNS)
+        end = TOP + ROW * (-(-len(panels) // columns) - 1) + HIGH + 0.6
         with style.style():
-            width = LEFT + len(panels) * WIDE + (len(panels) - 1) * BETWEEN + RIGHT
-            sheet = Sheet(width, TOP + HIGH + 1.1 + LEGEND_ROW * rows)
+            width = max(LEFT + columns * WIDE + (columns - 1) * BETWEEN + RIGHT, NARROWEST)
+            sheet = Sheet(width, end + 0.5 + LEGEND_ROW * rows)
             for p, panel in enumerate(panels):
-                axes = sheet.axes(LEFT + p * (WIDE + BETWEEN), TOP, WIDE, HIGH)
+                row, column = divmod(p, columns)
+                axes = sheet.axes(LEFT + column * (WIDE + BETWEEN), TOP + ROW * row, WIDE, HIGH)
                 heading(axes, panel.title)
                 here, level = (_where(found, panel.where) for found in (bits, all_bits))
                 _panel(axes, here, sorted(set(level["value"])), panel.params, series, place)
-                axes.set_ylabel("learned knowledge (bits)" if p == 0 else "")
+                axes.set_ylabel("learned knowledge (bits)" if column == 0 else "")
             handles = [series_handle(str((names or {}).get(value, value)), *_look(s), "none")
                        for value, s in place.items()]
             handles += [Line2D([], [], color=style.GREY, linewidth=1.0, linestyle=dashes,
@@ -84,7 +87,7 @@ def bits_against_parameters(
             handles.append(Line2D([], [], color="black", linewidth=1.0, linestyle=(0, (4, 3)), label="all in the data"))
             handles.append(Line2D([], [], color=style.GREY, alpha=0.4, marker="o", markersize=3.6, linestyle="none",
                                   markeredgewidth=0, label="other learning rates"))
-            sheet.legend(handles, top=TOP + HIGH + 0.6, columns=LEGEND_COLUMNS)
+            sheet.legend(handles, top=end, columns=LEGEND_COLUMNS)
             text = f"{caption} Best of the learning rates of each size. Bars: 95 % over people, one model each."
             sheet.caption(wrapped(text.strip(), width))
         return sheet.figure
