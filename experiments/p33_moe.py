@@ -69,7 +69,7 @@ EXPERIMENT = Experiment(
                  "worse: the peak of GPT-2 over that of the mixture, both for each parameter.",
                  "better_active: the peak of the mixture over that of GPT-2, for each parameter that a token uses.",
                  "variant: that mixture over the one balanced by a loss, at equal size.",
-                 "busiest, idlest, dropped: the worst, over sizes and rates, of the means over blocks; even is 0.031.")),
+                 "busiest, idlest, dropped: the worst over sizes and rates of the means over blocks; 0.031 is even.")),
     figure=bits_against_parameters("architecture", (
         Panel("1000 exposures", {"exposures": "1000"}), Panel("100 exposures", {"exposures": "100"}),
         Panel("1000 exposures, active", {"exposures": "1000"}, "params_active"),

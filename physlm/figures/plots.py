@@ -85,7 +85,7 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
             handles.append(series_handle(besides_name, "black", DOWN, "none"))
         if any(key in found for key in published or ()):
             handles.append(published_handle("black", "D"))
-        top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())], default=1.0)
+        top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())], default=1.0) or 1.0
 
         def panel(axes: Axes, fixed: Mapping[str, object]) -> None:
             width = 0.84 / max(len(told), 1)
