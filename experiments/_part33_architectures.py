@@ -71,12 +71,14 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([found, active.assign(quantity="bits_per_active_param")], ignore_index=True)
 
 
-def best(*by: str, quantity: str = "bits_per_param", called: str = "best", **where: object) -> Best:
-    """Bits a parameter at the best learning rate, by ``size`` and these columns."""
+def best(*by: str, architecture: str | tuple[str, ...] = (), quantity: str = "bits_per_param") -> Best:
+    """Bits a parameter at the best learning rate, by ``size`` and these columns; of all architectures or of some."""
+    where = {"architecture": architecture} if architecture else {}
     bits = Shares(quantity, (*by, "size"), where, called="bits", unit=PER_PARAMETER, share=False)
-    return Best(called, bits, over="train.learning_rate")
+    return Best("best", bits, over="train.learning_rate")
 
 
-def peak(*by: str, quantity: str = "bits_per_param", called: str = "peak", **where: object) -> Form:
+def peak(*by: str, architecture: str | tuple[str, ...] = (), quantity: str = "bits_per_param", called: str = "peak"
+         ) -> Form:
     """The best of the sizes, by these columns."""
-    return Most(called, best(*by, quantity=quantity, **where), over=("size",), share=False)
+    return Most(called, best(*by, architecture=architecture, quantity=quantity), over=("size",), share=False)

@@ -18,7 +18,7 @@ RATES = {"smoke": (4e-3,), "demo": (2e-2,), "gpu": (4e-3, 8e-3, 1.6e-2), "paper"
 # Layers, heads and width by exposures.  32 experts are 68 layers width^2 parameters in all, rows of tokens aside: at
 # 1000 exposures, where 2 bits a parameter are to be learnt, 20,000 people are enough for widths below 64 alone (R^max
 # 5.1 at 32, 2.7 at 48, 1.6 at 64).  In all these models have about as many parameters as GPT-2 of 64 and 96.
-SHAPES = {
+SHAPES: dict[str, dict[int, tuple[tuple[int, int, int], ...]]] = {
     "smoke": {1000: ((1, 1, 8),), 100: ((1, 1, 8), (1, 1, 16))},
     "demo": {1000: ((1, 2, 8),), 100: ((1, 2, 8),)},
     "gpu": {1000: ((2, 2, 32), (2, 3, 48)), 100: ((2, 3, 48), (2, 4, 64))},
