@@ -7,8 +7,10 @@ experts d -> d -> d, of which a token uses one.
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
-from _part33 import SETTINGS
+from _part33 import DECAY, SETTINGS, base_run, setting
 
 from physlm.laws.forms import Best, Form, Most, Shares
 from physlm.models.config import ModelConfig
@@ -16,6 +18,8 @@ from physlm.models.parts.gated import Gated
 from physlm.models.parts.mlp import NoMLP, Plain
 from physlm.models.parts.moe import MoE
 from physlm.models.parts.norms import RMSNorm
+from physlm.tasks.biography.config import BioDConfig
+from physlm.training.config import RunSpec, TrainConfig
 
 _LLAMA, _MISTRAL = (ModelConfig(mlp=(Gated(ratio),), norm=RMSNorm()) for ratio in (8 / 3, 3.5))
 _RMS = ModelConfig(norm=RMSNorm())
@@ -35,6 +39,13 @@ NAMES = {
     "moe": "32 experts", "moe-bias": "32 experts, bias", "moe-none": "32 experts, unbalanced",
     "moe-shared": "32 experts and a shared one",
 }  # fmt: skip
+# Tier demo has the small bioD of p33_capacity, whose facts are more than models of a few thousand parameters can hold:
+# R^max is 3.4 and 2.4 for GPT-2 of these widths.
+DEMO_TASK = BioDConfig(people=48, attributes=1, chunks=16, diversity=128, chunk_tokens=1, alphabet=128,
+                       name_pools=(1, 1, 48), entries_per_row=1, row_tokens=40)  # fmt: skip
+DEMO_SHAPES = ((1, 3, 6), (1, 4, 8))
+DEMO_ROWS = {1000: 16, 100: 4}
+DEMO_RATE = 4e-2
 TOLD_BY = ("mlp", "norm", "tied")
 PER_PARAMETER = "bits/parameter"
 DEVIATIONS = (
@@ -50,7 +61,31 @@ DEVIATIONS = (
         "Models of 0.2 to 0.8 million parameters, where the paper has 1 million to 0.5 billion: rows of tokens are "
         "about half of them or more, so that MLPs are at most a third of a model."
     ),
+    "Tier demo: bioD of 48 people, one layer of 6 and 8 dimensions, one rate.",
 )
+
+
+def shapes(tier: str) -> tuple[tuple[int, int, int], ...]:
+    """Layers, heads and width of the models of GPT-2's parts."""
+    return DEMO_SHAPES if tier == "demo" else setting(tier).shapes
+
+
+def rates(tier: str) -> tuple[float, ...]:
+    """The learning rates of these models."""
+    return (DEMO_RATE,) if tier == "demo" else setting(tier).rates
+
+
+def run_of(tier: str, shape: tuple[int, int, int], exposures: int, rate: float, seed: int = 0,
+           model: ModelConfig | None = None) -> RunSpec:  # fmt: skip
+    """``base_run``, and at tier demo a run on a data set that these models do not fit."""
+    if tier != "demo":
+        return base_run(tier, shape, exposures, rate, seed, model)
+    near = 1000 if exposures > 316 else 100
+    layers, heads, width = shape
+    shaped = dataclasses.replace(model or ModelConfig(), layers=layers, heads=heads, width=width, init_std=0.1)
+    train = TrainConfig(exposures=exposures, batch_rows=DEMO_ROWS[near], learning_rate=rate, weight_decay=DECAY[near],
+                        warmup_steps=100, precision="float32", seed=seed)  # fmt: skip
+    return RunSpec(DEMO_TASK, shaped, train)
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:

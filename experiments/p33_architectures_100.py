@@ -4,8 +4,7 @@
 """
 
 from _part33 import DEVIATIONS as SETTING
-from _part33 import base_run, setting
-from _part33_architectures import ARCHITECTURES, DEVIATIONS, NAMES, best, named, peak
+from _part33_architectures import ARCHITECTURES, DEVIATIONS, NAMES, best, named, peak, rates, run_of, shapes
 
 from physlm.figures.knowledge.bits import Panel, bits_against_parameters
 from physlm.lab.experiment import Experiment
@@ -21,9 +20,8 @@ COMPARED = (*GATED, "mistral", "mistral-tied", "gpt2-untied", "quarter-mlp", "no
 
 def runs(tier: str) -> list[RunSpec]:
     """Each architecture, and LLaMA tied or not with a gated or a plain MLP, at each size and rate."""
-    found = setting(tier)
-    return [base_run(tier, shape, 100, rate, model=ARCHITECTURES[name])
-            for name in ("gpt2", *COMPARED) for shape in found.shapes for rate in found.rates]  # fmt: skip
+    return [run_of(tier, shape, 100, rate, model=ARCHITECTURES[name])
+            for name in ("gpt2", *COMPARED) for shape in shapes(tier) for rate in rates(tier)]  # fmt: skip
 
 
 PEAK = peak("architecture")

@@ -4,8 +4,7 @@
 """
 
 from _part33 import DEVIATIONS as SETTING
-from _part33 import base_run, setting
-from _part33_architectures import ARCHITECTURES, DEVIATIONS, NAMES, best, named, peak
+from _part33_architectures import ARCHITECTURES, DEVIATIONS, NAMES, best, named, peak, rates, run_of, shapes
 
 from physlm.figures.knowledge.bits import Panel, bits_against_parameters
 from physlm.lab.experiment import Experiment
@@ -18,9 +17,8 @@ COMPARED = ("llama", "llama-tied", "mistral", "mistral-tied", "gpt2-untied", "qu
 
 def runs(tier: str) -> list[RunSpec]:
     """Each architecture at each size and rate."""
-    found = setting(tier)
-    return [base_run(tier, shape, 1000, rate, model=ARCHITECTURES[name])
-            for name in ("gpt2", *COMPARED) for shape in found.shapes for rate in found.rates]  # fmt: skip
+    return [run_of(tier, shape, 1000, rate, model=ARCHITECTURES[name])
+            for name in ("gpt2", *COMPARED) for shape in shapes(tier) for rate in rates(tier)]  # fmt: skip
 
 
 PEAK = peak("architecture")

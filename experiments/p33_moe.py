@@ -4,8 +4,7 @@
 """
 
 from _part33 import DEVIATIONS as SETTING
-from _part33 import base_run, setting
-from _part33_architectures import ARCHITECTURES, NAMES, best, named, peak
+from _part33_architectures import ARCHITECTURES, DEMO_RATE, NAMES, best, named, peak, rates, run_of, shapes
 
 from physlm.figures.knowledge.bits import Panel, bits_against_parameters
 from physlm.lab.experiment import Experiment
@@ -14,13 +13,13 @@ from physlm.laws.verdict import bound, own_test, published
 from physlm.training.config import RunSpec
 
 VARIANTS = ("moe-none", "moe-bias", "moe-shared")
-RATES = {"smoke": (4e-3,), "demo": (2e-2,), "gpu": (4e-3, 8e-3, 1.6e-2), "paper": (1e-3, 2e-3)}
+RATES = {"smoke": (4e-3,), "demo": (DEMO_RATE,), "gpu": (4e-3, 8e-3, 1.6e-2), "paper": (1e-3, 2e-3)}
 # Layers, heads and width by exposures.  32 experts are 68 layers width^2 parameters in all, rows of tokens aside: at
 # 1000 exposures, where 2 bits a parameter are to be learnt, 20,000 people are enough for widths below 64 alone (R^max
 # 5.1 at 32, 2.7 at 48, 1.6 at 64).  In all these models have about as many parameters as GPT-2 of 64 and 96.
 SHAPES: dict[str, dict[int, tuple[tuple[int, int, int], ...]]] = {
     "smoke": {1000: ((1, 1, 8),), 100: ((1, 1, 8), (1, 1, 16))},
-    "demo": {1000: ((1, 2, 8),), 100: ((1, 2, 8),)},
+    "demo": {1000: ((1, 3, 6),), 100: ((1, 3, 6),)},
     "gpu": {1000: ((2, 2, 32), (2, 3, 48)), 100: ((2, 3, 48), (2, 4, 64))},
     "paper": {1000: ((2, 1, 64), (4, 1, 64)), 100: ((2, 1, 64), (4, 1, 64))},
 }
@@ -28,15 +27,14 @@ SHAPES: dict[str, dict[int, tuple[tuple[int, int, int], ...]]] = {
 
 def runs(tier: str) -> list[RunSpec]:
     """Mixtures and GPT-2 after 1000 and 100 exposures, and variants of the largest mixture after 100."""
-    found = setting(tier)
     specs = []
-    for exposures, shapes in SHAPES[tier].items():
-        mixtures = [("moe", shape) for shape in shapes]
+    for exposures, own in SHAPES[tier].items():
+        mixtures = [("moe", shape) for shape in own]
         if exposures == 100:
-            mixtures += [(name, shapes[-1]) for name in VARIANTS]
-        specs += [base_run(tier, shape, exposures, rate, model=ARCHITECTURES[name])
+            mixtures += [(name, own[-1]) for name in VARIANTS]
+        specs += [run_of(tier, shape, exposures, rate, model=ARCHITECTURES[name])
                   for name, shape in mixtures for rate in RATES[tier]]  # fmt: skip
-        specs += [base_run(tier, shape, exposures, rate) for shape in found.shapes for rate in found.rates]
+        specs += [run_of(tier, shape, exposures, rate) for shape in shapes(tier) for rate in rates(tier)]
     return specs
 
 

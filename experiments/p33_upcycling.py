@@ -7,7 +7,8 @@ import dataclasses
 
 import pandas as pd
 from _part33 import DEVIATIONS as SETTING
-from _part33 import SETTINGS, base_run, setting
+from _part33 import SETTINGS
+from _part33_architectures import rates, run_of
 
 from physlm.figures.plots import bars
 from physlm.lab.experiment import Experiment
@@ -18,7 +19,7 @@ from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
 from physlm.training.config import RunSpec
 
-SHAPE = {"smoke": (1, 1, 16), "demo": (1, 4, 16), "gpu": (2, 4, 64), "paper": (8, 2, 128)}
+SHAPE = {"smoke": (1, 1, 16), "demo": (1, 3, 6), "gpu": (2, 4, 64), "paper": (8, 2, 128)}
 SEEDS = {"smoke": (0,), "demo": (0,), "gpu": (0, 1, 2), "paper": (0,)}
 # Exposures in all, the dense model's half of them included.  8 experts of 4 d, of which a token uses 2, as published.
 # R^max is 1.6 bits a parameter at tier gpu, more than 300 exposures teach a mixture.
@@ -31,12 +32,12 @@ def runs(tier: str) -> list[RunSpec]:
     """From nothing, from a dense model in two ways, and the dense model itself: equally many exposures each."""
     specs, shape = [], SHAPE[tier]
     for exposures in EXPOSURES:
-        for rate in setting(tier).rates:
+        for rate in rates(tier):
             for seed in SEEDS[tier]:
-                specs += [base_run(tier, shape, exposures, rate, seed),
-                          base_run(tier, shape, exposures, rate, seed, MIXTURE)]  # fmt: skip
-                dense = base_run(tier, shape, exposures // 2, rate, seed)
-                rest = base_run(tier, shape, exposures // 2, rate, seed, MIXTURE)
+                specs += [run_of(tier, shape, exposures, rate, seed),
+                          run_of(tier, shape, exposures, rate, seed, MIXTURE)]  # fmt: skip
+                dense = run_of(tier, shape, exposures // 2, rate, seed)
+                rest = run_of(tier, shape, exposures // 2, rate, seed, MIXTURE)
                 specs += [dataclasses.replace(rest, train=dataclasses.replace(rest.train, redrawn=share), start=dense)
                           for share in REDRAWN.values()]  # fmt: skip
     return specs
