@@ -81,7 +81,8 @@ DEVIATIONS = (
     (
         f"Tier gpu: problems of at most {FAMILIES[FAMILY].max_op} operations and {FAMILIES[FAMILY].max_ip} instance "
         "parameters instead of 15 and 20; 6 layers, 8 heads and 256 dimensions instead of 12, 12 and 768, a quarter "
-        "of the head rotary; 0.59 billion tokens in steps of 33,000 instead of 39 billion in steps of 393,000."
+        "of the head rotary; 0.59 billion tokens in steps of 33,000 instead of 39 billion in steps of 393,000; each op "
+        "equally often in training instead of the smaller of two numbers, where this is no condition."
     ),
     (
         "Names are our own, and a name, a phrase, a letter or a number is one token: a problem of iGSM-med has 205 "

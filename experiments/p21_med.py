@@ -58,8 +58,9 @@ EXPERIMENT = Experiment(
          "than held-out templates would be: training never showed one of the two templates of a single operation."),
         *DEVIATIONS[1:]),
     found=(
-        "The model solves 0.82 of problems like those of training after an eighteenth of the published problems, and "
-        "its learning curve has not levelled off; what it lacks, it lacks on long problems."
+        "After an eighteenth of the published problems the model solves 0.82 of those like training, half of what it "
+        "lacks being problems of up to 8 operations, and 0.05 of those of 20. The curve still rises, also because the "
+        "rate falls."
     ),
     columns=COLUMNS,
 )  # fmt: skip

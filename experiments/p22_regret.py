@@ -54,10 +54,5 @@ EXPERIMENT = Experiment(
         ),
         "1,000 problems of each op at tier gpu and paper, 16 at smoke and demo.",
     ),
-    found=(
-        "A detector that is always right would triple the problems solved, but the probe calls 15 % of right "
-        "sentences wrong, so that going back where it says so brings nothing; 0.52 of first mistakes were known as "
-        "such, with seeds far apart."
-    ),
     columns=tuple(f"solved/op={op}/detector={name}" for op in OPS for name in NAMES),
 )  # fmt: skip

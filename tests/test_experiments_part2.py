@@ -110,8 +110,8 @@ def test_gains_are_those_that_were_planted() -> None:
     assert value(retry, "weak_loss") == pytest.approx(-0.3)
     assert value(retry, "mask_gain") == pytest.approx(0.0)
     assert value(tuned, "low_rank_gain") == pytest.approx(0.0, abs=1e-9)
-    assert value(tuned, "full_gain") == value(tuned, "left@start=igsm") == pytest.approx(0.1)
-    assert value(tuned, "pretraining_gain@rank=0") == pytest.approx(0.0)
+    assert value(tuned, "full_gain") == value(tuned, "left") == value(tuned, "full_over_more") == pytest.approx(0.1)
+    assert value(tuned, "pretraining_gain") == pytest.approx(0.0)
     assert value(law_of("p21_depth", "gpu"), "depth_gain") == pytest.approx(0.1)
     accuracy = law_of("p21_accuracy", "gpu")
     assert value(accuracy, "beyond@filter=published/mix=min2") == pytest.approx(

@@ -205,7 +205,7 @@ def write_law(finding: Finding, folder: Path, redo: str, finished: int, planned:
         finished, planned: how many of the tier's runs the finding is about, and how many there are.
     """
     experiment = finding.experiment
-    part = "" if finished == planned else f", {finished} of its {planned} runs; the others are not trained yet"
+    part = "" if finished == planned else f", {finished} of its {planned} runs; the others are not finished"
     text = verdict_markdown(experiment.name, experiment.claim, experiment.source, finding.law, experiment.expect,
                             finding.tier + part, redo, experiment.deviations,
                             experiment.found if finding.tier in COMMITTED_TIERS else "")

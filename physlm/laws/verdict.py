@@ -183,7 +183,7 @@ def verdict_markdown(
     deviations: Sequence[str] = (),
     found: str = "",
 ) -> str:
-    """The text of ``VERDICT.md``: claim, what was found, verdicts, other quantities, how to read them, deviations, redo.
+    """The text of ``VERDICT.md``: claim, what was found, verdicts, other quantities, how to read them, deviations.
 
     Args:
         name: the experiment's name.

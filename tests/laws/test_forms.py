@@ -113,6 +113,19 @@ def test_of_seeds_that_one_side_lacks_only_the_shared_ones_count() -> None:
     assert GAIN.cells(fewer)["rope",].runs == 2
 
 
+def test_a_run_that_goes_on_is_compared_with_one_from_the_same_seed_that_does_not() -> None:
+    starts = TABLE.assign(**{"start.task.kind": np.where(TABLE["model.canon"] == "ABCD", "mano", ""),
+                             "start.train.seed": TABLE["train.seed"].where(TABLE["model.canon"] == "ABCD")})
+    first = starts[(starts["model.canon"] == "") | (starts["train.seed"] == 1)]
+    found = GAIN.cells(first)["rope",]
+    assert found.value == pytest.approx(0.501) and found.runs == 1, "not 0.501 + 0.02, beside the mean of all seeds"
+    assert GAIN.cells(starts)["rope",] == GAIN.cells(TABLE)["rope",]
+    # what cannot be told apart is not paired: two runs that went on from one
+    twice = pd.concat([first, first[first["model.canon"] == "ABCD"].assign(
+        **{"start.train.seed": 7.0, "train.seed": 1, "run": "another"})])
+    assert GAIN.cells(twice)["rope",].value == pytest.approx(0.521)
+
+
 def test_a_control_is_taken_off_run_by_run() -> None:
     found = Above("above", ANSWER, ANSWER.of("majority")).cells(TABLE)["none", "ABCD"]
     assert found.value == pytest.approx(0.501 - 0.07) and found.runs == 3

@@ -15,6 +15,8 @@ from physlm.laws.cells import Key
 from physlm.laws.forms.form import Cells, Form, check_keys, part_of, value_text
 from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
 
+_NO_SEED = {"", "nan"}  # of a start, in a run that has none
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -186,10 +188,18 @@ class Ratio:
 
 
 def _difference(plus: Sequence[Taken], minus: Sequence[Taken], share: bool) -> Interval:
-    """By the seeds that both sides have, each once; else of the means."""
-    sides = [{(*one.seeds, *one.differs): one for one in side} for side in (plus, minus)]
-    shared = [seeds for seeds in sides[0] if seeds in sides[1]]
-    if shared and all(len(side) == len(runs) for side, runs in zip(sides, (plus, minus), strict=True)):
-        return mean_over([sides[0][seeds]._replace(found=interval.difference(
-            sides[0][seeds].found, sides[1][seeds].found, independent=True)) for seeds in shared], share=False)
+    """By the seeds that both sides have, each once; else of the means.
+
+    A run that begins with another one and a run that does not are a pair if what both have is the same.
+    """
+    pairs = [(one, other) for one in plus for other in minus if _alike(one, other)]
+    once = all(len({id(pair[side]) for pair in pairs}) == len(pairs) for side in (0, 1))
+    if pairs and once:
+        return mean_over([one._replace(found=interval.difference(one.found, other.found, independent=True))
+                          for one, other in pairs], share=False)  # fmt: skip
     return interval.difference(mean_over(plus, share), mean_over(minus, share), independent=True)
+
+
+def _alike(one: Taken, other: Taken) -> bool:
+    pairs = zip((*one.seeds, *one.differs), (*other.seeds, *other.differs), strict=True)
+    return all(mine == yours or {mine, yours} & _NO_SEED for mine, yours in pairs)

@@ -14,7 +14,7 @@ sentence's beginning and draws the sentence again, then it goes on greedily, up 
 
     solved    op=12 detector=none     right as a whole, by the checker
               detector=probe          the probe calls the parameter not computable
-              detector=random         control: any sentence, as often as the probe does in the solutions of ``none``
+              detector=random         control: any sentence, in each problem as often as the probe
               detector=perfect        the checker's first wrong sentence, whatever is wrong with it; the last one, where
                                       a solution ends too early
     gain      .. detector=probe       ``solved`` minus that of none, problem by problem

@@ -39,7 +39,6 @@ from physlm.tasks.igsm.task import Igsm
 PROBLEMS = {"cuda": 1000, "cpu": 16}  # of each op
 TOGETHER = {"cuda": 64, "cpu": 8}  # solutions that a probe reads at once
 SENTENCE = 160  # tokens, at most: a total of four products has 104
-SENTENCES = 1 << 10  # more than a solution has
 ENDS_EARLY = "query not reached"  # no sentence is wrong
 
 
@@ -90,12 +89,10 @@ def rows(config: Regret, run: Trained, ops: Sequence[int]) -> list[Row]:
     plain, room = problems(task, ops, PROBLEMS[device.type], config.room)
     write(trained, plain, room, 0.0, ID[BOS], run.progress)
     found = called(plain, [verdict(task, one) for one in plain], *(calls(probe, m, plain) for m in (0, 1)))
-    firsts = detectors(task, probe, _rate(calls(probe, 0, plain)))
-    solved = {"none": plain}
-    for name in DETECTORS:
-        solved[name] = [replace(one, written=list(one.written)) for one in plain]
-    everyone = [(one, firsts[name]) for name in DETECTORS for one in solved[name]]
-    retry(trained, everyone, room, config.most, config.temperature, run.progress)
+    solved = {"none": plain, **{name: [replace(one, written=list(one.written)) for one in plain] for name in DETECTORS}}
+    for firsts in (detectors(task, probe), {"random": by_chance(solved["probe"])}):  # the second when the first is done
+        everyone = [(one, first) for name, first in firsts.items() for one in solved[name]]
+        retry(trained, everyone, room, config.most, config.temperature, run.progress)
     return [*found, *outcomes(task, solved)]
 
 
@@ -154,25 +151,36 @@ def calls(probe: VariableProbe, member: int, attempts: Sequence[Attempt]) -> lis
     return found
 
 
-def detectors(task: Igsm, probe: VariableProbe, rate: float) -> dict[str, First]:
-    """Each of ``DETECTORS``; the random one calls a share ``rate`` of sentences wrong."""
+def detectors(task: Igsm, probe: VariableProbe) -> dict[str, First]:
+    """Those of ``DETECTORS`` that look at what is written."""
 
     def by_probe(attempts: Sequence[Attempt], turn: int) -> list[int | None]:
         return [_first(wrong, one.kept) for one, wrong in zip(attempts, calls(probe, 0, attempts), strict=True)]
-
-    def by_chance(attempts: Sequence[Attempt], turn: int) -> list[int | None]:
-        found = []
-        for one in attempts:
-            at = torch.arange(len(one.sentences()))
-            key = rng.key("random retries", one.op, turn)
-            found.append(_first((rng.uniform(key, one.number * SENTENCES + at) < rate).tolist(), one.kept))
-        return found
 
     def by_checker(attempts: Sequence[Attempt], turn: int) -> list[int | None]:
         verdicts = [verdict(task, one) for one in attempts]
         return [None if one.right or not one.sentence else one.sentence - 1 for one in verdicts]
 
-    return dict(zip(DETECTORS, (by_probe, by_chance, by_checker), strict=True))
+    return {"probe": by_probe, "perfect": by_checker}
+
+
+def by_chance(others: Sequence[Attempt]) -> First:
+    """Any sentence that is not kept yet, in each problem as often as the solution of it in ``others`` went back.
+
+    ``others`` have to be finished before this is asked.
+    """
+
+    def first(attempts: Sequence[Attempt], turn: int) -> list[int | None]:
+        often = {(one.op, one.number): one.retries for one in others}
+        found: list[int | None] = []
+        for one in attempts:
+            left = len(one.sentences()) - one.kept
+            drawn = rng.uniform(rng.key("random retries", one.op, turn), torch.tensor([one.number])).item()
+            goes = one.retries < often[one.op, one.number] and left > 0
+            found.append(one.kept + int(drawn * left) if goes else None)
+        return found
+
+    return first
 
 
 def retry(model: Decoder, attempts: Sequence[tuple[Attempt, First]], room: int, most: int, temperature: float,
@@ -257,9 +265,3 @@ def _named(head: list[int]) -> tuple[int, int] | None:
 
 def _first(wrong: Sequence[bool], kept: int) -> int | None:
     return next((place for place, one in enumerate(wrong) if one and place >= kept), None)
-
-
-def _rate(said: list[list[bool]]) -> float:
-    """The share of sentences up to the first that is called wrong, which are those that a round looks at, that is."""
-    looked = [len(one) if True not in one else one.index(True) + 1 for one in said]
-    return sum(True in one for one in said) / max(sum(looked), 1)

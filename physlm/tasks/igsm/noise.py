@@ -2,7 +2,7 @@
 
     graph   The number of each Silk Quarter's Tea House equals 5.       of another structure graph
     style   Write in green ink.                                        one of ``pieces.ORDERS``
-    facts   Note that Gel Pen's Nib is 7.    Note that Maple Academy's Physics Lab is at most 22.
+    facts   Note that Gel Pen's Nib is at least 0.    Note that Maple Academy's Physics Lab is at most 22.
 
 Why they are irrelevant.  The answer is a function of the sentences of the needed parameters: the query and all that it
 depends on.
@@ -12,11 +12,10 @@ depends on.
             which the question asks about one; every sentence has the form of an unneeded one (``unneeded.complete``).
     style   An order names no parameter and no number.  Tokens have no ink and no tone, so that obeying it changes
             nothing in the solution.
-    facts   The value of a parameter is told only where it neither is needed nor depends on a needed one.  It then
-            follows from sentences of unneeded parameters alone, which are other sentences than those of the needed
-            ones; so it tells nothing about any needed value, not even by calculating backwards (that of an unneeded
-            parameter that depends on a needed one would), and does not shorten the solution.  Of all other parameters
-            only bounds are told, "at least 0" and "at most 22", which hold of every number modulo 23.
+    facts   Bounds are told that hold of every number modulo 23, "at least 0" and "at most 22": they say nothing about
+            any value.  Which parameters they are about, and which of the two it is, is drawn without a look at what is
+            needed.  Values of unneeded parameters would say nothing about the answer either, but who learns that they
+            are told of unneeded ones alone has a part of the plan.
 
 Noise has random draws of its own, so the problem and its solution are the same without it.  Its sentences come in
 random order and uniformly among the problem's own, which keep theirs; the question stays at its end.  ``reading``
@@ -94,20 +93,11 @@ def _orders(most: int, room: int, stream: Stream) -> list[Sentence]:
 
 def _facts(problem: Problem, room: int, stream: Stream) -> list[Sentence]:
     """One about each parameter of the dependency graph at most."""
-    needed = set(problem.needed)
-    for parameter in problem.order:  # all that depends on a needed one
-        if not needed.isdisjoint(problem.direct[parameter]):
-            needed.add(parameter)
     pool = sorted(problem.graph)
     facts = []
     for _ in range(min(len(pool), room // FACT_TOKENS)):
         parameter = stream.take(pool)
-        if parameter not in needed:
-            told = [p.VALUE_IS, str(problem.values[parameter])]
-        elif stream.coin():
-            told = [p.AT_LEAST, "0"]
-        else:
-            told = [p.AT_MOST, str(problem.modulus - 1)]
+        told = [p.AT_LEAST, "0"] if stream.coin() else [p.AT_MOST, str(problem.modulus - 1)]
         facts.append([p.NOTE, *name(problem, parameter), *told, p.STOP])
     return facts
 

@@ -36,13 +36,13 @@ PLUS, MINUS, STAR, IS = "+", "-", "*", "="
 STICKS = (OWNS, STOP, COMMA, SEMICOLON, QUESTION_MARK)
 PHRASES = (NUMBER_OF_EACH, EQUALS, MORE_THAN, TIMES, SUM_OF, DIFFERENCE_OF, EACH, AND, HOW_MANY, DOES, HAVE,
            DEFINE, AS, SO, BACK, *STICKS, PLUS, MINUS, STAR, IS)  # fmt: skip
-NOTE, VALUE_IS, AT_LEAST, AT_MOST = "Note that", "is", "is at least", "is at most"
+NOTE, AT_LEAST, AT_MOST = "Note that", "is at least", "is at most"
 ORDERS = ("Write in green ink", "Write neatly", "Write by candlelight", "Write with wide margins",
           "Write on yellow paper", "Use a warm tone", "Use a formal tone", "Use a playful tone", "Use a solemn tone",
           "Use a modest tone", "Speak softly", "Speak like a pirate", "Speak like a poet", "Sound cheerful",
           "Sound confident", "Sound surprised", "Sound like an old friend", "Stay polite", "Stay calm",
           "Stay friendly")  # fmt: skip
-NOISE_PHRASES = (NOTE, VALUE_IS, AT_LEAST, AT_MOST, *ORDERS)
+NOISE_PHRASES = (NOTE, AT_LEAST, AT_MOST, *ORDERS)
 ALPHABET = tuple("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 assert len(ALPHABET) == LETTERS
 

@@ -14,7 +14,18 @@ from physlm.measures.generation import Generated
 from physlm.measures.igsm import regretting, settings
 from physlm.measures.igsm.asking import Asked
 from physlm.measures.igsm.regret import Regret
-from physlm.measures.igsm.regretting import Attempt, called, calls, detectors, outcomes, problems, retry, verdict, write
+from physlm.measures.igsm.regretting import (
+    Attempt,
+    by_chance,
+    called,
+    calls,
+    detectors,
+    outcomes,
+    problems,
+    retry,
+    verdict,
+    write,
+)
 from physlm.measures.igsm.settings import VariableConfig
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
@@ -140,7 +151,7 @@ def test_the_mistake_is_called_one_and_nothing_else_is(planted: Planted) -> None
 
 
 def test_going_back_mends_the_mistake_where_it_is_known(planted: Planted) -> None:
-    firsts = detectors(TASK, PROBE, rate=0.0)
+    firsts = {**detectors(TASK, PROBE), "random": by_chance([replace(one, retries=0) for one in planted.attempts])}
     solved = {"none": planted.attempts, **{name: [replace(one, written=list(one.written)) for one in planted.attempts]
                                            for name in firsts}}  # fmt: skip
     retry(MODEL, [(one, firsts[name]) for name in firsts for one in solved[name]], 500, 10, 1.0)
@@ -160,22 +171,29 @@ def test_going_back_mends_the_mistake_where_it_is_known(planted: Planted) -> Non
 def test_a_mistake_that_is_made_again_and_again_ends_after_the_last_try(monkeypatch: pytest.MonkeyPatch) -> None:
     for stubborn in (2, 50):
         made = plant(monkeypatch, stubborn)
-        by_probe = detectors(TASK, PROBE, 0.0)["probe"]
+        by_probe = detectors(TASK, PROBE)["probe"]
         retry(MODEL, [(one, by_probe) for one in made.attempts], 500, 5, 1.0)
         for b, one in enumerate(made.attempts):
             assert one.retries == (min(stubborn + 1, 5) if b in made.spoiled else 0)
             assert verdict(TASK, one).right == (stubborn < 5 or b not in made.spoiled)
 
 
-def test_random_retries_are_as_frequent_as_asked(planted: Planted) -> None:
-    by_chance = detectors(TASK, PROBE, 0.3)["random"]
-    found = [place for turn in range(60) for place in by_chance(planted.attempts, turn)]
-    lengths = [len(one.sentences()) for one in planted.attempts]
-    expected = sum(1 - 0.7**length for length in lengths) / len(lengths)
-    assert sum(place is not None for place in found) / len(found) == pytest.approx(expected, abs=0.06)
+def test_random_retries_are_as_many_as_the_probes(planted: Planted) -> None:
+    others = [replace(one, retries=one.number % 4) for one in planted.attempts]
+    first = by_chance(others)
+    seen: dict[int, set[int]] = {}
+    for turn in range(60):
+        for one, place in zip(planted.attempts, first(planted.attempts, turn), strict=True):
+            assert (place is None) == (one.number % 4 == 0)
+            seen.setdefault(one.number, set()).update(() if place is None else (place,))
     for one in planted.attempts:
-        one.kept = 1
-    assert min(place for place in by_chance(planted.attempts, 0) if place is not None) >= 1
+        wanted = set(range(len(one.sentences()))) if one.number % 4 else set()
+        assert seen[one.number] == wanted, "any sentence"
+        one.kept, one.retries = 1, 1
+    again = first(planted.attempts, 0)
+    assert [place is not None for place in again] == [
+        one.number % 4 > 1 and len(one.sentences()) > 1 for one in planted.attempts]
+    assert min(place for place in again if place is not None) >= 1
 
 
 def test_a_drawn_end_ends_the_solution(planted: Planted) -> None:

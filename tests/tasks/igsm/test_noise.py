@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +17,8 @@ from physlm.tasks.igsm import kernel, plain
 from physlm.tasks.igsm.checker import check, standard_reader
 from physlm.tasks.igsm.config import FAMILIES, IgsmConfig, Noise
 from physlm.tasks.igsm.draws import stream_key
-from physlm.tasks.igsm.expressions import evaluated
 from physlm.tasks.igsm.names import CATEGORISATIONS
-from physlm.tasks.igsm.pieces import AT_LEAST, AT_MOST, NOISE_PHRASES, NOTE, ORDERS, VALUE_IS
+from physlm.tasks.igsm.pieces import AT_LEAST, AT_MOST, NOISE_PHRASES, NOTE, ORDERS
 from physlm.tasks.igsm.problem import Problem
 from physlm.tasks.igsm.reading import Graph
 
@@ -75,9 +76,8 @@ def test_noise_has_nothing_to_do_with_the_answer(base: IgsmConfig, name: str) ->
         for graph in (clean, noisy):
             assert check(graph, f"{made.solution()} <answer> {made.answer}", reader=reader, answer=True).right
         apart(clean, noisy)
-        values = all_values(noisy, base.modulus)
         for line in others(made, NOISES[name]):
-            assert line.startswith("The number of each ") or line in ORDERS or fact_holds(line, clean, values, base)
+            assert line.startswith("The number of each ") or line in ORDERS or fact_holds(line, clean, base)
             seen += 1
     assert seen > 20
 
@@ -92,41 +92,41 @@ def apart(clean: Graph, noisy: Graph) -> None:
         assert items.isdisjoint(name for need in noisy.described[edge].needs for name in need.split("'s "))
 
 
-def all_values(graph: Graph, modulus: int) -> dict[str, int]:
-    """Of all parameters that the text names."""
-    values: dict[str, int] = {}
-
-    def value(parameter: str) -> int:
-        if parameter not in values:
-            formula = graph.formula(parameter)
-            assert formula is not None
-            values[parameter] = evaluated(formula.expression, {need: value(need) for need in formula.needs}) % modulus
-        return values[parameter]
-
-    for parameter in [*graph.described, *(need for formula in graph.described.values() for need in formula.needs)]:
-        value(parameter)
-    return values
-
-
-def depends(graph: Graph, parameter: str) -> set[str]:
-    """It and all that it depends on."""
-    formula = graph.formula(parameter)
-    assert formula is not None
-    return {parameter}.union(*(depends(graph, need) for need in formula.needs))
-
-
-def fact_holds(line: str, clean: Graph, values: dict[str, int], config: IgsmConfig) -> bool:
-    """A value, of a parameter that shares nothing with the needed ones; or a bound that every number keeps."""
+def told_of(line: str) -> tuple[str, str, int]:
+    """Parameter, phrase and number of a fact."""
     assert line.startswith(f"{NOTE} ")
-    alone = False
-    for told in (f" {AT_LEAST} ", f" {AT_MOST} ", f" {VALUE_IS} "):
-        parameter, found, number = line.removeprefix(f"{NOTE} ").partition(told)
+    for told in (AT_LEAST, AT_MOST):
+        parameter, found, number = line.removeprefix(f"{NOTE} ").partition(f" {told} ")
         if found:
-            break
-    alone = depends(clean, parameter).isdisjoint(clean.needed)
-    assert (told == f" {VALUE_IS} ") == alone, line
-    wanted = {AT_LEAST: 0, AT_MOST: config.modulus - 1, VALUE_IS: values[parameter] if alone else -1}
-    return int(number) == wanted[told.strip()]
+            return parameter, told, int(number)
+    raise AssertionError(line)
+
+
+def fact_holds(line: str, clean: Graph, config: IgsmConfig) -> bool:
+    """A bound that every number keeps, of a parameter of the problem."""
+    parameter, told, number = told_of(line)
+    assert clean.formula(parameter) is not None
+    return number == {AT_LEAST: 0, AT_MOST: config.modulus - 1}[told]
+
+
+def test_facts_do_not_tell_what_is_needed() -> None:
+    """Which bound is told, and of how many parameters, is the same of needed ones and of others."""
+    reader, kind = standard_reader(SMALL.modulus), Noise("facts", tokens=3 * 7)
+    counts: dict[tuple[bool, str], int] = Counter()
+    expected = told = 0.0
+    for index in range(400):
+        made = problem(SMALL, index)
+        needed = reader.read(made.text()).needed
+        lines = others(made, kind)
+        expected += len(lines) * len(made.needed) / len(made.graph)
+        for line in lines:
+            parameter, phrase, _ = told_of(line)
+            told += parameter in needed
+            counts[parameter in needed, phrase] += 1
+    assert told == pytest.approx(expected, abs=4 * math.sqrt(expected / 2)), "needed ones as often as their share"
+    for here in (False, True):
+        both = counts[here, AT_LEAST] + counts[here, AT_MOST]
+        assert both > 200 and counts[here, AT_LEAST] == pytest.approx(both / 2, abs=4 * math.sqrt(both) / 2)
 
 
 def test_orders_and_facts_are_asides_of_the_problem() -> None:

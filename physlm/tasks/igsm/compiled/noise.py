@@ -14,11 +14,10 @@ from physlm.tasks.igsm.compiled.unneeded import complete
 from physlm.tasks.igsm.compiled.writing import STOP, name, put, sentence
 from physlm.tasks.igsm.draws import GOLDEN, NOISE_STREAM
 from physlm.tasks.igsm.noise import FACT_TOKENS, LEAST_GRAPH, MISFITS, ORDER_TOKENS
-from physlm.tasks.igsm.pieces import AT_LEAST, AT_MOST, FIRST_NUMBER, LAYERS, NOISE_PHRASES, NOTE, ORDERS, VALUE_IS
+from physlm.tasks.igsm.pieces import AT_LEAST, AT_MOST, FIRST_NUMBER, LAYERS, NOISE_PHRASES, NOTE, ORDERS
 
 _GOLDEN, _NOISE_STREAM = np.uint64(GOLDEN), np.uint64(NOISE_STREAM)
-_NOTE, _VALUE_IS, _AT_LEAST, _AT_MOST, _ORDERS = (NOISE_PHRASES.index(phrase) for phrase in (
-    NOTE, VALUE_IS, AT_LEAST, AT_MOST, ORDERS[0]))
+_NOTE, _AT_LEAST, _AT_MOST, _ORDERS = (NOISE_PHRASES.index(phrase) for phrase in (NOTE, AT_LEAST, AT_MOST, ORDERS[0]))
 _ALL_ORDERS = len(ORDERS)
 
 
@@ -74,19 +73,13 @@ def _draw_orders(c: Any, w: Any, v: Any, s: Any, most: Any, room: Any) -> Any:
 @part
 def _draw_facts(c: Any, w: Any, v: Any, r: Any, s: Any, room: Any) -> Any:
     """How many tokens they have."""
-    needed = EMPTY
-    for place in range(r.ip + r.totals):
-        if place < r.needed or w.direct[r.order[place]] & needed:
-            needed |= bit(r.order[place])
     pool = w.graph
     facts = min(count(pool), room // FACT_TOKENS)
     begin = v.at
     for _ in range(facts):
         parameter = pick(v, pool)
         pool ^= bit(parameter)
-        if needed & bit(parameter) == 0:
-            told, number = _VALUE_IS, np.int64(r.value[parameter])
-        elif coin(v):
+        if coin(v):
             told, number = _AT_LEAST, np.int64(0)
         else:
             told, number = _AT_MOST, np.int64(c.modulus - 1)
