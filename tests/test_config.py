@@ -49,7 +49,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                           noise="none", noise_rate=0.15, noise_fraction=0.0),
     "ManoConfig": dict(length=10, modulus=23, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
-                        absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False),
+                        absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none"),
     "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
     "Gated": dict(ratio=8 / 3, act="silu"),
@@ -57,7 +57,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
-                        lora_alpha=4.0, z_loss=0.0),
+                        lora_alpha=4.0, z_loss=0.0, redrawn=0.0),
 }
 
 
@@ -97,7 +97,10 @@ PARTS: dict[str, object] = {"mixer": (Attention(rope=0.0),), "mlp": (Gated(),), 
 def test_every_setting_of_a_run_changes_its_hash() -> None:
     """A run is named by all of its content."""
     tuned = dataclasses.replace(SPEC, start=SPEC)  # low ranks need one
-    hashes = {content_hash(SPEC), content_hash(tuned)}
+    upcycled = dataclasses.replace(  # and so does a share that is drawn anew, of a mixture
+        tuned, model=dataclasses.replace(SPEC.model, mlp=(MoE(expert=Plain()),)))
+    others = {"lora_rank": tuned, "lora_embedding_rank": tuned, "lora_alpha": tuned, "redrawn": upcycled}
+    hashes = {content_hash(SPEC), content_hash(tuned), content_hash(upcycled)}
     changes = 0
     for part in ("task", "model", "train"):
         config = getattr(SPEC, part)
@@ -114,11 +117,11 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
                 other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
             else:
                 other = (value / 2 or 1.0) if isinstance(value, float) else value + (value or 2)
-            base = tuned if field.name.startswith("lora_") else SPEC
+            base = others.get(field.name, SPEC)
             new = dataclasses.replace(base, **{part: dataclasses.replace(config, **{field.name: other})})
             hashes.add(content_hash(new))
             changes += 1
-    assert len(hashes) == changes + 2
+    assert len(hashes) == changes + 3
     assert content_hash(SPEC) == content_hash(from_dict(RunSpec, to_dict(SPEC)))
 
 

@@ -86,7 +86,7 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
             handles.append(series_handle(besides_name, "black", DOWN, "none"))
         if any(key in found for key in published or ()):
             handles.append(published_handle("black", "D"))
-        top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())]) or 1.0
+        top = 1.09 * max([1.0 if form.unit == "1" else 0.0, *(one.hi for one in found.values())], default=1.0) or 1.0
 
         def panel(axes: Axes, fixed: Mapping[str, object]) -> None:
             width = 0.84 / max(len(told), 1)
@@ -190,6 +190,7 @@ def _sheet(form: Form, found: Cells, shown: Sequence[str], panel: Callable[[Axes
             if form.unit == "1":
                 share_axis(axes)
             else:
+                axes.yaxis.set_major_formatter(FuncFormatter(style.plain_number))
                 grid(axes)
             if not found:
                 nothing(axes)
@@ -211,7 +212,7 @@ def error_bars(found: Cells) -> str:
 def _bar(axes: Axes, x: float, width: float, one: Interval, colour: str, share: bool) -> None:
     axes.bar(x, one.value, width, color=colour, linewidth=0, zorder=2)
     axes.errorbar(x, one.value, yerr=[[one.down], [one.up]], color="black", elinewidth=0.9, capsize=1.8, zorder=4)
-    axes.annotate(percent(one.value) if share else f"{one.value:.3g}", (x, one.hi), xytext=(0, 2.5),
+    axes.annotate(percent(one.value) if share else style.plain_number(one.value), (x, one.hi), xytext=(0, 2.5),
                   textcoords="offset points", ha="center", va="bottom", fontsize=7.2)
 
 

@@ -130,11 +130,14 @@ def facts_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
 
 
 def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
-    """Every setting under its dotted name; the model of a start is that of its run."""
+    """Every setting under its dotted name; the model of a start is that of its run, but perhaps for the MLPs."""
     parts = ("task", "train") if prefix else ("task", "model", "train")
     flat = _flat({part: spec.model.facts() if part == "model" else to_dict(getattr(spec, part)) for part in parts},
                  prefix)
-    return flat if spec.start is None else {**flat, **settings_of(spec.start, f"{prefix}start.")}
+    if spec.start is None:
+        return flat
+    dense = {f"{prefix}start.model.mlp": spec.start.model.facts()["mlp"]} if spec.upcycled else {}
+    return {**flat, **dense, **settings_of(spec.start, f"{prefix}start.")}
 
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:

@@ -175,7 +175,7 @@ def fill(model: Decoder, ids_BW: Tensor, lengths_B: Tensor, together: int) -> Te
     start_RP, length_RP = F.pad(start_RK, (1, 0)), F.pad(length_RK, (1, 0), value=1)
     pieces = Pieces(start_RP, length_RP, torch.ones_like(start_RP))
     read_RT, _, used_R = render(ids_BW.flatten(), pieces, int(length_RP.sum(-1).max()))
-    table_dV = model.embedding.weight[0, : model.vocabulary].float().mT
+    table_dV = model.output_table[0, : model.vocabulary].float().mT
     for length in used_R.unique().tolist():  # rows of one length together, so that no padding is seen
         for some in (used_R == length).nonzero()[:, 0].split(max(1, FILL_TOKENS[device.type] // length)):
             text = read_RT[some, :length]

@@ -4,9 +4,10 @@
     .. expert=idlest                         to the one with the fewest
     expert_dropped  layer=3                  share of the assignments that exceed an expert's capacity
 
-Blocks are counted from 0, those without experts left out.  Measured as training does it, capacity, biases and all, on
-the batches that would have come next; intervals are over rows.  The busiest expert is the one that is so on these rows:
-with few rows its share is a little high.
+Blocks are counted from 0, those without experts left out.  A model without any is one expert in each block, which takes
+every token: one expert is the dense MLP bit for bit (``physlm.models.parts.moe``).  Measured as training does it,
+capacity, biases and all, on the batches that would have come next; intervals are over rows.  The busiest expert is the
+one that is so on these rows: with few rows its share is a little high.
 
 Shape letters: R rows, T positions, N = B T tokens of a batch, k choices, E experts.
 """
@@ -43,21 +44,20 @@ class Shares(NamedTuple):
 
 
 def check(spec: RunSpec) -> None:
-    """Refuse runs without experts, and encoders, whose inputs are hidden in another way."""
-    if not any(isinstance(mlp, MoE) for mlp in spec.model.mlps):
-        given = ", ".join(mlp.label for mlp in spec.model.mlp)
-        raise UserError(f"measure expert_load: got model.mlp {given}, expected moe in some layer")
+    """Refuse runs without MLPs, and encoders, whose inputs are hidden in another way."""
+    if all(mlp.empty for mlp in spec.model.mlps):
+        raise UserError("measure expert_load: got model.mlp none, expected moe, or another MLP, in some layer")
     if not spec.model.causal:
         raise UserError("measure expert_load: got model.causal false, expected true")
 
 
 def measure(run: Trained) -> list[Row]:
-    """Busiest and idlest expert, and what is dropped, in each block that has experts."""
+    """Busiest and idlest expert, and what is dropped, in each block that has experts, or any MLP."""
     rows: list[Row] = []
     for layer, (load_RE, dropped_R) in mean_shares(run.spec, run.ready(run.model), BATCHES).items():
         part, count = run.spec.model.mlps[layer], len(dropped_R)
-        assert isinstance(part, MoE)
-        each_R = np.full(count, float(run.spec.task.row_tokens * part.top_k))  # assignments
+        choices = part.top_k if isinstance(part, MoE) else 1
+        each_R = np.full(count, float(run.spec.task.row_tokens * choices))  # assignments
         loads = share(load_RE.T.cpu().numpy() * each_R, each_R)
         for name, expert in (("busiest", loads.value.argmax()), ("idlest", loads.value.argmin())):
             rows.append(loads.row("expert_load", count, (int(expert),), where={"layer": layer, "expert": name}))
@@ -72,7 +72,10 @@ def mean_shares(spec: RunSpec, model: Decoder, batches: int) -> dict[int, Shares
     model = copy.deepcopy(model).train()
     device, rows = model.embedding.weight.device, spec.train.batch_rows
     task = spec.task.build().to(device)
-    found: dict[int, list[Shares]] = {i: [] for i, mlp in enumerate(spec.model.mlps) if isinstance(mlp, MoE)}
+    mlps = spec.model.mlps
+    mixed = any(isinstance(mlp, MoE) for mlp in mlps)
+    found: dict[int, list[Shares]] = {
+        i: [] for i, mlp in enumerate(mlps) if (isinstance(mlp, MoE) if mixed else not mlp.empty)}
     for layer, seen in found.items():
         block = model.blocks[layer]
         assert isinstance(block, Block) and block.mlp is not None
@@ -86,8 +89,9 @@ def mean_shares(spec: RunSpec, model: Decoder, batches: int) -> dict[int, Shares
 
 def _shares(w: Weights, x_1RTd: Tensor) -> Shares:
     part, (_, rows, positions, _) = w.part, x_1RTd.shape
-    assert isinstance(part, MoE)
     check_finite(x_1RTd, "activations before experts")
+    if not isinstance(part, MoE):  # one expert, which never has too many
+        return Shares(torch.ones(rows, 1, dtype=torch.float64), torch.zeros(rows, dtype=torch.float64))
     ranked = part.route(w, x_1RTd.flatten(1, 2)).ranked
     expert_RA = ranked.expert_MA.view(rows, -1)
     over_RA = ranked.rank_MA.view(rows, -1) >= part.capacity_of(rows * positions)

@@ -135,7 +135,7 @@ class _Batch:
         self.stage = STAGE[device.type]
         self.readings = [self.reading.upto(end) for end in
                          range(self.stage, self.reading.positions + self.stage, self.stage)]  # fmt: skip
-        self.table_MdV = model.embedding.weight[:, : model.vocabulary].float().mT
+        self.table_MdV = model.output_table[:, : model.vocabulary].float().mT
         self.key_M1 = torch.tensor([[rng.key("generation", k)] for k in keys], device=device)
         self.ids_MRW = torch.full((members, rows, self.width), end, device=device)
         # first all rows have ended, as those of an unfilled batch

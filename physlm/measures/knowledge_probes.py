@@ -295,7 +295,7 @@ def _output_map(model: Decoder, targets: Sequence[Target]) -> Tensor:
                             f"expected those of all {target.classes}, as start='output' begins with them")
         _check_vocabulary(f"{target.name}: got first tokens", min(target.tokens), max(target.tokens), model)
     most = max(target.classes for target in targets)
-    output_MVd = model.embedding.weight.float()
+    output_MVd = model.output_table.float()
     maps = [F.pad(output_MVd[:, list(target.tokens)].mT, (0, most - target.classes)) for target in targets]
     return torch.stack(maps, 1).flatten(0, 1)
 

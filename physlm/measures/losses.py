@@ -40,7 +40,7 @@ def model_losses(model: Decoder) -> TokenLosses:
         rows = training_rows(entries)
         hidden, _taps = model.hidden(rows.inputs_RT[None])
         shape = rows.targets_RT.shape
-        nll = token_nll(hidden.flatten(1, 2), model.embedding.weight, rows.targets_RT.reshape(1, -1), IGNORE)
+        nll = token_nll(hidden.flatten(1, 2), model.output_table, rows.targets_RT.reshape(1, -1), IGNORE)
         return nll.view(shape)
 
     return losses

@@ -122,7 +122,7 @@ def guesses(model: Decoder, task: BiographyTask, entries: Entries, roles: tuple[
         hidden_MEWd, _ = model.hidden(ids_EW[None, :, :-1])
         # the token at a place is predicted at the one before; a text begins with <eos>
         asked_EW = torch.isin(roles_EW, torch.tensor(roles, device=ids_EW.device))
-        table_dV = model.embedding.weight[0, : model.vocabulary].float().mT
+        table_dV = model.output_table[0, : model.vocabulary].float().mT
         guess_EW[asked_EW] = likeliest(hidden_MEWd[0, asked_EW[:, 1:]].float() @ table_dV, "logits of words")
         return guess_EW
     for role in roles:

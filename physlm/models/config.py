@@ -36,10 +36,12 @@ class ModelConfig:
         local: what mixes neighbouring tokens, ``LOCALS``; nothing if empty.
         absolute: rows of a table of learnt vectors, one for each position, added to the embeddings (GPT of arXiv
             2305.13673); 0: none.
-        vocab_size: rows of the tied embedding; 0 takes the task's vocabulary exactly, so that every row is used.
+        vocab_size: rows of the embedding; 0 takes the task's vocabulary exactly, so that every row is used.
         causal: false makes a bidirectional encoder; its embedding has one row more, the mask token.
         ternary: matrices that tokens are multiplied with are read as weights of three values, see
             ``primitives.Ternary`` (BitNet b1.58, arXiv 2402.17764); the embedding and the norms are not.
+        tied: whether the logits are products with the rows of the embedding (GPT-2); false gives the output a table of
+            its own (LLaMA).
     """
 
     layers: int = 2
@@ -54,6 +56,7 @@ class ModelConfig:
     init_std: float = 0.02
     causal: bool = True
     ternary: bool = False
+    tied: bool = True
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "width"):
@@ -156,6 +159,7 @@ class ModelConfig:
         parts += [f"vocab{self.vocab_size}"] * bool(self.vocab_size)
         parts += [f"init{self.init_std:g}"] * (self.init_std != type(self).init_std)
         parts += ["encoder"] * (not self.causal) + ["ternary"] * self.ternary
+        parts += ["untied"] * (not self.tied)
         return "-".join(parts)
 
     def facts(self) -> dict[str, Any]:
@@ -169,7 +173,7 @@ class ModelConfig:
         return {"layers": self.layers, "heads": self.heads, "width": self.width, "mixer": _labels(self.mixer),
                 "mlp": _labels(self.mlp), "norm": self.norm.label, "local": _labels(self.local) or "none",
                 "absolute": self.absolute, "vocab_size": self.vocab_size, "init_std": self.init_std,
-                "causal": self.causal, "ternary": self.ternary, "position": position}
+                "causal": self.causal, "ternary": self.ternary, "tied": self.tied, "position": position}
 
 
 def _tiled(pattern: Sequence[P], layers: int) -> tuple[P, ...]:

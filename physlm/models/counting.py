@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from physlm.models.config import ModelConfig
-from physlm.models.listing import model_weights
+from physlm.models.listing import TOKEN_TABLES, model_weights
 
 
 def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
@@ -11,19 +11,21 @@ def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
 
     Returns:
         ``params_all``: every trained number in the model; ``params_used``: without embedding rows that no token of the
-        task uses, the P of arXiv 2404.05405; ``params_nonembedding``: without the embedding of tokens;
+        task uses, the P of arXiv 2404.05405; ``params_nonembedding``: without the embedding of tokens, nor the output
+        of a model that is not tied;
         ``params_active``: of ``params_used``, what one token uses, below it for experts; ``params_fixed``: numbers that
         are held at their random first values, which a seed gives again, in none of the others.  Running statistics of
         parts are in none.
-        For layer norms without biases, P = l (4 + 2 r) d^2 + (2 l + 1) d + V d with l layers and MLP ratio r.
+        For layer norms without biases, P = l (4 + 2 r) d^2 + (2 l + 1) d + V d with l layers and MLP ratio r, and V d
+        more if the model is not tied.
     """
     weights = model_weights(config, vocabulary)
-    embedding = weights.pop("embedding.weight")
+    tables = [weights.pop(name) for name in TOKEN_TABLES if name in weights]
     trained = [weight for weight in weights.values() if weight.trained]
     body = sum(weight.numbers for weight in trained)
-    used = config.used_rows(vocabulary) * config.width
+    used = len(tables) * config.used_rows(vocabulary) * config.width
     return {
-        "params_all": body + embedding.numbers,
+        "params_all": body + sum(table.numbers for table in tables),
         "params_used": body + used,
         "params_nonembedding": body,
         "params_active": round(sum(weight.numbers * weight.share for weight in trained)) + used,

@@ -1,4 +1,4 @@
-"""The two ends of a language model, where its vocabulary meets its width: embedding, and cross-entropy of tied logits.
+"""The two ends of a language model, where its vocabulary meets its width: embedding, and cross-entropy of the logits.
 
 ``linear_cross_entropy`` computes  nll_m = sum_n [lse_v(h_mn . E_mv) - h_mn . E_m,target(mn)]  in nats over scored
 tokens, for each member of a population, and in the same pass its gradient with respect to h; backward only scales it by

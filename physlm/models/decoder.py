@@ -1,4 +1,4 @@
-"""The decoder: tied embedding, blocks, final norm.  A population of M models of one shape is the ordinary case.
+"""The decoder: embedding, blocks, final norm, output.  A population of M models of one shape is the ordinary case.
 
 Shape letters: M members, B rows, T positions, Q tokens beside them, d width, V vocabulary rows.
 
@@ -91,6 +91,7 @@ class Decoder(nn.Module):
         self.config, self.vocabulary, self.members = config, vocabulary, len(seeds)
         self.weights: dict[str, Weight] = model_weights(config, vocabulary)
         self.embedding = Embedding(self.members, config.embedding_rows(vocabulary), config.width)
+        self.output = None if config.tied else Embedding(self.members, config.embedding_rows(vocabulary), config.width)
         self.positions = Positions(self.members, config.absolute, config.width) if config.absolute else None
         for name, weight in shared_weights(config).items():
             module, _, own = name.partition(".")
@@ -111,6 +112,11 @@ class Decoder(nn.Module):
             for m, seed in seeds.items():
                 drawn = weight.init.draw(rng.key("weights", seed, name), weight.numbers, self.config)
                 tensor[m] = drawn.view(weight.shape)
+
+    @property
+    def output_table(self) -> Tensor:
+        """E of logits = hidden E^T, (M, V, d): the embedding, unless the model has an output of its own."""
+        return (self.embedding if self.output is None else self.output).weight
 
     @property
     def tap_names(self) -> tuple[str, ...]:
@@ -202,7 +208,7 @@ class Decoder(nn.Module):
         """Logits of the next token at every position, and the taps."""
         x_MBTd, found = self.hidden(ids_MBT, taps)
         members, rows, positions, width = x_MBTd.shape
-        logits = torch.bmm(x_MBTd.reshape(members, rows * positions, width), self.embedding.weight.transpose(1, 2))
+        logits = torch.bmm(x_MBTd.reshape(members, rows * positions, width), self.output_table.transpose(1, 2))
         return Output(logits.view(members, rows, positions, -1), found)
 
     def remember(self, rows: int, positions: int, beside: bool = False) -> Reading:

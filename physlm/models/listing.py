@@ -9,7 +9,10 @@ import dataclasses
 from typing import NamedTuple
 
 from physlm.models.config import ModelConfig
-from physlm.models.parts.part import EMBEDDING, TABLE, Kept, Normal, Part, Weight
+from physlm.models.parts.part import EMBEDDING, OUTPUT, TABLE, Kept, Normal, Part, Weight
+
+# what has a row for each token: the embedding, and the output of a model that is not tied
+TOKEN_TABLES = ("embedding.weight", "output.weight")
 
 
 class Slot(NamedTuple):
@@ -67,7 +70,10 @@ def shared_weights(config: ModelConfig) -> dict[str, Weight]:
 def model_weights(config: ModelConfig, vocabulary: int) -> dict[str, Weight]:
     """Every weight of the model, those that are not trained included, by its name in ``Decoder.state_dict``."""
     d = config.width
-    found = {"embedding.weight": Weight("weight", (config.embedding_rows(vocabulary), d), Normal(), EMBEDDING)}
+    shape = (config.embedding_rows(vocabulary), d)
+    found = {"embedding.weight": Weight("weight", shape, Normal(), EMBEDDING if config.tied else TABLE)}
+    if not config.tied:
+        found["output.weight"] = Weight("weight", shape, Normal(), OUTPUT)
     if config.absolute:
         found["positions.weight"] = Weight("weight", (config.absolute, d), Normal(), TABLE)
     found |= shared_weights(config)

@@ -8,10 +8,10 @@ gradient of the merged W gives those of the factors,
 
     dA = (alpha / r) dW B^T,    dB = (alpha / r) A^T dW
 
-and the sum is taken in float32 before it is rounded.  Rows of the tied embedding are moved at both its ends.  The k
-columns of the fused q, k, v matrix stay as they are.  The settings (B Gaussian and A zero, r for q and v and another r
-for the embedding) are those of arXiv 2309.14402; deviations of B are those of the reference implementation of LoRA,
-1 / sqrt(3 d) in attention and 1 at the embedding.
+and the sum is taken in float32 before it is rounded.  Rows of a tied embedding are moved at both its ends; the
+output of a model that is not tied stays as it is, and so do the k columns of the fused q, k, v matrix.  The settings (B
+Gaussian and A zero, r for q and v and another r for the embedding) are those of arXiv 2309.14402; deviations of B are
+those of the reference implementation of LoRA, 1 / sqrt(3 d) in attention and 1 at the embedding.
 
 Which columns of which matrices are moved, parts say themselves (``Weight.low_rank``); those of one shape are one stack.
 

@@ -158,7 +158,7 @@ def _batched(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """A table of one row a token for each member, (M, V, d); tied to the output: logits = hidden E^T."""
+    """A table E of one row a token for each member, (M, V, d): looked up, and, at the output, logits = hidden E^T."""
 
     def __init__(self, members: int, rows: int, width: int):
         super().__init__()

@@ -3,7 +3,8 @@
     what                                     stored as
     matrices (roles with ``matrix``)         ``bits`` each, and for each output row or group of it a scale of 16 bits,
                                              and with the asymmetric grid a zero point of ``bits``
-    the tied embedding, with ``embedding``   the same; a row of it is a token
+    the embedding, with ``embedding``        the same; a row of it is a token, as in the output of a
+                                             model that is not tied
     what training holds in float32 (gains of norms, local filters)    32 bits
     everything else, and all else at 16 bits                          bfloat16, 16 bits
     ternary matrices (``ModelConfig.ternary``), as they were trained  log2(3) = 1.58 bits each, and 32 for gamma
@@ -21,10 +22,9 @@ from typing import Literal
 
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
-from physlm.models.listing import model_weights
+from physlm.models.listing import TOKEN_TABLES, model_weights
 from physlm.models.parts.part import Weight
 
-EMBEDDING = "embedding.weight"
 SCALE_BITS = 16
 GRID_BITS = range(2, 9)  # of indices on a grid
 CAST = 16  # bits of bfloat16, to which weights are cast without a grid
@@ -47,7 +47,8 @@ class Quantisation:
     Attributes:
         bits: 2 to 8 on a grid, or 16 for a cast to bfloat16, which the other settings do not change.
         method: ``nearest``, every weight to its nearest level; ``gptq`` (arXiv 2210.17323).
-        embedding: whether the tied embedding is quantised; the published models' was not.
+        embedding: whether the embedding, and the output of a model that is not tied, are quantised; the published
+            models' were not.
         group: inputs that share a scale within an output row; 0 for whole rows, as in arXiv 2210.17323 and by default
             in AutoGPTQ.
         grid: see above.
@@ -79,7 +80,7 @@ class Quantisation:
     def touches(self, name: str, weight: Weight) -> bool:
         """Whether the weight of this name is put on a grid; what is ternary stays so."""
         matrix = weight.role.matrix and not weight.role.ternary
-        return self.bits != CAST and (matrix or (self.embedding and name == EMBEDDING))
+        return self.bits != CAST and (matrix or (self.embedding and name in TOKEN_TABLES))
 
 
 def check_model(config: ModelConfig, vocabulary: int) -> None:
@@ -100,7 +101,7 @@ def stored_bits(config: ModelConfig, vocabulary: int, setting: Quantisation | No
         if not weight.trained:
             continue
         numbers, outputs, inputs = weight.numbers, weight.shape[-1], weight.shape[0]
-        if name == EMBEDDING:
+        if name in TOKEN_TABLES:
             outputs, inputs = config.used_rows(vocabulary), config.width
             numbers = outputs * inputs
         if weight.role.ternary:

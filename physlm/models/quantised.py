@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from physlm.errors import NotFiniteError
 from physlm.models.decoder import Decoder
+from physlm.models.listing import TOKEN_TABLES
 from physlm.models.primitives import Linear
-from physlm.models.quantisation import CAST, EMBEDDING, Quantisation
+from physlm.models.quantisation import CAST, Quantisation
 
 DAMPING = 0.01  # of the Hessian's mean diagonal, added to it (arXiv 2210.17323, section 3.3)
 BLOCK = 128  # columns after which the errors of all of them are passed on to those behind, at once (the same section)
@@ -136,7 +137,8 @@ def quantised(model: Decoder, setting: Quantisation, texts: Sequence[Read] = ())
     By GPTQ, matrices are quantised one after another in the order in which they are read, each with the inputs that
     it gets from those before, which are quantised already (arXiv 2210.17323, section 4, within blocks as AutoGPTQ's
     ``true_sequential``).  The embedding is rounded to nearest by both methods, before all others: as a table that is
-    looked up its inputs are one-hot, their Hessian is diagonal, and GPTQ is round-to-nearest.
+    looked up its inputs are one-hot, their Hessian is diagonal, and GPTQ is round-to-nearest.  So is the output of a
+    model that is not tied.
 
     Args:
         texts: batches to calibrate on; GPTQ alone reads them.
@@ -148,10 +150,10 @@ def quantised(model: Decoder, setting: Quantisation, texts: Sequence[Read] = ())
     touched = [name for name, weight in found.weights.items() if setting.touches(name, weight)]
     for name in touched:  # rounded once, from what training held
         found.get_parameter(name).copy_(model.get_parameter(name))
-    if EMBEDDING in touched:
-        table = found.embedding.weight
+    for name in (name for name in TOKEN_TABLES if name in touched):
+        table = found.get_parameter(name)
         table.copy_(to_nearest(table, setting))
-        touched.remove(EMBEDDING)
+        touched.remove(name)
     if setting.bits == CAST or setting.method == "nearest":
         for name in touched:
             matrix = found.get_parameter(name)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from physlm.config import content_hash, from_dict, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
+from physlm.models.upcycling import can_begin
 from physlm.tasks.config import TaskConfig
 
 MOST_ROW_TOKENS = 1 << 20
@@ -39,6 +40,8 @@ class TrainConfig:
         lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
             and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
         lora_alpha: the updates are scaled by alpha / rank.
+        redrawn: of a mixture of experts that begins with a dense model: the share of each expert's hidden units that is
+            drawn anew, see ``physlm.models.upcycling``; 0 begins with copies.
         z_loss: times the mean over scored tokens of (log sum_v exp logit_v)^2 is added to the loss (arXiv 2204.02311).
     """
 
@@ -60,6 +63,7 @@ class TrainConfig:
     lora_embedding_rank: int = 0
     lora_alpha: float = 4.0
     z_loss: float = 0.0
+    redrawn: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
@@ -67,7 +71,8 @@ class TrainConfig:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 1")
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
                                 ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0),
-                                ("lora_alpha", 0.0, math.inf), ("z_loss", 0.0, math.inf)):
+                                ("lora_alpha", 0.0, math.inf), ("z_loss", 0.0, math.inf),
+                                ("redrawn", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high or math.isinf(getattr(self, name)):
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")
         for name, most in (("warmup_steps", math.inf), ("steps", math.inf), ("snapshots", 62), ("lora_rank", 1 << 17),
@@ -93,7 +98,8 @@ class RunSpec:
 
     Attributes:
         start: the run whose final weights this one begins with, as finetuning does; it may begin with another in turn.
-            None begins with random weights.  Both have the same model and the same vocabulary.
+            None begins with random weights.  Both have the same vocabulary and the same model, or the start has an MLP
+            where this one has experts, which begin as copies of it (``physlm.models.upcycling``).
     """
 
     task: TaskConfig
@@ -119,6 +125,9 @@ class RunSpec:
         if self.train.low_rank and self.model.ternary:
             raise UserError("train.lora_rank, train.lora_embedding_rank: got updates of a ternary model, whose "
                             "merged weights would be rounded anew; expected 0 and 0, or model.ternary=false")
+        if self.train.redrawn and not self.upcycled:
+            raise UserError(f"train.redrawn: got {self.train.redrawn}, expected 0 unless experts begin with the "
+                            "MLP of a dense start")
         movable = (weight.low_rank for mixer in self.model.mixer for weight in mixer.weights(self.model))
         if self.train.lora_rank and not any(movable):
             names = ", ".join(mixer.kind for mixer in self.model.mixer)
@@ -133,6 +142,11 @@ class RunSpec:
     def starts(self) -> tuple[RunSpec, ...]:
         """The runs that must be trained before this one, in the order of training."""
         return () if self.start is None else (*self.start.starts, self.start)
+
+    @property
+    def upcycled(self) -> bool:
+        """Whether it is a mixture of experts that begins with a dense model."""
+        return self.start is not None and self.start.model.mlp != self.model.mlp
 
     @property
     def steps(self) -> int:
@@ -183,9 +197,9 @@ def _check_start(start: RunSpec, spec: RunSpec) -> None:
     """The weights of ``start`` must fit the model of ``spec``, mean the same words, and know what its task needs."""
     for field in fields(ModelConfig):
         theirs, ours = getattr(start.model, field.name), getattr(spec.model, field.name)
-        if theirs != ours:
+        if theirs != ours and not (field.name == "mlp" and can_begin(spec.model, start.model)):
             raise UserError(f"start.model.{field.name}: got {theirs!r} where the run itself has {ours!r}; expected the "
-                            "same model")
+                            "same model, or of a mixture without a shared expert the MLPs that its experts are")
     if start.task == spec.task:
         return
     first, second = start.task.vocabulary().words, spec.task.vocabulary().words

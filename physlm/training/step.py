@@ -19,6 +19,7 @@ from physlm.errors import UserError
 from physlm.machine import keep_freed_memory
 from physlm.models.cross_entropy import linear_cross_entropy, linear_cross_entropy_z
 from physlm.models.decoder import Decoder
+from physlm.models.upcycling import upcycled
 from physlm.tasks.rows import Rows
 from physlm.tasks.task import Task
 from physlm.training.batches import Batches
@@ -41,7 +42,8 @@ class Population:
     """M runs of one shape in training.
 
     Args:
-        initial: for each member the weights of the model of one member that it begins with; None: random weights.
+        initial: for each member the weights of the model of one member that it begins with, those of its start; None:
+            random weights.
 
     Attributes:
         step: updates done so far, on the host.
@@ -64,9 +66,9 @@ class Population:
         states = _states(specs, initial)
         seeds = [spec.train.seed if state is None else None for spec, state in zip(specs, states, strict=True)]
         self.model = Decoder(self.spec.model, self.batches.vocabulary, seeds)
-        for m, state in enumerate(states):
+        for m, (spec, state) in enumerate(zip(specs, states, strict=True)):
             if state is not None:
-                self.model.load_member(m, state)
+                self.model.load_member(m, _grown(spec, state, self.batches.vocabulary))
         self.model = self.model.to(device).train()
         self._on_gpu = device.type == "cuda"
         if not self._on_gpu:
@@ -101,7 +103,7 @@ class Population:
     def losses(self, inputs_MBT: Tensor, targets_MBT: Tensor, scored_M: Tensor) -> dict[str, Tensor]:
         """``loss``, the mean nats a scored token, and what is added to it, by name: each (M,)."""
         hidden, auxiliary = self.model.hidden_with_losses(inputs_MBT)
-        table, z = self.model.embedding.weight, self.spec.train.z_loss
+        table, z = self.model.output_table, self.spec.train.z_loss
         if not z:
             return {"loss": linear_cross_entropy(hidden, table, targets_MBT) / scored_M, **auxiliary}
         both_M, squares_M = linear_cross_entropy_z(hidden, table, targets_MBT, z)
@@ -171,6 +173,15 @@ def _states(
         if spec.start is not None and state is None:
             raise UserError(f"initial: got no weights for {spec.title}; expected those of its start")
     return states
+
+
+def _grown(spec: RunSpec, state: Mapping[str, Tensor], vocabulary: int) -> Mapping[str, Tensor]:
+    """The weights of a start as the run begins with them: of a dense one as a mixture of experts."""
+    if spec.start is None or not spec.upcycled:
+        return state
+    dense = Decoder(spec.start.model, vocabulary, (None,))
+    dense.load_member(0, state)  # refuses those of another model
+    return upcycled(dense.state_dict(), spec.start.model, spec.model, spec.train.redrawn, spec.train.seed)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

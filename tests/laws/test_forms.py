@@ -173,6 +173,21 @@ def test_a_ratio_has_a_base_of_its_setting_or_one_for_all() -> None:
     assert Ratio("share", ANSWER, Most("most", ANSWER)).cells(TABLE)["none", "ABCD"].value == pytest.approx(501 / 601)
 
 
+def test_a_ratio_may_divide_one_number_by_those_of_several_settings() -> None:
+    """By all settings or by some of them, whichever side has more."""
+    reference = Shares("answer", (), {**ANSWER.where, "model.position": "rope", "model.canon": "ABCD"}, called="best")
+    found = Ratio("worse", reference, ANSWER)
+    assert found.keys == ANSWER.keys
+    assert {key: one.value for key, one in found.cells(TABLE).items()} == {
+        key: pytest.approx(0.601 / one.value) for key, one in ANSWER.cells(TABLE).items()}
+    some = Shares("answer", ("model.position",), {**ANSWER.where, "model.canon": "ABCD"}, called="with_canon")
+    for upper, lower, sign in ((some, ANSWER, 1), (ANSWER, some, -1)):
+        times = Ratio("times", upper, lower).cells(TABLE)
+        assert times["none", ""].value == pytest.approx((0.501 / 0.2) ** sign) and len(times) == 4
+    with pytest.raises(UserError, match="expected one by"):
+        Ratio("times", some, Shares("answer", ("train.learning_rate",)))
+
+
 def test_curves_and_power_laws() -> None:
     table = planted.table(planted.number({"run": f"{tokens}-{seed}", "train.steps": tokens, "train.seed": seed}, "loss",
                                          3.0 * tokens**-0.25 * (1.0 + noise), 100, "nats", 0.01)

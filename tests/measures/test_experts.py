@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import SPEC, with_part
+from part_checks import BASE, SPEC, with_part
 
 from physlm.errors import UserError
 from physlm.measures.experts import BATCHES, mean_shares, measure
@@ -14,7 +14,7 @@ from physlm.measures.measure import check
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
-from physlm.models.parts.mlp import Plain
+from physlm.models.parts.mlp import NoMLP, Plain
 from physlm.models.parts.moe import MoE
 from physlm.training.config import RunSpec
 from physlm.training.step import Population
@@ -68,11 +68,26 @@ def test_it_is_what_training_logs_and_leaves_the_model_alone() -> None:
         torch.testing.assert_close(layer.load_RE.sum(1), torch.ones(len(layer.load_RE)).double())
 
 
-def test_runs_without_experts_are_refused() -> None:
+def test_a_dense_model_is_one_expert_that_takes_everything() -> None:
+    """As the mixture of one expert is, which is the same model bit for bit; blocks without an MLP have no row."""
+    dense = measure(run_of(MoE(), model=BASE))
+    one = measure(run_of(MoE(experts=1, capacity=1.0, expert=Plain())))
+    assert [(row.label, row.value, row.lo, row.hi, row.n) for row in dense] == [
+        (row.label, row.value, row.lo, row.hi, row.n) for row in one]
+    assert {row.label: row.value for row in dense} == {
+        f"{name}/layer={layer}{rest}": value for layer in (0, 1) for name, rest, value in (
+            ("expert_load", "/expert=busiest", 1.0), ("expert_load", "/expert=idlest", 1.0),
+            ("expert_dropped", "", 0.0))}
+    half = measure(run_of(MoE(), model=dataclasses.replace(BASE, mlp=(NoMLP(), Plain()))))
+    assert {row.where["layer"] for row in half} == {1}
+
+
+def test_runs_without_mlps_are_refused() -> None:
     def refused(spec: RunSpec, message: str) -> None:
         with pytest.raises(UserError, match=message):
             check("expert_load", spec)
 
     check("expert_load", run_of(MoE(experts=4)).spec)
-    refused(SPEC, "got model.mlp plain, expected moe in some layer")
+    check("expert_load", SPEC)
+    refused(run_of(MoE(), model=dataclasses.replace(BASE, mlp=(NoMLP(),))).spec, "got model.mlp none, expected moe, or")
     refused(run_of(MoE(), model=dataclasses.replace(with_part("mlp", MoE()), causal=False)).spec, "model.causal false")

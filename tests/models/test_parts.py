@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from part_checks import (
+    BASE,
     CHECKS,
     FAMILIES,
     Named,
@@ -21,9 +23,10 @@ from part_checks import (
 from physlm.models.config import ModelConfig
 from physlm.models.parts.part import Part
 
+UNTIED = dataclasses.replace(BASE, tied=False)  # no part, and held to the same
 DEFAULTS: list[Named] = [(name, family.of_kind(kind)()) for name, family in FAMILIES.items() for kind in family.table]
 PARTS = [one for named in DEFAULTS for one in with_variants(*named)]
-MODELS = models_of(PARTS)
+MODELS = [*models_of(PARTS), UNTIED]
 
 
 def test_kinds_are_those_of_the_tables() -> None:

@@ -24,6 +24,8 @@ from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
+from physlm.models.parts.mlp import Plain
+from physlm.models.parts.moe import MoE
 from physlm.models.parts.part import Part
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
@@ -71,8 +73,11 @@ BASES = {
     "grammar": RunSpec(GRAMMAR, ENCODER, dataclasses.replace(TRAIN, steps=6)),
     "tuned": RunSpec(BIOD, MODEL, dataclasses.replace(TRAIN, exposures=3, lora_rank=1, lora_embedding_rank=2),
                      RunSpec(BIOD, MODEL, TRAIN)),
+    "upcycled": RunSpec(BIOD, dataclasses.replace(MODEL, mlp=(MoE(experts=2, top_k=2, expert=Plain()),)),
+                        dataclasses.replace(TRAIN, exposures=3, redrawn=0.25), RunSpec(BIOD, MODEL, TRAIN)),
 }
 LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha")
+LIVE_IN_UPCYCLED = ("train.redrawn",)
 LIVE_IN_FIXED = tuple(f"task.{name}" for name in ("texts", "permute", "fullname", "couples", "reverse", "celebrities"))
 LIVE_IN_ASK = tuple(f"task.ask.{name}" for name in ("kinds", "half", "group", "most", "hints", "loss"))
 LIVE_IN_FORMS = ("task.ask.forms", "task.ask.held_out")
@@ -108,6 +113,7 @@ CHANGES = {
     "train.learning_rate": "trained", "train.weight_decay": "trained", "train.warmup_steps": "trained",
     "train.decay": "trained", "train.steps": "steps", "train.snapshots": "snapshots", "train.mask_rate": "batches",
     "model.causal": "params", "model.absolute": "params", "task.grammar": "batches", "task.bag_tokens": "params",
+    "model.tied": "params", "train.redrawn": "logits",
     "task.bags": "batches", "task.bag_weights": "batches", "task.noise": "batches", "task.noise_rate": "batches",
     "task.noise_fraction": "batches", **dict.fromkeys(LIVE_IN_FIXED, "batches"),
     **dict.fromkeys((*LIVE_IN_ASK, *LIVE_IN_FORMS, "task.share", "task.questions_per_row"), "batches"),
@@ -166,7 +172,8 @@ def changed(base: RunSpec, name: str) -> RunSpec:
 LIVE_ONLY = {"bioS": ("task.fresh", "task.rewritten"), "bioD": ("task.fresh",), "bioS fixed": LIVE_IN_FIXED,
              "bioR": ("task.texts", "task.fullname"),
              "bioQA": (*LIVE_IN_ASK, "task.celebrities", "task.rewritten"), "bioMixed": LIVE_IN_FORMS,
-             "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "igsm short": LIVE_IN_SHORT}
+             "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "upcycled": LIVE_IN_UPCYCLED,
+             "igsm short": LIVE_IN_SHORT}
 
 
 def applies(kind: str, name: str) -> bool:
@@ -174,7 +181,7 @@ def applies(kind: str, name: str) -> bool:
     homes = [home for home, names in LIVE_ONLY.items() if name in names]
     if homes:
         return kind in homes
-    return kind not in ("bioS fixed", "tuned", "igsm short") if name.startswith("task.") else kind == "bioD"
+    return kind not in ("bioS fixed", "tuned", "upcycled", "igsm short") if name.startswith("task.") else kind == "bioD"
 
 
 KNOBS = [(kind, name) for kind, base in BASES.items() for name, _, _ in fields(base) if applies(kind, name)]

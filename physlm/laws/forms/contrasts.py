@@ -12,7 +12,7 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Cells, Form, check_keys, value_text
+from physlm.laws.forms.form import Cells, Form, check_keys, part_of, value_text
 from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
 
 _NO_SEED = {"", "nan"}  # of a start, in a run that has none
@@ -146,15 +146,20 @@ class Minus:
 
 @dataclass(frozen=True)
 class Ratio:
-    """One form over another that has the same keys, or none; opposite ends are divided."""
+    """One form over another; opposite ends are divided.
+
+    One of them has all keys of the other, or more: 1.3 of each architecture is GPT-2's number over that of each.
+    """
 
     name: str
     of: Form
     base: Form
 
     def __post_init__(self) -> None:
-        if self.base.keys not in ((), self.of.keys):
-            raise UserError(f"{self.name}: got a base by {self.base.keys}, expected one by {self.of.keys} or by none")
+        fewer, more = sorted((self.of.keys, self.base.keys), key=len)
+        if part_of(more, more, fewer) != fewer:
+            raise UserError(f"{self.name}: got a base by {self.base.keys}, expected one by {self.of.keys}, by some of "
+                            "these, or by these and others")
 
     @property
     def unit(self) -> str:
@@ -163,14 +168,17 @@ class Ratio:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The settings."""
-        return self.of.keys
+        """The settings of the one that has more."""
+        return max(self.of.keys, self.base.keys, key=len)
 
     def cells(self, table: pd.DataFrame) -> Cells:
         """The ratios, by setting, where the base is surely not 0."""
-        base = self.base.cells(table)
-        found = {key: interval.ratio(one, base.get(key if self.base.keys else ()))
-                 for key, one in self.of.cells(table).items()}
+        of, base = self.of.cells(table), self.base.cells(table)
+        found = {}
+        for key in of if self.keys == self.of.keys else base:
+            upper, lower = (cells.get(part_of(key, self.keys, form.keys))
+                            for cells, form in ((of, self.of), (base, self.base)))
+            found[key] = None if upper is None else interval.ratio(upper, lower)
         return {key: one for key, one in found.items() if one is not None}
 
     def note(self) -> str:

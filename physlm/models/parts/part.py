@@ -118,6 +118,7 @@ MATRIX = Role("matrix", multiplied=True, matrix=True)
 STEP_MATRIX = Role("matrix of a table", matrix=True)  # applied once a step to a table, not to tokens
 TABLE = Role("table")
 EMBEDDING = Role("embedding", multiplied=True)  # looked up, and multiplied at the output
+OUTPUT = Role("output", multiplied=True)  # of a model whose embedding is looked up alone, which is a TABLE
 FILTER = Role("filter", float32=True, multiplied=True)
 GAIN = Role("gain", decays=False, float32=True)
 
