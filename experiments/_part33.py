@@ -7,6 +7,7 @@ The published setting (arXiv 2404.05405, section 5.2 and appendix): GPT2-l-h of 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -109,6 +110,11 @@ PART = "at.part"
 # the tiers smoke and demo of p33_capacity.
 SMALL_TASK = BioDConfig(48, attributes=1, chunks=16, diversity=128, chunk_tokens=1, alphabet=128,
                         name_pools=(1, 1, 48), entries_per_row=1, row_tokens=40)  # fmt: skip
+
+
+def a_step(exposures: int, at_100: float, at_1000: float) -> int:
+    """People in a step: the power law through those of 100 and of 1000 exposures."""
+    return max(1, round(at_100 * (at_1000 / at_100) ** math.log10(exposures / 100)))
 
 
 def small_run(width: int, exposures: int, rows: int, rate: float, **task: object) -> RunSpec:

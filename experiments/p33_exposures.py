@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 import pandas as pd
-from _part33 import DEVIATIONS, RATIO, base_run, setting, small_run, with_parts
+from _part33 import DEVIATIONS, RATIO, a_step, base_run, setting, small_run, with_parts
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
@@ -20,11 +20,6 @@ SHORT = {"smoke": (5, 10), "demo": (100, 300, 1000), "gpu": (30, 100, 300, 1000)
 DECAYED = 0.2  # the last share of the exposures
 AGAIN = 100  # steps of warm-up where a run goes on, since the averages of AdamW begin anew
 DEMO_WIDTH, DEMO_RATES, DEMO_ROWS = 8, (4e-2, 8e-2), (4, 16)
-
-
-def a_step(exposures: int, at_100: float, at_1000: float) -> int:
-    """People in a step: the power law through those of 100 and of 1000 exposures."""
-    return max(1, round(at_100 * (at_1000 / at_100) ** math.log10(exposures / 100)))
 
 
 def cosine(tier: str, width: int, rate: float) -> Callable[[int], RunSpec]:
@@ -91,7 +86,7 @@ def best(called: str, by: dict[str, str], **where: object) -> Best:
     return Best(called, Shares("bits_per_param", by, where, called=f"{called}_by_rate", unit=RATIO, share=False), RATE)
 
 
-COSINE, SHORT_DECAY = (best(name, BY, schedule=how) for name, how in (("capacity", "cosine"), ("stable", "short decay")))
+COSINE, SHORT_DECAY = best("capacity", BY, schedule="cosine"), best("stable", BY, schedule="short decay")
 PEAK = Most("peak", COSINE, over=("width",), share=False)
 BETWEEN = Most("between", best("published_range", BY, schedule="cosine", exposures=(100, 200, 300, 600, 1000)),
                over=("width",), share=False)  # fmt: skip
@@ -104,7 +99,8 @@ UNTRAINED = Most("untrained", Shares("bits_untrained", BY, {"schedule": "cosine"
                                      unit="bits", share=False, pooled=(RATE,)), share=False)
 DRAW = curves(CURVE, "exposures", "curve", control=Shares("limit", BY_CURVE, unit=RATIO, share=False,
               pooled=(RATE,)), control_name="all that there is to know", published={
-                  ("64 wide, cosine", 100): 1.0, ("64 wide, cosine", 1000): 2.0},
+                  (f"{width} wide, cosine", times): bits for width in (8, 64)
+                  for times, bits in ((100, 1.0), (1000, 2.0))},
               xlabel="exposures of each person", ylabel="bits/parameter", title="Capacity against exposures",
               caption="Open marks: what the best models reach at least, as published. The best of two rates; 3000 "
                       "exposures at one.")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -213,7 +214,7 @@ class Steps:
         found: Cells = {}
         for way in ways.values():
             rising = sorted(way, key=lambda point: point[0])
-            for (_, _, before), (_, key, after) in zip(rising, rising[1:], strict=False):
+            for (_, _, before), (_, key, after) in itertools.pairwise(rising):
                 if (step := interval.ratio(after, before)) is not None:
                     found[key] = step
         return found
