@@ -1,11 +1,13 @@
 """Part 3.3: whatever the facts are made of, a parameter holds as many bits: ``physlm run p33_biod --tier demo``."""
 
 import dataclasses
+import json
 from collections.abc import Iterator
 
 import pandas as pd
 from _part33 import DEVIATIONS, PART, RATIO, setting, small_run, with_parts
 
+from physlm.config import from_dict
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
 from physlm.laws.forms import Best, Least, Most, Shares, laws
@@ -21,9 +23,9 @@ DIALS = {"K": "attributes", "C": "chunks", "D": "diversity", "L": "chunk_tokens"
 GPU_BASE = BioDConfig(20_000, attributes=4, chunks=1, diversity=500, chunk_tokens=2, alphabet=50, entries_per_row=1)
 GPU_SWEEPS = {"K": (1, 2, 4, 10), "C": (1, 2, 5), "D": (10, 100, 500, 2000), "L": (2, 4, 10, 25),
               "T": (25, 50, 400, 2500)}  # fmt: skip
-SWEEPS = {
+SWEEPS: dict[str, dict[str, tuple[int, ...]]] = {
     "smoke": {"C": (1, 2), "D": (4, 8)},
-    "demo": {"C": (8, 16), "D": (32, 128), "T": (128, 256)},
+    "demo": {"C": (8, 16), "D": (32, 128)},
     "gpu": GPU_SWEEPS,
     "paper": {"K": (1, 2, 5, 10, 20, 50), "C": (1, 2, 5, 10, 20, 50), "D": (10, 100, 1000, 10_000),
               "L": (1, 2, 5, 10, 20, 50), "T": (20, 50, 400, 4000, 40_000)},
@@ -122,13 +124,9 @@ def _learned(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 def terms(row: "pd.Series[float]") -> InformationTerms:
     """Of the data of one row."""
-    names = ("people", *DIALS.values())
-    return BioDConfig(**{name: int(row[f"task.{name}"]) for name in names}, name_pools=_pools(row)).information_terms
-
-
-def _pools(row: "pd.Series[float]") -> tuple[int, int, int]:
-    first, middle, last = (int(size) for size in str(row["task.name_pools"]).strip("[]()").split(","))
-    return first, middle, last
+    pools = json.loads(str(row["task.name_pools"]))
+    numbers = {name: int(row[f"task.{name}"]) for name in ("people", *DIALS.values())}
+    return from_dict(BioDConfig, {**numbers, "name_pools": pools}).information_terms
 
 
 BY, RATE = {"dial": "dial", "to": "to"}, "train.learning_rate"

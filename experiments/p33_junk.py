@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 from _part33 import DECAY, DEVIATIONS, RATIO, a_step
@@ -15,7 +16,7 @@ from physlm.tasks.biography.junk_config import JunkConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 FRESH, REPEATED = 100_000_000, 1_000  # N'
-CONDITIONS = {  # changes of the task; ``junk`` is 0 for as many as are never read again
+CONDITIONS: dict[str, dict[str, Any]] = {  # changes of the task; ``junk`` is 0 for as many as are never read again
     "none": {"share": 0.0}, "fresh": {"junk": 0}, "repeated": {"junk": REPEATED}, "domain": {"junk": 0, "domain": True},
     "half": {"junk": 0, "share": 0.5}, "half+domain": {"junk": 0, "share": 0.5, "domain": True},
 }  # fmt: skip
@@ -47,8 +48,8 @@ _TRAIN, _SMALL = TrainConfig(warmup_steps=1000), TrainConfig(warmup_steps=50, pr
 SETTINGS = {
     "smoke": Setting(JunkConfig(24, junk=1_500, entries_per_row=1, row_tokens=61, pool_size=4), ((1, 1, 8),), (4e-3,),
                      (8, 8), {name: (4,) for name in CONDITIONS}, _SMALL),
-    "demo": Setting(JunkConfig(100, junk=500_000, entries_per_row=1, row_tokens=61, pool_size=8), ((1, 4, 16),),
-                    (1e-2, 2e-2), (8, 8), {name: (BASE,) for name in CONDITIONS}, _SMALL),
+    "demo": Setting(JunkConfig(60, junk=500_000, entries_per_row=1, row_tokens=61, pool_size=8), ((1, 4, 16),),
+                    (2e-2,), (8, 8), {name: (BASE,) for name in CONDITIONS}, _SMALL),
     # one biography a row, with room for <domain>; 9,300 steps of 100 exposures without junk, 74,000 with it
     "gpu": Setting(JunkConfig(10_000, junk=FRESH, entries_per_row=1, row_tokens=61), ((2, 3, 48), (2, 4, 64)),
                    (4e-3, 8e-3), (108, 480), ALL, _TRAIN),
@@ -66,9 +67,8 @@ def runs(tier: str) -> list[RunSpec]:
 
 def condition_runs(found: Setting, name: str, exposures: int) -> Iterator[RunSpec]:
     """One condition after so many exposures of the useful people, at all sizes and rates."""
-    changes = dict(CONDITIONS[name])
-    changes["junk"] = changes.get("junk") or found.task.junk
-    task = dataclasses.replace(found.task, **changes)  # type: ignore[arg-type]
+    changes = CONDITIONS[name]
+    task = dataclasses.replace(found.task, **{**changes, "junk": changes.get("junk") or found.task.junk})
     rows = max(1, round(a_step(exposures, *found.people_a_step) / task.entries_per_row))
     for layers, heads, width in found.shapes:
         for rate in found.rates:
@@ -87,9 +87,10 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 def _condition(share: float, junk: int, domain: str) -> str:
     if not share:
         return "none"
-    return ("half" if share == CONDITIONS["half"]["share"] else "") + (
-        "repeated" if junk == REPEATED else ("+domain" if share == 0.5 else "domain") if domain == "True"
-        else "" if share == CONDITIONS["half"]["share"] else "fresh")
+    half, word = share == CONDITIONS["half"]["share"], domain == "True"
+    if half:
+        return "half+domain" if word else "half"
+    return "domain" if word else "repeated" if junk == REPEATED else "fresh"
 
 
 BY = {"condition": "condition", "exposures": "train.exposures", "width": "model.width"}
@@ -102,9 +103,11 @@ ALONE = Most("alone", Best("alone_by_width", Shares("bits_per_param", {"width": 
 KEPT = Ratio("kept", PEAK, ALONE)
 UNTRAINED = Most("untrained", Shares("bits_untrained", BY, called="untrained_by_run", unit="bits", share=False,
                                      pooled=(RATE,)), share=False)  # fmt: skip
-LEFT = {("fresh", 100): 1 / 20, ("fresh", 300): 1 / 3, ("fresh", 600): 1 / 1.5, ("fresh", 1000): 1 / 1.3,
-        ("repeated", 100): 1.0, ("repeated", 300): 1.0, ("domain", 100): 0.5, ("domain", 300): 1.0,
-        ("half+domain", 100): 0.8}  # fmt: skip
+LEFT: dict[Any, float] = {
+    ("fresh", 100): 1 / 20, ("fresh", 300): 1 / 3, ("fresh", 600): 1 / 1.5, ("fresh", 1000): 1 / 1.3,
+    ("repeated", 100): 1.0, ("repeated", 300): 1.0, ("domain", 100): 0.5, ("domain", 300): 1.0,
+    ("half+domain", 100): 0.8,
+}  # fmt: skip
 DRAW = bars(KEPT, "exposures", "condition", published=LEFT, names={
     "none": "no junk", "fresh": "7/8 junk, never seen again", "repeated": "7/8 junk, of 1,000 people",
     "domain": "7/8 fresh junk, <domain> before useful texts", "half": "1/2 fresh junk",
@@ -152,7 +155,7 @@ EXPERIMENT = Experiment(
             "Fresh junk is read in the order of a permutation of N' = 100 million people, so that none is seen twice; "
             "half junk in rows of its own, as 7/8 are. <domain> is in all vocabularies, used or not."
         ),
-        "Tier demo: N = 100 useful people, N' = 500,000, pools of 8 values, a model of one layer and 16 dimensions.",
+        "Tier demo: N = 60 useful people, N' = 500,000, pools of 8 values, a model of one layer and 16 dimensions.",
     ),
     columns=("bits_per_param", "bits_value", "bits_max"),
 )

@@ -69,15 +69,19 @@ def attribute_numbers(people: int | Tensor, seed: int, pool_size: int = 0) -> Te
     the employer decides its city.
     """
     pools = cut_pools(pool_size)
-    dates = len(pools.years) * len(pools.months) * len(pools.days)
-    sizes = (dates, len(pools.cities), len(pools.universities), len(pools.majors), len(pools.employers))
-    columns = [draw(size, people, seed, name) for size, name in zip(sizes, ATTRIBUTES, strict=False)]
+    columns = [draw(size, people, seed, name) for name, size in value_counts(pool_size).items()]
     columns.append(torch.tensor(pools.employer_cities, device=columns[-1].device)[columns[-1]])
     return torch.stack(columns, -1)
 
 
-def value_count(pool_size: int = 0) -> int:
-    """S0, the number of different people but for their names and genders; the employer's city is not free."""
+def value_counts(pool_size: int = 0) -> dict[str, int]:
+    """How many values each attribute can have; the employer's city, which is not free, is left out."""
     pools = cut_pools(pool_size)
-    lists = (pools.months, pools.days, pools.years, pools.cities, pools.universities, pools.majors, pools.employers)
-    return math.prod(map(len, lists))
+    dates = len(pools.years) * len(pools.months) * len(pools.days)
+    sizes = (dates, len(pools.cities), len(pools.universities), len(pools.majors), len(pools.employers))
+    return dict(zip(ATTRIBUTES, sizes, strict=False))
+
+
+def value_count(pool_size: int = 0) -> int:
+    """S0, the number of different people but for their names and genders."""
+    return math.prod(value_counts(pool_size).values())
