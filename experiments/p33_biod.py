@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 from _part33 import DEVIATIONS, PART, RATIO, setting, small_run, with_parts
@@ -46,9 +47,8 @@ def points(tier: str) -> Iterator[BioDConfig]:
     """The data in the middle, then each dial at its other values."""
     base = BASES.get(tier) or small_run(NARROW, 1, 1, 1.0).task
     assert isinstance(base, BioDConfig)
-    tasks = [dataclasses.replace(base, **{DIALS[dial]: value}) for dial, values in SWEEPS[tier].items()
-             for value in values]  # fmt: skip
-    yield from dict.fromkeys([base, *tasks])
+    changes: list[dict[str, Any]] = [{DIALS[dial]: value} for dial, values in SWEEPS[tier].items() for value in values]
+    yield from dict.fromkeys([base, *(dataclasses.replace(base, **change) for change in changes)])
 
 
 def most_bits(task: BioDConfig, model: ModelConfig) -> float:

@@ -61,7 +61,8 @@ EXPERIMENT = Experiment(
         "it is asked, after low-rank finetuning on questions about others."
     ),
     source="arXiv:2404.05405, section 3 and Figure 10", runs=runs, measures=("answers", "memorised"),
-    law=laws(RATIO, Least("least_ratio", RATIO, share=False), STORED, EXTRACTABLE, EACH, EXTRACTED, *CONTROLS, items="people"),
+    law=laws(RATIO, Least("least_ratio", RATIO, share=False), STORED, EXTRACTABLE, EACH, EXTRACTED, *CONTROLS,
+             items="people"),
     figure=bars(EXTRACTED, "kind", control=EACH, control_name="stored, counted in bits", names={
         "birth_date": "birth date", "birth_city": "birth city"}, ylabel="of people held out of all questions (%)",
         caption="Bars: the answer is told, by the best of two rates of finetuning. Published: as many as are stored "
