@@ -48,8 +48,8 @@ _TRAIN, _SMALL = TrainConfig(warmup_steps=1000), TrainConfig(warmup_steps=50, pr
 SETTINGS = {
     "smoke": Setting(JunkConfig(24, junk=1_500, entries_per_row=1, row_tokens=61, pool_size=4), ((1, 1, 8),), (4e-3,),
                      (8, 8), {name: (4,) for name in CONDITIONS}, _SMALL),
-    "demo": Setting(JunkConfig(60, junk=500_000, entries_per_row=1, row_tokens=61, pool_size=8), ((1, 4, 16),),
-                    (2e-2,), (8, 8), {name: (BASE,) for name in CONDITIONS}, _SMALL),
+    "demo": Setting(JunkConfig(40, junk=500_000, entries_per_row=1, row_tokens=61, pool_size=8), ((1, 4, 32),),
+                    (2e-2,), (4, 4), {name: (BASE,) for name in CONDITIONS}, _SMALL),
     # one biography a row, with room for <domain>; 9,300 steps of 100 exposures without junk, 74,000 with it
     "gpu": Setting(JunkConfig(10_000, junk=FRESH, entries_per_row=1, row_tokens=61), ((2, 3, 48), (2, 4, 64)),
                    (4e-3, 8e-3), (108, 480), ALL, _TRAIN),
@@ -155,7 +155,7 @@ EXPERIMENT = Experiment(
             "Fresh junk is read in the order of a permutation of N' = 100 million people, so that none is seen twice; "
             "half junk in rows of its own, as 7/8 are. <domain> is in all vocabularies, used or not."
         ),
-        "Tier demo: N = 60 useful people, N' = 500,000, pools of 8 values, a model of one layer and 16 dimensions.",
+        "Tier demo: N = 40 useful people, N' = 500,000, pools of 8 values, a model of one layer and 32 dimensions.",
     ),
     columns=("bits_per_param", "bits_value", "bits_max"),
 )
