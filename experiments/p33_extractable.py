@@ -13,7 +13,7 @@ from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
 from physlm.training.config import RunSpec, TrainConfig
 
-SHAPES = {"smoke": ((1, 1, 8),), "demo": ((2, 4, 32), (2, 4, 64)), "gpu": ((2, 4, 64), (2, 6, 96), (2, 8, 128)),
+SHAPES = {"smoke": ((1, 1, 8),), "demo": ((2, 4, 32),), "gpu": ((2, 4, 64), (2, 6, 96), (2, 8, 128)),
           "paper": ((4, 2, 128), (8, 2, 128), (5, 4, 256))}  # fmt: skip
 READING = {"smoke": 4e-3, "demo": 5e-3, "gpu": 8e-3, "paper": 1e-3}  # rates
 READ: dict[str, dict[str, Any]] = {"demo": {"people": 200}}  # changes of the data
