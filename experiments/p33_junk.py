@@ -44,8 +44,8 @@ class Setting:
     train: TrainConfig
 
 
-ALL = {"none": (BASE,), "fresh": (100, 300, 600, 1000), "repeated": (100, 300), "tenth": (100,), "domain": (100, 300), "half": (100,),
-       "half+domain": (100,)}  # fmt: skip
+ALL = {"none": (BASE,), "fresh": (100, 300, 600, 1000), "repeated": (100, 300), "tenth": (100,), "domain": (100, 300),
+       "half": (100,), "half+domain": (100,)}  # fmt: skip
 _TRAIN, _SMALL = TrainConfig(warmup_steps=1000), TrainConfig(warmup_steps=50, precision="float32")
 SETTINGS = {
     "smoke": Setting(JunkConfig(24, junk=1_500, entries_per_row=1, row_tokens=61, pool_size=4), 1, ((1, 1, 8),),

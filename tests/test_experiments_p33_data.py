@@ -22,6 +22,7 @@ from physlm.laws.verdict import verdict_rows
 from physlm.models.counting import parameter_counts
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.tasks.biography.junk_config import JunkConfig
+from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.question_config import QuestionsConfig
 from physlm.training.config import RunSpec
 
@@ -273,8 +274,9 @@ def test_stored_is_compared_with_what_the_best_rate_extracts(told: float, wanted
         answered = told * (1.0 if spec.train.learning_rate == 3e-3 else 0.2)
         of = {"answer": answered, "memorised": 0.76, "majority": 0.01, "answer_untrained": 0.0, "answer_start": 0.0,
               "memorised_untrained": 0.0}
-        return [share(run, f"{quantity}/kind={kind}/half=test", value, 10_000)
-                for quantity, value in of.items() for kind in spec.task.ask.kinds]  # type: ignore[attr-defined]
+        recalled = [share(run, f"recall/attribute={kind}", 0.7, 2_000) for kind in ATTRIBUTES]
+        return recalled + [share(run, f"{quantity}/kind={kind}/half=test", value, 10_000)
+                           for quantity, value in of.items() for kind in ATTRIBUTES[:5]]
 
     found = verdicts("p33_extractable", experiment.law(planted("p33_extractable", rows)))
     assert {quantity: found[quantity] for quantity in wanted} == wanted
