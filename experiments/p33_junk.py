@@ -111,11 +111,12 @@ LEFT: dict[Any, float] = {
     ("half+domain", 100): 0.8,
 }  # fmt: skip
 DRAW = bars(KEPT, "exposures", "condition", published=LEFT, names={
-    "none": "no junk", "fresh": "7/8 junk, never seen again", "repeated": "7/8 junk, of N/100 people",
-    "tenth": "7/8 junk, of N/10 people",
-    "domain": "7/8 fresh junk, <domain> before useful texts", "half": "1/2 fresh junk",
-    "half+domain": "1/2 fresh junk, <domain>"}, ylabel="capacity kept (%)", title="Exposures of the useful people",
-    caption="Bits about the useful people at the best size and rate, over those of 100 exposures without junk.")
+    "none": "no junk", "repeated": "few people", "tenth": "N/10 people", "domain": "fresh, <domain>",
+    "half": "half fresh", "half+domain": "half, <domain>"},
+    ylabel="capacity kept (%)", title="Exposures of the useful people",
+    caption="Bits about N useful people at the best size and rate, over those of 100 exposures without junk. 7/8 of "
+            "the rows, or half, are junk: of people who are never seen again (fresh), of few people or N/10; <domain> "
+            "stands before useful texts.")  # fmt: skip
 
 
 def left(condition: str, exposures: int) -> str:

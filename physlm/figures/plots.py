@@ -38,7 +38,7 @@ from physlm.figures.parts import (
     share_axis,
     wrapped,
 )
-from physlm.interval import Interval
+from physlm.interval import NOTHING, Interval
 from physlm.laws.cells import Key
 from physlm.laws.forms import Cells, Form, value_text
 from physlm.laws.law import Law
@@ -149,7 +149,9 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
                     key[form.keys.index(name)] == wanted for name, wanted in own.items())}
                 published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
                                 style.colour(s), style.marker(s))
-            _number_axis(axes, [_number(value) for value in _values(form, found, x)], log)
+            here = {key: one for key, one in found.items()
+                    if all(key[form.keys.index(name)] == value for name, value in fixed.items())}
+            _number_axis(axes, [_number(value) for value in _values(form, here, x)], log)
             axes.set_xlabel(xlabel or x.replace("_", " "))
 
         sheet = _sheet(form, found, (x, series), panel, NARROWEST, handles, names, ylabel, title, caption)
@@ -193,7 +195,7 @@ def error_bars(found: Cells) -> str:
     runs = sorted({one.runs for one in found.values()})
     if not runs:
         return ""
-    covers = sorted({one.covers for one in found.values()}, key=len)[-1]
+    covers = max(({one.covers for one in found.values()} - {NOTHING}) or {NOTHING}, key=len)
     models = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     return f"Error bars: 95 %, over {covers}; {models} model{'s' if runs[-1] > 1 else ''} each."
 
