@@ -7,13 +7,16 @@ The published setting (arXiv 2404.05405, section 5.2 and appendix): GPT2-l-h of 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
+
+import pandas as pd
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS
 from physlm.models.config import ModelConfig
-from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 DECAY = {1000: 0.02, 100: 0.01}  # published weight decay by exposures, of N up to 200,000
@@ -96,3 +99,44 @@ def base_run(tier: str, shape: tuple[int, int, int], exposures: int, rate: float
                                 weight_decay=DECAY[near])  # fmt: skip
     shaped = dataclasses.replace(model or ModelConfig(), layers=layers, heads=heads, width=width)
     return RunSpec(read, shaped, train)
+
+
+# ---- For claims that have a data set of their own on small machines
+
+RATIO = "bits/parameter"
+PART = "at.part"
+
+# One attribute of 16 chunks out of 128 and one word that tells a person from the others: 40 tokens hold 112 bits, as in
+# the tiers smoke and demo of p33_capacity.
+SMALL_TASK = BioDConfig(48, attributes=1, chunks=16, diversity=128, chunk_tokens=1, alphabet=128,
+                        name_pools=(1, 1, 48), entries_per_row=1, row_tokens=40)  # fmt: skip
+
+
+def a_step(exposures: int, at_100: float, at_1000: float) -> int:
+    """People in a step: the power law through those of 100 and of 1000 exposures."""
+    return max(1, round(at_100 * (at_1000 / at_100) ** math.log10(exposures / 100)))
+
+
+def small_run(width: int, exposures: int, rows: int, rate: float, **task: object) -> RunSpec:
+    """A one-layer model with heads of 2 dimensions and large initial weights, as in tier demo of p33_capacity."""
+    model = ModelConfig(layers=1, heads=width // 2, width=width, init_std=0.1)
+    train = TrainConfig(exposures=exposures, batch_rows=rows, learning_rate=rate, weight_decay=DECAY[1000],
+                        warmup_steps=100, precision="float32")  # fmt: skip
+    return RunSpec(dataclasses.replace(SMALL_TASK, **task), model, train)  # type: ignore[arg-type]
+
+
+def with_parts(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with more rows: everything in bits for each parameter, and all that there is to know.
+
+    ``part_per_param`` at ``part`` = name, value, diversity (no less than 0, as they are counted) and total;
+    ``limit``, R^max = bits_max / P.
+    """
+    found = [table]
+    for quantity, name, part in (("bits_name", "part_per_param", "name"), ("bits_value", "part_per_param", "value"),
+                                 ("bits_diversity", "part_per_param", "diversity"), ("bits", "part_per_param", "total"),
+                                 ("bits_max", "limit", "")):
+        rows = table[table["quantity"] == quantity]
+        numbers = {end: rows[end].astype(float).clip(lower=0.0) / rows["params_used"].astype(float)
+                   for end in ("value", "lo", "hi")}
+        found.append(rows.assign(quantity=name, unit=RATIO, **numbers, **{PART: part}))
+    return pd.concat(found, ignore_index=True).fillna({PART: ""})

@@ -18,6 +18,7 @@ PEOPLE = 12
 SETTINGS: dict[str, tuple[str, ...]] = {
     "bioS": (f"people={PEOPLE}", "entries_per_row=2", "row_tokens=100"),
     "bioD": (f"people={PEOPLE}", "attributes=2", "entries_per_row=2", "row_tokens=60"),
+    "bioJunk": (f"people={PEOPLE}", "entries_per_row=2", "row_tokens=100", "share=0.75", "domain=true"),
     "bioQA": (f"people={PEOPLE}", "entries_per_row=3", "row_tokens=60", 'ask.kinds=["birth_city", "month_mod2"]',
               "ask.hints=0.5"),
     "bioMixed": (f"people={PEOPLE}", "entries_per_row=2", "row_tokens=100", "share=0.5", "questions_per_row=5"),

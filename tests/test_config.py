@@ -86,7 +86,7 @@ def test_tasks_are_told_apart_by_kind() -> None:
                  QuestionsConfig(ask=Ask(kinds=("major",), forms=3)), MixedConfig(share=0.5, ask=Ask(loss="all"))):
         spec = dataclasses.replace(SPEC, task=task, train=TrainConfig(steps=9))
         assert from_dict(RunSpec, to_dict(spec)) == spec
-    allowed = "bioD, bioMixed, bioQA, bioR, bioS, grammar"
+    allowed = "bioD, bioJunk, bioMixed, bioQA, bioR, bioS, grammar"
     with pytest.raises(UserError, match=f"task.kind: unknown name 'bioX'; did you mean .*Allowed: {allowed}"):
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
 

@@ -145,11 +145,24 @@ LARGE_ONLY: dict[str, set[str]] = {
     "p31_batch": {"answer@batch_rows=10/learning_rate=3e-05", "answer@batch_rows=96/learning_rate=0.0001",
                   "answer@batch_rows=96/learning_rate=3e-05", "recall@batch_rows=96/learning_rate=3e-05"},
     "p31_layers": {"left@block", "left@mlp", "left@attention"},
+    "p33_biod": {*(f"least@dial={dial}" for dial in "KLT"), "learned@dial=L/to=25/part=diversity",
+                 "learned@dial=K/to=4/part=name"},
+    "p33_capacity": {"peak_bits_per_param@1000", "peak_bits_per_param@100", "saturation@1000"},
+    # other exposures; and a model that holds nothing, of which there is no ratio
+    "p33_exposures": {"peak@exposures=1000", "peak@exposures=100", "highest", "growth", "least_step",
+                      "step@exposures=3000", "least_same", "most_same"},
+    "p33_extractable": {"stored_over_extractable@width=64", "stored_over_extractable@width=96",
+                        "stored_over_extractable@width=128", "recalled_over_extractable@width=96",
+                        "least_ratio", "untrained@width=96",
+                        "stored_untrained@width=96"},
+    "p33_junk": {*(f"kept@condition=fresh/exposures={times}" for times in (100, 300, 600, 1000)),
+                 "kept@condition=repeated/exposures=100", "kept@condition=half+domain/exposures=100",
+                 *(f"kept@condition=domain/exposures={times}" for times in (100, 300))},
     "p32_manipulation": {"answer@plain/comparison", "hinted@hints/comparison"},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("parts", [("1",), ("2.1",), ("2.2", "2"), ("3.1",), ("3.2",)])
+@pytest.mark.parametrize("parts", [("1",), ("2.1",), ("2.2", "2"), ("3.1",), ("3.2",), ("3.3",)])
 def test_a_part_runs_from_data_to_figure(tmp_path: Path, parts: tuple[str, ...]) -> None:
     """All claims of a part in one store, so that shared runs are trained once."""
     store = Store(tmp_path / "runs")
@@ -158,7 +171,7 @@ def test_a_part_runs_from_data_to_figure(tmp_path: Path, parts: tuple[str, ...])
     for name in NAMES:
         experiment = load_experiment(name, FOLDER)
         if experiment.part not in parts:
-            continue  # Part 3.3 has a test of its own, through the command line
+            continue
         specs = experiment.specs("smoke")
         asked += sum(1 + len(spec.starts) for spec in specs)
         before = {run.name: (run.path / "timing.json").read_bytes() for run in map(store.run, specs) if run.finished()}

@@ -39,7 +39,7 @@ from physlm.figures.parts import (
     share_axis,
     wrapped,
 )
-from physlm.interval import Interval
+from physlm.interval import NOTHING, Interval
 from physlm.laws.cells import Key
 from physlm.laws.forms import Cells, Form, value_text
 from physlm.laws.law import Law
@@ -153,7 +153,9 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
                     key[form.keys.index(name)] == wanted for name, wanted in own.items())}
                 published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
                                 style.colour(s), style.marker(s))
-            _number_axis(axes, [_number(value) for value in _values(form, found, x)], log)
+            here = {key: one for key, one in found.items()
+                    if all(key[form.keys.index(name)] == value for name, value in fixed.items())}
+            _number_axis(axes, [_number(value) for value in _values(form, here, x)], log)
             if log_y:
                 axes.set_yscale("log")
                 axes.yaxis.set_major_locator(FixedLocator(style.log_ticks(*axes.get_ylim())))
@@ -204,7 +206,7 @@ def error_bars(found: Cells) -> str:
     runs = sorted({one.runs for one in found.values()})
     if not runs:
         return ""
-    covers = sorted({one.covers for one in found.values()}, key=len)[-1]
+    covers = max(({one.covers for one in found.values()} - {NOTHING}) or {NOTHING}, key=len)
     models = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     return f"Error bars: 95 %, over {covers}; {models} model{'s' if runs[-1] > 1 else ''} each."
 

@@ -19,6 +19,7 @@ MEASURES = {
     "knowledge": "physlm.measures.knowledge:measure",
     "answers": "physlm.measures.answers:measure",
     "recall": "physlm.measures.recall:measure",
+    "memorised": "physlm.measures.memorised:measure",
     "without_layer": "physlm.measures.without_layer:measure",
     "expert_load": "physlm.measures.experts:measure",
     "solutions": "physlm.measures.igsm.solutions:measure",
@@ -31,6 +32,7 @@ CHECKS = {
     "knowledge": "physlm.measures.knowledge:check",
     "answers": "physlm.measures.answers:check",
     "recall": "physlm.measures.recall:check",
+    "memorised": "physlm.measures.memorised:check",
     "without_layer": "physlm.measures.answers:check",
     "expert_load": "physlm.measures.experts:check",
     "solutions": "physlm.measures.igsm.solutions:check",
@@ -60,6 +62,7 @@ QUANTITIES = {
     # a task of its own may ask under conditions of its own
     "answers": ("answer", "answer_*", "hint", "hint_*", "majority"),
     "recall": ("recall", "recall_*"),
+    "memorised": ("memorised", "memorised_untrained"),
     "without_layer": ("answer_without",),
     "expert_load": ("expert_load", "expert_dropped"),
     "solutions": ("solved", "number", "number_constant", "cut", "error", "shortest", "unneeded_parameters",

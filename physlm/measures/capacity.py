@@ -31,6 +31,7 @@ from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.counting import parameter_counts
 from physlm.tasks.biography.config import BiographyConfig
+from physlm.tasks.biography.junk_config import JunkConfig
 from physlm.tasks.information import InformationTerms
 
 TEXTS = 2  # fresh texts read of each person
@@ -113,7 +114,7 @@ def bits_kept(terms: InformationTerms, losses: PersonLosses, whole: PersonLosses
 def measure(run: Trained) -> list[Row]:
     """Capacity of one trained model, and of the same model before training as a control (``bits_untrained``)."""
     spec, device = run.spec, run.device
-    assert isinstance(spec.task, BiographyConfig), spec.task
+    assert isinstance(spec.task, BiographyConfig | JunkConfig), spec.task
     task = spec.task.build().to(device)
     terms = task.information_terms
     params = parameter_counts(spec.model, len(task.vocabulary))["params_used"]

@@ -55,6 +55,7 @@ class TaskConfig(Family):
         "bioS": "physlm.tasks.biography.config:BioSConfig",
         "bioD": "physlm.tasks.biography.config:BioDConfig",
         "bioR": "physlm.tasks.biography.config:BioRConfig",
+        "bioJunk": "physlm.tasks.biography.junk_config:JunkConfig",
         "bioQA": "physlm.tasks.biography.question_config:QuestionsConfig",
         "bioMixed": "physlm.tasks.biography.question_config:MixedConfig",
         "grammar": "physlm.tasks.grammar.config:GrammarConfig",

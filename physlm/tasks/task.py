@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from physlm.tasks.biography.config import BiographyConfig
+    from physlm.tasks.biography.junk_config import JunkConfig
     from physlm.tasks.config import TaskConfig
     from physlm.tasks.information import InformationTerms
     from physlm.tasks.prompts import Grades, Prompts
@@ -125,7 +126,7 @@ class BiographyTask(Task, Protocol):
     def entry_width(self) -> int: ...
 
     @property
-    def config(self) -> BiographyConfig:
+    def config(self) -> BiographyConfig | JunkConfig:
         """The settings that define this task."""
 
     @property

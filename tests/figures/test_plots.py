@@ -14,6 +14,7 @@ from sheets import assert_inside_and_apart, legend, published
 from physlm.errors import UserError
 from physlm.figures import style
 from physlm.figures.plots import bars, curves, error_bars
+from physlm.interval import Interval
 from physlm.laws.forms import Best, Least, Shares
 from physlm.laws.law import Law
 
@@ -121,3 +122,19 @@ def test_logarithmic_curves_leave_out_what_is_not_above_zero_and_guide_lines_kee
     assert slopes == pytest.approx([0.5, 2.0])
     points = next(zip(x, y, strict=True) for x, y in lines if len(x) == 3)
     assert list(points) == [(100, 180), (1_000, 2_100), (10_000, 9_000)]
+
+
+def test_an_exact_number_beside_others_does_not_say_what_error_bars_cover() -> None:
+    items, exact = Interval(0.5, 0.4, 0.6, 10), Interval.exact(0.0)
+    assert error_bars({(1,): exact, (2,): items}) == "Error bars: 95 %, over items; 1 model each."
+    assert error_bars({(1,): exact}) == "Error bars: 95 %, over nothing; 1 model each."
+
+
+def test_each_panel_reaches_over_its_own_numbers() -> None:
+    """Swept settings differ in scale: 1 to 10 of the one, 100 to 1,000 of the other."""
+    rows = [planted.number({**planted.run(), "dial": dial, "task.size": size, "run": f"{dial}{size}"}, "learnt", 1.0, 9)
+            for dial, size in (("K", 1), ("K", 10), ("D", 100), ("D", 1000))]
+    form = Shares("learnt", {"dial": "dial", "size": "task.size"}, pooled=("task.size",))
+    found = curves(form, "size")(planted.table(rows), Law(()))
+    assert [axes.get_xlim() for axes in found.axes] == [pytest.approx((1 / 1.15, 11.5)),
+                                                        pytest.approx((100 / 1.15, 1150))]

@@ -27,6 +27,7 @@ from physlm.laws.forms import (
     Ratio,
     RatioLine,
     Shares,
+    Steps,
     edge_of,
     largest,
     laws,
@@ -344,3 +345,27 @@ def test_columns_that_a_law_prepares_are_names_by_themselves_and_details_are_not
         law.check("gab@anything", "1")
     with pytest.raises(UserError, match="expected one by"):
         Minus("gap", own, Shares("majority"), independent=True)
+
+
+def test_steps_are_between_neighbours_in_the_order_of_numbers() -> None:
+    """0.1, 0.3 and 0.6 after 3, 10 and 30 steps, in whatever order they stand: 3 and 2; opposite ends are divided."""
+    rows = [planted.number({**planted.run(seed=seed), "train.steps": steps, "run": f"{steps}-{name}", "label": name},
+                           "learnt", value, 100, spread=0.05)
+            for seed, name, values in ((0, "small", (0.6, 0.1, 0.3)), (1, "large", (0.4, 0.4, 0.8)))
+            for steps, value in zip((30, 3, 10), values, strict=True)]
+    form = Steps("step", Shares("learnt", {"size": "label", "steps": "train.steps"}), "steps")
+    found = form.cells(planted.table(rows))
+    assert {key: round(one.value, 6) for key, one in found.items()} == {
+        ("small", 10): 3.0, ("small", 30): 2.0, ("large", 10): 2.0, ("large", 30): 0.5}
+    half = 1.96 * 0.05 / 10
+    assert found["small", 10].lo == pytest.approx((0.3 - half) / (0.1 + half))
+    assert found["small", 10].hi == pytest.approx((0.3 + half) / (0.1 - half))
+    with pytest.raises(UserError, match="step: along"):
+        Steps("step", Shares("learnt", ("label",)), "steps")
+
+
+def test_a_step_from_what_may_be_nothing_is_none() -> None:
+    rows = [planted.number({**planted.run(), "train.steps": steps, "run": str(steps)}, "learnt", value, 4, spread=0.1)
+            for steps, value in ((1, 0.01), (2, 0.5), (4, 1.0))]
+    found = Steps("step", Shares("learnt", {"steps": "train.steps"}), "steps").cells(planted.table(rows))
+    assert list(found) == [(4,)]

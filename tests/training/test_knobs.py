@@ -28,6 +28,7 @@ from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
 from physlm.models.parts.part import Part
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
+from physlm.tasks.biography.junk_config import JunkConfig
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.grammar.config import GrammarConfig
@@ -59,6 +60,7 @@ FILE, OTHER = (
 BIOR = BioRConfig(12, FILE, fullname=True, texts=2, entries_per_row=2, row_tokens=400)
 # several wordings, which kinds with hints do not have
 MIXED = MixedConfig(people=12, entries_per_row=2, row_tokens=100, texts=2, permute=1, share=0.5, questions_per_row=5)
+JUNK = JunkConfig(12, junk=300, share=0.5, entries_per_row=2, row_tokens=100)
 # an encoder with learnt positions on an implicit grammar with noise, where the settings of all of these are live
 GRAMMAR = GrammarConfig("s -> a b | b a a\na -> '1' '2' | '2' '1'\nb -> '1' '1' '2' | '2'\n", row_tokens=24,
                         bag_tokens=4, noise="token", noise_fraction=0.5)  # fmt: skip
@@ -70,6 +72,7 @@ BASES = {
     "bioR": RunSpec(BIOR, MODEL, dataclasses.replace(TRAIN, exposures=2)),
     "bioQA": RunSpec(QUESTIONS, MODEL, dataclasses.replace(TRAIN, exposures=2)),
     "bioMixed": RunSpec(MIXED, MODEL, dataclasses.replace(TRAIN, exposures=2)),
+    "bioJunk": RunSpec(JUNK, MODEL, dataclasses.replace(TRAIN, exposures=2)),
     "grammar": RunSpec(GRAMMAR, ENCODER, dataclasses.replace(TRAIN, steps=6)),
     "tuned": RunSpec(BIOD, MODEL, dataclasses.replace(TRAIN, exposures=3, lora_rank=1, lora_embedding_rank=2),
                      RunSpec(BIOD, MODEL, TRAIN)),

@@ -15,6 +15,7 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
     Above       a number minus its control, run by run
     Minus       one form minus another, setting by setting
     Ratio       one form over another
+    Steps       each number over the one before it along a setting, such as exposures
     Least, Most, Median    over some of the settings, with an interval that knows that it is one of several
     Best        of a grid of one setting, such as rates; says whether the best is at the edge of its grid
     RatioLine   the constant of y = R x over settings, of trained models for example
@@ -26,7 +27,7 @@ Runs of one setting may differ in their seeds alone, else a form refuses them: w
 
 from __future__ import annotations
 
-from physlm.laws.forms.contrasts import Above, Contrast, Minus, Ratio
+from physlm.laws.forms.contrasts import Above, Contrast, Minus, Ratio, Steps
 from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_of
 from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
@@ -34,5 +35,5 @@ from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
 from physlm.laws.forms.shares import Shares, largest, most_seeds, smallest
 
 __all__ = ["Above", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Least", "Median", "Minus", "Most",
-           "PowerLaw", "Ratio", "RatioLine", "Shares", "edge_of", "largest", "laws", "most_seeds", "quantities_of",
-           "ratio_line", "setting_label", "smallest", "value_text"]
+           "PowerLaw", "Ratio", "RatioLine", "Shares", "Steps", "edge_of", "largest", "laws", "most_seeds",
+           "quantities_of", "ratio_line", "setting_label", "smallest", "value_text"]

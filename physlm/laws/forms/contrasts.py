@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -185,6 +186,53 @@ class Ratio:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} over {self.base.name}, opposite ends "
                 "divided.")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Each number of a form over the one before it along a setting whose values are numbers; opposite ends are divided.
+
+    The quantity is called by the later value; the first has none.
+
+    Attributes:
+        along: one of ``of.keys``.
+    """
+
+    name: str
+    of: Form
+    along: str
+
+    def __post_init__(self) -> None:
+        check_keys(self.name, "along", (self.along,), self.of.keys)
+
+    @property
+    def unit(self) -> str:
+        """A pure number."""
+        return "1"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The settings."""
+        return self.of.keys
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The ratios, by the setting of the later one, where the earlier one is surely not 0."""
+        place = self.of.keys.index(self.along)
+        ways: dict[Key, list[tuple[float, Key, Interval]]] = {}
+        for key, one in self.of.cells(table).items():
+            ways.setdefault(key[:place] + key[place + 1 :], []).append((float(str(key[place])), key, one))
+        found: Cells = {}
+        for way in ways.values():
+            rising = sorted(way, key=lambda point: point[0])
+            for (_, _, before), (_, key, after) in itertools.pairwise(rising):
+                if (step := interval.ratio(after, before)) is not None:
+                    found[key] = step
+        return found
+
+    def note(self) -> str:
+        """How it is made."""
+        return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} over that at the next smaller "
+                f"{self.along}, opposite ends divided.")
 
 
 def _difference(plus: Sequence[Taken], minus: Sequence[Taken], share: bool) -> Interval:

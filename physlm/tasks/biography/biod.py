@@ -13,7 +13,6 @@ Shape letters: N people, E entries, K attributes, C chunks, D strings, L tokens 
 from __future__ import annotations
 
 import itertools
-import math
 from typing import NamedTuple
 
 import torch
@@ -56,7 +55,7 @@ class BioD(Biography[BioDConfig]):
         self.config = config
         self.vocabulary = biod_vocabulary(config)
         c = config
-        self.entry_width = 2 + 3 + (c.attributes - 1) + 1 + c.attributes * (3 + c.chunks * (c.chunk_tokens + 1))
+        self.entry_width = c.entry_tokens
         names_N3 = distinct_names(c.people, c.name_pools, c.seed)
         encode, pool = self.vocabulary.encode, Pool()
         pool.add([encode([EOS])])
@@ -76,13 +75,8 @@ class BioD(Biography[BioDConfig]):
 
     @property
     def information_terms(self) -> InformationTerms:
-        """K C log2 D bits of values a person, and K D strings of L log2 T - log2 D bits."""
-        c = self.config
-        log_d = math.log2(c.diversity)
-        return InformationTerms(
-            c.people, math.prod(c.name_pools), c.attributes * c.chunks * log_d,
-            c.attributes * c.diversity, c.chunk_tokens * math.log2(c.alphabet) - log_d,
-        )  # fmt: skip
+        """Those of the settings."""
+        return self.config.information_terms
 
     def _orders(self, counter_E: Tensor, text_seed: int | str) -> Tensor:
         """A uniform order of the K sentences for each entry, (E, K)."""

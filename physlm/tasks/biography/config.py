@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from physlm.errors import UserError
 from physlm.tasks.biography.texts import checked_sha256
 from physlm.tasks.config import TaskConfig, check_between, check_positive
+from physlm.tasks.information import InformationTerms
 
 if TYPE_CHECKING:
     from physlm.tasks.biography.bios import BioS
@@ -252,6 +253,20 @@ class BioDConfig(PeopleConfig):
             if (size := math.prod(getattr(self, name) for name in names)) > most:
                 given = " times ".join(f"task.{name}={getattr(self, name)}" for name in names)
                 raise UserError(f"{given}: got {size}, expected at most {most}")
+
+    @property
+    def information_terms(self) -> InformationTerms:
+        """K C log2 D bits of values a person, and K D strings of L log2 T - log2 D bits."""
+        log_d = math.log2(self.diversity)
+        return InformationTerms(
+            self.people, math.prod(self.name_pools), self.attributes * self.chunks * log_d,
+            self.attributes * self.diversity, self.chunk_tokens * math.log2(self.alphabet) - log_d,
+        )  # fmt: skip
+
+    @property
+    def entry_tokens(self) -> int:
+        """Tokens of each text, with the separators on both sides."""
+        return 2 + 3 + (self.attributes - 1) + 1 + self.attributes * (3 + self.chunks * (self.chunk_tokens + 1))
 
     def vocabulary(self) -> Vocabulary:
         """The frame of the sentences, attribute numbers, value words, names."""

@@ -61,6 +61,15 @@ class Mixed:
 
     def _asked(self, index_R: Tensor) -> tuple[Tensor, Tensor]:
         """How many rows of questions come before each row, and whether the row itself is one."""
-        share = round(STEPS * self.config.share)
-        before_R = index_R * share // STEPS
-        return before_R, (index_R + 1) * share // STEPS > before_R
+        return placed(index_R, self.config.share, STEPS)
+
+
+def placed(index_R: Tensor, share: float, steps: int) -> tuple[Tensor, Tensor]:
+    """How many rows of a kind come before each row, and whether the row itself is one of the kind.
+
+    Args:
+        share: of rows that are of the kind, a multiple of 1 / steps; they are spread evenly.
+    """
+    count = round(steps * share)
+    before_R = index_R * count // steps
+    return before_R, (index_R + 1) * count // steps > before_R

@@ -24,10 +24,14 @@ def distinct_names(people: int, pools: tuple[int, int, int], seed: int) -> Tenso
     Returns:
         (N, 3) int64.
     """
-    space = math.prod(pools)
-    assert people <= space, f"{people} people, {space} names"  # the task's config has made sure
-    which = torch.zeros(1, dtype=torch.long)
-    name = rng.permute(torch.arange(people), space, rng.key("names", seed), which)
+    assert people <= math.prod(pools), f"{people} people, {math.prod(pools)} names"  # the task's config has made sure
+    return numbered_names(torch.arange(people), pools, seed)
+
+
+def numbered_names(person_E: Tensor, pools: tuple[int, int, int], seed: int) -> Tensor:
+    """The same of people by number, below the number of names; (E, 3)."""
+    which = torch.zeros(1, dtype=torch.long, device=person_E.device)
+    name = rng.permute(person_E, math.prod(pools), rng.key("names", seed), which)
     last = name % pools[2]
     middle = name // pools[2] % pools[1]
     return torch.stack((name // (pools[1] * pools[2]), middle, last), -1)
@@ -38,9 +42,9 @@ def name_ids(names_N3: Tensor, parts: Sequence[Sequence[str]], vocabulary: Vocab
     return torch.stack([torch.tensor(vocabulary.encode(part))[names_N3[:, i]] for i, part in enumerate(parts)], -1)
 
 
-def draw(n: int, people: int, seed: int, what: str) -> Tensor:
-    """One uniform draw from [0, n) for each person, (N,) int64."""
-    return rng.below(n, rng.key("person", seed, what), torch.arange(people))
+def draw(n: int, people: int | Tensor, seed: int, what: str) -> Tensor:
+    """One uniform draw from [0, n) for each of the first so many people, or for each of these, (N,) int64."""
+    return rng.below(n, rng.key("person", seed, what), torch.arange(people) if isinstance(people, int) else people)
 
 
 def date_ids(vocabulary: Vocabulary, pool_size: int = 0) -> Tensor:
@@ -57,22 +61,27 @@ def date_parts(date: Number, pools: Pools) -> tuple[Number, Number, Number]:
     return date // days % months, date % days, date // (days * months)
 
 
-def attribute_numbers(people: int, seed: int, pool_size: int = 0) -> Tensor:
-    """Everybody's six values as numbers in their pools, (N, 6) int64 in the order of ``ATTRIBUTES``.
+def attribute_numbers(people: int | Tensor, seed: int, pool_size: int = 0) -> Tensor:
+    """Six values as numbers in their pools, of the first so many people or of these, (N, 6) in the order of
+    ``ATTRIBUTES``.
 
     A birth date is (year * 12 + month) * 28 + day, each counted from 0.  The first five are uniform and independent;
     the employer decides its city.
     """
     pools = cut_pools(pool_size)
-    dates = len(pools.years) * len(pools.months) * len(pools.days)
-    sizes = (dates, len(pools.cities), len(pools.universities), len(pools.majors), len(pools.employers))
-    columns = [draw(size, people, seed, name) for size, name in zip(sizes, ATTRIBUTES, strict=False)]
-    columns.append(torch.tensor(pools.employer_cities)[columns[-1]])
+    columns = [draw(size, people, seed, name) for name, size in value_counts(pool_size).items()]
+    columns.append(torch.tensor(pools.employer_cities, device=columns[-1].device)[columns[-1]])
     return torch.stack(columns, -1)
 
 
-def value_count(pool_size: int = 0) -> int:
-    """S0, the number of different people but for their names and genders; the employer's city is not free."""
+def value_counts(pool_size: int = 0) -> dict[str, int]:
+    """How many values each attribute can have; the employer's city, which is not free, is left out."""
     pools = cut_pools(pool_size)
-    lists = (pools.months, pools.days, pools.years, pools.cities, pools.universities, pools.majors, pools.employers)
-    return math.prod(map(len, lists))
+    dates = len(pools.years) * len(pools.months) * len(pools.days)
+    sizes = (dates, len(pools.cities), len(pools.universities), len(pools.majors), len(pools.employers))
+    return dict(zip(ATTRIBUTES, sizes, strict=False))
+
+
+def value_count(pool_size: int = 0) -> int:
+    """S0, the number of different people but for their names and genders."""
+    return math.prod(value_counts(pool_size).values())
