@@ -22,12 +22,15 @@ from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 # Tier gpu.  Sizes are (layers, width), depths 2 to 8.  Embedding rows are most of a narrow model: 2,915 words x width
-# beside 12 layers width^2.  Behind each size: R^max, the data's bits for each parameter; 2 is where 1000 exposures should
-# just reach, above 2.5 a model is surely too small for its data, at 1.0 and below it has twice what it needs.
+# beside 12 layers width^2.  Above the sizes of each N: R^max, the data's bits for each parameter; 2 is where 1000
+# exposures should just reach, above 2.5 a model is surely too small for its data, at 1.0 it has twice what it needs.
 GPU_SIZES = {
-    5_000: ((2, 16), (2, 32), (4, 32), (8, 32), (2, 48), (2, 96)),  # 5.9, 2.7, 2.2, 1.6, 1.6, 0.62
-    10_000: ((2, 32), (2, 48), (4, 48), (8, 48), (2, 64), (2, 128)),  # 5.2, 3.1, 2.5, 1.7, 2.2, 0.80
-    20_000: ((2, 48), (2, 64), (4, 64), (8, 64), (2, 96), (2, 128), (5, 128)),  # 6.2, 4.2, 3.2, 2.1, 2.4, 1.6, 0.89
+    # 5.9, 2.7, 2.2, 1.6, 1.6 and 0.62
+    5_000: ((2, 16), (2, 32), (4, 32), (8, 32), (2, 48), (2, 96)),
+    # 5.2, 3.1, 2.5, 1.7, 2.2 and 0.80
+    10_000: ((2, 32), (2, 48), (4, 48), (8, 48), (2, 64), (2, 128)),
+    # 6.2, 4.2, 3.2, 2.1, 2.4, 1.6 and 0.89
+    20_000: ((2, 48), (2, 64), (4, 64), (8, 64), (2, 96), (2, 128), (5, 128)),
 }
 # The two sizes of each N where a peak is awaited, at 1000 and at 100 exposures: five seeds of each.
 GPU_KNEES = {
@@ -73,8 +76,8 @@ PUBLISHED_DECAY = {1000: 0.02, 100: 0.01}
 # few parameters are spent on finding a person.  Heads are 2 wide.  R^max is 3.4, 2.4 and 0.88.
 DEMO_TASK = BioDConfig(people=48, attributes=1, chunks=16, diversity=128, chunk_tokens=1, alphabet=128,
                        name_pools=(1, 1, 48), entries_per_row=1, row_tokens=40)
-DEMO_WIDTHS = {6: 3, 8: 3, 16: 1}  # and seeds of each
-DEMO_RATES = (2e-2, 4e-2)
+DEMO_WIDTHS = {6: 1, 8: 3, 16: 1}  # and seeds of each
+DEMO_RATES = (2e-2, 4e-2, 8e-2)
 DEMO_ROWS = {1000: 16, 100: 4}
 
 SMOKE_TASK = BioDConfig(people=32, attributes=2, chunks=2, diversity=8, chunk_tokens=1, alphabet=8,

@@ -1,10 +1,10 @@
 """What a tier will cost, before it is started: runs, populations, tokens, FLOPs, and a predicted time.
 
-    seconds = start + steps (a + b layers) + FLOPs / S      for each population, FLOPs over all members: 6 per weight and
-                                                            token, and attention's (physlm.models.counting)
+    seconds = start + steps (a + b layers) + FLOPs / S    for each population, FLOPs over all members: 6 per weight and
+                                                          token, and attention's (physlm.models.counting)
 
-with S the speed that a model of width d sustains on its numbers, a + b layers what a step takes however small it is, and
-start what compiling and capturing the step cost.  Narrow models move more memory per FLOP and are slower:
+with S the speed that a model of width d sustains, a + b layers what a step takes however small it is, and start what
+compiling and capturing the step cost.  Narrow models move more memory per FLOP and are slower:
 
     H200    S = 140 TFLOP/s (d / 64)^0.4       140 at d = 64, 378 at d = 768    a = 0.2 ms, b = 0.09 ms    start = 15 s
     H100    0.85 of that, for its slower memory                                 the same

@@ -84,7 +84,7 @@ def test_published_points_stand_beside_ours_and_name_their_source() -> None:
     table = planted_capacity(people=(20_000, 50_000), sizes=((2, 1, 32), (2, 2, 128), (4, 2, 128), (5, 4, 256)))
     figure = draw(table)
     hollow = [line for axes in figure.axes for line in axes.lines if line.get_marker() == PUBLISHED_MARKER]
-    drawn = {(float(x), float(y)) for line in hollow for x, y in zip(*line.get_data(), strict=True)}  # type: ignore[call-overload]
+    drawn = {(float(x), float(y)) for line in hollow for x, y in np.asarray(line.get_xydata())}
     assert {(p * 1e6, b * 1e6) for p, b in PUBLISHED[50_000]} <= drawn
     assert not any(line.get_marker() == PUBLISHED_MARKER for line in figure.axes[1].lines), "at 1000 exposures alone"
     by_n = capacity_models(table).drop_duplicates("people").sort_values("people")["people"].tolist()

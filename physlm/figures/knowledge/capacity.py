@@ -53,11 +53,12 @@ def capacity_figure(table: pd.DataFrame, law: Law) -> Figure:
     with style.style():
         columns = 4 if len(exposures) > 1 else 2
         rows = math.ceil((len(people) + len(GUIDES) + 2 + (not beside.empty)) / columns)
-        figure, panels = style.panels(len(exposures), margin_top=0.62, margin_bottom=0.56 + _below(rows, not beside.empty))
+        bottom = 0.56 + _below(rows, not beside.empty)
+        figure, panels = style.panels(len(exposures), margin_top=0.62, margin_bottom=bottom)
         _limits(panels[0], models, best)
         for axes, repeats in zip(panels, exposures, strict=True):
-            _panel(axes, models[models["exposures"] == repeats], best[best["exposures"] == repeats], series, law,
-                   beside[beside["exposures"] == repeats])
+            runs, sizes, theirs = (frame[frame["exposures"] == repeats] for frame in (models, best, beside))
+            _panel(axes, runs, sizes, theirs, series, law)
         panels[0].set_ylabel("learned knowledge (bits)")
         for axes in panels[1:]:
             axes.tick_params(labelleft=False)
@@ -78,7 +79,7 @@ def _published(models: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
 
 
 def _bounds(models: pd.DataFrame, best: pd.DataFrame) -> tuple[float, float, float, float]:
-    """Limits of parameters and bits: all best models with room for labels; a hopeless learning rate may fall outside."""
+    """Limits of parameters and bits: all best models, with room for labels; a hopeless learning rate may be outside."""
     x_lo, x_hi = models["params"].min() / 1.45, models["params"].max() * 1.5
     learned = best.loc[best["bits"] > 0, "bits"]
     top = best["bits_max"].max()
@@ -98,8 +99,8 @@ def _limits(axes: Axes, models: pd.DataFrame, best: pd.DataFrame) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _panel(axes: Axes, models: pd.DataFrame, best: pd.DataFrame, series: dict[int, int], law: Law,
-           beside: pd.DataFrame) -> None:
+def _panel(axes: Axes, models: pd.DataFrame, best: pd.DataFrame, beside: pd.DataFrame, series: dict[int, int],
+           law: Law) -> None:
     """One number of exposures."""
     repeats = int(best["exposures"].iloc[0])
     line = law.get(f"line_bits_per_param@{repeats}")
@@ -193,8 +194,8 @@ def _caption(figure: Figure, best: pd.DataFrame, people: list[int], columns: int
     counts = sorted(set(best["learning_rates"]))
     rates = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     lines = [
-        f"{tasks}, best of {rates} learning rate{'s' * (counts[-1] > 1)} for each size, labels layers-heads "
-        "(xw: heads of width w, else 64)",
+        (f"{tasks}, best of {rates} learning rate{'s' * (counts[-1] > 1)} for each size, labels layers-heads "
+         "(xw: heads of width w, else 64)"),
         "Bars: 95 %, over seeds where there are several. Dashed: all knowledge in the data of N people.",
         *["Hollow: arXiv 2404.05405, Figure 1a, read off by a second source; grey: N that we do not have."] * beside,
     ]

@@ -1,8 +1,8 @@
 """The capacity law: how many bits of knowledge one parameter holds (arXiv 2404.05405).
 
 Each run is one trained model with P parameters (unused embedding rows left out) that has learned ``bits`` of the
-``bits_max`` bits which its dataset contains.  ``capacity_models`` says what counts as a bit, and how the best of several
-models is chosen on other seeds than those it is judged on.  Five statements are put to the cloud of runs:
+``bits_max`` bits which its dataset contains.  ``capacity_models`` says what counts as a bit, and how the best of
+several models is chosen on other seeds than those it is judged on.  Five statements are put to the cloud of runs:
 
     peak         R* = max over sizes and learning rates of  bits / P          "at least 2 bits/parameter"
     most         no single model has more than a little above that            "no R > 2.3"
@@ -19,8 +19,8 @@ high as published.
     over-sized    R^max <= 0.5 R0(E)      1.0 at 1000 exposures, 0.5 at 100: twice the parameters that are needed
     ample         R^max <= 0.9 R0(E)      1.8 at 1000 exposures: where Result 1 already promises R = R^max
 
-**A law that fails in part of its range** is still one where it begins to hold: ``holds_from_people`` is the N from which
-on every peak reaches R0(E), ``constant_from_params`` the P from which on the small models lie on one line.
+**A law that fails in part of its range** is still one where it begins to hold: ``holds_from_people`` is the N from
+which on every peak reaches R0(E), ``constant_from_params`` the P from which on the small models lie on one line.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ NOTES = (
         "at the cell that is best on the mean of the other seeds; the mean over seeds, with Student's t over them (or "
         "the interval over people, where that is wider). No run is judged that was chosen by its own number, so that "
         "the choice does not lean upwards. Without a second seed there is no peak. peak_bits_per_param: the largest "
-        "over N, with an interval that knows it is one of several (lower end: that of Bonferroni intervals, with quantiles of t)."
+        "over N, with an interval that knows it is one of several (lower end: that of Bonferroni intervals, with "
+        "quantiles of t)."
     ),
     (
         "most_bits_per_param: the largest single run of all, which leans upwards by that choice; its interval is over "
@@ -84,11 +85,11 @@ NOTES = (
     ),
     (
         "constancy: the largest bits / P of these sizes over the smallest, with the interval of a ratio of two "
-        "extremes. slope_per_doubling: by how much log2(bits / P) of them rises with each doubling of N, least squares, "
-        "Student's t on the residuals; 0 for a constant. constant_from_params: the smallest P from which on the sizes "
-        f"differ by no more than {CONSTANT:g} times, if they are two or more. holds_from_people: the smallest N from "
-        "which on the peak's interval reaches the published ratio (2 at 1000 exposures, 1 at 100); none, where it does "
-        "not at the largest N."
+        "extremes. slope_per_doubling: by how much log2(bits / P) of them rises with each doubling of N, least "
+        "squares, Student's t on the residuals; 0 for a constant. constant_from_params: the smallest P from which on "
+        f"the sizes differ by no more than {CONSTANT:g} times, if they are two or more. holds_from_people: the "
+        "smallest N from which on the peak's interval reaches the published ratio (2 at 1000 exposures, 1 at 100); "
+        "none, where it does not at the largest N."
     ),
     (
         "saturation: learned bits / dataset bits of the largest model at each N if it is over-sized (dataset bits / P "
@@ -101,9 +102,9 @@ NOTES = (
         "that a better one may lie outside of the grid, and their R is a lower bound."
     ),
     (
-        "name_share, name_, value_ and diversity_bits_per_param, embedding_share: of the runs that the highest peak was "
-        "judged on, the share of names in their bits, bits of each part per parameter, and the share of embedding rows "
-        "in their parameters; interval over seeds."
+        "name_share, name_, value_ and diversity_bits_per_param, embedding_share: of the runs that the highest peak "
+        "was judged on, the share of names in their bits, bits of each part per parameter, and the share of embedding "
+        "rows in their parameters; interval over seeds."
     ),
 )
 
@@ -221,7 +222,8 @@ def _holds_from(at: str, peaks: dict[int, Interval], reference: float) -> list[Q
         holds = people
     if holds is None:
         return []
-    return _quantity(f"holds_from_people{at}", Interval.exact(holds, sum(people >= holds for people in peaks)), "people")
+    found = Interval.exact(holds, sum(people >= holds for people in peaks))
+    return _quantity(f"holds_from_people{at}", found, "people")
 
 
 def _made_of(at: str, judged: pd.DataFrame) -> list[Quantity]:

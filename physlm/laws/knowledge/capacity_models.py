@@ -118,7 +118,8 @@ def held_out(runs: pd.DataFrame, by: list[str]) -> tuple[pd.DataFrame, str]:
         The judged runs, one a seed, and what they were chosen on: ``ITSELF``, ``OTHER_SEEDS`` or ``NOTHING``.
     """
     cells: dict[tuple[Any, ...], dict[int, Any]] = {}  # the index of each run, by cell and seed
-    for index, key, seed in zip(runs.index, zip(*(runs[column] for column in by), strict=True), runs["seed"], strict=True):
+    keys = zip(*(runs[column] for column in by), strict=True)
+    for index, key, seed in zip(runs.index, keys, runs["seed"], strict=True):
         cells.setdefault(key, {})[seed] = index
     if len(cells) == 1:
         return runs, NOTHING
