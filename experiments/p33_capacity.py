@@ -222,5 +222,5 @@ EXPERIMENT = Experiment(
         "Linear layers and norms have no biases (0.5 % of the parameters of GPT2-small).",
         "bfloat16 with float32 master weights, where the paper has mixed precision float16.",
     ),
-    columns=("bits_per_param", "bits", "bits_max"),
+    columns=("bits_signed", "bits_name", "bits_value", "bits_max"),
 )
