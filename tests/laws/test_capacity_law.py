@@ -91,6 +91,25 @@ def test_without_a_second_seed_there_is_no_peak() -> None:
     assert get(law, "most_bits_per_param@1000").value == pytest.approx(2.0, rel=0.05)
 
 
+def test_cells_that_share_no_two_seeds_give_no_peak() -> None:
+    table = planted_capacity(people=(20_000,), exposures=(1000,), sizes=SMALL[:1], learning_rates=(2e-3, 4e-3),
+                             seeds=range(4))
+    slow = table["train.learning_rate"] == 2e-3
+    for kept in ({0, 1}, {1, 2}):
+        others = table[(slow & table["train.seed"].isin({2, 3})) | (~slow & table["train.seed"].isin(kept))]
+        assert fit(others).get("peak_bits_per_param@1000") is None
+    assert get(fit(table), "peak_bits_per_param@1000").n == 4
+
+
+def test_a_table_of_one_size_or_one_run_has_a_law() -> None:
+    """What a machine that was lent a part of the runs reports on its way."""
+    one = planted_capacity(people=(50_000,), exposures=(1000,), sizes=((7, 2, 128),), learning_rates=(1e-3,),
+                           seeds=range(3))
+    assert get(fit(one), "peak_bits_per_param@1000").n == get(fit(one), "bits_per_param@1000/N=50000/7-2").n == 3
+    single = fit(one[one["train.seed"] == 0])
+    assert single.get("peak_bits_per_param@1000") is None and get(single, "most_bits_per_param@1000").n == 1
+
+
 def test_a_better_model_without_other_seeds_is_said_and_not_judged() -> None:
     table = planted_capacity(people=(20_000,), exposures=(1000,), people_error=0.0)
     lucky = (table["label"] == "2-1x24") & (table["train.learning_rate"] == 8e-3)

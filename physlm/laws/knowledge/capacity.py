@@ -178,7 +178,9 @@ def _peak(at: str, runs: pd.DataFrame, reference: float) -> Fit:
         if counts.max() < 2:
             continue
         candidates = group[counts == counts.max()]
-        judged, _ = held_out(candidates, CELL)
+        judged, selection = held_out(candidates, CELL)
+        if selection == ITSELF or len(judged) < 2:
+            continue  # the cells have too few seeds in common
         found = mean_over_seeds(judged)
         peaks[int(people)] = found, judged
         single = group.loc[group["ratio"].idxmax()]
