@@ -70,5 +70,10 @@ EXPERIMENT = Experiment(
         ),
         "Tiers smoke and demo: 200 steps of up to 80 queries at a rate of 1e-2.",
     ),
+    found=(
+        "What is written so far (known, value) is known as published; what has to be planned (nece) is known up to "
+        "one step from the query and fades with distance, which fits models that solve few problems of this length. "
+        "One seed: the probes of the second were not finished."
+    ),
     columns=tuple(f"balanced/task={kind}/op={op}/query=asked" for kind in KINDS for op in OPS),
 )  # fmt: skip

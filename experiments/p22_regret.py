@@ -15,7 +15,7 @@ WRONG = Shares("called_wrong", {"error": "at.error"}, BEYOND)
 RIGHT = Shares("called_right", (), BEYOND)
 RETRIES = Shares("retries", {"detector": "at.detector"}, BEYOND, unit="1/solution", share=False)
 NAMES = {"none": "no retry", "probe": "where the probe says no", "random": "at random, as often",
-         "perfect": "where the checker says no"}  # fmt: skip
+         "perfect": "checker says no"}  # fmt: skip
 ALL_NAMES: dict[object, str] = {("op", op): f"{op} operations" for tier in TIERS
                                 for op in default_ops(setting(tier).task)}  # fmt: skip
 OPS = dict.fromkeys(default_ops(setting(tier).task)[-1] for tier in TIERS)
@@ -53,6 +53,11 @@ EXPERIMENT = Experiment(
             "over all test sets, with a beam of 1."
         ),
         "1,000 problems of each op at tier gpu and paper, 16 at smoke and demo.",
+    ),
+    found=(
+        "A detector that is always right would triple the problems solved, but the probe calls 15 % of right "
+        "sentences wrong, so that going back where it says so brings nothing; 0.52 of first mistakes were known as "
+        "such, with seeds far apart."
     ),
     columns=tuple(f"solved/op={op}/detector={name}" for op in OPS for name in NAMES),
 )  # fmt: skip

@@ -82,6 +82,11 @@ EXPERIMENT = Experiment(
             "which bounds noise of other graphs to some 100 tokens."
         ),
     ),
+    found=(
+        "Noise destroys what was learnt without it, and training with noise takes most of the damage away, but costs "
+        "21 points on clean problems, which such a model has seen half as often, and windows longer than any of "
+        "training stay at 0."
+    ),
     columns=tuple(f"solved/set=drawn/op={op}/noise={noise}/amount={amount}" for op in dict.fromkeys(MOST.values())
                   for noise, amount in (("none", "none"), ("graph", "full"), ("graph", "longer"), ("style", "full"),
                                         ("facts", "full"), ("all", "full"))),

@@ -74,6 +74,11 @@ EXPERIMENT = Experiment(
         ),
         "Tier demo: one seed, without Define and as, without intermediate sums, and as many at random.",
     ),
+    found=(
+        "Two words in each sentence that say nothing cost more than they bring, and intermediate sums are worth 26 "
+        "points; but leaving out as many tokens at random is no worse than leaving out the sums, so that how much is "
+        "left out matters too."
+    ),
     columns=tuple(f"number/set=drawn/op={op}/filter=all" for op in dict.fromkeys(
         setting(tier).task.max_op for tier in ("smoke", "demo", "gpu", "paper"))),
 )  # fmt: skip

@@ -54,6 +54,8 @@ class Experiment:
         figure: from the table and the law to a matplotlib ``Figure``.
         expect: the published values with their tolerances.
         deviations: how our setting differs from the published one; goes into ``VERDICT.md``.
+        found: after the committed run, one sentence on what failed and why; goes into its ``VERDICT.md`` and is
+            judged by nobody.
         columns: what to show in the table of runs that ``physlm run`` prints, quantities with the places where they
             were measured, ``answer/kind=employer/half=test``; those of them that the tier measured; if none, all.
     """
@@ -67,6 +69,7 @@ class Experiment:
     figure: Callable[[pd.DataFrame, Law], Figure]
     expect: tuple[Expectation, ...]
     deviations: tuple[str, ...] = ()
+    found: str = ""
     columns: tuple[str, ...] = ()
 
     @property

@@ -209,7 +209,8 @@ def write_law(
     if earlier_design:
         part = f", {finished} runs of an earlier design; those of today's are not trained yet"
     text = verdict_markdown(experiment.name, experiment.claim, experiment.source, finding.law, experiment.expect,
-                            finding.tier + part, redo, experiment.deviations)
+                            finding.tier + part, redo, experiment.deviations,
+                            experiment.found if finding.tier in COMMITTED_TIERS else "")
     storage.write_text(folder / "VERDICT.md", text)
     storage.write_json(folder / "law.json", {
         **finding.law.to_dict(), "tier": finding.tier, "runs": {"finished": finished, "planned": planned},

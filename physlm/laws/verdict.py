@@ -181,8 +181,9 @@ def verdict_markdown(
     tier: str,
     redo: str,
     deviations: Sequence[str] = (),
+    found: str = "",
 ) -> str:
-    """The text of ``VERDICT.md``: claim, table of verdicts, other quantities, how to read them, deviations, redo.
+    """The text of ``VERDICT.md``: claim, what was found, verdicts, other quantities, how to read them, deviations, redo.
 
     Args:
         name: the experiment's name.
@@ -193,6 +194,7 @@ def verdict_markdown(
         tier: where the numbers come from.
         redo: the command that makes them again.
         deviations: how the run differs from the published one.
+        found: what failed and why, in a sentence; nothing is judged by it.
 
     ``law.details["notes"]``, a list of texts if present, says how to read the intervals; ``["not_finite"]`` what was
     left out; ``["diverged"]`` which runs diverged (``physlm.laws.diverged``).
@@ -200,7 +202,7 @@ def verdict_markdown(
     details = law.details if law is not None else {}
     rows = verdict_rows(name, law, expect, tier)
     lines = [f"# {name}: {headline(rows)}", "", f"**Claim.** {claim}", "", f"**Source.** {source}", "",
-             f"**Tier.** {tier}", ""]
+             f"**Tier.** {tier}", "", *([f"**Found.** {found}", ""] if found else [])]
     if sentence := diverged_sentence(law):
         lines += [f"**Diverged.** {sentence}:", "",
                   *(f"- `{run}`: {reason}" for run, reason in diverged_runs(law).items()), ""]
