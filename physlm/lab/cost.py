@@ -6,16 +6,17 @@
 with S the speed that a model of width d sustains, a + b layers what a step takes however small it is, and start what
 compiling and capturing the step cost.  Narrow models move more memory per FLOP and are slower:
 
-    H200    S = 140 TFLOP/s (d / 64)^0.4       140 at d = 64, 378 at d = 768    a = 0.2 ms, b = 0.09 ms    start = 15 s
-    H100    0.85 of that, for its slower memory                                 the same
+    H200    S = 132 TFLOP/s (d / 64)^0.4       132 at d = 64, 356 at d = 768    a = 0.2 ms, b = 0.09 ms    start = 15 s
+    H100    0.9 of that, for its slower memory                                  the same
     other   the H200's, scaled by its bf16 peak                                 the same
     CPU     S = 40 GFLOP/s d / (d + 64) a core                                  a = 2 ms, b = 0            start = 0
 
-Fitted to the tokens/s of docs/speed.md, and within 16 % of them: 2 x 64, 4 x 128, 8 x 256 and 12 x 768 on either GPU,
-alone and as populations, with 96 and with 12 rows a step.  Not fitted, and within 15 % (tests/lab/test_cost.py): the
-training of p41_mano, p31_probing and p32_classification.  The first design of p33_capacity took 982 s on an H200,
-measuring included; its training is predicted at 906.  start, a and b of other GPUs, and the CPU's are rules of thumb.
-Measuring is left out.
+Fitted to the tokens/s of docs/speed.md, and within 20 % of them: 2 x 64, 4 x 128, 8 x 256 and 12 x 768 on either GPU,
+alone and as populations, with 96 and with 12 rows a step; Canon layers take as much more time as measured there.
+Not fitted, and within 25 % (tests/lab/test_cost.py): the training of p41_mano, p31_probing and p32_classification.
+The first design of p33_capacity took 982 s on an H200, measuring included; its training is predicted at 931.
+start, a and b of other GPUs, and the CPU's are rules of thumb.  Left out are measuring, and what processes that share a
+GPU take from one another.
 
 A member needs the memory of its activations, 42 bytes a token, layer and dimension in bfloat16 (measured: 8 x 512 took
 168 KB a token on an H100).  Assumed: twice that in float32; what parts say that they keep beside these; 32 bytes a
@@ -39,8 +40,9 @@ from physlm.training.hardware import PEAK_TFLOPS, peak_tflops
 
 REFERENCE_GPUS = ("NVIDIA H100", "NVIDIA H200")  # those that are predicted wherever one asks
 REFERENCE_MEMORY = 80 << 30  # bytes of the smaller
-SLOWER = {"H100": 0.85}  # than its peak says, beside the H200
+SLOWER = {"H100": 0.9}  # than its peak says, beside the H200
 GPU_STEP, GPU_LAYER_STEP, CPU_STEP = 0.2e-3, 0.09e-3, 2e-3  # seconds
+LOCAL_MIXING = 1.0 / 0.842  # the time of a step with Canon layers over that without (docs/speed.md)
 GPU_START = 15.0  # seconds a population
 ACTIVATION_BYTES = {"bf16": 42, "float32": 84}
 NUMBER_BYTES = {"bf16": 2, "float32": 4}  # of those that parts keep beside them
@@ -106,6 +108,7 @@ class _Work:
     params: int
     steps: int
     flops: float
+    slower: float
     memory: int
 
     @classmethod
@@ -115,7 +118,7 @@ class _Work:
         flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens * len(population.members)
         params = parameter_counts(spec.model, vocabulary)["params_used"]
         return cls(spec.model.width, spec.model.layers, params, spec.steps, flops,
-                   member_bytes(spec) * len(population.members))
+                   LOCAL_MIXING if spec.model.local else 1.0, member_bytes(spec) * len(population.members))
 
 
 def member_bytes(spec: RunSpec) -> int:
@@ -135,7 +138,7 @@ def members_in(memory: int, spec: RunSpec) -> int:
 
 def gpu_seconds(work: _Work, peak: float) -> float:
     """Seconds that a population trains for on a GPU of ``peak`` TFLOP/s, its start included."""
-    return GPU_START + work.steps * gpu_step(work.layers) + work.flops / gpu_speed(work.width, peak)
+    return GPU_START + work.steps * gpu_step(work.layers) + work.slower * work.flops / gpu_speed(work.width, peak)
 
 
 def gpu_step(layers: int) -> float:
@@ -145,7 +148,7 @@ def gpu_step(layers: int) -> float:
 
 def gpu_speed(width: int, peak: float) -> float:
     """FLOP/s that a model of ``width`` sustains on a GPU of ``peak`` TFLOP/s."""
-    return 140e12 * (width / 64) ** 0.4 * peak / PEAK_TFLOPS["H200"]
+    return 132e12 * (width / 64) ** 0.4 * peak / PEAK_TFLOPS["H200"]
 
 
 def _slower(name: str) -> float:

@@ -6,14 +6,17 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from fakes import make_family, make_spec, make_specs
 from positions import way
 
+from physlm.config import content_hash
 from physlm.lab import cost
 from physlm.lab.experiment import load_experiment
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
+from physlm.models.parts.canon import Canon
 from physlm.tasks.biography.config import BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -49,6 +52,16 @@ def test_both_reference_gpus_are_always_predicted_and_every_line_is_printed() ->
     assert len(cost.describe(predicted)) == 4
 
 
+def test_canon_layers_take_longer_and_no_more_flops() -> None:
+    plain = make_spec()
+    canon = dataclasses.replace(plain, model=dataclasses.replace(plain.model, local=(Canon(),)))
+    works = [cost._Work.of(cost.Population((spec,))) for spec in (plain, canon)]
+    assert works[1].slower > works[0].slower == 1.0
+    large = [dataclasses.replace(works[0], flops=1e18, slower=one.slower) for one in works]
+    without, with_canon = (cost.gpu_seconds(work, 989.0) for work in large)
+    assert with_canon == pytest.approx(without * works[1].slower, rel=0.01)
+
+
 def test_memory_is_that_of_the_largest_population_and_one_that_does_not_fit_is_split() -> None:
     wide = RunSpec(BioSConfig(people=10_000, row_tokens=512), ModelConfig(layers=8, heads=8, width=512),
                    TrainConfig(exposures=540, batch_rows=96))
@@ -78,7 +91,7 @@ def test_the_formula_fits_the_measured_speeds(
     for name, million in (("NVIDIA H100", h100), ("NVIDIA H200", h200)):
         peak = cost.PEAK_TFLOPS["H200"] * cost._slower(name)
         seconds = cost.gpu_seconds(dataclasses.replace(work, flops=flops), peak)
-        assert members * spec.tokens / seconds == pytest.approx(million * 1e6, rel=0.16)
+        assert members * spec.tokens / seconds == pytest.approx(million * 1e6, rel=0.2)
 
 
 @pytest.mark.parametrize("claim", ["p41_mano", "p31_probing", "p32_classification"])
@@ -86,7 +99,12 @@ def test_predicted_times_are_those_that_committed_results_took(claim: str) -> No
     root = Path(__file__).parents[2]
     found = json.loads((root / "results" / claim / "env.json").read_text())
     (device,) = {one["device_name"] for one in found["environments"]}
-    seconds = cost.cost_of(load_experiment(claim, root / "experiments").specs("gpu")).seconds
+    table = pd.read_csv(root / "results" / claim / "measures.csv", usecols=["run"])
+    finished = {name.rpartition("-")[2] for name in table["run"].unique()}
+    planned = load_experiment(claim, root / "experiments").specs("gpu")
+    specs = [spec for spec in planned if content_hash(spec) in finished]
+    assert len(specs) == len(finished)
+    seconds = cost.cost_of(specs).seconds
     (predicted,) = [value for name, value in seconds.items() if name.removeprefix("one ") in device]
     assert predicted == pytest.approx(found["seconds"]["training"], rel=0.3)
 
