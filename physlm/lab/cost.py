@@ -1,17 +1,22 @@
 """What a tier will cost, before it is started: runs, populations, tokens, FLOPs, and a predicted time.
 
-    seconds = start + max(FLOPs / S, steps * t)    for each population, FLOPs over all members: 6 per weight and
-                                                   token, and attention's (physlm.models.counting)
+    seconds = start + steps (a + b layers) + FLOPs / S    for each population, FLOPs over all members: 6 per weight and
+                                                          token, and attention's (physlm.models.counting)
 
-with S the speed that a model of width d sustains, t the time that the smallest step takes, and start what compiling and
-capturing the step cost.  Narrow models move more memory per FLOP and are slower:
+with S the speed that a model of width d sustains, a + b layers what a step takes however small it is, and start what
+compiling and capturing the step cost.  Narrow models move more memory per FLOP and are slower:
 
-    H200    S = 550 TFLOP/s * d / (d + 500)       62 at d = 64, 333 at d = 768        t = 0.5 ms    start = 15 s
-    other   the same, scaled by its bf16 peak over the H200's                         t = 0.5 ms    start = 15 s
-    CPU     S = 40 GFLOP/s * d / (d + 64) a core                                      t = 2 ms      start = 0
+    H200    S = 132 TFLOP/s (d / 64)^0.4       132 at d = 64, 356 at d = 768    a = 0.2 ms, b = 0.09 ms    start = 15 s
+    H100    0.9 of that, for its slower memory                                  the same
+    other   the H200's, scaled by its bf16 peak                                 the same
+    CPU     S = 40 GFLOP/s d / (d + 64) a core                                  a = 2 ms, b = 0            start = 0
 
-ASSUMPTIONS, not promises, give or take a factor of two: populations of 3 on an H200 sustained 47, 60 and 69 TFLOP/s at
-widths 48, 64 and 96, start included, and a single 12 x 768 406; the rest are rules of thumb.  Measuring is left out.
+Fitted to the tokens/s of docs/speed.md, and within 20 % of them: 2 x 64, 4 x 128, 8 x 256 and 12 x 768 on either GPU,
+alone and as populations, with 96 and with 12 rows a step; Canon layers take as much more time as measured there.
+Not fitted, and within 25 % (tests/lab/test_cost.py): the training of p41_mano, p31_probing and p32_classification.
+The first design of p33_capacity took 982 s on an H200, measuring included; its training is predicted at 931.
+start, a and b of other GPUs, and the CPU's are rules of thumb.  Left out are measuring, and what processes that share a
+GPU take from one another.
 
 A member needs the memory of its activations, 42 bytes a token, layer and dimension in bfloat16 (measured: 8 x 512 took
 168 KB a token on an H100).  Assumed: twice that in float32; what parts say that they keep beside these; 32 bytes a
@@ -23,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from physlm.config import content_hash
 from physlm.lab.env import gpu_name
@@ -32,8 +38,11 @@ from physlm.models.counting import parameter_counts, training_flops
 from physlm.training.config import RunSpec
 from physlm.training.hardware import PEAK_TFLOPS, peak_tflops
 
-REFERENCE_GPU = "NVIDIA H200"
-GPU_STEP, CPU_STEP = 0.5e-3, 2e-3  # seconds
+REFERENCE_GPUS = ("NVIDIA H100", "NVIDIA H200")  # those that are predicted wherever one asks
+REFERENCE_MEMORY = 80 << 30  # bytes of the smaller
+SLOWER = {"H100": 0.9}  # than its peak says, beside the H200
+GPU_STEP, GPU_LAYER_STEP, CPU_STEP = 0.2e-3, 0.09e-3, 2e-3  # seconds
+LOCAL_MIXING = 1.0 / 0.842  # the time of a step with Canon layers over that without (docs/speed.md)
 GPU_START = 15.0  # seconds a population
 ACTIVATION_BYTES = {"bf16": 42, "float32": 84}
 NUMBER_BYTES = {"bf16": 2, "float32": 4}  # of those that parts keep beside them
@@ -52,6 +61,8 @@ class Cost:
         flops: of training, forward and backward.
         smallest, largest: parameters (used embedding rows only) of the smallest and the largest model.
         seconds: predicted training time by device name.
+        memory: predicted bytes of the population that needs most while it trains, of those that fit into
+            ``REFERENCE_MEMORY``.
     """
 
     runs: int
@@ -62,6 +73,7 @@ class Cost:
     smallest: int
     largest: int
     seconds: dict[str, float]
+    memory: int
 
 
 def cost_of(
@@ -74,18 +86,17 @@ def cost_of(
         trained: whether the weights of a run are there, so that runs may begin with it at no cost.
     """
     runs = with_starts(specs, trained)
-    populations = group(runs, members)
+    populations = group(runs, members, fits=partial(members_in, REFERENCE_MEMORY))
     work = [_Work.of(population) for population in populations]
     cores = cpu_cores()
     seconds = {f"{cores} CPU cores": sum(max(w.flops / cpu_speed(w.width, cores), w.steps * CPU_STEP) for w in work)}
-    for name in dict.fromkeys(filter(None, (gpu_name(), REFERENCE_GPU))):
+    for name in dict.fromkeys(filter(None, (gpu_name(), *REFERENCE_GPUS))):
         if (peak := peak_tflops(name)) is not None:
-            busy = sum(max(w.flops / gpu_speed(w.width, peak), w.steps * GPU_STEP) for w in work)
-            seconds[f"one {name}"] = busy + GPU_START * len(work)
+            seconds[f"one {name}"] = sum(gpu_seconds(w, peak * _slower(name)) for w in work)
     sizes = [w.params for w in work]
     starts = len(runs) - len({content_hash(spec) for spec in specs})
     return Cost(len(runs), len(populations), starts, sum(spec.tokens for spec in runs), sum(w.flops for w in work),
-                min(sizes), max(sizes), seconds)
+                min(sizes), max(sizes), seconds, max(w.memory for w in work))
 
 
 @dataclass(frozen=True)
@@ -93,16 +104,21 @@ class _Work:
     """What one population amounts to."""
 
     width: int
+    layers: int
     params: int
     steps: int
     flops: float
+    slower: float
+    memory: int
 
     @classmethod
     def of(cls, population: Population) -> _Work:
         spec = population.members[0]
         vocabulary = len(spec.task.vocabulary())
         flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens * len(population.members)
-        return cls(spec.model.width, parameter_counts(spec.model, vocabulary)["params_used"], spec.steps, flops)
+        params = parameter_counts(spec.model, vocabulary)["params_used"]
+        return cls(spec.model.width, spec.model.layers, params, spec.steps, flops,
+                   LOCAL_MIXING if spec.model.local else 1.0, member_bytes(spec) * len(population.members))
 
 
 def member_bytes(spec: RunSpec) -> int:
@@ -120,9 +136,24 @@ def members_in(memory: int, spec: RunSpec) -> int:
     return max(1, int(MEMORY_SHARE * memory) // member_bytes(spec))
 
 
+def gpu_seconds(work: _Work, peak: float) -> float:
+    """Seconds that a population trains for on a GPU of ``peak`` TFLOP/s, its start included."""
+    return GPU_START + work.steps * gpu_step(work.layers) + work.slower * work.flops / gpu_speed(work.width, peak)
+
+
+def gpu_step(layers: int) -> float:
+    """Seconds that a step takes however little there is to compute: its kernels wait for one another."""
+    return GPU_STEP + GPU_LAYER_STEP * layers
+
+
 def gpu_speed(width: int, peak: float) -> float:
     """FLOP/s that a model of ``width`` sustains on a GPU of ``peak`` TFLOP/s."""
-    return 550e12 * width / (width + 500) * peak / PEAK_TFLOPS["H200"]
+    return 132e12 * (width / 64) ** 0.4 * peak / PEAK_TFLOPS["H200"]
+
+
+def _slower(name: str) -> float:
+    """How much slower than its peak says a GPU is, beside the H200."""
+    return next((factor for word, factor in SLOWER.items() if word in name.upper()), 1.0)
 
 
 def cpu_speed(width: int, cores: int) -> float:
@@ -137,7 +168,8 @@ def describe(cost: Cost) -> list[str]:
     return [
         f"{cost.runs} runs{starts} in {cost.populations} populations, {cost.smallest:,} to {cost.largest:,} parameters",
         f"{amount(cost.tokens)} tokens, {cost.flops:.2g} FLOPs",
-        f"training time predicted, give or take a factor of two: {times}",
+        f"training time predicted, give or take a third: {times}",
+        f"GPU memory predicted for the largest population: {cost.memory / 1e9:.2g} GB",
     ]
 
 

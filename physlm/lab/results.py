@@ -198,14 +198,19 @@ def write_finding(
     return folder / "figure.png"
 
 
-def write_law(finding: Finding, folder: Path, redo: str, finished: int, planned: int) -> None:
+def write_law(
+    finding: Finding, folder: Path, redo: str, finished: int, planned: int, earlier_design: bool = False
+) -> None:
     """Write VERDICT.md and, last, law.json.
 
     Args:
         finished, planned: how many of the tier's runs the finding is about, and how many there are.
+        earlier_design: the tier has other runs by now, which are not trained yet.
     """
     experiment = finding.experiment
     part = "" if finished == planned else f", {finished} of its {planned} runs; the others are not finished"
+    if earlier_design:
+        part = f", {finished} runs of an earlier design; those of today's are not trained yet"
     text = verdict_markdown(experiment.name, experiment.claim, experiment.source, finding.law, experiment.expect,
                             finding.tier + part, redo, experiment.deviations,
                             experiment.found if finding.tier in COMMITTED_TIERS else "")

@@ -69,14 +69,18 @@ def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
     again = replace(finding, law=law)
     found = [*_quantities(finding.law, again.law), *_verdicts(committed, again.verdicts)]
     finished, planned = planned_runs(results / claim)
-    if finished == planned and not diverged_runs(finding.law):
+    whole = finished == planned and not _earlier_design(experiment, finding.tier, planned)
+    if whole and not diverged_runs(finding.law):
         found += [f"{row['quantity']}: expected, but all runs of tier {finding.tier} give no such quantity"
                   for row in again.verdicts if row["ours"] is None]
     return Checked(claim, experiment, again.law, again.verdicts, tuple(found))
 
 
 def rewrite(checked: Checked, results: Path) -> None:
-    """Write law.json and VERDICT.md of a refitted claim again; numbers that agree stay as they are to the last bit."""
+    """Write law.json and VERDICT.md of a refitted claim again; numbers that agree stay as they are to the last bit.
+
+    The verdict says so where the runs are those of an earlier design of the claim.
+    """
     assert checked.experiment is not None and checked.law is not None, checked.claim
     folder = results / checked.claim
     finding = read_finding(checked.experiment, folder)
@@ -85,7 +89,14 @@ def rewrite(checked: Checked, results: Path) -> None:
         replace(one, value=old.value, lo=old.lo, hi=old.hi) if (old := kept.get(one.name)) and _same(one, old) else one
         for one in checked.law.quantities)
     finding = replace(finding, law=replace(checked.law, quantities=quantities))
-    write_law(finding, folder, f"physlm run {checked.claim} --tier {finding.tier}", *planned_runs(folder))
+    finished, planned = planned_runs(folder)
+    write_law(finding, folder, f"physlm run {checked.claim} --tier {finding.tier}", finished, planned,
+              _earlier_design(checked.experiment, finding.tier, planned))
+
+
+def _earlier_design(experiment: Experiment, tier: str, planned: int) -> bool:
+    """Whether the claim's tier has come to other runs since; what is asked of these the old ones need not give."""
+    return len(experiment.specs(tier)) != planned
 
 
 def markdown(checked: Sequence[Checked]) -> str:

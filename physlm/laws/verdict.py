@@ -183,7 +183,7 @@ def verdict_markdown(
     deviations: Sequence[str] = (),
     found: str = "",
 ) -> str:
-    """The text of ``VERDICT.md``: claim, what was found, verdicts, other quantities, how to read them, deviations.
+    """The text of ``VERDICT.md``: claim, what was found, verdicts, other quantities, how to read, deviations, redo.
 
     Args:
         name: the experiment's name.
@@ -209,8 +209,8 @@ def verdict_markdown(
     lines += ["| quantity | published, or asked for | ours | 95 % interval | n | verdict | source |",
               "|---|---|---|---|---|---|---|"]
     for row, expectation in zip(rows, expect, strict=True):
-        found = law.get(row["quantity"]) if law is not None else None
-        lines.append(f"| {row['quantity']} | {expectation.wanted} | {measured(found)} | {row['verdict']} "
+        ours = law.get(row["quantity"]) if law is not None else None
+        lines.append(f"| {row['quantity']} | {expectation.wanted} | {measured(ours)} | {row['verdict']} "
                      f"| {expectation.origin} |")
     judged = {expectation.quantity for expectation in expect}
     others = [quantity for quantity in (law.quantities if law is not None else ()) if quantity.name not in judged]

@@ -13,7 +13,9 @@ p1 = ln N0 and p2 = ln S, and gets 0 for both without any clamping.  An untraine
 cannot occur there at all, so each part of the formula is negative, although no model can know less than nothing: the
 uniform code is always available instead.  Hence each of the three parts counts as max(0, part).  The maximum is taken
 once, of the mean over all people; taken person by person it would keep lucky guesses and drop unlucky ones, and give
-bits to a model that knows nothing.  ``bits_signed`` is the sum without it.  Of a model that spends no finite number of
+bits to a model that knows nothing.  ``bits_signed`` is the sum without it, where a negative part counts against the
+others: by so many bits the model's own code for that part is longer than the uniform one.  The capacity law reads it
+(``physlm.laws.knowledge.capacity_models``).  Of a model that spends no finite number of
 nats nothing is measured: its parts are not numbers, and neither is their sum.
 """
 

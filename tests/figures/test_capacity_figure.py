@@ -18,8 +18,9 @@ from planted_capacities import planted_capacity
 
 from physlm.errors import UserError
 from physlm.figures import style
-from physlm.figures.knowledge.capacity import capacity_figure
-from physlm.laws.knowledge.capacity import best_of_learning_rates, capacity_law, capacity_models
+from physlm.figures.knowledge.capacity import PUBLISHED, PUBLISHED_MARKER, capacity_figure
+from physlm.laws.knowledge.capacity import capacity_law
+from physlm.laws.knowledge.capacity_models import best_of_learning_rates, capacity_models
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -75,8 +76,23 @@ def test_caption_and_legend_explain_the_marks(figure: Figure) -> None:
     said = " ".join(t.get_text() for t in figure.texts)
     assert "best of 3 learning rates" in said
     entries = [t.get_text() for t in figure.legends[0].get_texts()]
-    for entry in ("N = 5,000", "N = 20,000", "2 bits/parameter", "1 bit/parameter", "other learning rates"):
+    for entry in ("N = 5,000", "N = 20,000", "2 bits/parameter", "1 bit/parameter", "other runs"):
         assert entry in entries
+
+
+def test_published_points_stand_beside_ours_and_name_their_source() -> None:
+    table = planted_capacity(people=(20_000, 50_000), sizes=((2, 1, 32), (2, 2, 128), (4, 2, 128), (5, 4, 256)))
+    figure = draw(table)
+    hollow = [line for axes in figure.axes for line in axes.lines if line.get_marker() == PUBLISHED_MARKER]
+    drawn = {(float(x), float(y)) for line in hollow for x, y in np.asarray(line.get_xydata())}
+    assert {(p * 1e6, b * 1e6) for p, b in PUBLISHED[50_000]} <= drawn
+    assert not any(line.get_marker() == PUBLISHED_MARKER for line in figure.axes[1].lines), "at 1000 exposures alone"
+    by_n = capacity_models(table).drop_duplicates("people").sort_values("people")["people"].tolist()
+    assert style.colour(by_n.index(50_000)) in {str(line.get_color()) for line in hollow}
+    assert "read off by a second source" in " ".join(t.get_text() for t in figure.texts)
+    assert "published" in [t.get_text() for t in figure.legends[0].get_texts()]
+    other = draw(table.assign(**{"task.kind": "bioD"}))
+    assert "second source" not in " ".join(t.get_text() for t in other.texts), "of bioS, not of other tasks"
 
 
 def test_labels_do_not_collide_and_legend_and_caption_are_apart(figure: Figure) -> None:
@@ -117,7 +133,7 @@ def test_any_shape_of_table_draws_with_legend_and_caption_inside(table: pd.DataF
 
 def knowing(table: pd.DataFrame, factor: float, rows: pd.Series) -> pd.DataFrame:
     table = table.copy()
-    learned = rows & table["quantity"].isin(["bits", "bits_per_param"])
+    learned = rows & table["quantity"].isin(["bits_signed", "bits_name", "bits_value"])
     table.loc[learned, ["value", "lo", "hi"]] *= factor
     return table
 
@@ -125,9 +141,9 @@ def knowing(table: pd.DataFrame, factor: float, rows: pd.Series) -> pd.DataFrame
 def test_models_that_know_nothing_are_counted_not_drawn() -> None:
     table = planted_capacity()
     figure = draw(knowing(table, 0.0, table["task.people"] == 5_000))
-    assert any("21 of 63 runs below the axis" in t for t in texts(figure.axes[0]))
+    assert any("42 of 126 runs below the axis" in t for t in texts(figure.axes[0]))
     nothing = draw(knowing(table, 0.0, table["run"].notna()))
-    assert any("63 of 63 runs below the axis" in t for t in texts(nothing.axes[0]))
+    assert any("126 of 126 runs below the axis" in t for t in texts(nothing.axes[0]))
 
 
 def test_negative_knowledge_draws_too() -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from fakes import make_family, make_spec, make_specs
 from positions import way
 
+from physlm.config import content_hash
 from physlm.lab import cost
+from physlm.lab.experiment import load_experiment
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
+from physlm.models.parts.canon import Canon
 from physlm.tasks.biography.config import BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -39,20 +45,68 @@ def test_runs_that_others_begin_with_are_counted_once() -> None:
     assert "begin with" not in cost.describe(trained)[0]
 
 
-def test_an_h200_is_always_predicted_and_every_line_is_printed() -> None:
+def test_both_reference_gpus_are_always_predicted_and_every_line_is_printed() -> None:
     predicted = cost.cost_of([make_spec()])
     devices = " ".join(predicted.seconds)
-    assert "H200" in devices and "CPU" in devices
-    assert len(cost.describe(predicted)) == 3
+    assert "H100" in devices and "H200" in devices and "CPU" in devices
+    assert len(cost.describe(predicted)) == 4
 
 
-@pytest.mark.parametrize(
-    ("layers", "width", "million"), [(2, 64, 25.9), (4, 128, 13.2), (8, 256, 4.4), (12, 768, 0.71)]
-)
-def test_the_formula_fits_the_measured_speeds(layers: int, width: int, million: float) -> None:
+def test_canon_layers_take_longer_and_no_more_flops() -> None:
+    plain = make_spec()
+    canon = dataclasses.replace(plain, model=dataclasses.replace(plain.model, local=(Canon(),)))
+    works = [cost._Work.of(cost.Population((spec,))) for spec in (plain, canon)]
+    assert works[1].slower > works[0].slower == 1.0
+    large = [dataclasses.replace(works[0], flops=1e18, slower=one.slower) for one in works]
+    without, with_canon = (cost.gpu_seconds(work, 989.0) for work in large)
+    assert with_canon == pytest.approx(without * works[1].slower, rel=0.01)
+
+
+def test_memory_is_that_of_the_largest_population_and_one_that_does_not_fit_is_split() -> None:
+    wide = RunSpec(BioSConfig(people=10_000, row_tokens=512), ModelConfig(layers=8, heads=8, width=512),
+                   TrainConfig(exposures=540, batch_rows=96))
+    specs = [dataclasses.replace(wide, train=dataclasses.replace(wide.train, seed=seed)) for seed in range(10)]
+    predicted = cost.cost_of([*specs, make_spec()])
+    fits = cost.members_in(cost.REFERENCE_MEMORY, wide)
+    assert 5 <= fits < 10 and predicted.populations == 2 + 1, "ten do not fit, five and five do"
+    assert predicted.memory == 5 * cost.member_bytes(wide) < cost.REFERENCE_MEMORY
+    assert f"{predicted.memory / 1e9:.2g} GB" in cost.describe(predicted)[-1]
+    assert cost.cost_of(specs[:2]).memory == 2 * cost.member_bytes(wide)
+
+
+@pytest.mark.parametrize(("layers", "width", "rows", "members", "h100", "h200"), [
+    (2, 64, 96, 1, 35.9, 39.89), (2, 64, 96, 4, 45.1, 53.61), (4, 128, 96, 1, 12.9, 15.14),
+    (4, 128, 96, 4, 14.3, 16.86), (8, 256, 96, 1, 3.72, 4.32), (12, 768, 96, 1, 0.67, 0.71),
+    (4, 128, 12, 1, 6.11, 6.33), (4, 128, 12, 32, 14.0, 16.75),
+])  # fmt: skip
+def test_the_formula_fits_the_measured_speeds(
+    layers: int, width: int, rows: int, members: int, h100: float, h200: float
+) -> None:
+    """Million tokens/s of docs/speed.md."""
     model = ModelConfig(layers=layers, heads=1, width=width, vocab_size=4096)
-    flops = training_flops(model, 4096, 512)
-    assert cost.gpu_speed(width, cost.PEAK_TFLOPS["H200"]) / flops == pytest.approx(million * 1e6, rel=0.25)
+    spec = RunSpec(BioSConfig(people=20_000), model, TrainConfig(exposures=100_000, batch_rows=rows))
+    work = cost._Work.of(cost.Population(tuple(
+        dataclasses.replace(spec, train=dataclasses.replace(spec.train, seed=seed)) for seed in range(members))))
+    flops = training_flops(model, 4096, 512) * members * spec.tokens
+    for name, million in (("NVIDIA H100", h100), ("NVIDIA H200", h200)):
+        peak = cost.PEAK_TFLOPS["H200"] * cost._slower(name)
+        seconds = cost.gpu_seconds(dataclasses.replace(work, flops=flops), peak)
+        assert members * spec.tokens / seconds == pytest.approx(million * 1e6, rel=0.2)
+
+
+@pytest.mark.parametrize("claim", ["p41_mano", "p31_probing", "p32_classification"])
+def test_predicted_times_are_those_that_committed_results_took(claim: str) -> None:
+    root = Path(__file__).parents[2]
+    found = json.loads((root / "results" / claim / "env.json").read_text())
+    (device,) = {one["device_name"] for one in found["environments"]}
+    table = pd.read_csv(root / "results" / claim / "measures.csv", usecols=["run"])
+    finished = {name.rpartition("-")[2] for name in table["run"].unique()}
+    planned = load_experiment(claim, root / "experiments").specs("gpu")
+    specs = [spec for spec in planned if content_hash(spec) in finished]
+    assert len(specs) == len(finished)
+    seconds = cost.cost_of(specs).seconds
+    (predicted,) = [value for name, value in seconds.items() if name.removeprefix("one ") in device]
+    assert predicted == pytest.approx(found["seconds"]["training"], rel=0.3)
 
 
 @pytest.mark.parametrize(("name", "peak"), [

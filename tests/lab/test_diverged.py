@@ -177,16 +177,19 @@ def test_if_all_diverged_there_is_a_report_without_numbers(tmp_path: Path) -> No
 
 
 def test_a_refitted_law_still_says_so(tmp_path: Path) -> None:
-    finding, folder = report(tmp_path, [make_spec(1e-3), make_spec(WILD)])
-    checked = verify.check("p33_toy", TOY, tmp_path)
+    specs = [make_spec(1e-3), make_spec(WILD)]
+    claim = dataclasses.replace(TOY, runs=lambda tier: specs)
+    finding, folder = report(tmp_path, specs)
+    checked = verify.check("p33_toy", claim, tmp_path)
     assert checked.law is not None and checked.law.details["diverged"] == finding.law.details["diverged"]
     assert not checked.disagreements
     before = (folder / "VERDICT.md").read_text()
     verify.rewrite(checked, tmp_path)
     again = (folder / "VERDICT.md").read_text()
     assert before.partition("## How to redo it")[0] == again.partition("## How to redo it")[0]
-    report(tmp_path / "all", [make_spec(WILD)])
-    assert not verify.check("p33_toy", TOY, tmp_path / "all").disagreements
+    report(tmp_path / "all", specs[1:])
+    claim = dataclasses.replace(TOY, runs=lambda tier: specs[1:])
+    assert not verify.check("p33_toy", claim, tmp_path / "all").disagreements
 
 
 def test_a_law_that_needs_more_runs_says_which_diverged(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fakes import CPU, FakeMeasure, FakeTrainer, load, make_specs
+from fakes import CPU, FakeMeasure, FakeTrainer, load, make_spec, make_specs
 from test_results import TOY
 
 from physlm.errors import UserError
@@ -49,6 +49,18 @@ def test_whole_results_agree_with_themselves(folder: Path) -> None:
     verify.rewrite(found, folder)
     assert {name: (folder / "p33_toy" / name).read_bytes() for name in before} == before
     assert "physlm run p33_toy --tier gpu" in (folder / "p33_toy" / "VERDICT.md").read_text()
+
+
+def test_results_of_an_earlier_design_need_not_give_what_is_asked_of_todays(folder: Path) -> None:
+    missing = dataclasses.replace(CLAIM, expect=TOY.expect)
+    assert any("give no such quantity" in one for one in verify.check("p33_toy", missing, folder).disagreements)
+    longer = dataclasses.replace(missing, runs=lambda tier: [*make_specs(), make_spec(seed=77)])
+    found = verify.check("p33_toy", longer, folder)
+    assert not any("give no such quantity" in one for one in found.disagreements)
+    assert "not run" in [row["verdict"] for row in found.rows]
+    verify.rewrite(found, folder)
+    text = (folder / "p33_toy" / "VERDICT.md").read_text()
+    assert f"{len(make_specs())} runs of an earlier design" in text and "# p33_toy: not run" in text
 
 
 @pytest.mark.parametrize(("change", "sentence"), [

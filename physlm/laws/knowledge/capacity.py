@@ -1,161 +1,124 @@
 """The capacity law: how many bits of knowledge one parameter holds (arXiv 2404.05405).
 
 Each run is one trained model with P parameters (unused embedding rows left out) that has learned ``bits`` of the
-``bits_max`` bits which its dataset contains.  Three statements are fitted to the cloud of runs:
+``bits_max`` bits which its dataset contains.  ``capacity_models`` says what counts as a bit, and how the best of
+several models is chosen on other seeds than those it is judged on.  Five statements are put to the cloud of runs:
 
     peak         R* = max over sizes and learning rates of  bits / P          "at least 2 bits/parameter"
+    most         no single model has more than a little above that            "no R > 2.3"
     line         bits = R P through the origin, over models too small for their data
-    saturation   bits / bits_max of models far larger than their data needs   "they learn all of it"
+    constancy    max R / min R over these models, whatever their N and size   one line, not a band
+    saturation   bits / bits_max of models with more room than their data need "R = R^max for R^max <= 1.8"
 
 Which models are small and which are large is decided before looking at what they learned, from R^max = bits_max / P
 against the published ratio R0(E), which is 2 at E = 1000 exposures and 1 at 100.  In between and beyond we take the
-power law through these two points, R0(E) = (E / 100)^log10(2); it sorts models and is never compared with a result.
+power law through these two points, R0(E) = (E / 100)^log10(2); it sorts models, and says from which N on a peak is as
+high as published.
 
     unsaturated   R^max >= 1.25 R0(E)     2.5 at 1000 exposures, 1.25 at 100: the data cannot be what limits them
     over-sized    R^max <= 0.5 R0(E)      1.0 at 1000 exposures, 0.5 at 100: twice the parameters that are needed
     ample         R^max <= 0.9 R0(E)      1.8 at 1000 exposures: where Result 1 already promises R = R^max
 
-**Best of learning rates.**  Every size is trained at several learning rates and the best run counts, as in the paper.
-That is a maximum over noisy numbers and so a little too high; ``details`` names the rate that won and says whether
-it lies at the edge of the grid (then a better one may lie outside: the value is a lower bound).
+**A law that fails in part of its range** is still one where it begins to hold: ``holds_from_people`` is the N from
+which on every peak reaches R0(E), ``constant_from_params`` the P from which on the small models lie on one line.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from physlm import interval
 from physlm.errors import UserError
-from physlm.interval import LEVEL, Interval
+from physlm.interval import LEVEL, Interval, mean_of_runs
 from physlm.laws import bootstrap
-from physlm.laws.forms.extremes import edge_of
 from physlm.laws.forms.lines import ratio_line
+from physlm.laws.knowledge.capacity_models import (
+    AMPLE,
+    CELL,
+    ITSELF,
+    OVERSIZED,
+    PARTS,
+    SATURATED,
+    UNSATURATED,
+    best_of_learning_rates,
+    capacity_models,
+    held_out,
+    mean_over_seeds,
+    plain,
+    published_ratio,
+)
 from physlm.laws.law import Law, Quantity, gives
 
-UNSATURATED, OVERSIZED, AMPLE = 1.25, 0.5, 0.9
-SATURATED = 0.97
-RATIO = "bits/parameter"
-MODELS = "items and models"  # that an interval covers
+__all__ = ["AMPLE", "CONSTANT", "OVERSIZED", "SATURATED", "UNSATURATED", "best_of_learning_rates", "capacity_law",
+           "capacity_models", "published_ratio"]  # fmt: skip
 
-_CONFIG = {
-    "train.exposures": "exposures", "task.people": "people", "task.kind": "task", "label": "label",
-    "train.learning_rate": "learning_rate", "params_used": "params",
-}
-_SHAPE = ["exposures", "people", "label", "params"]
+RATIO = "bits/parameter"
+CONSTANT = 1.25  # max R / min R of models that we call one line, 12 % to either side of their middle
 
 NOTES = (
     (
-        "One run is one trained model. peak_bits_per_param is the best of all sizes and learning rates; n counts the "
-        "runs it was chosen from."
+        "One run is one trained model; n counts runs. Bits are the sum of the signed parts (names, values, strings of "
+        "bioD): a negative part is by how many bits the model's own code for it is longer than the uniform one, and "
+        "counts against the others."
     ),
     (
-        "Interval of a peak: 95 % percentile bootstrap. Each resample draws the runs of every (exposures, N) with "
-        "replacement, moves each by its error over people, and takes the maximum; the interval is widened to enclose "
-        "the observed maximum. The runs differ in size and learning rate and are no replicates of one experiment, so "
-        "the lower end says how much hangs on single lucky runs, not what another seed would give. The maximum of a "
-        "resample never exceeds its largest perturbed run, so a better size or rate outside the grid is not covered; "
-        "being a maximum over noisy runs, it leans upwards. Runs over one dataset share their people; the correlation "
-        "of their errors is ignored."
+        "peak_bits_per_param/N=n: of the (size, learning rate) cells of this N with several seeds, each seed is judged "
+        "at the cell that is best on the mean of the other seeds; the mean over seeds, with Student's t over them (or "
+        "the interval over people, where that is wider). No run is judged that was chosen by its own number, so that "
+        "the choice does not lean upwards. Without a second seed there is no peak. peak_bits_per_param: the largest "
+        "over N, with an interval that knows it is one of several (lower end: that of Bonferroni intervals, with "
+        "quantiles of t)."
     ),
     (
-        "line_bits_per_param: geometric mean of bits / P over the unsaturated best-of-learning-rate models (dataset "
-        "bits / P >= 2.5 at 1000 exposures, 1.25 at 100), random-effects weights, bootstrap over models and people; "
-        "n counts those models."
+        "most_bits_per_param: the largest single run of all, which leans upwards by that choice; its interval is over "
+        "people, and knows of the choice."
+    ),
+    (
+        "bits_per_param/N=n/size: a size with several seeds, the mean over seeds; where it has several learning rates, "
+        "the best, chosen on other seeds. line_bits_per_param: geometric mean over all unsaturated sizes (dataset bits "
+        "/ P >= 2.5 at 1000 exposures, 1.25 at 100), each at its best learning rate, random-effects weights, bootstrap "
+        "over sizes and their errors; n counts sizes."
+    ),
+    (
+        "constancy: the largest bits / P of these sizes over the smallest, with the interval of a ratio of two "
+        "extremes. slope_per_doubling: by how much log2(bits / P) of them rises with each doubling of N, least "
+        "squares, Student's t on the residuals; 0 for a constant. constant_from_params: the smallest P from which on "
+        f"the sizes differ by no more than {CONSTANT:g} times, if they are two or more. holds_from_people: the "
+        "smallest N from which on the peak's interval reaches the published ratio (2 at 1000 exposures, 1 at 100); "
+        "none, where it does not at the largest N."
     ),
     (
         "saturation: learned bits / dataset bits of the largest model at each N if it is over-sized (dataset bits / P "
         "<= 1.0 at 1000 exposures, 0.5 at 100); the smallest over N; interval over people only. saturation_ample takes "
-        "in every best-of-learning-rate model with dataset bits / P <= 1.8 at 1000 exposures (0.9 at 100), the paper's "
-        "own, stricter statement."
+        "in every size with dataset bits / P <= 1.8 at 1000 exposures (0.9 at 100), the paper's own, stricter "
+        "statement; saturation_ample_mean is their mean."
+    ),
+    (
+        "rate_edges: how many unsaturated sizes of several learning rates are best at the smallest or the largest, so "
+        "that a better one may lie outside of the grid, and their R is a lower bound."
+    ),
+    (
+        "name_share, name_, value_ and diversity_bits_per_param, embedding_share: of the runs that the highest peak "
+        "was judged on, the share of names in their bits, bits of each part per parameter, and the share of embedding "
+        "rows in their parameters; interval over seeds."
     ),
 )
 
 
-def published_ratio(exposures: float) -> float:
-    """R0(E) = (E / 100)^log10(2) bits/parameter: 2 at 1000 exposures, 1 at 100.  It sorts models, nothing else."""
-    return (exposures / 100.0) ** math.log10(2.0)
-
-
-def capacity_models(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per run, from the long results table.
-
-    Returns:
-        Columns run, exposures, people, task, label, learning_rate, params, ratio (bits/parameter) with its interval
-        over people lo, hi and standard error, bits (= ratio x params), bits_max, ratio_max (= bits_max / params).
-
-    Raises:
-        UserError: missing columns or quantities, no rows, numbers that are none, or two datasets under one N.
-    """
-    needed = ["run", *_CONFIG, "quantity", "value", "lo", "hi"]
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise UserError(f"capacity table: the column {missing[0]!r} is missing; expected {', '.join(needed)}")
-    ratio = _rows_of(table, "bits_per_param")
-    if ratio.empty:
-        raise UserError("capacity table: got no bits_per_param rows, expected one per run")
-    models = ratio[list(_CONFIG)].rename(columns=_CONFIG)
-    models[["ratio", "lo", "hi"]] = ratio[["value", "lo", "hi"]].astype(float)
-    for quantity in ("bits", "bits_max"):
-        models[quantity] = _rows_of(table, quantity)["value"].astype(float)
-    numbers = models.drop(columns=["task", "label"]).astype(float)
-    bad = models.index[~np.isfinite(numbers).all(axis=1) | (models["params"] <= 0) | (models["lo"] > models["hi"])]
-    if len(bad):
-        raise UserError(
-            f"capacity table: run {bad[0]!r} has no finite bits_per_param (value, lo <= hi), bits, bits_max or "
-            "positive params_used; measure it again"
-        )
-    away = models.index[~np.isclose(models["bits"], models["ratio"] * models["params"], rtol=1e-3, atol=1.0)]
-    if len(away):
-        raise UserError(f"capacity table: run {away[0]!r} has bits unlike bits_per_param x params_used")
-    for (exposures, people), group in models.groupby(["exposures", "people"]):
-        if not np.allclose(group["bits_max"], group["bits_max"].iloc[0], rtol=1e-6):
-            raise UserError(
-                f"capacity table: got different datasets for N = {people} at {exposures} exposures (bits_max from "
-                f"{group['bits_max'].min():.6g} to {group['bits_max'].max():.6g}), expected one dataset per N"
-            )
-    models[["exposures", "people"]] = models[["exposures", "people"]].astype(int)
-    models["error"] = bootstrap.standard_error(models["lo"].to_numpy(), models["hi"].to_numpy())
-    models["ratio_max"] = models["bits_max"] / models["params"]
-    return models.reset_index().sort_values([*_SHAPE, "learning_rate", "run"], ignore_index=True)
-
-
-def best_of_learning_rates(models: pd.DataFrame) -> pd.DataFrame:
-    """The best run of every (exposures, N, size), largest sizes last.
-
-    Returns:
-        The columns of ``capacity_models`` and: runs (how many it is the best of), learning_rates (how many
-        different ones), learning_rate_at_edge (the winner is the smallest or the largest of the grid),
-        fraction (= bits / bits_max), saturated (fraction >= 0.97), unsaturated, oversized and ample (by R^max alone).
-    """
-    rows = []
-    for _, group in models.groupby(_SHAPE, sort=True):
-        rates = group["learning_rate"]
-        winner = group.loc[group["ratio"].idxmax()].to_dict()
-        edge = bool(edge_of(winner["learning_rate"], rates.unique().tolist()))
-        rows.append({**winner, "runs": len(group), "learning_rates": rates.nunique(), "learning_rate_at_edge": edge})
-    best = pd.DataFrame(rows).sort_values(["exposures", "people", "params", "label"], ignore_index=True)
-    reference = best["exposures"].map(published_ratio)
-    best["fraction"] = best["bits"] / best["bits_max"]
-    best["saturated"] = best["fraction"] >= SATURATED
-    best["unsaturated"] = best["ratio_max"] >= UNSATURATED * reference
-    best["oversized"] = best["ratio_max"] <= OVERSIZED * reference
-    best["ample"] = best["ratio_max"] <= AMPLE * reference
-    return best
-
-
-@gives("peak_bits_per_param", "line_bits_per_param", "saturation", "saturation_ample")
+@gives("peak_bits_per_param", "most_bits_per_param", "bits_per_param", "line_bits_per_param", "constancy",
+       "slope_per_doubling", "constant_from_params", "holds_from_people", "saturation", "saturation_ample",
+       "saturation_ample_mean", "rate_edges", "name_share", "embedding_share",
+       *(f"{part}_bits_per_param" for part in PARTS))  # fmt: skip
 def capacity_law(table: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> Law:
-    """Fit peak, line and saturation at every number of exposures E in the table.
+    """Peak, line, constancy and saturation at every number of exposures E in the table.
 
-    Quantities, where the table allows them: ``peak_bits_per_param@E`` and ``.../N=n`` for every N;
-    ``line_bits_per_param@E``; ``saturation@E`` and ``.../N=n``; ``saturation_ample@E``.  ``NOTES`` (which travels in
-    ``details["notes"]``) says what each interval means and what it leaves out.  Above all, the interval of a peak
-    is no confidence interval for "the best model that could be trained": members differ in size and learning rate
-    and are not replicates, the maximum of a resample never exceeds the largest perturbed member, and the people
-    errors of runs over one dataset are taken as independent though they share their people.
+    Each quantity is called ``name@E``, its parts ``name@E/N=n`` and ``name@E/N=n/size``; ``NOTES`` (which travels in
+    ``details["notes"]``) says of each what it is, what its interval means and what it leaves out.  What a table does
+    not allow is not there: without a second seed of any cell, no peak.
 
     Args:
         table: the long results table, one row per (run, quantity).
@@ -171,95 +134,218 @@ def capacity_law(table: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> L
     best = best_of_learning_rates(models)
     quantities: list[Quantity] = []
     details: dict[str, Any] = {"peak": {}, "line": {}, "saturation": {}}
+    edges: list[str] = []
     for exposures in sorted(models["exposures"].unique(), reverse=True):
-        runs, winners = models[models["exposures"] == exposures], best[best["exposures"] == exposures]
-        for part, fit in (("peak", _peak), ("line", _line), ("saturation", _saturation)):
-            found, detail = fit(f"@{exposures}", runs, winners, resamples, seed)
-            quantities += found
-            details[part][str(exposures)] = detail
-    details["models"] = [_plain(row) for row in best.to_dict("records")]
+        runs, sizes = models[models["exposures"] == exposures], best[best["exposures"] == exposures]
+        at = f"@{exposures}"
+        small = sizes[sizes["unsaturated"]]
+        found, details["peak"][str(exposures)] = _peak(at, runs, float(published_ratio(exposures)))
+        quantities += found
+        quantities += _replicated(at, sizes)
+        found, details["line"][str(exposures)] = _line(at, small, resamples, seed)
+        quantities += found + _constancy(at, small)
+        found, details["saturation"][str(exposures)] = _saturation(at, sizes, resamples, seed)
+        quantities += found
+        counted, said = _edges(at, small)
+        quantities += counted
+        edges += [said] if said else []
+    details["models"] = [plain(row) for row in best.to_dict("records")]
     details["learning_rate_at_edge"] = {
         str(exposures): {"models": len(group), "at_edge": int(group["learning_rate_at_edge"].sum())}
         for exposures, group in best.groupby("exposures")
     }
     details["bootstrap"] = {"resamples": resamples, "seed": seed, "level": LEVEL}
-    details["notes"] = list(NOTES)
+    details["notes"] = [*NOTES, *edges]
     return Law(tuple(quantities), details)
 
 
 Fit = tuple[list[Quantity], dict[str, Any]]
 
 
-def _peak(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: int, seed: int) -> Fit:
-    """The largest ratio over all runs, and over the runs of each N."""
+def _quantity(name: str, found: Interval, unit: str = "1", remark: str = "", n: int | None = None) -> list[Quantity]:
+    return [Quantity.of(name, replace(found, n=n or found.n), unit, remark)]
 
-    def quantity(name: str, runs: pd.DataFrame) -> Quantity:
-        value = float(runs["ratio"].max())
-        groups = [(g["ratio"].to_numpy(), g["error"].to_numpy()) for _, g in runs.groupby("people")]
-        samples = bootstrap.resampled_max(groups, resamples, bootstrap.generator(seed, name))
-        return Quantity(name, value, *bootstrap.percentile_interval(samples, value), len(runs), RATIO, MODELS)
 
-    name = f"peak_bits_per_param{at}"
-    quantities = [quantity(name, models)]
-    quantities += [quantity(f"{name}/N={people}", runs) for people, runs in models.groupby("people")]
-    top = best.loc[best["ratio"].idxmax()]
-    sizes = best.loc[best["people"] == top["people"], "params"]
-    detail = _plain({key: top[key] for key in ("run", "people", "label", "params", "learning_rate",
-                                               "learning_rates", "learning_rate_at_edge", "fraction")})
-    detail["people_interval"] = [float(top["lo"]), float(top["hi"])]
+def _peak(at: str, runs: pd.DataFrame, reference: float) -> Fit:
+    """The best cell of each N, judged on other seeds; the largest of them, and what its bits are made of."""
+    top = runs.loc[runs["ratio"].idxmax()]
+    every = [Interval(row.ratio, min(row.lo, row.ratio), max(row.hi, row.ratio), 1) for row in runs.itertuples()]
+    quantities = _quantity(f"most_bits_per_param{at}", interval.most(every), RATIO, n=len(runs))
+    detail: dict[str, Any] = {"most": _named(top), "people": {}}
+    peaks: dict[int, tuple[Interval, pd.DataFrame]] = {}
+    for people, group in runs.groupby("people"):
+        counts = group.groupby(CELL)["seed"].transform("size")
+        if counts.max() < 2:
+            continue
+        candidates = group[counts == counts.max()]
+        judged, selection = held_out(candidates, CELL)
+        if selection == ITSELF or len(judged) < 2:
+            continue  # the cells have too few seeds in common
+        found = mean_over_seeds(judged)
+        peaks[int(people)] = found, judged
+        single = group.loc[group["ratio"].idxmax()]
+        remark = "" if single["run"] in set(candidates["run"]) else (
+            f"{single['label']} at {single['learning_rate']:g}, without other seeds, has {single['ratio']:.3g}")
+        quantities += _quantity(f"peak_bits_per_param{at}/N={people}", found, RATIO, remark)
+        detail["people"][str(people)] = {"judged": judged["run"].tolist(), "cells": len(candidates.groupby(CELL))}
+    if peaks:
+        parts = [found for found, _ in peaks.values()]
+        quantities += _quantity(f"peak_bits_per_param{at}", _largest(parts), RATIO)
+        quantities += _holds_from(at, {people: found for people, (found, _) in peaks.items()}, reference)
+        people = max(peaks, key=lambda one: peaks[one][0].value)
+        quantities += _made_of(at, peaks[people][1])
+        top = peaks[people][1].iloc[0]
+        detail["at"] = {**_named(top), "judged": peaks[people][1]["run"].tolist()}
     # At the edge of the sizes the knee is not bracketed: a smaller or larger model might do better still.
-    detail["size_at_edge"] = bool(top["params"] in (sizes.min(), sizes.max()))
+    params = runs.loc[runs["people"] == top["people"], "params"]
+    detail["size_at_edge"] = bool(top["params"] in (params.min(), params.max()))
     return quantities, detail
 
 
-def _line(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: int, seed: int) -> Fit:
+def _largest(parts: list[Interval]) -> Interval:
+    """The largest of k means over seeds, each with Student's t: ``interval.most``, its lower end with quantiles of t.
+
+    The lower end is the highest lower end of the k intervals at the level 1 - 0.05 / k.
+    """
+    from scipy.special import stdtrit  # half a second, which the command line need not wait for at its start
+
+    tail = (1.0 - LEVEL) / 2.0
+    wider = [stdtrit(one.runs - 1, 1.0 - tail / len(parts)) / stdtrit(one.runs - 1, 1.0 - tail) for one in parts]
+    lo = max(one.value - factor * one.down for one, factor in zip(parts, wider, strict=True))
+    return replace(interval.most(parts), lo=float(lo), n=sum(one.n for one in parts))
+
+
+def _holds_from(at: str, peaks: dict[int, Interval], reference: float) -> list[Quantity]:
+    """The smallest N from which on all peaks reach the published ratio."""
+    holds = None
+    for people in sorted(peaks, reverse=True):
+        if peaks[people].lo < reference:
+            break
+        holds = people
+    if holds is None:
+        return []
+    found = Interval.exact(holds, sum(people >= holds for people in peaks))
+    return _quantity(f"holds_from_people{at}", found, "people")
+
+
+def _made_of(at: str, judged: pd.DataFrame) -> list[Quantity]:
+    """Names and values in the bits of these runs, and embedding rows in their parameters."""
+
+    def mean(values: pd.Series) -> Interval:
+        return mean_of_runs([Interval.exact(float(value)) for value in values])
+
+    quantities = []
+    for part in PARTS:
+        if judged[part].any():
+            quantities += _quantity(f"{part}_bits_per_param{at}", mean(judged[part] / judged["params"]), RATIO)
+    if (judged["bits"] > 0).all():
+        quantities += _quantity(f"name_share{at}", mean(judged["name"] / judged["bits"]))
+    return quantities + _quantity(f"embedding_share{at}", mean(judged["embedding"]))
+
+
+def _replicated(at: str, sizes: pd.DataFrame) -> list[Quantity]:
+    """Bits per parameter of every size that was judged on several seeds."""
+    return [one for row in sizes[sizes["seeds"] > 1].itertuples()
+            for one in _quantity(f"bits_per_param{at}/N={row.people}/{row.label}", _interval(row), RATIO)]
+
+
+def _interval(row: Any) -> Interval:
+    """The number of a row of ``best_of_learning_rates``; n counts the runs judged."""
+    return Interval(float(row.ratio), min(float(row.lo), float(row.ratio)), max(float(row.hi), float(row.ratio)),
+                    int(row.seeds), covers=row.covers)
+
+
+def _line(at: str, small: pd.DataFrame, resamples: int, seed: int) -> Fit:
     """log bits = log R + log P with slope one: log R is the weighted mean of log(bits / P)."""
     name = f"line_bits_per_param{at}"
-    small = best[best["unsaturated"]]
-    # A model that learned nothing has no logarithm; it is left out here and named, and the peak still sees it.
+    # A model that learned nothing has no logarithm; it is left out here and named, and constancy still sees it.
     fitted = small[small["ratio"] > 0]
     detail: dict[str, Any] = {
         "models": fitted["run"].tolist(), "left_out": small.loc[small["ratio"] <= 0, "run"].tolist(),
-        "least_dataset_bits_per_param": UNSATURATED * published_ratio(float(best["exposures"].iloc[0])),
+        "chosen_on_itself": fitted.loc[fitted["selection"] == ITSELF, "run"].tolist(),
     }
     if fitted.empty:
         return [], detail
-    points = zip(fitted["ratio"], fitted["lo"], fitted["hi"], strict=True)
-    found, detail["weights"] = ratio_line(name, [Interval(*point, 1) for point in points], resamples, seed)
-    return [Quantity.of(name, found, RATIO)], detail
+    found, detail["weights"] = ratio_line(name, [_interval(row) for row in fitted.itertuples()], resamples, seed)
+    return _quantity(name, found, RATIO, n=len(fitted)), detail
 
 
-def _saturation(at: str, models: pd.DataFrame, best: pd.DataFrame, resamples: int, seed: int) -> Fit:
+def _constancy(at: str, small: pd.DataFrame) -> list[Quantity]:
+    """How far the models that are too small for their data are from one line, and where it begins."""
+    rows = small.sort_values("params")
+    parts = [_interval(row) for row in rows.itertuples()]
+    if len(parts) < 2:
+        return []
+    quantities = []
+    spread = interval.ratio(interval.most(parts), interval.least(parts))
+    if spread is not None:
+        low, high = rows.loc[rows["ratio"].idxmin()], rows.loc[rows["ratio"].idxmax()]
+        remark = (f"{low['label']} of N = {low['people']:,} has {low['ratio']:.3g}, {high['label']} of "
+                  f"N = {high['people']:,} {high['ratio']:.3g}")
+        quantities += _quantity(f"constancy{at}", spread, "1", remark, len(parts))
+    quantities += _slope(at, rows[rows["ratio"] > 0])
+    for first in sorted(rows["params"].unique()):
+        ratios = rows.loc[rows["params"] >= first, "ratio"]
+        if len(ratios) > 1 and ratios.min() > 0 and ratios.max() <= CONSTANT * ratios.min():
+            found = Interval.exact(int(first), len(ratios))
+            return quantities + _quantity(f"constant_from_params{at}", found, "parameters")
+    return quantities
+
+
+def _slope(at: str, rows: pd.DataFrame) -> list[Quantity]:
+    """log2 R against log2 N by least squares."""
+    from scipy.special import stdtrit  # half a second, which the command line need not wait for at its start
+
+    if len(rows) < 3 or rows["people"].nunique() < 2:
+        return []
+    x, y = np.log2(rows["people"].to_numpy(float)), np.log2(rows["ratio"].to_numpy(float))
+    x, y = x - x.mean(), y - y.mean()
+    slope = float(x @ y / (x @ x))
+    error = float(np.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x @ x)))
+    half = float(stdtrit(len(x) - 2, 0.5 + LEVEL / 2.0)) * error
+    return _quantity(f"slope_per_doubling{at}", Interval(slope, slope - half, slope + half, len(x), covers="models"))
+
+
+def _saturation(at: str, sizes: pd.DataFrame, resamples: int, seed: int) -> Fit:
     """bits / bits_max of the largest model at each N if over-sized; and of every ample model."""
 
-    def quantity(name: str, rows: pd.DataFrame) -> Quantity:
+    def quantity(name: str, rows: pd.DataFrame, remark: str = "") -> list[Quantity]:
         value = float(rows["fraction"].min())
         errors = (rows["error"] / rows["ratio_max"]).to_numpy()
         samples = bootstrap.perturbed_min(rows["fraction"].to_numpy(), errors, resamples,
                                           bootstrap.generator(seed, name))
-        return Quantity(name, value, *bootstrap.percentile_interval(samples, value), len(rows), "1", "items")
+        return [Quantity(name, value, *bootstrap.percentile_interval(samples, value), len(rows), "1", "items", remark)]
 
-    largest = best.loc[best.groupby("people")["params"].idxmax()]
-    over, ample = largest[largest["oversized"]], best[best["ample"]]
+    largest = sizes.loc[sizes.groupby("people")["params"].idxmax()]
+    over, ample = largest[largest["oversized"]], sizes[sizes["ample"]]
     quantities = []
     if len(over):
-        quantities.append(quantity(f"saturation{at}", over))
-        quantities += [quantity(f"saturation{at}/N={people}", rows) for people, rows in over.groupby("people")]
+        quantities += quantity(f"saturation{at}", over)
+        for people, rows in over.groupby("people"):
+            quantities += quantity(f"saturation{at}/N={people}", rows)
     if len(ample):
-        quantities.append(quantity(f"saturation_ample{at}", ample))
+        worst = ample.loc[ample["fraction"].idxmin()]
+        remark = f"{worst['label']} of N = {worst['people']:,}, R^max {worst['ratio_max']:.2f}"
+        quantities += quantity(f"saturation_ample{at}", ample, remark)
+        shares = [Interval(row.fraction, row.lo / row.ratio_max, row.hi / row.ratio_max, 1)
+                  for row in ample.itertuples()]
+        quantities += _quantity(f"saturation_ample_mean{at}", interval.mean_of(shares), n=len(ample))
     return quantities, {"oversized": over["run"].tolist(), "ample": ample["run"].tolist(),
                         "people_without_oversized_model": largest.loc[~largest["oversized"], "people"].tolist()}
 
 
-def _rows_of(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """The rows of one quantity, indexed by run."""
-    rows = table[table["quantity"] == quantity].set_index("run")
-    if rows.index.has_duplicates:
-        twice = rows.index[rows.index.duplicated()][0]
-        raise UserError(f"capacity table: got {quantity} of run {twice!r} more than once, expected one row")
-    return rows
+def _edges(at: str, small: pd.DataFrame) -> tuple[list[Quantity], str]:
+    """How many best learning rates lie at an edge of their grid, and which, in a sentence."""
+    tried = small[small["learning_rates"] > 1]
+    if tried.empty:
+        return [], ""
+    rows = tried[tried["learning_rate_at_edge"]]
+    count = _quantity(f"rate_edges{at}", Interval.exact(len(rows), len(tried)), "sizes")
+    named = ", ".join(f"{row.label} of N = {row.people:,} ({row.learning_rate:g})" for row in rows.itertuples())
+    return count, "" if rows.empty else f"Best learning rates at an edge of their grid{at}: {named}."
 
 
-def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    """JSON values in place of numpy's."""
-    return {str(key): value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+def _named(row: pd.Series) -> dict[str, Any]:
+    """Which model a row is."""
+    return plain({key: row[key] for key in ("run", "people", "label", "params", "learning_rate", "seed", "ratio",
+                                            "ratio_max")})
