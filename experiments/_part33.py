@@ -51,8 +51,8 @@ SETTINGS = {
     "demo": Setting(BioSConfig(100, entries_per_row=1, row_tokens=60, pool_size=8), ((1, 4, 16),), (2e-2,),
                     {1000: 200, 100: 40}, {1000: 1 / 10, 100: 1 / 25},
                     TrainConfig(warmup_steps=50, precision="float32")),
-    # As p33_capacity has it: one biography a row of 60 tokens, 16-wide heads, about 20,000 steps of 1000 exposures and
-    # 9,300 of 100.
+    # One biography a row of 60 tokens, 16-wide heads, about 20,000 steps of 1000 exposures and 9,300 of 100: a quarter
+    # of those that p33_capacity takes, since here conditions are held against each other.
     "gpu": Setting(BioSConfig(20_000, entries_per_row=1, row_tokens=60), ((2, 4, 64), (2, 6, 96)), (4e-3, 8e-3),
                    {1000: 1000, 100: 100}, {1000: 960 / 20_000, 100: 216 / 20_000}, _TRAIN),
     "paper": Setting(BioSConfig(100_000), ((4, 2, 128), (8, 2, 128)), (1e-3,), {1000: 1000, 100: 100},

@@ -286,7 +286,7 @@ def test_tier_paper_shows_its_cost_and_wants_a_yes(physlm: Call, tmp_path: Path)
     (["run", "p33_toy", "--device", "gpu"], ["device", "'gpu'", "cpu, cuda"]),
     (["verify", "p33_to"], ["did you mean 'p33_toy'"]),
     (["list", "--experiments", "nowhere"], ["nowhere", "no such folder"]),
-    (["data", "sample", "bio"], ["'bio'", "biod, biomixed, bioqa, bior, bios"]),
+    (["data", "sample", "bio"], ["'bio'", "biod, biojunk, biomixed, bioqa, bior, bios"]),
     (["data", "sample", "biod", "--set", "people=0"], ["task.people", "at least 1"]),
     (["data", "sample", "biod", "--set", "name_pools=[2,2,2]", "--set", "people=9"], ["9", "8"]),
     (["data", "sample", "biod", "--split", "tests"], ["'tests'", "evaluation"]),

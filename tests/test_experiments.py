@@ -147,8 +147,25 @@ LARGE_ONLY: dict[str, set[str]] = {
     "p31_layers": {"left@block", "left@mlp", "left@attention"},
     "p33_biod": {*(f"least@dial={dial}" for dial in "KLT"), "learned@dial=L/to=25/part=diversity",
                  "learned@dial=K/to=4/part=name"},
-    "p33_capacity": {"peak_bits_per_param@1000", "peak_bits_per_param@100", "saturation@1000"},
-    # other exposures; and a model that holds nothing, of which there is no ratio
+    # other sizes and exposures; and models that hold nothing, of which there is no ratio
+    "p33_architectures_100": {*(f"worse@{name}" for name in (
+        "llama", "llama-tied", "llama-tied-plain", "mistral", "mistral-tied", "no-mlp", "quarter-mlp")),
+        "gate@tied=False", "gate@tied=True"},
+    "p33_architectures_1000": {f"worse@{name}" for name in (
+        "llama", "llama-tied", "mistral", "mistral-tied", "no-mlp", "quarter-mlp")},
+    "p33_capacity": {"bits_per_param@1000/N=50000/4-2", "bits_per_param@1000/N=50000/7-2", "constancy@100",
+                     "constancy@1000", "most_bits_per_param@1000", "peak_bits_per_param@100",
+                     "peak_bits_per_param@1000", "saturation@1000", "saturation_ample@1000"},
+    "p33_conditions": {f"left@condition={name}" for name in ("few", "fixed", "int4", "int8")},
+    "p33_moe": {*(f"{name}@{times}" for name in ("worse", "better_active") for times in (100, 1000)),
+                "variant@moe-bias/100/2x64", "variant@moe-shared/100/2x64"},
+    "p33_quantised": {
+        *(f"least_kept@bits={way}" for way in (
+            "16/method=none/embedding=no", "8/method=gptq/embedding=no", "8/method=nearest/embedding=yes")),
+        *(f"most_kept@bits=4/method={way}" for way in ("gptq/embedding=no", "nearest/embedding=yes")),
+        "ternary_over_int4", "ternary_over_whole_stored"},
+    "p33_simple_bior": {f"against_fresh@texts={name}" for name in ("multi40+rewritten", "single+permute1")},
+    "p33_upcycling": {"half_gain@100", "half_gain@300", "half_over_copies@300", "mixture_over_dense@300"},
     "p33_exposures": {"peak@exposures=1000", "peak@exposures=100", "highest", "growth", "least_step",
                       "step@exposures=3000", "least_same", "most_same"},
     "p33_extractable": {"stored_over_extractable@width=64", "stored_over_extractable@width=96",

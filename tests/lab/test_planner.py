@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from physlm.config import content_hash, override
 from physlm.errors import UserError
 from physlm.lab.planner import Population, group, plan, with_starts
+from physlm.models.parts.mlp import Plain
+from physlm.models.parts.moe import MoE
 from physlm.training.config import RunSpec, shape_key
 
 
@@ -43,10 +45,14 @@ def test_every_setting_is_either_of_the_shape_or_of_the_member() -> None:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 name, bump = f"{part.name}.{field.name}", 1 if isinstance(value, int) else value / 2 or 1.0
                 parts: dict[str, Any] = {part.name: _set(child, field.name, value + bump)}
-                # low ranks need a run to begin with, which the shape does not show
-                base = dataclasses.replace(spec, start=spec) if field.name.startswith("lora_") else spec
+                base = spec
+                if field.name.startswith("lora_"):  # low ranks need a run to begin with
+                    base = dataclasses.replace(spec, start=spec)
+                elif field.name == "redrawn":  # as do experts, a dense one
+                    experts = dataclasses.replace(spec.model, mlp=(MoE(experts=2, expert=Plain()),))
+                    base = dataclasses.replace(spec, model=experts, start=spec)
                 changed = dataclasses.replace(base, **parts)
-                assert (shape_key(changed) == shape_key(spec)) == (name in spec.member_fields), name
+                assert (shape_key(changed) == shape_key(base)) == (name in spec.member_fields), name
 
 
 def _set(config: object, name: str, value: object) -> object:
