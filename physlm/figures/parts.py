@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter
 from numpy.typing import NDArray
 
 from physlm.figures import style
@@ -197,9 +197,7 @@ def log_steps(axes: Axes, steps: Sequence[float]) -> None:
     """A logarithmic horizontal axis that holds ``steps``, labelled ``20k``."""
     lo, hi = (min(steps) / 1.15, max(steps) * 1.15) if steps else (1.0, 10.0)
     axes.set(xscale="log", xlim=(lo, hi))
-    axes.xaxis.set_major_locator(FixedLocator(style.log_ticks(lo, hi)))
-    axes.xaxis.set_major_formatter(FuncFormatter(style.plain_number))
-    axes.xaxis.set_minor_locator(NullLocator())
+    style.log_axis(axes.xaxis, lo, hi)
     axes.set_xlabel("training steps (log)")
 
 

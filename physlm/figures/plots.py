@@ -158,9 +158,7 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
             _number_axis(axes, [_number(value) for value in _values(form, here, x)], log)
             if log_y:
                 axes.set_yscale("log")
-                axes.yaxis.set_major_locator(FixedLocator(style.log_ticks(*axes.get_ylim())))
-                axes.yaxis.set_major_formatter(FuncFormatter(style.plain_number))
-                axes.yaxis.set_minor_locator(NullLocator())
+                style.log_axis(axes.yaxis, *axes.get_ylim())
             _guides(axes, guides)
             axes.set_xlabel(xlabel or x.replace("_", " "))
 

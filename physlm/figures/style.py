@@ -15,9 +15,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -104,6 +106,14 @@ def log_ticks(lo: float, hi: float) -> list[float]:
     first, last = math.floor(math.log10(lo)), math.ceil(math.log10(hi))
     ticks = [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
     return [tick for tick in ticks if lo <= tick <= hi]
+
+
+def log_axis(axis: Axis, lo: float, hi: float) -> None:
+    """Ticks of ``log_ticks`` with plain numbers, and nothing between them."""
+    axis.set_major_locator(FixedLocator(log_ticks(lo, hi)))
+    axis.set_major_formatter(FuncFormatter(plain_number))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 @dataclass(frozen=True)

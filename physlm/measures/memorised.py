@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from physlm.errors import UserError
 from physlm.measures.capacity import TEXTS
 from physlm.measures.finite import check_finite
+from physlm.measures.intervals import Intervals, difference_mean
 from physlm.measures.losses import model_losses
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -36,7 +37,6 @@ from physlm.tasks.biography.questions import asked_people
 from physlm.training.config import RunSpec
 
 BATCH = 2048  # people read at once
-Z = 1.959963984540054
 
 
 def check(spec: RunSpec) -> None:
@@ -73,9 +73,8 @@ def _rows(name: str, run: Trained, model: Decoder) -> list[Row]:
     rows = []
     for kind, (count, nats_E) in _nats(run, model).items():
         share_E = 1.0 - nats_E / math.log(count)
-        value, half = float(share_E.mean()), Z * float(share_E.std(ddof=1)) / math.sqrt(len(share_E))
-        lo, hi = (max(0.0, end) for end in (value - half, value + half))
-        rows.append(Row(name, max(0.0, value), "1", len(share_E), lo, hi, {"kind": kind, "half": "test"}))
+        found = Intervals(*(np.maximum(end, 0.0) for end in difference_mean(share_E)))
+        rows.append(found.row(name, len(share_E), where={"kind": kind, "half": "test"}))
     return rows
 
 

@@ -7,7 +7,7 @@ An activation is (M, B, T, d); member m sees only its own weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,7 +55,8 @@ class Ternary(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         normed = F.rms_norm(x.float(), x.shape[-1:], eps=1e-5)
-        return product(_Eight.apply(normed).to(self.weight.dtype), _Three.apply(self.weight))
+        x8 = _Straight.apply(eight_bits, normed)
+        return product(x8.to(self.weight.dtype), _Straight.apply(three_values, self.weight))
 
 
 def three_values(weight: Tensor) -> Tensor:
@@ -71,28 +72,16 @@ def eight_bits(x: Tensor) -> Tensor:
     return torch.round(x / scale).clamp(-128, 127) * scale
 
 
-class _Three(torch.autograd.Function):
-    """``three_values``, straight through."""
+class _Straight(torch.autograd.Function):
+    """A rounding whose gradient passes as if it were not there."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
-        return three_values(weight)
+    def forward(ctx: Any, rounding: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return rounding(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad
-
-
-class _Eight(torch.autograd.Function):
-    """``eight_bits``, straight through."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return eight_bits(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        return None, grad
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:

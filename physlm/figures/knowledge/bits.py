@@ -18,7 +18,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from physlm.figures import style
 from physlm.figures.parts import Sheet, heading, nothing, points, series_handle, wrapped
@@ -112,10 +111,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, levels: Sequence[float], params: str,
     y_lo, y_hi = shown["value"].min() / 1.4, max(shown["value"].max(), *levels) * 1.4
     axes.set(xscale="log", yscale="log", xlim=(x_lo, x_hi), ylim=(y_lo, y_hi))
     for axis, lo, hi in ((axes.xaxis, x_lo, x_hi), (axes.yaxis, y_lo, y_hi)):
-        axis.set_major_locator(FixedLocator(style.log_ticks(lo, hi)))
-        axis.set_major_formatter(FuncFormatter(style.plain_number))
-        axis.set_minor_locator(NullLocator())
-        axis.set_minor_formatter(NullFormatter())
+        style.log_axis(axis, lo, hi)
     axes.grid(True, color=style.LIGHT, linewidth=0.5)
     x = np.geomspace(x_lo, x_hi, 50)
     for ratio, dashes in GUIDES:

@@ -14,7 +14,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from physlm.figures import style
@@ -93,10 +92,7 @@ def _limits(axes: Axes, models: pd.DataFrame, best: pd.DataFrame) -> None:
     x_lo, x_hi, y_lo, y_hi = _bounds(models, best)
     axes.set(xscale="log", yscale="log", xlim=(x_lo, x_hi), ylim=(y_lo, y_hi))
     for axis, lo, hi in ((axes.xaxis, x_lo, x_hi), (axes.yaxis, y_lo, y_hi)):
-        axis.set_major_locator(FixedLocator(style.log_ticks(lo, hi)))
-        axis.set_major_formatter(FuncFormatter(style.plain_number))
-        axis.set_minor_locator(NullLocator())
-        axis.set_minor_formatter(NullFormatter())
+        style.log_axis(axis, lo, hi)
 
 
 def _panel(axes: Axes, models: pd.DataFrame, best: pd.DataFrame, beside: pd.DataFrame, series: dict[int, int],
