@@ -66,9 +66,9 @@ EXPERIMENT = Experiment(
         ("Tier gpu: ranks 4 and 64 of queries and values, twice that of the embedding; published: 4 to 256. Wrong "
          "starts at the rate 0.2, nothing masked; one seed of each but of the base model, gains beside the same seed. "
          "Going on without wrong starts is our control: the same rate and steps."),
-        ("Tier gpu: all weights and ranks 4 and 8 went on from an earlier training of the same seed (0.843 inside, 0.046 "
-         "beyond) than the base model that is shown, ranks 64 and 128 and the control. Trainings of one seed differ: a "
-         "GPU adds up in no fixed order.")),
+        ("Tier gpu: all weights and ranks 4 and 8 went on from an earlier training of the same seed (0.843 inside, "
+         "0.046 beyond) than the base model that is shown, ranks 64 and 128 and the control. Trainings of one seed "
+         "differ: a GPU adds up in no fixed order.")),
     found=(
         "Low-rank updates of either rank do not teach it and harm what the model could do (0.84 to 0.60 and 0.89 to "
         "0.57 inside). All weights gain 2 points inside and beyond on the model that they went on from (0.843, 0.046). "

@@ -52,12 +52,12 @@ EXPERIMENT = Experiment(
             "A sentence is drawn again at temperature 1, all others are written greedily. Published rows are means "
             "over all test sets, with a beam of 1."
         ),
-        "1,000 problems of each op at tier gpu and paper, 16 at smoke and demo. Tier gpu: one seed of two was measured.",
+        "1,000 problems of each op at tier gpu and paper, 16 at smoke and demo. Tier gpu: one seed of two.",
     ),
     found=(
-        "The probe calls half of the first wrong parameters not computable, against 0.23 of an untrained model, but also "
-        "an eighth of the right ones: it goes back 7.7 times a solution, mostly for nothing, and no better than chance. "
-        "A perfect detector gains 18 points at 8 operations and 19 at 12: where to go back is what is missing."
+        "The probe calls half of the first wrong parameters not computable, against 0.23 of an untrained model, but "
+        "also an eighth of the right ones: it goes back 7.7 times a solution, mostly for nothing, and no better than "
+        "chance. A perfect detector gains 18 points at 8 operations and 19 at 12: where to go back is what is missing."
     ),
     columns=tuple(f"solved/op={op}/detector={name}" for op in OPS for name in NAMES),
 )  # fmt: skip

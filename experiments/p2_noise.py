@@ -86,8 +86,8 @@ EXPERIMENT = Experiment(
     ),
     found=(
         "Without noise in training all kinds cost nearly everything, since their words were never seen. With it all "
-        "kinds together cost 4 points and facts 2, but a window full of other graphs still 25, and a window longer than "
-        "any of training everything. It costs 11 points without noise: half of the problems, in as many tokens."
+        "kinds together cost 4 points and facts 2, but a window full of other graphs still 25, and a window longer "
+        "than any of training everything. It costs 11 points without noise: half of the problems, in as many tokens."
     ),
     columns=tuple(f"solved/set=drawn/op={op}/noise={noise}/amount={amount}" for op in dict.fromkeys(MOST.values())
                   for noise, amount in (("none", "none"), ("graph", "full"), ("graph", "longer"), ("style", "full"),
