@@ -79,6 +79,7 @@ class ModelConfig:
                                 f"{least} to {self.layers}")
         for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm)):
             self._check_part(part)
+        self._check_shared()
         if self.ternary:
             for part in dict.fromkeys((*self.mixer, *self.mlp)):
                 if any(weight.role.matrix and len(weight.shape) > 2 for weight in part.weights(self)):
@@ -94,6 +95,16 @@ class ModelConfig:
             if isinstance(value, Part):
                 self._check_part(value)
         part.check(self)
+
+    def _check_shared(self) -> None:
+        """Weights that layers share must be the same to all of them."""
+        found: dict[str, tuple[Mixer, Any]] = {}
+        for mixer in self.mixer:
+            for weight in mixer.shared_weights(self):
+                first, other = found.setdefault(weight.name, (mixer, weight))
+                if other != weight:
+                    raise UserError(f"model.mixer: got {first.label} and {mixer.label}, which share {weight.name} "
+                                    "between layers but list it differently; expected the same settings of it in both")
 
     @property
     def mixers(self) -> tuple[Mixer, ...]:
