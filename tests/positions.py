@@ -1,4 +1,5 @@
-"""The ways of knowing positions of arXiv 2305.13673 under one name each, for tests that go through all of them."""
+"""Ways of knowing positions under one name each, for tests that go through all of them: those of arXiv 2305.13673, and
+what attention can do else."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.positional import PositionOnly, Uniform
 from physlm.models.parts.relative import Relative
+from physlm.models.patterns import irope
 
 
 def way(position: str, reach: int = 512) -> dict[str, Any]:
@@ -16,7 +18,11 @@ def way(position: str, reach: int = 512) -> dict[str, Any]:
         "rope": {}, "none": {"mixer": (Attention(rope=0.0),)},
         "absolute": {"mixer": (Attention(rope=0.0),), "absolute": reach},
         "relative": {"mixer": (Relative(reach),)}, "position_only": {"mixer": (PositionOnly(reach),)},
-        "uniform": {"mixer": (Uniform(),)},
+        "uniform": {"mixer": (Uniform(),)}, "half_rope": {"mixer": (Attention(rope=0.5, rope_heads=0.5),)},
+        **{bias: {"mixer": (Attention(rope=0.0, bias=bias),)} for bias in ("alibi", "hard_alibi", "t5")},
+        "window": {"mixer": (Attention(window=9),)}, "irope": {"mixer": irope(8, 2)},
+        "scalable": {"mixer": (Attention(log_n=True, learnt_scale="head", scale=0.3),)},
+        "temperature": {"mixer": (Attention(rope=0.0, learnt_scale="one", floor=8),)},
     }  # fmt: skip
     return ways[position]
 

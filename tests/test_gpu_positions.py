@@ -18,16 +18,18 @@ from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-Position = Literal["rope", "none", "absolute", "relative", "position_only", "uniform"]
+Position = Literal["rope", "none", "absolute", "relative", "position_only", "uniform", "half_rope", "alibi",
+                   "hard_alibi", "t5", "window", "irope", "scalable", "temperature"]  # fmt: skip
 POSITIONS = get_args(Position)
+NO_ENCODER = ("uniform", "alibi", "hard_alibi", "t5", "window", "irope", "scalable", "temperature")
 
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("position", POSITIONS)
 def test_the_captured_step_does_what_the_cpu_does(position: Position, members: int, causal: bool) -> None:
-    if position == "uniform" and not causal:
-        pytest.skip("uniform attention has no encoder")
+    if position in NO_ENCODER and not causal:
+        pytest.skip("it is about earlier tokens, and has no encoder")
     task = BioSConfig(people=200, entries_per_row=1, row_tokens=60)
     model = ModelConfig(layers=2, heads=2, width=32, causal=causal, **way(position, 64))
     train = TrainConfig(exposures=8, batch_rows=16, precision="float32", learning_rate=2e-3)
@@ -52,7 +54,8 @@ def deterministic() -> Iterator[None]:
 
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(("position", "row_tokens"), [
-    ("rope", 512), ("relative", 256), ("position_only", 256), ("uniform", 256)])  # fmt: skip
+    ("rope", 512), ("relative", 256), ("position_only", 256), ("uniform", 256), ("alibi", 512), ("t5", 256),
+    ("window", 512), ("irope", 512), ("scalable", 512)])  # fmt: skip
 def test_training_in_bfloat16_gives_the_same_bits_twice(position: Position, row_tokens: int) -> None:
     """Attention kernels over several blocks of keys; products written out, at a length beyond the distances' table."""
     task = BioSConfig(people=200, row_tokens=row_tokens)

@@ -24,6 +24,7 @@ from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts
 from physlm.models.decoder import Decoder
+from physlm.models.parts.attention import Attention
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
 from physlm.models.parts.part import Part
@@ -78,9 +79,14 @@ BASES = {
                      RunSpec(BIOD, MODEL, TRAIN)),
     "upcycled": RunSpec(BIOD, dataclasses.replace(MODEL, mlp=(MoE(experts=2, top_k=2, expert=Plain()),)),
                         dataclasses.replace(TRAIN, exposures=3, redrawn=0.25), RunSpec(BIOD, MODEL, TRAIN)),
+    "scales": RunSpec(BIOD, dataclasses.replace(MODEL, mixer=(Attention(learnt_scale="head"),)),
+                      dataclasses.replace(TRAIN, exposures=3, trained="scales"), RunSpec(BIOD, MODEL, TRAIN)),
+    "two heads": RunSpec(BIOD, dataclasses.replace(MODEL, heads=2), dataclasses.replace(TRAIN, exposures=3)),
 }
 LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha")
 LIVE_IN_UPCYCLED = ("train.redrawn",)
+LIVE_IN_SCALES = ("train.trained",)
+LIVE_IN_HEADS = ("model.mixer.rope_heads",)
 LIVE_IN_FIXED = tuple(f"task.{name}" for name in ("texts", "permute", "fullname", "couples", "reverse", "celebrities"))
 LIVE_IN_ASK = tuple(f"task.ask.{name}" for name in ("kinds", "half", "group", "most", "hints", "loss"))
 LIVE_IN_FORMS = ("task.ask.forms", "task.ask.held_out")
@@ -110,6 +116,9 @@ CHANGES = {
     "model.layers": "params", "model.width": "params", "model.mlp.ratio": "params", "model.vocab_size": "params",
     "model.heads": "logits", "model.norm": "logits", "model.mixer": "params", "model.mixer.rope": "logits",
     "model.mixer.rope_base": "logits", "model.mixer.qk_norm": "params", "model.mlp": "params",
+    **dict.fromkeys((f"model.mixer.{name}" for name in ("rope_heads", "bias", "window", "chunk", "scale", "log_n",
+                                                        "floor")), "logits"), "model.mixer.learnt_scale": "params",
+    "train.trained": "trained",
     "model.mlp.act": "logits", "model.local": "params", "train.z_loss": "trained", "model.init_std": "logits",
     "task.name_pools": "params", "task.alphabet": "params",
     "train.exposures": "steps", "train.batch_rows": "batches", "train.seed": "batches",
@@ -177,7 +186,7 @@ LIVE_ONLY = {"bioS": ("task.fresh", "task.rewritten"), "bioD": ("task.fresh",), 
              "bioR": ("task.texts", "task.fullname"),
              "bioQA": (*LIVE_IN_ASK, "task.celebrities", "task.rewritten"), "bioMixed": LIVE_IN_FORMS,
              "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "upcycled": LIVE_IN_UPCYCLED,
-             "igsm short": LIVE_IN_SHORT}
+             "scales": LIVE_IN_SCALES, "two heads": LIVE_IN_HEADS, "igsm short": LIVE_IN_SHORT}
 
 
 def applies(kind: str, name: str) -> bool:
@@ -185,7 +194,9 @@ def applies(kind: str, name: str) -> bool:
     homes = [home for home, names in LIVE_ONLY.items() if name in names]
     if homes:
         return kind in homes
-    return kind not in ("bioS fixed", "tuned", "upcycled", "igsm short") if name.startswith("task.") else kind == "bioD"
+    if name.startswith("task."):
+        return kind not in ("bioS fixed", "tuned", "upcycled", "scales", "two heads", "igsm short")
+    return kind == "bioD"
 
 
 KNOBS = [(kind, name) for kind, base in BASES.items() for name, _, _ in fields(base) if applies(kind, name)]
