@@ -54,7 +54,7 @@ class CopyConfig(TaskConfig):
     @property
     def title(self) -> str:
         """For readers: ``copy 500 of 500``, ``copy 1-20 of 500``."""
-        return f"{self.kind} {f'{self.shortest}-' if self.shortest else ''}{self.length} of {self.words}"
+        return f"{self.kind} {f'{self.shortest}-' if 0 < self.shortest < self.length else ''}{self.length} of {self.words}"
 
     def vocabulary(self) -> Vocabulary:
         """<bos>, <query> and the words, by number."""
