@@ -186,25 +186,25 @@ class Mqar:
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import counters, distinct, weighted_places
+        from physlm.tasks.playground.drawing import distinct, stream as own_key, weighted_places
 
         check_split(split)
         config, device = self.config, index_R.device
         key, half = rng.key("mqar", config.seed, split, stream), config.words // 2
         P, Q, last = config.pairs, config.asked, max(1, config.reassigned)
-        keys_RQ = 1 + distinct(Q, half - 1, rng.key("keys", key), index_R)
-        values_RP = half + distinct(P, config.words - half, rng.key("values", key), index_R)
+        keys_RQ = 1 + distinct(Q, half - 1, own_key(rng.key("keys", key), index_R))
+        values_RP = half + distinct(P, config.words - half, own_key(rng.key("values", key), index_R))
         # N pairs of each key, and the others of any; sorted, those of one key are together in the order of the text
-        which_RP = rng.below(Q, rng.key("which", key), counters(index_R, P))
+        which_RP = rng.below(Q, own_key(rng.key("which", key), index_R), torch.arange(P, device=device))
         which_RP[:, : Q * last] = torch.arange(Q * last, device=device) % Q
-        which_RP = which_RP.gather(1, distinct(P, P, rng.key("order", key), index_R))
+        which_RP = which_RP.gather(1, distinct(P, P, own_key(rng.key("order", key), index_R)))
         of_key_RP = (which_RP * P + torch.arange(P, device=device)).sort(dim=1).values % P
         end_RQ = torch.zeros_like(keys_RQ).scatter_add_(1, which_RP, torch.ones_like(which_RP)).cumsum(1)
         answer_RQ = values_RP.gather(1, of_key_RP.gather(1, end_RQ - last))
         weights = torch.arange(1, config.row_tokens // 2 - P + 1, device=device).double() ** (config.gap - 1)
-        query_RQ = 1 + 2 * P + 2 * weighted_places(Q, weights, rng.key("gaps", key), index_R)
-        filler_RF = 1 + rng.below(config.words - 1, rng.key("filler", key),
-                                  counters(index_R, config.row_tokens - 2 * P))  # fmt: skip
+        query_RQ = 1 + 2 * P + 2 * weighted_places(Q, weights, own_key(rng.key("gaps", key), index_R))
+        filler_RF = 1 + rng.below(config.words - 1, own_key(rng.key("filler", key), index_R),
+                                  torch.arange(config.row_tokens - 2 * P, device=device))  # fmt: skip
         pairs_RP2 = torch.stack((keys_RQ.gather(1, which_RP), values_RP), 2)
         ids_RW = torch.cat((torch.zeros_like(index_R)[:, None], pairs_RP2.flatten(1), filler_RF), 1)
         ids_RW.scatter_(1, query_RQ, keys_RQ).scatter_(1, query_RQ + 1, answer_RQ)
