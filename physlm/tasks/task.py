@@ -106,8 +106,7 @@ class GuessedTask(AskedTask, Protocol):
     ``guesses_from_text = True``."""
 
     def guesses(self, prompts: Prompts) -> Tensor:
-        """What was generated, as ``grade`` takes it, if the answer is a random one of the words in the prompt that could
-        be it; (B, W)."""
+        """What was generated, as ``grade`` takes it, if the answer is any word of the prompt that could be one; (B, W)."""
 
 
 class BiographyTask(Task, Protocol):
