@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -39,6 +39,7 @@ class CopyConfig(TaskConfig):
 
     kind: ClassVar[str] = "copy"
     shared_fields: ClassVar[tuple[str, ...]] = ("length", "words")
+    has_verifier: ClassVar[bool] = True
     length: int = 500
     words: int = 500
     shortest: int = 0
@@ -126,10 +127,16 @@ class Copy:
         return cut(ids_RW, lengths_R, ends_R, (f"first{first}" if first else f"length{length}",),
                    texts_in_row(span, span, end + 1))  # fmt: skip
 
-    def right(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
-        """Whether the answer copies the whole prompt, read from the tokens alone."""
-        begin = len(prompt) - 1 - prompt[::-1].index(BOS)
-        return prompt[-1] == QUERY and list(answer) == list(prompt[begin + 1 : -1])
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with an instance, read from its tokens alone; nothing if it is right."""
+        text = without_end(ids)
+        if text[:1] != [BOS] or text.count(QUERY) != 1:
+            return "got no <bos> and one <query>"
+        at = text.index(QUERY)
+        words, copy = text[1:at], text[at + 1 :]
+        if len(set(words)) < len(words) or min(words, default=0) < FIRST_WORD:
+            return "got a word twice, or something other than words"
+        return "" if copy == words else "got a copy that is not the words"
 
     def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, split: str,
                  stream: int | str) -> tuple[Tensor, Tensor]:  # fmt: skip

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -54,6 +54,7 @@ class MqarConfig(TaskConfig):
 
     kind: ClassVar[str] = "mqar"
     shared_fields: ClassVar[tuple[str, ...]] = ("words", "reassigned")
+    has_verifier: ClassVar[bool] = True
     pairs: int = 8
     words: int = 8192
     gap: float = 0.01
@@ -170,13 +171,21 @@ class Mqar:
         ids_RW = torch.nn.functional.pad(ids_RW, (0, 1)).scatter_(1, at_R[:, None] + 2, BOS)  # it ends the answer
         return cut(ids_RW, at_R + 1, at_R + 3, (f"pairs{config.pairs}",), 1)
 
-    def right(self, prompt: Sequence[int], answer: Sequence[int], *, pairs: int = 0) -> bool:
-        """Whether the answer is the value of the last key of the prompt, read from the first ``pairs`` pairs of its
-        tokens alone (0: as many as in training)."""
-        last, asked = max(1, self.config.reassigned), prompt[-1]
-        end = 1 + 2 * (pairs or self.config.pairs)
-        values = [value for key, value in zip(prompt[1:end:2], prompt[2 : end + 1 : 2], strict=True) if key == asked]
-        return len(values) >= last and list(answer) == [values[-last]]
+    def fault(self, ids: Sequence[int], *, pairs: int = 0) -> str:
+        """The first thing that is wrong with a text that ends with an answer, read from its tokens alone; nothing if it
+        is right.  The first ``pairs`` pairs count (0: as many as in training), and the last query."""
+        text, pairs, half = without_end(ids), pairs or self.config.pairs, self.config.words // 2
+        keys, values = text[1 : 2 * pairs + 1 : 2], text[2 : 2 * pairs + 2 : 2]
+        if text[:1] != [BOS] or len(text) < 2 * pairs + 3:
+            return f"got no <bos> and {pairs} pairs before a query"
+        if not (min(keys) > 0 and max(keys) < half <= min(values)):
+            return f"got something other than {pairs} pairs of keys and values"
+        asked, answer = text[-2:]
+        found = [value for key, value in zip(keys, values, strict=True) if key == asked]
+        last = max(1, self.config.reassigned)
+        if len(found) < last or (len(found) > 1 and not self.config.reassigned):
+            return f"got a query of a key with {len(found)} values"
+        return "" if answer == found[-last] else "got another value than that of the key"
 
     def _sized(self, pairs: int, window: int) -> MqarConfig:
         """The settings with other sizes; the number of keys follows the pairs, if it does so in training."""
