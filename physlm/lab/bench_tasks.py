@@ -93,7 +93,7 @@ def time_verifier(config: TaskConfig, count: int) -> float | None:
     if not config.has_verifier:
         return None
     task = cast("VerifiedTask", config.build())
-    texts = [text.ids for text in task.texts(torch.arange(count), "train")]
+    texts = [[*text.ids, 0] for text in task.texts(torch.arange(count), "train")]
     begun = time.process_time()
     faults = [task.fault(ids) for ids in texts]
     spent = time.process_time() - begun
@@ -142,5 +142,5 @@ def bench_tasks(kinds: Sequence[str] = (), quick: bool = False) -> None:
               f"{found.training / 1e6:>9.3g} {found.ratio:>6.3f}", flush=True)  # fmt: skip
         slow += [f"{kind} {column}" for column, wanted in WANTED.items()
                  if (speed := getattr(found, column)) is not None and speed < wanted]  # fmt: skip
-    print(f"wanted at least: {WANTED['tokens'] / 1e6:.0f} M tokens/s, {WANTED['verified']:,.0f} verified/s, and on a GPU "
-          f"a ratio of {WANTED['ratio']}; below: {', '.join(slow) or 'none'}")  # fmt: skip
+    print(f"wanted at least: {WANTED['tokens'] / 1e6:.0f} M tokens/s, {WANTED['verified']:,.0f} verified/s, and on a "
+          f"GPU a ratio of {WANTED['ratio']}; below: {', '.join(slow) or 'none'}")  # fmt: skip

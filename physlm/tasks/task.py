@@ -114,8 +114,33 @@ class VerifiedTask(AskedTask, Protocol):
     """A task with a verifier that knows nothing of how texts are made; its settings have ``has_verifier = True``."""
 
     def fault(self, ids: Sequence[int]) -> str:
-        """The first thing that is wrong with a text, answer included, as ``Text.ids`` has it, with the token 0 that
-        ends it or without; nothing if it is right."""
+        """The first thing that is wrong with a text, answer included, as ``Text.ids`` has it, and the token 0 that
+        ends it; nothing if it is right."""
+
+
+class AnswerRows(NamedTuple):
+    """Rows to be read with all tokens given, whose targets are answers, and nothing else.
+
+    Attributes:
+        inputs_RT, targets_RT: as in ``Rows``.
+        kind_R: the place of each row's kind in ``kinds``.
+        kinds: names of the kinds; of each there are as many rows.
+    """
+
+    inputs_RT: Tensor
+    targets_RT: Tensor
+    kind_R: Tensor
+    kinds: tuple[str, ...]
+
+
+class ReadTask(Task, Protocol):
+    """A task whose answers are also graded as they are read; its settings have ``has_test_rows = True``."""
+
+    def to(self, device: torch.device | str) -> ReadTask:
+        """The same task on another device."""
+
+    def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> AnswerRows:
+        """``n`` rows of each kind."""
 
 
 class BiographyTask(Task, Protocol):

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
-from physlm.tasks.task import Text, question
+from physlm.tasks.task import AnswerRows, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class MqarConfig(TaskConfig):
 
     kind: ClassVar[str] = "mqar"
     shared_fields: ClassVar[tuple[str, ...]] = ("words", "reassigned")
+    has_test_rows: ClassVar[bool] = True
     has_verifier: ClassVar[bool] = True
     pairs: int = 8
     words: int = 8192
@@ -129,18 +130,15 @@ class Mqar:
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the values after queries."""
-        from physlm.tasks.rows import IGNORE, Rows
+        return self._rows(index_R, split, stream)
 
-        ids_RW, query_RQ = self._written(index_R, split, stream)
-        targets_RT = ids_RW.new_full((len(ids_RW), self.config.row_tokens), IGNORE)
-        targets_RT.scatter_(1, query_RQ, ids_RW.gather(1, query_RQ + 1))
-        return Rows(ids_RW[:, :-1], targets_RT)
-
-    def test_rows(self, n: int, *, pairs: int = 0, window: int = 0) -> Rows:
-        """``n`` fresh rows, for accuracy at all queries of a true text; settings as of ``prompts``."""
+    def test_rows(self, n: int, split: str = "evaluation", *, pairs: int = 0, window: int = 0) -> AnswerRows:
+        """``n`` rows whose targets are the values after all queries, as published; arguments as for ``prompts``."""
         import torch
 
-        return Mqar(self._sized(pairs, window), self.device).rows(torch.arange(n, device=self.device), "evaluation")
+        config, row_R = self._sized(pairs, window), torch.arange(n, device=self.device)
+        rows = Mqar(config, self.device)._rows(row_R, split, "windows")
+        return AnswerRows(*rows, torch.zeros_like(row_R), (f"pairs{config.pairs}",))
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Text i is row i up to its last answer, which is what it asks."""
@@ -186,6 +184,14 @@ class Mqar:
         if len(found) < last or (len(found) > 1 and not self.config.reassigned):
             return f"got a query of a key with {len(found)} values"
         return "" if answer == found[-last] else "got another value than that of the key"
+
+    def _rows(self, index_R: Tensor, split: str, stream: int | str) -> Rows:
+        from physlm.tasks.rows import IGNORE, Rows
+
+        ids_RW, query_RQ = self._written(index_R, split, stream)
+        targets_RT = ids_RW.new_full((len(ids_RW), self.config.row_tokens), IGNORE)
+        targets_RT.scatter_(1, query_RQ, ids_RW.gather(1, query_RQ + 1))
+        return Rows(ids_RW[:, :-1], targets_RT)
 
     def _sized(self, pairs: int, window: int) -> MqarConfig:
         """The settings with other sizes; the number of keys follows the pairs, if it does so in training."""
