@@ -52,6 +52,7 @@ class BrevoConfig(GraphConfig):
     """
 
     kind: ClassVar[str] = "brevo"
+    has_verifier: ClassVar[bool] = True
     shared_fields: ClassVar[tuple[str, ...]] = ("nodes", "shortest_name", "longest_name", "name_words")
     nodes: int = 70
     shortest_name: int = 1

@@ -24,7 +24,7 @@ from physlm.errors import UserError
 from physlm.machine import cpu_cores
 from physlm.tasks.config import check_between, check_split
 from physlm.tasks.playground.graphs import MOST_ROW, GraphConfig, GraphTask, tokens
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import Text
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -48,6 +48,7 @@ class DepoConfig(GraphConfig):
     kind: ClassVar[str] = "depo"
     shared_fields: ClassVar[tuple[str, ...]] = ("hops", "shortest_name", "longest_name", "name_words")
     has_test_rows: ClassVar[bool] = True
+    has_verifier: ClassVar[bool] = True
     nodes: int = 75
     hops: int = 16
     shortest_name: int = 5
@@ -176,11 +177,11 @@ class Depo(GraphTask[DepoConfig]):
                         _kinds(hops))  # fmt: skip
 
     def fault(self, ids: Sequence[int]) -> str:
-        """The first thing that is wrong with an instance, without the <bos> after it; nothing if it is right.
+        """The first thing that is wrong with an instance, with the <bos> after it or without; nothing if it is right.
 
         Read are the edges that the text shows, whoever wrote it.
         """
-        head, *parts = self._question.split(self.reader.text(ids))
+        head, *parts = self._question.split(self.reader.text(without_end(ids)))
         edges = self.reader.edges(head[1:])
         if head[:1] != "\0" or not edges:
             return "got something other than <bos> and names by twos"
