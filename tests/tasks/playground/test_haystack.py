@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_a_filled_problem_is_the_problem_with_filler_before_its_parts(kind: str,
         assert ids[0] == 0 and max(ids) < first + WORDS
         assert ids[n + tokens - 3 : n + tokens] == before[n - 3 : n], "the question comes after all filler"
         for x, y in zip(before[1:11:2], before[2:12:2], strict=True):
-            assert (x, y) in zip(ids[1:], ids[2:], strict=False), "edges are whole"
+            assert (x, y) in pairwise(ids), "edges are whole"
     if tokens == 0:
         assert filled.ids_BP.equal(prompts.ids_BP)
 
