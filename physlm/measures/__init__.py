@@ -62,7 +62,7 @@ QUANTITIES = {
     "knowledge": tuple(f"{probe}_probe{control}" for probe in "pq" for control in (
         "", "_untrained", "_majority", "_first_word", "_unmapped", "_shuffled")),
     # a task of its own may ask under conditions of its own
-    "answers": ("answer", "answer_*", "hint", "hint_*", "majority"),
+    "answers": ("answer", "answer_*", "hint", "hint_*", "majority", "guess"),
     "forced": ("forced", "forced_untrained", "forced_majority"),
     "recall": ("recall", "recall_*"),
     "memorised": ("memorised", "memorised_untrained"),

@@ -134,18 +134,17 @@ class Brevo(GraphTask[BrevoConfig]):
         check_split(split)
         nodes = self.config.asked_nodes(nodes)
         depths = _common_depths(self.config, nodes) if by_depth else (0,)
-        found = [self._first(n, split, nodes, depth) for depth in depths]
-        width = 1 + max(len(ids) for group in found for _, ids in group)
-        numbers = [number for group in found for number, _ in group]
-        ids_BW = np.zeros((len(numbers), width), np.int64)
-        ends_B = np.zeros(len(numbers), np.int64)
-        for row, ids in enumerate(ids for group in found for _, ids in group):
+        found = self._first(n, split, nodes, depths)
+        ids_BW = np.zeros((len(found), 1 + max(len(ids) for _, ids in found)), np.int64)
+        ends_B = np.zeros(len(found), np.int64)
+        for row, (_, ids) in enumerate(found):
             ids_BW[row, : len(ids)], ends_B[row] = ids, len(ids) + 1  # <bos> after the answer
         asked_B = (ids_BW == self.vocabulary.id("<ans>")).argmax(1) + 1
         kinds = tuple(f"depth{depth}" for depth in depths) if by_depth else (f"n{nodes}",)
-        number_B, kind_B = torch.tensor(numbers), torch.arange(len(depths)).repeat_interleave(n)
-        ids, asked, ends = (torch.from_numpy(x).to(self.device) for x in (ids_BW, asked_B, ends_B))
-        return cut(ids, asked, ends, kinds, 1, kind_B=kind_B.to(self.device), item_B=number_B.to(self.device))
+        text, asked, ends = (torch.from_numpy(x).to(self.device) for x in (ids_BW, asked_B, ends_B))
+        item_B = torch.tensor([number for number, _ in found], device=self.device)
+        kind_B = torch.arange(len(depths), device=self.device).repeat_interleave(n)
+        return cut(text, asked, ends, kinds, 1, kind_B=kind_B, item_B=item_B)
 
     def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
         """Whether what was generated is a right order of exactly the right nodes, and then the end."""
@@ -183,19 +182,20 @@ class Brevo(GraphTask[BrevoConfig]):
             return "got a node that the query does not need, or not the query"
         return ""
 
-    def _first(self, n: int, split: str, nodes: int, depth: int) -> list[tuple[int, Any]]:
-        """Number and tokens of the first ``n`` instances with graphs of this depth; 0: of any."""
+    def _first(self, n: int, split: str, nodes: int, depths: Sequence[int]) -> list[tuple[int, Any]]:
+        """Number and tokens of the first ``n`` instances with graphs of each of these depths, 0 being any."""
         from physlm.tasks.playground import kernel
 
-        found: list[tuple[int, Any]] = []
-        begin, block = 0, max(n, CENSUS if depth else 0)
-        while len(found) < n:
+        found: dict[int, list[tuple[int, Any]]] = {depth: [] for depth in depths}
+        begin, block = 0, n if 0 in depths else CENSUS
+        while any(len(some) < n for some in found.values()):
             number_N = np.arange(begin, begin + block)
             made = kernel.instances(self.config, number_N, split, "prompts", nodes, threads=cpu_cores())
-            for i in np.flatnonzero((made.labels_N == depth) | (depth == 0))[: n - len(found)]:
-                found.append((begin + int(i), tokens(made.ids_NW[i, : made.lengths_N[i]])))
+            for depth, some in found.items():
+                for i in np.flatnonzero((made.labels_N == depth) | (depth == 0))[: n - len(some)].tolist():
+                    some.append((begin + i, tokens(made.ids_NW[i, : made.lengths_N[i]])))
             begin += block
-        return found
+        return [one for some in found.values() for one in some]
 
     def _marks(self, ids: list[int]) -> tuple[int, int]:
         return ids.index(self.vocabulary.id("<query>")), ids.index(self.vocabulary.id("<ans>"))

@@ -49,6 +49,7 @@ class DepoConfig(GraphConfig):
     shared_fields: ClassVar[tuple[str, ...]] = ("hops", "shortest_name", "longest_name", "name_words")
     has_test_rows: ClassVar[bool] = True
     has_verifier: ClassVar[bool] = True
+    guesses_from_text: ClassVar[bool] = True
     nodes: int = 75
     hops: int = 16
     shortest_name: int = 5
@@ -175,6 +176,22 @@ class Depo(GraphTask[DepoConfig]):
         kind_R = torch.arange(len(hops), device=self.device).repeat_interleave(n)
         return AnswerRows(inputs_RT, targets_RT.masked_fill(targets_RT == self.vocabulary.id("<ans>"), IGNORE), kind_R,
                         _kinds(hops))  # fmt: skip
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with any node of their graph behind, as a model that follows no edges would answer, (B, W)."""
+        import torch
+
+        from physlm import rng
+
+        which_B = rng.below(1 << 30, rng.key("depo guess", self.config.seed), torch.arange(len(prompts.kind_B)))
+        written = []
+        for ids, length, which in zip(prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), which_B.tolist(),
+                                      strict=True):  # fmt: skip
+            head = self._question.split(self.reader.text(ids[1:length]))[0]
+            nodes = sorted(set(self.reader.names(head) or ()))
+            written.append([*ids[:length], *map(ord, nodes[which % len(nodes)])])
+        width = max(map(len, written))
+        return torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in written], device=prompts.ids_BP.device)
 
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with an instance, with the <bos> after it or without; nothing if it is right.

@@ -89,8 +89,9 @@ class GraphConfig(TaskConfig):
         return (*(f"a{n + 1}" for n in range(firsts)), *(f"z{n + 1}" for n in range(self.words)))
 
     def names_shown(self) -> str:
-        """For titles: ``names of 5-7 tokens of 4``."""
-        return f"names {self.shortest_name}-{self.longest_name} of {self.words}"
+        """For titles: ``names 5-7 of 4`` have 5 to 7 tokens, of 4 words each."""
+        lengths = dict.fromkeys((self.shortest_name, self.longest_name))
+        return f"names {'-'.join(map(str, lengths))} of {self.words}"
 
     def check_graphs(self, least_words: int) -> None:
         """Raises UserError for names that there cannot be, and for more nodes than names."""

@@ -153,3 +153,14 @@ def test_texts_say_what_they_are_about() -> None:
         edges = TASK.reader.edges(TASK.reader.text([
             token for token, label in zip(text.ids, text.labels, strict=True) if label == "edge"]))  # fmt: skip
         assert edges is not None and len(edges) == text.about["nodes"] and text.more["prompt"].endswith("<ans>")
+
+
+def test_a_guess_is_any_node_of_the_graph() -> None:
+    prompts = TASK.prompts(3000, hop=1)
+    guesses = TASK.guesses(prompts)
+    right = TASK.grade(prompts, guesses).answer_B.double().mean().item()
+    assert right == pytest.approx(1 / 9, abs=5 * (8 / 81 / 3000) ** 0.5)
+    for ids, n, guess in zip(prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), guesses.tolist(), strict=True):
+        names = TASK.reader.names(TASK.reader.text([token for token in guess[n:] if token]))
+        edges = TASK.reader.edges(TASK.reader.text(ids[1 : ids.index(TASK.config.name_tokens + 1)]))
+        assert names is not None and edges is not None and len(names) == 1 and names[0] in dict(edges)
