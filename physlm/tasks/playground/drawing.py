@@ -61,7 +61,7 @@ def exponential(key: int | Tensor, counter: Tensor) -> Tensor:
     series = torch.full_like(share, 2.0 / (2 * _TERMS - 1))
     for term in range(_TERMS - 1, 0, -1):
         series = series * square + 2.0 / (2 * term - 1)
-    return series * share - exponent * _LOG_2
+    return series * share - exponent.double() * _LOG_2
 
 
 def weighted_places(count: int, weights: Tensor, key_S1: Tensor) -> Tensor:

@@ -189,12 +189,14 @@ class Hops:
         text = [words[i] for i in without_end(ids)]
         if text[:1] != ["<bos>"] or text[-ASKED : 1 - ASKED] != ["<query>"] or text[2 - ASKED : -1] != FACT:
             return "got no <bos>, or no question at the end"
+        people = 0
         for at, word in enumerate(text[:-ASKED]):
             if word == "of":
                 years[text[at - len(FACT)]] = text[at + 1]
             elif word == "as":
                 same[text[at - len(LINK)]] = text[at + 1]
-        if len({*years, *same}) < len(years) + len(same) or len({*years.values()}) < len(years):
+            people += word in ("of", "as")
+        if len({*years, *same}) < people or len({*years.values()}) < len(years):
             return "got a person or a year twice"
         asked, answer = text[1 - ASKED], text[-1]
         year = years.get(same.get(asked, asked))
