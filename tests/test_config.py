@@ -27,7 +27,9 @@ from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.grammar.config import GrammarConfig
-from physlm.tasks.mano import ManoConfig
+from physlm.tasks.playground.brevo import BrevoConfig
+from physlm.tasks.playground.depo import DepoConfig
+from physlm.tasks.playground.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
@@ -48,6 +50,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "GrammarConfig": dict(grammar="cfg3b", row_tokens=512, seed=0, bag_tokens=0, bags="disjoint", bag_weights="uniform",
                           noise="none", noise_rate=0.15, noise_fraction=0.0),
     "ManoConfig": dict(length=10, modulus=23, row_tokens=1024, seed=0),
+    "DepoConfig": dict(nodes=75, hops=16, shortest_name=5, longest_name=7, name_words=4, queries=10, row_tokens=2048,
+                       seed=0),
+    "BrevoConfig": dict(nodes=70, shortest_name=1, longest_name=1, name_words=0, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
                         absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none"),
@@ -86,7 +91,7 @@ def test_tasks_are_told_apart_by_kind() -> None:
                  QuestionsConfig(ask=Ask(kinds=("major",), forms=3)), MixedConfig(share=0.5, ask=Ask(loss="all"))):
         spec = dataclasses.replace(SPEC, task=task, train=TrainConfig(steps=9))
         assert from_dict(RunSpec, to_dict(spec)) == spec
-    allowed = "bioD, bioJunk, bioMixed, bioQA, bioR, bioS, grammar"
+    allowed = "bioD, bioJunk, bioMixed, bioQA, bioR, bioS, brevo, .*depo, .*grammar"
     with pytest.raises(UserError, match=f"task.kind: unknown name 'bioX'; did you mean .*Allowed: {allowed}"):
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
 
@@ -137,7 +142,8 @@ def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
-                            ManoConfig, ModelConfig, Attention, Relative, PositionOnly, Plain, Gated, MoE, TrainConfig)}
+                            ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
+                            Plain, Gated, MoE, TrainConfig)}
     assert defaults == DEFAULTS
 
 

@@ -5,6 +5,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -99,6 +100,47 @@ class AskedTask(Task, Protocol):
 
     def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
         """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
+
+
+class GuessedTask(AskedTask, Protocol):
+    """A task whose questions can be answered at random with some word of the prompt; its settings have
+    ``guesses_from_text = True``."""
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """What was generated, as ``grade`` takes it, if any fitting word of the prompt were the answer, (B, W)."""
+
+
+class VerifiedTask(AskedTask, Protocol):
+    """A task with a verifier that knows nothing of how texts are made; its settings have ``has_verifier = True``."""
+
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, answer included, as ``Text.ids`` has it, and the token 0 that
+        ends it; nothing if it is right."""
+
+
+class AnswerRows(NamedTuple):
+    """Rows to be read with all tokens given, whose targets are answers, and nothing else.
+
+    Attributes:
+        inputs_RT, targets_RT: as in ``Rows``.
+        kind_R: the place of each row's kind in ``kinds``.
+        kinds: names of the kinds; of each there are as many rows.
+    """
+
+    inputs_RT: Tensor
+    targets_RT: Tensor
+    kind_R: Tensor
+    kinds: tuple[str, ...]
+
+
+class ReadTask(Task, Protocol):
+    """A task whose answers are also graded as they are read; its settings have ``has_test_rows = True``."""
+
+    def to(self, device: torch.device | str) -> ReadTask:
+        """The same task on another device."""
+
+    def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> AnswerRows:
+        """``n`` rows of each kind."""
 
 
 class BiographyTask(Task, Protocol):
