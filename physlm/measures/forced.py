@@ -4,9 +4,9 @@
     forced_untrained  kind=k8 half=test    control: random weights
     forced_majority   kind=k8 half=test    control: the one token that these answers have most often
 
-Every answer token of a window counts, wherever the window's end cuts the last instance, and nothing else: not the
-marker before an answer.  So Depo is graded as published (arXiv 2512.17351, A.1), where one more true answer stands
-before each question of an instance, and each token of a name is given those before it; ``answers`` asks without.
+Every token of every answer in a window counts, also of the instance that the window's end cuts, and no other token: not
+the marker before an answer.  The model is given the true answers to earlier questions and the true tokens of the same
+answer before.  So Depo is graded as published (arXiv 2512.17351, A.1); the measure ``answers`` lets the model write.
 n is the number of windows, and the interval is over them.
 
 Shape letters: R windows of T positions.

@@ -279,6 +279,22 @@ def _sort(w: Any, m: Any, query: Any) -> Any:
 
 
 @part
+def _name_nodes(c: Any, w: Any, m: Any, n: Any) -> None:
+    """Names in random order for the nodes that have edges, by ``m.place``."""
+    count = 0
+    for node in range(n):
+        m.place[node] = 0
+        if m.indegree[node] > 0 or m.out[node] > 0:
+            m.place[node] = count
+            m.cycle[count] = count
+            count += 1
+    _draw_names(c, w, m, count)
+    shuffle(w, m.cycle, count)
+    for node in range(n):
+        m.place[node] = m.cycle[m.place[node]]
+
+
+@part
 def _write_brevo(c: Any, w: Any, m: Any, shares: Any, ids: Any) -> Any:
     """One instance; its length, and the depth of its graph."""
     n = _draw_size(c, w, shares)
@@ -286,19 +302,7 @@ def _write_brevo(c: Any, w: Any, m: Any, shares: Any, ids: Any) -> Any:
     edges = _draw_parents(w, m, n, leaves)
     query = 3 * n // 4 + below(w, n - 3 * n // 4)
     count, depth = _sort(w, m, query)
-    named = 0
-    for node in range(n):
-        if m.indegree[node] > 0 or m.out[node] > 0:
-            named += 1
-    _draw_names(c, w, m, named)
-    for node in range(named):
-        m.cycle[node] = node
-    shuffle(w, m.cycle, named)
-    named = 0
-    for node in range(n):
-        m.place[node] = m.cycle[named]
-        if m.indegree[node] > 0 or m.out[node] > 0:
-            named += 1
+    _name_nodes(c, w, m, n)
     for last in range(edges - 1, 0, -1):
         other = below(w, last + 1)
         for end in range(2):
