@@ -9,9 +9,8 @@ end cuts the last, and the value after the query is all that is learnt.  Filler 
 repeated (``physlm.tasks.playground.haystack``).
 
 Asked are needles in the first, the middle and the last third of the haystack, as many of each.  ``prompts(window=,
-distractors=)`` asks for other sizes, also beyond the rows of training.  To fill one window of w tokens to 0, 50 and 90
-%, ask ``prompts(window=w, filled=0.0)`` and so on: the haystack then has ``filled * w`` tokens of filler, and the
-pairs come on top.  ``haystack.fill`` puts as much of it (``tokens=round(filled * w)``) into problems of other tasks.
+distractors=)`` asks for other sizes, also beyond the rows of training.  To fill one window of w tokens to a share, ask
+``prompts(window=w, filled=share)``: the haystack then has ``share * w`` tokens of filler, and the pairs come on top.
 """
 
 from __future__ import annotations
