@@ -26,6 +26,8 @@ MEASURES = {
     "distraction": "physlm.measures.igsm.distraction:measure",
     "igsm_probes": "physlm.measures.igsm.probing:measure",
     "regret": "physlm.measures.igsm.regret:measure",
+    "length": "physlm.measures.length.accuracy:measure",
+    "needle_attention": "physlm.measures.length.needle:measure",
 }
 CHECKS = {
     "quantised": "physlm.measures.quantised:check",
@@ -39,6 +41,8 @@ CHECKS = {
     "distraction": "physlm.measures.igsm.distraction:check",
     "igsm_probes": "physlm.measures.igsm.probing:check",
     "regret": "physlm.measures.igsm.regret:check",
+    "length": "physlm.measures.length.accuracy:check",
+    "needle_attention": "physlm.measures.length.needle:check",
 }
 _TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
                for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
@@ -74,4 +78,6 @@ QUANTITIES = {
         for control in ("", "_untrained", "_shuffled"))),
     "regret": ("called_wrong", "called_right", "called_wrong_untrained", "called_right_untrained", "solved", "gain",
                "retries"),
+    "length": ("answered", "answered_untrained", "answered_constant"),
+    "needle_attention": ("mass", "entropy", "mass_untrained", "entropy_untrained", "mass_even", "entropy_even"),
 }

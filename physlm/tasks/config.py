@@ -47,6 +47,8 @@ class TaskConfig(Family):
             runs that were asked for (``physlm.lab.stored``).
         made_on_host: CPU cores make the rows (the task is a ``HostTask``), ahead of the device that trains on them.
         hides_answers: an encoder learns it from rows whose scored tokens are all hidden, instead of a random part.
+        grows: the setting whose value ``prompts`` takes, under the same name, for questions that are longer than those
+            of training, such as the nodes of a graph; empty: there are no longer ones.
         title: for readers, such as ``bioS N=10,000``; by default the kind.
         slug: for names of files, such as ``bioS-10000``; by default the title.
     """
@@ -66,6 +68,7 @@ class TaskConfig(Family):
     shared_fields: ClassVar[tuple[str, ...]] = ()
     file_fields: ClassVar[tuple[str, ...]] = ()
     made_on_host: ClassVar[bool] = False
+    grows: ClassVar[str] = ""
 
     if TYPE_CHECKING:  # a property that is there at run time would be taken for the default of a field of this name
 

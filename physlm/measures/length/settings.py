@@ -1,0 +1,102 @@
+"""What both measures of length share: which questions, and what is changed of a model after its training.
+
+Free of torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from physlm.config import override
+from physlm.errors import UserError
+from physlm.measures.measure import Measure
+from physlm.tasks.config import TaskConfig
+
+if TYPE_CHECKING:
+    from physlm.models.config import ModelConfig
+    from physlm.training.config import RunSpec
+
+TIMES = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The trained model, with some of its settings changed after training.
+
+    Attributes:
+        name: what its rows are called.
+        changes: of its settings, as ``physlm.config.override`` reads them: ``mixer.rope_base=500000``.
+        positions: the models that it is made of, by their column ``model.position``; none: all.
+    """
+
+    name: str = "trained"
+    changes: tuple[str, ...] = ()
+    positions: tuple[str, ...] = ()
+
+    def fits(self, model: ModelConfig) -> bool:
+        """Whether it is made of this model."""
+        return not self.positions or model.facts()["position"] in self.positions
+
+    def of(self, model: ModelConfig) -> ModelConfig:
+        """The settings of the changed model.
+
+        Raises:
+            UserError: it has no such settings.
+        """
+        return override(model, self.changes) if self.changes else model
+
+
+TRAINED = Variant()
+
+
+@dataclass(frozen=True)
+class OverLength(Measure):
+    """A measure on questions of several lengths.
+
+    Attributes:
+        times: lengths, in those of training.
+        variants: what is measured.
+        questions: of each kind; 0: as many as the device allows.
+    """
+
+    quantities: ClassVar[tuple[str, ...]] = ()
+    times: tuple[int, ...] = TIMES
+    variants: tuple[Variant, ...] = (TRAINED,)
+    questions: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.times or min(self.times) < 1 or list(self.times) != sorted({*self.times}):
+            raise UserError(f"measure {self.kind}: times: got {self.times}, expected different numbers of at least 1, "
+                            "the smallest first")
+        names = [variant.name for variant in self.variants]
+        if not names or len({*names}) < len(names):
+            raise UserError(f"measure {self.kind}: variants: got {names}, expected at least one, each with another "
+                            "name")
+        if self.questions < 0:
+            raise UserError(f"measure {self.kind}: questions: got {self.questions}, expected at least 0")
+
+    def check(self, spec: RunSpec) -> None:
+        """Refuse a run on a task whose questions do not grow, or not so far; an encoder."""
+        base_length(spec.task, self.kind)
+        if not spec.model.causal:
+            raise UserError(f"measure {self.kind}: got an encoder, expected a causal model, which writes")
+        for variant in self.variants:
+            if variant.fits(spec.model):
+                variant.of(spec.model)
+        from physlm.measures.length.asking import Asked
+
+        Asked(spec.task, self.kind).sheet(self.times[-1], 1)  # refuses a length that there is not
+
+
+def base_length(task: TaskConfig, measure: str) -> int:
+    """How long the questions of training are.
+
+    Raises:
+        UserError: they do not grow.
+    """
+    if not task.grows:
+        growing = [kind for kind in TaskConfig.kinds() if TaskConfig.of_kind(kind).grows]
+        raise UserError(f"measure {measure}: got a run on {task.title}, expected one on a task whose questions grow: "
+                        f"{', '.join(growing) or 'there is none'}")
+    return int(getattr(task, task.grows))
