@@ -12,7 +12,7 @@ from physlm.models.parts.attention import Attention
 from physlm.models.parts.canon import Canon
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.norms import RMSNorm
-from physlm.tasks.mano import ManoConfig
+from physlm.tasks.playground.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 TRAIN = TrainConfig(steps=20_000, batch_rows=64, learning_rate=5e-4, weight_decay=0.1, seed=1)

@@ -62,7 +62,7 @@ class TaskConfig(Family):
         "bioMixed": "physlm.tasks.biography.question_config:MixedConfig",
         "grammar": "physlm.tasks.grammar.config:GrammarConfig",
         "igsm": "physlm.tasks.igsm.config:IgsmConfig",
-        "mano": "physlm.tasks.mano:ManoConfig",
+        "mano": "physlm.tasks.playground.mano:ManoConfig",
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
     shared_fields: ClassVar[tuple[str, ...]] = ()

@@ -20,7 +20,7 @@ from physlm.models.decoder import Decoder
 from physlm.models.quantisation import Quantisation
 from physlm.models.quantised import quantised as quantised_model
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
-from physlm.tasks.mano import ManoConfig
+from physlm.tasks.playground.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
 

@@ -21,7 +21,7 @@ from physlm.models.decoder import Decoder
 from physlm.tasks.igsm.config import FAMILIES, Chain, IgsmConfig
 from physlm.tasks.igsm.pieces import BOS, ID, ORDERS
 from physlm.tasks.igsm.task import Igsm
-from physlm.tasks.mano import ManoConfig
+from physlm.tasks.playground.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 COUNT = 16

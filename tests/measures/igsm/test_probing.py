@@ -29,7 +29,7 @@ from physlm.models.decoder import Decoder
 from physlm.models.parts.canon import Canon
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.igsm.config import FAMILIES, Retry
-from physlm.tasks.mano import ManoConfig
+from physlm.tasks.playground.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 TINY, CPU = FAMILIES["tiny"], torch.device("cpu")

@@ -24,7 +24,7 @@ from physlm.tasks.igsm import kernel
 from physlm.tasks.igsm.config import FAMILIES, TRAIN_BINS, IgsmConfig, Retry
 from physlm.tasks.igsm.pieces import ANSWER, BOS, ID
 from physlm.tasks.igsm.task import Igsm
-from physlm.tasks.mano import ManoConfig
+from physlm.tasks.playground.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 COUNT = 24

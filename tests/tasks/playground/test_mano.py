@@ -15,7 +15,7 @@ from physlm.measures.generation import Generated
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
-from physlm.tasks.mano import Mano, ManoConfig
+from physlm.tasks.playground.mano import Mano, ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 CPU = torch.device("cpu")
