@@ -28,7 +28,7 @@ from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.models.parts.attention import Attention
 from physlm.tasks.config import TaskConfig
-from physlm.tasks.mano import ManoConfig
+from physlm.tasks.playground.mano import ManoConfig
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints
 from physlm.tasks.vocabulary import Vocabulary
 from physlm.training.config import RunSpec, TrainConfig
@@ -215,8 +215,8 @@ def test_what_cannot_be_measured_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
                               ({"questions": -1}, "questions")):  # fmt: skip
         with pytest.raises(UserError, match=message):
             NeedleAttention(**settings)
-    monkeypatch.setattr(Attention, "shows_attention", False)
-    with pytest.raises(UserError, match="show their attention"):
+    with monkeypatch.context() as hidden, pytest.raises(UserError, match="show their attention"):
+        hidden.setattr(Attention, "shows_attention", False)
         NeedleAttention().check(run_of(task).spec)
     nowhere = Asked(task, "length").sheet(1, 4).prompts
     with pytest.raises(UserError, match="does not stand in the prompt"):
