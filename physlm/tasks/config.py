@@ -47,8 +47,6 @@ class TaskConfig(Family):
             runs that were asked for (``physlm.lab.stored``).
         made_on_host: CPU cores make the rows (the task is a ``HostTask``), ahead of the device that trains on them.
         hides_answers: an encoder learns it from rows whose scored tokens are all hidden, instead of a random part.
-        grows: the setting whose value ``prompts`` takes, under the same name, for questions that are longer than those
-            of training, such as the nodes of a graph; empty: there are no longer ones.
         title: for readers, such as ``bioS N=10,000``; by default the kind.
         slug: for names of files, such as ``bioS-10000``; by default the title.
     """
@@ -63,12 +61,12 @@ class TaskConfig(Family):
         "grammar": "physlm.tasks.grammar.config:GrammarConfig",
         "igsm": "physlm.tasks.igsm.config:IgsmConfig",
         "mano": "physlm.tasks.playground.mano:ManoConfig",
+        "mixture": "physlm.tasks.mixture:MixtureConfig",
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
     shared_fields: ClassVar[tuple[str, ...]] = ()
     file_fields: ClassVar[tuple[str, ...]] = ()
     made_on_host: ClassVar[bool] = False
-    grows: ClassVar[str] = ""
 
     if TYPE_CHECKING:  # a property that is there at run time would be taken for the default of a field of this name
 
@@ -124,6 +122,11 @@ class TaskConfig(Family):
         Raises:
             UserError: with these settings nothing is left to ask.
         """
+        return {}
+
+    def longer(self, times: int) -> Mapping[str, Any]:
+        """How questions are asked that are ``times`` as long as those of training: settings of ``prompts``, such as the
+        nodes of a graph; nothing where there are no longer ones."""
         return {}
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
+import torch
+
 from physlm.measures.answers import HELD_OUT, Sheet, grade
 from physlm.measures.length.accuracy import Length
-from physlm.measures.length.settings import OverLength, base_length
+from physlm.measures.length.settings import OverLength
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
@@ -21,16 +23,12 @@ CONTROLS = {"cuda": 200, "cpu": 50}  # the first of them, for a model that has l
 
 
 class Asked:
-    """The questions of one task by their length.
+    """The questions of one task, which can be longer than in training, by their length."""
 
-    Raises:
-        UserError: its questions do not grow.
-    """
-
-    def __init__(self, config: TaskConfig, measure: str, device: object = "cpu"):
-        self.config, self.base = config, base_length(config, measure)
-        # a config whose questions grow builds a task that is asked
-        self.task = cast(AskedTask, config.build()).to(device)  # type: ignore[arg-type]
+    def __init__(self, config: TaskConfig, device: torch.device | str = "cpu"):
+        self.config = config
+        # a config with longer questions builds a task that is asked
+        self.task = cast(AskedTask, config.build()).to(device)
 
     def sheet(self, times: int, count: int) -> Sheet:
         """At most ``count`` held-out questions of each kind, ``times`` as long as those of training.
@@ -38,8 +36,12 @@ class Asked:
         Raises:
             UserError: there are none so long.
         """
-        longer = {**self.config.conditions()[HELD_OUT], self.config.grows: times * self.base}
-        return Sheet(self.task, self.task.prompts(count, **longer))
+        condition = {**self.config.conditions()[HELD_OUT], **self.config.longer(times)}
+        return Sheet(self.task, self.task.prompts(count, **condition))
+
+    def where(self, times: int) -> dict[str, Place]:
+        """Columns of the rows about it: ``times``, and the settings that make questions longer."""
+        return {"times": times, **self.config.longer(times)}
 
 
 def models_of(measure: OverLength, run: Trained) -> Iterator[tuple[str, Decoder]]:
@@ -55,13 +57,13 @@ def rows(measure: Length, run: Trained) -> list[Row]:
     Each length is asked by itself, since a model's memory is as long as the longest prompt that it is given;
     ``generate`` cuts questions into as many batches as memory needs.
     """
-    asked, kind = Asked(run.spec.task, measure.kind, run.device), run.device.type
+    asked, kind = Asked(run.spec.task, run.device), run.device.type
     found: list[Row] = []
     variants, untrained = dict(models_of(measure, run)), run.ready(run.untrained)
     for times in measure.times:
         count = measure.questions or QUESTIONS[kind]
         sheet, few = asked.sheet(times, count), asked.sheet(times, min(count, CONTROLS[kind]))
-        where: dict[str, Place] = {"times": times, "length": times * asked.base}
+        where = asked.where(times)
         for name, model in variants.items():
             (grades,) = grade(model, [sheet], run.progress)
             found += sheet.rows("answered", "test", grades.answer_B, **where, variant=name)

@@ -73,14 +73,14 @@ def attending(model: Decoder, prompts: Prompts) -> Attending:
 
 def rows(measure: NeedleAttention, run: Trained) -> list[Row]:
     """Everything that ``needle_attention`` promises, of one run."""
-    asked, count = Asked(run.spec.task, measure.kind, run.device), measure.questions or QUESTIONS[run.device.type]
+    asked, count = Asked(run.spec.task, run.device), measure.questions or QUESTIONS[run.device.type]
     models = {("", name): model for name, model in models_of(measure, run)}
     models["_untrained", ""] = run.ready(run.untrained)
     best: dict[tuple[str, str], NDArray[np.intp]] = {}
     found: list[Row] = []
     for times in tqdm(measure.times, desc="attention by length", leave=False, disable=not run.progress):
         prompts = asked.sheet(times, count).prompts
-        where: dict[str, Place] = {"times": times, "length": times * asked.base}
+        where = asked.where(times)
         for (control, name), model in models.items():
             read = attending(model, prompts)
             best_J = best.setdefault((control, name), read.mass.mean(0).argmax(-1))

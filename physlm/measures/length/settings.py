@@ -78,7 +78,7 @@ class OverLength(Measure):
 
     def check(self, spec: RunSpec) -> None:
         """Refuse a run on a task whose questions do not grow, or not so far; an encoder."""
-        base_length(spec.task, self.kind)
+        check_longer(spec.task, self.kind)
         if not spec.model.causal:
             raise UserError(f"measure {self.kind}: got an encoder, expected a causal model, which writes")
         for variant in self.variants:
@@ -86,17 +86,12 @@ class OverLength(Measure):
                 variant.of(spec.model)
         from physlm.measures.length.asking import Asked
 
-        Asked(spec.task, self.kind).sheet(self.times[-1], 1)  # refuses a length that there is not
+        Asked(spec.task).sheet(self.times[-1], 1)  # refuses a length that there is not
 
 
-def base_length(task: TaskConfig, measure: str) -> int:
-    """How long the questions of training are.
-
-    Raises:
-        UserError: they do not grow.
-    """
-    if not task.grows:
-        growing = [kind for kind in TaskConfig.kinds() if TaskConfig.of_kind(kind).grows]
-        raise UserError(f"measure {measure}: got a run on {task.title}, expected one on a task whose questions grow: "
-                        f"{', '.join(growing) or 'there is none'}")
-    return int(getattr(task, task.grows))
+def check_longer(task: TaskConfig, measure: str) -> None:
+    """Refuse a task whose questions are all as long as in training."""
+    if not task.longer(1):
+        growing = [kind for kind in TaskConfig.kinds() if TaskConfig.of_kind(kind).longer is not TaskConfig.longer]
+        raise UserError(f"measure {measure}: got a run on {task.title}, expected one on a task whose questions can be "
+                        f"longer: {', '.join(growing) or 'there is none'}")

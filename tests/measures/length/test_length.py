@@ -50,7 +50,6 @@ def task_of(**settings: Any) -> Any:
     @dataclass(frozen=True)
     class LostConfig(TaskConfig):
         kind: ClassVar[str] = "lost"
-        grows: ClassVar[str] = "words"
         words: int = 6
         most: int = 1000
         row_tokens: int = 32
@@ -64,6 +63,9 @@ def task_of(**settings: Any) -> Any:
 
         def conditions(self) -> Any:
             return {("answer", "test"): {"stream": "prompts"}}
+
+        def longer(self, times: int) -> dict[str, int]:
+            return {"words": times * self.words}
 
     return LostConfig(**settings)
 
@@ -124,7 +126,7 @@ def test_questions_are_as_long_as_is_said_and_planted_answers_are_found(monkeypa
     assert asked == {(trained, 6 * times): 60 if trained else 50 for trained in (True, False) for times in (1, 2, 4)}
     for times, right in ((1, 1.0), (2, 1.0), (4, 0.0)):
         row = the(rows, "answered", times=times)
-        assert row.where == {"times": times, "length": 6 * times, "variant": "trained", "kind": "value", "half": "test"}
+        assert row.where == {"times": times, "words": 6 * times, "variant": "trained", "kind": "value", "half": "test"}
         assert (row.value, row.n) == (right, 60) and row.lo <= right <= row.hi
         assert the(rows, "answered_untrained", times=times).value == 0.0
         assert the(rows, "answered_constant", times=times).value == 1 / VALUES
@@ -175,7 +177,7 @@ def test_planted_attention_has_mass_one_and_no_entropy(monkeypatch: pytest.Monke
                           (the(rows, "entropy_untrained", times=times, layer=2, head="mean"), math.log(n)),
                           (the(rows, "entropy_even", times=times), math.log(n))):
             assert row.value == pytest.approx(even) and row.lo < even < row.hi and row.n == 8
-            assert row.where["length"] == 6 * times
+            assert row.where["words"] == 6 * times
 
 
 def test_attention_is_that_of_the_last_token_in_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,10 +217,11 @@ def test_what_cannot_be_measured_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
                               ({"questions": -1}, "questions")):  # fmt: skip
         with pytest.raises(UserError, match=message):
             NeedleAttention(**settings)
-    with monkeypatch.context() as hidden, pytest.raises(UserError, match="show their attention"):
+    with monkeypatch.context() as hidden:
         hidden.setattr(Attention, "shows_attention", False)
-        NeedleAttention().check(run_of(task).spec)
-    nowhere = Asked(task, "length").sheet(1, 4).prompts
+        with pytest.raises(UserError, match="show their attention"):
+            NeedleAttention().check(run_of(task).spec)
+    nowhere = Asked(task).sheet(1, 4).prompts
     with pytest.raises(UserError, match="does not stand in the prompt"):
         attending.answer_places(nowhere._replace(answers_BQ=nowhere.answers_BQ * 0 + 8))
     with torch.no_grad():
