@@ -23,6 +23,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
               "ask.hints=0.5"),
     "bioMixed": (f"people={PEOPLE}", "entries_per_row=2", "row_tokens=100", "share=0.5", "questions_per_row=5"),
     "grammar": ("row_tokens=64",),
+    "copy": ("length=6", "words=9", "shortest=3", "row_tokens=64"),
 }  # fmt: skip
 
 

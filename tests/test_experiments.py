@@ -96,9 +96,9 @@ def test_a_tier_is_a_list_of_different_runs_that_survive_json(name: str, tier: s
     assert len({content_hash(spec) for spec in specs}) == len(specs) > 0
     assert all(from_dict(RunSpec, to_dict(spec)) == spec for spec in specs)
     assert set(experiment.measure_names) <= set(MEASURES) == set(QUANTITIES)
-    for check in (CHECKS[measure] for measure in experiment.measure_names if measure in CHECKS):
-        for spec in specs:
-            resolve_name(check)(spec)
+    for spec in specs:
+        for measure in set(experiment.asked_names(spec)) & set(CHECKS):
+            resolve_name(CHECKS[measure])(spec)
     assert experiment.expect and experiment.claim.endswith(".") and "arXiv" in experiment.source
 
 
@@ -193,7 +193,7 @@ def test_a_part_runs_from_data_to_figure(tmp_path: Path, parts: tuple[str, ...])
         asked += sum(1 + len(spec.starts) for spec in specs)
         before = {run.name: (run.path / "timing.json").read_bytes() for run in map(store.run, specs) if run.finished()}
         assert set(before) <= trained
-        runs = sweep(specs, experiment.measures, store, CPU, progress=False)
+        runs = sweep(specs, {spec: experiment.asked(spec) for spec in specs}, store, CPU, progress=False)
         assert all((run.path / "timing.json").read_bytes() == before[run.name] for run in runs if run.name in before)
         trained |= {store.run(one).name for run in runs for one in (*run.spec.starts, run.spec)}
         finding = find(experiment, "smoke", runs)
@@ -213,9 +213,10 @@ def test_a_part_runs_from_data_to_figure(tmp_path: Path, parts: tuple[str, ...])
 def _spec_measured_by(measure: str) -> RunSpec:
     """A run of the first claim with this measure; where no claim takes it yet, one that it does not refuse."""
     experiments = [load_experiment(name, FOLDER) for name in NAMES]
-    taken = [one for one in experiments if measure in one.measures]
+    taken = [spec for one in experiments if measure in one.measures for spec in one.specs("smoke")
+             if measure in one.asked(spec)]
     if taken:
-        return taken[0].specs("smoke")[0]
+        return taken[0]
     for experiment in experiments:
         plain = experiment.specs("smoke")[0]
         experts = dataclasses.replace(plain.model, mlp=(MoE(experts=2),))

@@ -62,6 +62,10 @@ class TaskConfig(Family):
         "igsm": "physlm.tasks.igsm.config:IgsmConfig",
         "mano": "physlm.tasks.playground.mano:ManoConfig",
         "mixture": "physlm.tasks.mixture:MixtureConfig",
+        "copy": "physlm.tasks.playground.copying:CopyConfig",
+        "mqar": "physlm.tasks.playground.mqar:MqarConfig",
+        "needle": "physlm.tasks.playground.needle:NeedleConfig",
+        "hops": "physlm.tasks.playground.hops:HopsConfig",
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
     shared_fields: ClassVar[tuple[str, ...]] = ()

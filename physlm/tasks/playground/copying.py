@@ -1,0 +1,161 @@
+"""Full copy: a random order of words is written once more (arXiv 2512.17351, Part 4.1, appendix B).
+
+    <bos> 3 1 2 <query> 3 1 2 <bos> 2 3 1 <query> 2 ...          length 3 of 3 words; 2 length + 2 tokens an instance
+
+The words of an instance are distinct; with as many words as ``length``, as published (500), each instance is a
+permutation of them all.  Only the answer is learnt.  Instances follow each other from the beginning of a row, whose end
+cuts the last; those of one row choose among the same ``length`` words.  With ``shortest`` the number of words in an
+instance is uniform in shortest .. length, else it is always ``length``.
+
+An answer is right if the whole copy is.  ``prompts(first=t)`` grades the first t words alone, and ``prompts(length=)``
+asks for other lengths, up to the words that there are, whatever the rows of training hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from physlm.errors import UserError
+from physlm.tasks.config import TaskConfig, check_between, check_split
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row
+from physlm.tasks.task import Text, question
+from physlm.tasks.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from physlm.tasks.rows import Rows
+
+BOS, QUERY, FIRST_WORD = 0, 1, 2
+MOST = 1 << 20  # tokens of a row, and words
+
+
+@dataclass(frozen=True)
+class CopyConfig(TaskConfig):
+    """``shortest`` (0: always ``length``) to ``length`` distinct words out of ``words``, copied."""
+
+    kind: ClassVar[str] = "copy"
+    shared_fields: ClassVar[tuple[str, ...]] = ("length", "words")
+    length: int = 500
+    words: int = 500
+    shortest: int = 0
+    row_tokens: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_between(self, "words", 1, MOST)
+        check_between(self, "length", 1, self.words)
+        check_between(self, "shortest", 0, self.length)
+        check_between(self, "row_tokens", 2 * self.length + 2, MOST)  # the first instance is whole
+
+    @property
+    def title(self) -> str:
+        """For readers: ``copy 500 of 500``, ``copy 1-20 of 500``."""
+        return f"{self.kind} {f'{self.shortest}-' if self.shortest else ''}{self.length} of {self.words}"
+
+    def vocabulary(self) -> Vocabulary:
+        """<bos>, <query> and the words, by number."""
+        return Vocabulary(("<bos>", "<query>", *map(str, range(1, self.words + 1))))
+
+    def build(self) -> Copy:
+        """The task on the CPU."""
+        return Copy(self)
+
+    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """``length`` words, in the first instance of a row."""
+        return {("answer", "test"): {}}
+
+
+class Copy:
+    """The task on one device: everything is computed from the numbers of rows."""
+
+    grade = staticmethod(grade_without_hints)
+
+    def __init__(self, config: CopyConfig, device: torch.device | str = "cpu"):
+        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+
+    def to(self, device: torch.device | str) -> Copy:
+        """The same task on another device."""
+        return Copy(self.config, device)
+
+    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
+        """Training rows by number, (R, T) inputs and targets; targets are the words of answers."""
+        from physlm.tasks.rows import IGNORE, Rows
+
+        config = self.config
+        ids_RW, answer_RW = self._written(index_R, config.row_tokens + 1, config.shortest or config.length,
+                                          config.length, split, stream)  # fmt: skip
+        return Rows(ids_RW[:, :-1], ids_RW[:, 1:].where(answer_RW[:, 1:], IGNORE))
+
+    def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
+        """Text i is the first instance of row i."""
+        config, texts = self.config, []
+        ids_RW, _ = self._written(number_R, 2 * config.length + 2, config.shortest or config.length, config.length,
+                                  split, 0)  # fmt: skip
+        for number, row in zip(number_R.tolist(), ids_RW.tolist(), strict=True):
+            length = row.index(QUERY) - 1
+            labels = ["bos", *["word"] * length, "query", *["answer"] * length]
+            texts.append(question({"instance": number, "length": length}, row[: len(labels)], labels, length + 2,
+                                  self.vocabulary))  # fmt: skip
+        return texts
+
+    def prompts(self, n: int, split: str = "evaluation", *, length: int = 0, first: int = 0) -> Prompts:
+        """``n`` instances of ``length`` words (0: those of training), to be copied whole or their ``first`` words.
+
+        Raises:
+            UserError: more words than there are.
+        """
+        import torch
+
+        length = length or self.config.length
+        if not 1 <= length <= self.config.words:
+            raise UserError(f"copy: got length {length}, expected between 1 and {self.config.words}, the words there are")
+        if not 0 <= first <= length:
+            raise UserError(f"copy: got first {first}, expected between 1 and {length}, or 0 for all")
+        row_R = torch.arange(n, device=self.device)
+        ids_RW, _ = self._written(row_R, 2 * length + 3, length, length, split, "prompts")
+        end = length + 2 + (first or length)
+        ids_RW[:, end] = BOS  # in the place of whatever comes next; only the words before it are graded
+        lengths_R, ends_R = torch.full_like(row_R, length + 2), torch.full_like(row_R, end + 1)
+        span = self.config.row_tokens
+        return cut(ids_RW, lengths_R, ends_R, (f"first{first}" if first else f"length{length}",),
+                   texts_in_row(span, span, end + 1))  # fmt: skip
+
+    def right(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
+        """Whether the answer copies the whole prompt, read from the tokens alone."""
+        begin = len(prompt) - 1 - prompt[::-1].index(BOS)
+        return prompt[-1] == QUERY and list(answer) == list(prompt[begin + 1 : -1])
+
+    def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, split: str,
+                 stream: int | str) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Instances of ``shortest`` to ``longest`` words after another in each row, cut to (R, W), and which tokens
+        belong to answers.  The words of all instances of a row stand in one list, sorted by instance and at random
+        within it; C is the length of the list."""
+        import torch
+
+        from physlm import rng
+        from physlm.tasks.playground.drawing import counters, distinct
+        from physlm.tasks.rows import laid_out
+
+        check_split(split)
+        key = rng.key("copy", self.config.seed, split, stream)
+        # an instance with an answer in the row has all of its words there: half of what is before it, and its own
+        listed = (width + longest) // 2
+        count = listed // shortest + 1  # instances that fill the row and the list
+        length_RI = shortest + rng.below(longest - shortest + 1, rng.key("length", key), counters(index_R, count))
+        number_RW, begin_RW = laid_out(2 * length_RI + 2, width)
+        first_RI = length_RI.cumsum(1) - length_RI  # places in the list
+        number_RC, begin_RC = laid_out(length_RI, listed)
+        bits_RC = rng.bits(rng.key("order", key), counters(index_R, listed))
+        order_RC = ((number_RC << 40) | (bits_RC >> 24 & ((1 << 40) - 1))).sort(dim=1, stable=True).indices - begin_RC
+        if longest < self.config.words:
+            order_RC = distinct(longest, self.config.words, rng.key("words", key), index_R).gather(1, order_RC)
+        length_RW = length_RI.gather(1, number_RW)
+        place_RW = torch.arange(width, device=index_R.device) - begin_RW - 1  # in the instance, after <bos>
+        answer_RW = place_RW > length_RW
+        word_RW = torch.where(answer_RW, place_RW - length_RW - 1, place_RW) + first_RI.gather(1, number_RW)
+        ids_RW = FIRST_WORD + order_RC.gather(1, word_RW.clamp(0, listed - 1))
+        return ids_RW.masked_fill_(place_RW < 0, BOS).masked_fill_(place_RW == length_RW, QUERY), answer_RW

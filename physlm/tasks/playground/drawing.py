@@ -1,0 +1,68 @@
+"""Draws that several tasks need: distinct numbers, and places by a law without replacement.
+
+They are pure functions of key and counter with the same bits on every device: integers, comparisons, and additions,
+products and quotients of float64, which IEEE 754 rounds everywhere alike.  A logarithm of a library is none of these.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from physlm import rng
+
+STEP = 1 << 24  # counters of a row or an instance
+_TERMS = 9  # of the logarithm's series: the error is below 1e-9
+_LOG_2 = math.log(2)
+
+
+def counters(number_S: Tensor, count: int) -> Tensor:
+    """``count`` counters of each row or instance, (S, count)."""
+    return number_S[..., None] * STEP + torch.arange(count, device=number_S.device)
+
+
+def distinct(count: int, n: int, key: int, number_S: Tensor) -> Tensor:
+    """``count`` distinct numbers in 0 .. n-1 in random order for each of ``number``, (S, count); all orders are alike.
+
+    Where most of the n are drawn they are sorted by random bits.  Else numbers that a row has already are drawn again,
+    which favours no number over another, so the law is exact.
+
+    Raises:
+        AssertionError: more numbers than there are.
+    """
+    assert count <= n < STEP, f"got {count} distinct numbers below {n}"
+    if n <= 4 * count:
+        return rng.bits(key, counters(number_S, n)).sort(dim=-1, stable=True).indices[..., :count]
+    counter_SC = counters(number_S, count)
+    drawn_SC, attempt = rng.below(n, key, counter_SC), 0
+    while True:
+        sorted_SC, order_SC = drawn_SC.sort(dim=-1, stable=True)
+        again_SC = torch.zeros_like(drawn_SC, dtype=torch.bool)
+        again_SC.scatter_(-1, order_SC[..., 1:], sorted_SC[..., 1:] == sorted_SC[..., :-1])
+        if not bool(again_SC.any()):
+            return drawn_SC
+        attempt += 1
+        drawn_SC = torch.where(again_SC, rng.below(n, rng.key("again", attempt, key), counter_SC), drawn_SC)
+
+
+def exponential(key: int, counter: Tensor) -> Tensor:
+    """-log of uniform numbers in (0, 1), float64: log(m 2^e) = e log 2 + 2 artanh((m - 1) / (m + 1))."""
+    mantissa, exponent = torch.frexp(rng.uniform(key, counter))
+    share = (1.0 - mantissa) / (mantissa + 1.0)  # at most 1/3
+    square = share * share
+    series = torch.full_like(share, 2.0 / (2 * _TERMS - 1))
+    for term in range(_TERMS - 1, 0, -1):
+        series = series * square + 2.0 / (2 * term - 1)
+    return series * share - exponent * _LOG_2
+
+
+def weighted_places(count: int, weights: Tensor, key: int, number_S: Tensor) -> Tensor:
+    """``count`` distinct places of ``weights`` one after another, each in proportion to the weights of those not yet
+    drawn, (S, count), in the order of drawing: the places whose exponential waiting times end first.
+
+    Source: Efraimidis and Spirakis, Information Processing Letters 97, 2006.
+    """
+    waited = exponential(key, counters(number_S, len(weights))) / weights
+    return waited.topk(count, dim=-1, largest=False, sorted=True).indices
