@@ -24,6 +24,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "bioMixed": (f"people={PEOPLE}", "entries_per_row=2", "row_tokens=100", "share=0.5", "questions_per_row=5"),
     "grammar": ("row_tokens=64",),
     "copy": ("length=6", "words=9", "shortest=3", "row_tokens=64"),
+    "needle": ("window=20", "shortest=8", "distractors=2", "row_tokens=64"),
+    "hops": ("row_tokens=128",),
 }  # fmt: skip
 
 

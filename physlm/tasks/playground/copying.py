@@ -54,7 +54,7 @@ class CopyConfig(TaskConfig):
     @property
     def title(self) -> str:
         """For readers: ``copy 500 of 500``, ``copy 1-20 of 500``."""
-        return f"{self.kind} {f'{self.shortest}-' if self.shortest else ''}{self.length} of {self.words}"
+        return f"{self.kind} {f'{self.shortest}-' if 0 < self.shortest < self.length else ''}{self.length} of {self.words}"
 
     def vocabulary(self) -> Vocabulary:
         """<bos>, <query> and the words, by number."""
@@ -137,24 +137,25 @@ class Copy:
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import counters, distinct
+        from physlm.tasks.playground.drawing import distinct, stream as own_key
         from physlm.tasks.rows import laid_out
 
         check_split(split)
-        key = rng.key("copy", self.config.seed, split, stream)
+        key, device = rng.key("copy", self.config.seed, split, stream), index_R.device
         # an instance with an answer in the row has all of its words there: half of what is before it, and its own
         listed = (width + longest) // 2
         count = listed // shortest + 1  # instances that fill the row and the list
-        length_RI = shortest + rng.below(longest - shortest + 1, rng.key("length", key), counters(index_R, count))
+        length_RI = shortest + rng.below(longest - shortest + 1, own_key(rng.key("length", key), index_R),
+                                           torch.arange(count, device=device))
         number_RW, begin_RW = laid_out(2 * length_RI + 2, width)
         first_RI = length_RI.cumsum(1) - length_RI  # places in the list
         number_RC, begin_RC = laid_out(length_RI, listed)
-        bits_RC = rng.bits(rng.key("order", key), counters(index_R, listed))
+        bits_RC = rng.bits(own_key(rng.key("order", key), index_R), torch.arange(listed, device=device))
         order_RC = ((number_RC << 40) | (bits_RC >> 24 & ((1 << 40) - 1))).sort(dim=1, stable=True).indices - begin_RC
         if longest < self.config.words:
-            order_RC = distinct(longest, self.config.words, rng.key("words", key), index_R).gather(1, order_RC)
+            order_RC = distinct(longest, self.config.words, own_key(rng.key("words", key), index_R)).gather(1, order_RC)
         length_RW = length_RI.gather(1, number_RW)
-        place_RW = torch.arange(width, device=index_R.device) - begin_RW - 1  # in the instance, after <bos>
+        place_RW = torch.arange(width, device=device) - begin_RW - 1  # in the instance, after <bos>
         answer_RW = place_RW > length_RW
         word_RW = torch.where(answer_RW, place_RW - length_RW - 1, place_RW) + first_RI.gather(1, number_RW)
         ids_RW = FIRST_WORD + order_RC.gather(1, word_RW.clamp(0, listed - 1))
