@@ -66,6 +66,7 @@ class TaskConfig(Family):
         "mqar": "physlm.tasks.playground.mqar:MqarConfig",
         "needle": "physlm.tasks.playground.needle:NeedleConfig",
         "hops": "physlm.tasks.playground.hops:HopsConfig",
+        "cycles": "physlm.tasks.playground.cycles:CyclesConfig",
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
     shared_fields: ClassVar[tuple[str, ...]] = ()
