@@ -101,6 +101,14 @@ class AskedTask(Task, Protocol):
         """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
 
 
+class GuessedTask(AskedTask, Protocol):
+    """A task whose questions can be answered at random with some word of the prompt; its settings have
+    ``guesses_from_text = True``."""
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """What was generated, as ``grade`` takes it, if the answer is any word of the prompt that could be one; (B, W)."""
+
+
 class BiographyTask(Task, Protocol):
     """A task about N people, whose texts are labelled.
 

@@ -54,7 +54,8 @@ class CopyConfig(TaskConfig):
     @property
     def title(self) -> str:
         """For readers: ``copy 500 of 500``, ``copy 1-20 of 500``."""
-        return f"{self.kind} {f'{self.shortest}-' if 0 < self.shortest < self.length else ''}{self.length} of {self.words}"
+        span = f"{self.shortest}-{self.length}" if 0 < self.shortest < self.length else f"{self.length}"
+        return f"{self.kind} {span} of {self.words}"
 
     def vocabulary(self) -> Vocabulary:
         """<bos>, <query> and the words, by number."""
@@ -112,7 +113,8 @@ class Copy:
 
         length = length or self.config.length
         if not 1 <= length <= self.config.words:
-            raise UserError(f"copy: got length {length}, expected between 1 and {self.config.words}, the words there are")
+            raise UserError(f"copy: got length {length}, expected between 1 and {self.config.words}, the words "
+                            "there are")
         if not 0 <= first <= length:
             raise UserError(f"copy: got first {first}, expected between 1 and {length}, or 0 for all")
         row_R = torch.arange(n, device=self.device)
@@ -137,7 +139,7 @@ class Copy:
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import distinct, stream as own_key
+        from physlm.tasks.playground.drawing import distinct, own_key
         from physlm.tasks.rows import laid_out
 
         check_split(split)

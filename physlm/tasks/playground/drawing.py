@@ -18,7 +18,7 @@ _LOG_2 = math.log(2)
 _ATTEMPT = 1 << 24  # counters of one attempt
 
 
-def stream(key: int, number_S: Tensor) -> Tensor:
+def own_key(key: int, number_S: Tensor) -> Tensor:
     """The key of a row or text of its own, (S, 1), by its number: its draws are those of counters 0, 1, .."""
     return rng.bits(key, number_S)[..., None]
 

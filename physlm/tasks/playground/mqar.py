@@ -3,10 +3,11 @@
     <bos> k7 v41 k3 v55 .. v9 k12 k7 v41 k2 v60 k3 v55 ..       2 pairs, 6 slots of two tokens: one filler, k7, ..
 
 A row is one instance of ``row_tokens`` tokens and the one after them.  ``pairs`` distinct keys come with distinct
-values.  Each key is asked in one of the (row_tokens - 2 pairs) / 2 slots after the pairs, drawn without replacement with
-probability in proportion to g^(gap - 1) for slot g = 1, 2, ..: mostly early.  All other tokens are random words, keys
-and values among them.  Only the values after queries are learnt.  Source: Arora et al., arXiv 2312.04927 (vocabulary
-8192, gap 0.01; trained with 64 tokens and 4 pairs, 128 and 8, 256 and 16 to 64; tested up to 1024 and 256).
+values.  Each key is asked in one of the (row_tokens - 2 pairs) / 2 slots after the pairs, drawn without replacement
+with probability in proportion to g^(gap - 1) for slot g = 1, 2, ..: mostly early.  All other tokens are random words,
+keys and values among them.  Only the values after queries are learnt.  Source: Arora et al., arXiv 2312.04927
+(vocabulary 8192, gap 0.01; trained with 64 tokens and 4 pairs, 128 and 8, 256 and 16 to 64; tested up to 1024 and
+256).
 
 With ``reassigned`` = N > 0 it is MQRAR-N: fewer keys than pairs (``keys``, by default pairs / 2N), each assigned N
 times or more, in random order, and the answer is the N-th last value of the key (arXiv 2410.17980, 2505.16381):
@@ -74,8 +75,8 @@ class MqarConfig(TaskConfig):
             least = 1
         most = self.most_pairs
         if most < least:
-            raise UserError(f"task.keys: got {self.keys} keys assigned {self.reassigned} times, whose {least} pairs and "
-                            f"queries do not fit; expected fewer, or more than {self.row_tokens} row_tokens")
+            raise UserError(f"task.keys: got {self.keys} keys assigned {self.reassigned} times, whose {least} pairs "
+                            f"and queries do not fit; expected fewer, or more than {self.row_tokens} row_tokens")
         check_between(self, "pairs", least, most)
 
     @property
@@ -135,7 +136,7 @@ class Mqar:
         return Rows(ids_RW[:, :-1], targets_RT)
 
     def test_rows(self, n: int, *, pairs: int = 0, window: int = 0) -> Rows:
-        """``n`` fresh rows, for accuracy at all queries when a model reads the true text; settings as of ``prompts``."""
+        """``n`` fresh rows, for accuracy at all queries of a true text; settings as of ``prompts``."""
         import torch
 
         return Mqar(self._sized(pairs, window), self.device).rows(torch.arange(n, device=self.device), "evaluation")
@@ -186,7 +187,7 @@ class Mqar:
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import distinct, stream as own_key, weighted_places
+        from physlm.tasks.playground.drawing import distinct, own_key, weighted_places
 
         check_split(split)
         config, device = self.config, index_R.device

@@ -2,16 +2,16 @@
 
     <bos> <filler_3> k7 v2 <filler_9> <filler_1> k4 v9 <filler_5> <query> k7 v2        window 8 and one distractor
 
-A pair is two tokens, and the keys of a text are different.  Each pair stands after a uniform number of tokens of filler,
-so the depth of the needle is uniform.  A text is ``window`` tokens of pairs and filler, and four more; with ``shortest``
-the window is uniform in shortest .. window.  Texts follow each other from the beginning of a row, whose end cuts the
-last, and the value after the query is all that is learnt.  Filler is of random words or one phrase repeated
-(``physlm.tasks.playground.haystack``).
+A pair is two tokens, and the keys of a text are different.  Each pair stands after a uniform number of tokens of
+filler, so the depth of the needle is uniform.  A text is ``window`` tokens of pairs and filler, and four more; with
+``shortest`` the window is uniform in shortest .. window.  Texts follow each other from the beginning of a row, whose
+end cuts the last, and the value after the query is all that is learnt.  Filler is of random words or one phrase
+repeated (``physlm.tasks.playground.haystack``).
 
 Asked are needles in the first, the middle and the last third of the haystack, as many of each.  ``prompts(window=,
-distractors=)`` asks for other sizes, also beyond the rows of training.  To fill one window of w tokens to 0, 50 and 90 %,
-ask ``prompts(window=w, filled=0.0)`` and so on: the haystack then has ``filled * w`` tokens of filler, and the pairs
-come on top.  ``haystack.fill(prompts, .., tokens=round(filled * w), ..)`` puts as much of it into problems of other tasks.
+distractors=)`` asks for other sizes, also beyond the rows of training.  To fill one window of w tokens to 0, 50 and 90
+%, ask ``prompts(window=w, filled=0.0)`` and so on: the haystack then has ``filled * w`` tokens of filler, and the
+pairs come on top.  ``haystack.fill`` puts as much of it (``tokens=round(filled * w)``) into problems of other tasks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words
+from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words, guessed
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
@@ -45,12 +45,13 @@ class NeedleConfig(TaskConfig):
 
     Attributes:
         filler: ``words`` or ``repeat``; ``fillers`` is the number of its words.
-        keys, values: how many different ones there are; the chance level is 1 / values, or 1 / (distractors + 1) for
-            any value of the text.
+        keys, values: how many different ones there are; chance is 1 / values, or about 1 / (distractors + 1) for any
+            value of the text, which the measure ``answers`` shows as ``guess``.
     """
 
     kind: ClassVar[str] = "needle"
     shared_fields: ClassVar[tuple[str, ...]] = ("keys", "values", "fillers")
+    guesses_from_text: ClassVar[bool] = True
     window: int = 252
     shortest: int = 0
     distractors: int = 7
@@ -164,6 +165,13 @@ class Needle:
         end_B = end_BI[:, 0]
         return cut(ids_BW, end_B - 1, end_B + 1, DEPTHS, texts_in_row(span, span, window + AROUND + 1), kind_B=kind_B)
 
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with any value of their haystack behind, as a model that reads no keys would answer; (B, P + 1)."""
+        from physlm import rng
+
+        first = FIRST_KEY + self.config.keys
+        return guessed(prompts, first, first + self.config.values, rng.key("needle guess", self.config.seed))
+
     def right(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
         """Whether the answer is what follows the asked key where it stands first, read from the tokens alone."""
         begin = len(prompt) - 1 - prompt[::-1].index(BOS)
@@ -176,7 +184,7 @@ class Needle:
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import distinct, stream as own_key, text_numbers
+        from physlm.tasks.playground.drawing import distinct, own_key, text_numbers
 
         check_split(split)
         config, key, U = self.config, rng.key("needle", self.config.seed, split, stream), 1 + distractors
