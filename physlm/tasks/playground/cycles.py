@@ -6,14 +6,14 @@
 A cycle of ``nodes`` nodes is written as shuffled edges, a node and its successor, and asked for successors up to the
 ``hops``-th (Depo of arXiv 2512.17351; a name is one token).  Filler says nothing about the answer:
 
-    words, repeat    words of their own, at random or one phrase over and over (``haystack``), each edge at a random depth
+    words, repeat    words of their own, at random or one phrase over and over (``haystack``), between edges
     edges            edges of other cycles of as many nodes, mixed with those of the asked one
     any              one of the three for each text
 
 Texts follow each other from the beginning of a row, whose end cuts the last.  In training each has a uniform amount of
 filler from nothing up to ``share`` of ``window`` tokens; <ans> and the answers are learnt.  Asked are texts with a
-given share, ``prompts(filled=0.9, filler="edges")``, for each k that is a power of two and for K.  The asked cycle and its
-question are the same whatever fills the window.
+given share, ``prompts(filled=0.9, filler="edges")``, for each k that is a power of two and for K.  The asked cycle and
+its question are the same whatever fills the window.
 """
 
 from __future__ import annotations
