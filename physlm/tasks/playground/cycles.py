@@ -252,8 +252,7 @@ class Cycles:
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import distinct
-        from physlm.tasks.playground.drawing import stream as own_key
+        from physlm.tasks.playground.drawing import distinct, own_key
 
         check_split(split)
         config, key, n = self.config, rng.key("cycles", self.config.seed, split, stream), self.config.nodes
