@@ -141,6 +141,11 @@ class TaskConfig(Family):
         nodes of a graph; nothing where there are no longer ones."""
         return {}
 
+    def filled(self, share: float) -> Mapping[str, Mapping[str, Any]]:
+        """How questions are asked in a window as long as in training of which ``share`` says nothing about the answer:
+        by kind of filler, settings of ``prompts``; nothing where there is no filler."""
+        return {}
+
 
 def check_split(split: str) -> None:
     """``UserError`` for a name that is none of ``SPLITS``."""
