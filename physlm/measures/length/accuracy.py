@@ -1,11 +1,11 @@
 """Which share of questions a model answers exactly where they are longer than in training.
 
-    answered            times=4 nodes=32 variant=trained kind=..    questions 4 times as long as in training
-    answered_untrained  ..                                          control: random weights
-    answered_constant   ..                                          control: the best constant answer
+    answered            times=4 variant=trained kind=..    questions 4 times as long as in training
+    answered_untrained  ..                                 control: random weights
+    answered_constant   ..                                 control: the best constant answer
 
 A task says by ``TaskConfig.longer`` what makes its questions longer: the words of a copy, the pairs to be recalled, the
-nodes of a graph, the window around a needle; these settings are columns.  Questions are held-out ones, written and
+nodes of a graph, the window around a needle; ``times`` multiplies that.  Questions are held-out ones, written and
 judged as by the measure ``answers``; an interval is Wilson's, over questions.
 
 Variants are the trained model with some of its settings changed afterwards, such as a larger base of its rotations, and

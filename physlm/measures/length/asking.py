@@ -13,7 +13,7 @@ from physlm.measures.length.settings import OverLength
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
-from physlm.models.retuned import retuned
+from physlm.models.retuning import retuned
 from physlm.places import Place
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.task import AskedTask
@@ -39,16 +39,13 @@ class Asked:
         condition = {**self.config.conditions()[HELD_OUT], **self.config.longer(times)}
         return Sheet(self.task, self.task.prompts(count, **condition))
 
-    def where(self, times: int) -> dict[str, Place]:
-        """Columns of the rows about it: ``times``, and the settings that make questions longer."""
-        return {"times": times, **self.config.longer(times)}
-
 
 def models_of(measure: OverLength, run: Trained) -> Iterator[tuple[str, Decoder]]:
     """The trained model and its variants, by name, each ready to be read."""
     for variant in measure.variants:
         if variant.fits(run.spec.model):
-            yield variant.name, run.ready(retuned(run.model, variant.of(run.spec.model)))
+            model = retuned(run.model, variant.among, **variant.settings) if variant.settings else run.model
+            yield variant.name, run.ready(model)
 
 
 def rows(measure: Length, run: Trained) -> list[Row]:
@@ -63,7 +60,7 @@ def rows(measure: Length, run: Trained) -> list[Row]:
     for times in measure.times:
         count = measure.questions or QUESTIONS[kind]
         sheet, few = asked.sheet(times, count), asked.sheet(times, min(count, CONTROLS[kind]))
-        where = asked.where(times)
+        where: dict[str, Place] = {"times": times}
         for name, model in variants.items():
             (grades,) = grade(model, [sheet], run.progress)
             found += sheet.rows("answered", "test", grades.answer_B, **where, variant=name)

@@ -80,7 +80,7 @@ def rows(measure: NeedleAttention, run: Trained) -> list[Row]:
     found: list[Row] = []
     for times in tqdm(measure.times, desc="attention by length", leave=False, disable=not run.progress):
         prompts = asked.sheet(times, count).prompts
-        where = asked.where(times)
+        where: dict[str, Place] = {"times": times}
         for (control, name), model in models.items():
             read = attending(model, prompts)
             best_J = best.setdefault((control, name), read.mass.mean(0).argmax(-1))

@@ -3,13 +3,13 @@
 The answer to such a question stands in its prompt, as a needle's value stands in its haystack.  With a_i the weights
 that the last token of the prompt, i = 1 .. n of them, gives to the tokens that it may see, in one head of one layer:
 
-    mass     layer=2 head=mean times=4 window=128 variant=trained     sum of a_i over the places of the answer's first
-                                                                      token, averaged over heads
-    mass     .. head=best                                             of the layer's head that has most of it at the
-                                                                      shortest length: the same head at all lengths
-    entropy  .. head=mean, head=best                                  - sum of a_i log a_i, in nats
-    mass_untrained, entropy_untrained                                 control: random weights
-    mass_even, entropy_even   times=4 window=128                      control: a_i = 1 / n
+    mass     layer=2 head=mean times=4 variant=trained    sum of a_i over the places of the answer's first token,
+                                                          averaged over heads
+    mass     .. head=best                                 of the layer's head that has most of it at the shortest
+                                                          length: the same head at all lengths
+    entropy  .. head=mean, head=best                      - sum of a_i log a_i, in nats
+    mass_untrained, entropy_untrained                     control: random weights
+    mass_even, entropy_even   times=4                     control: a_i = 1 / n
 
 Layers count from 1.  Intervals are over questions.  The best head is chosen on the questions that it is shown for, so
 that it leans upwards.  Variants are those of the measure ``length``.

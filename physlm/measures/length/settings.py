@@ -6,11 +6,12 @@ Free of torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from physlm.config import override
 from physlm.errors import UserError
 from physlm.measures.measure import Measure
+from physlm.models.retuning import Among, changed
 from physlm.tasks.config import TaskConfig
 
 if TYPE_CHECKING:
@@ -22,29 +23,32 @@ TIMES = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Variant:
-    """The trained model, with some of its settings changed after training.
+    """The trained model whose attention reads in another way (``physlm.models.retuning``).
 
     Attributes:
         name: what its rows are called.
-        changes: of its settings, as ``physlm.config.override`` reads them: ``mixer.rope_base=500000``.
-        positions: the models that it is made of, by their column ``model.position``; none: all.
+        mixers: of which models it is made, by their column ``model.mixer``, ``*`` for any text; none: of all.
+        among: in which layers.
+        rope_base, scale, floor, log_n: the settings that are changed; 0 and false: as in training.
     """
 
     name: str = "trained"
-    changes: tuple[str, ...] = ()
-    positions: tuple[str, ...] = ()
+    mixers: tuple[str, ...] = ()
+    among: Among = "all"
+    rope_base: float = 0.0
+    scale: float = 0.0
+    floor: int = 0
+    log_n: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that are changed."""
+        return {name: value for name in ("rope_base", "scale", "floor", "log_n") if (value := getattr(self, name))}
 
     def fits(self, model: ModelConfig) -> bool:
         """Whether it is made of this model."""
-        return not self.positions or model.facts()["position"] in self.positions
-
-    def of(self, model: ModelConfig) -> ModelConfig:
-        """The settings of the changed model.
-
-        Raises:
-            UserError: it has no such settings.
-        """
-        return override(model, self.changes) if self.changes else model
+        label = model.facts()["mixer"]
+        return not self.mixers or any(fnmatchcase(label, pattern) for pattern in self.mixers)
 
 
 TRAINED = Variant()
@@ -82,8 +86,8 @@ class OverLength(Measure):
         if not spec.model.causal:
             raise UserError(f"measure {self.kind}: got an encoder, expected a causal model, which writes")
         for variant in self.variants:
-            if variant.fits(spec.model):
-                variant.of(spec.model)
+            if variant.settings and variant.fits(spec.model):
+                changed(spec.model, variant.among, **variant.settings)
         from physlm.measures.length.asking import Asked
 
         Asked(spec.task).sheet(self.times[-1], 1)  # refuses a length that there is not
