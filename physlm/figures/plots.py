@@ -146,16 +146,16 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
         def panel(axes: Axes, fixed: Mapping[str, object]) -> None:
             for s, one in enumerate(told):
                 own = {**fixed, **({series: one} if series else {})}
-                _curve(axes, form, found, x, own, style.colour(s), style.marker(s), "-")
+                curve(axes, form, found, x, own, style.colour(s), style.marker(s), "-")
                 if control is not None:
-                    _curve(axes, control, under, x, own, style.colour(s), "none", DASHES)
+                    curve(axes, control, under, x, own, style.colour(s), "none", DASHES)
                 marks = {key: value for key, value in (published or {}).items() if key in found and all(
                     key[form.keys.index(name)] == wanted for name, wanted in own.items())}
                 published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
                                 style.colour(s), style.marker(s))
             here = {key: one for key, one in found.items()
                     if all(key[form.keys.index(name)] == value for name, value in fixed.items())}
-            _number_axis(axes, [_number(value) for value in values_of(form, here, x)], log)
+            number_axis(axes, [_number(value) for value in values_of(form, here, x)], log)
             if log_y:
                 axes.set_yscale("log")
                 style.log_axis(axes.yaxis, *axes.get_ylim())
@@ -228,7 +228,7 @@ def _beside(axes: Axes, x: float, width: float, others: Sequence[Interval | None
         published_marks(axes, [x + 0.3 * width], [published], "black", "D")
 
 
-def _curve(axes: Axes, form: Form, found: Cells, x: str, fixed: Mapping[str, object], colour: str, marker: str,
+def curve(axes: Axes, form: Form, found: Cells, x: str, fixed: Mapping[str, object], colour: str, marker: str,
            line: Any) -> None:
     """The cells of a form at these values of the keys that it has, along x; a level where it has no x."""
     own = {key: one for key, one in found.items()
@@ -256,7 +256,7 @@ def _guides(axes: Axes, slopes: Sequence[float]) -> None:
     axes.set(xlim=(left, right), ylim=(low, high))
 
 
-def _number_axis(axes: Axes, values: Sequence[float], log: bool) -> None:
+def number_axis(axes: Axes, values: Sequence[float], log: bool) -> None:
     """Ticks at numbers that are written plainly: 20k."""
     if log and values and min(values) > 0:
         lo, hi = min(values) / 1.15, max(values) * 1.15
