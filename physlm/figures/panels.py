@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
@@ -26,7 +27,7 @@ from physlm.laws.forms import Cells, Form
 from physlm.laws.law import Law
 
 WIDE, HIGH, LEFT, BETWEEN, RIGHT, ROW, TOP = 3.3, 2.6, 0.75, 0.7, 0.25, 3.5, 0.5  # inches
-LEGEND_LINE = 0.21
+LEGEND_LINE, MOST_TICKS = 0.21, 7
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def panels(*parts: Panel | Drawn, names: Names | None = None, xlabel: str = "", 
         told = list(dict.fromkeys(
             value for place in shown if isinstance(part := parts[place], Panel) and part.series
             for value in values_of(part.form, cells[place], part.series)))
+        if all(isinstance(value, int | float) for value in told):
+            told.sort()
         looks = {value: (style.colour(s), style.marker(s), "-" if s < len(style.COLOURS) else DASHES)
                  for s, value in enumerate(told)}
         with style.style():
@@ -92,7 +95,7 @@ def panels(*parts: Panel | Drawn, names: Names | None = None, xlabel: str = "", 
             down = -(-len(shown) // across)
             in_line = max(1, int(width / 2.0))
             end = TOP + ROW * (down - 1) + HIGH + 0.55
-            sheet = Sheet(width, end + LEGEND_LINE * (-(-len(told) // in_line)) + 0.75)
+            sheet = Sheet(width, end + LEGEND_LINE * (-(-len(told) // in_line)) + 0.5)
             for number, place in enumerate(shown):
                 row, column = divmod(number, across)
                 axes, part = sheet.axes(LEFT + column * (WIDE + BETWEEN), TOP + ROW * row, WIDE, HIGH), parts[place]
@@ -133,7 +136,10 @@ def _panel(axes: Axes, part: Panel, found: Cells, looks: Mapping[Any, tuple[str,
         curve(axes, part.form, found, part.x, {part.series: value} if part.series else {}, *look)
     if part.control is not None:
         curve(axes, part.control, part.control.cells(table), part.x, {}, style.GREY, "none", DASHES)
-    number_axis(axes, [float(str(value)) for value in values_of(part.form, found, part.x)], part.log)
+    measured = sorted(float(str(value)) for value in values_of(part.form, found, part.x))
+    number_axis(axes, measured, part.log)
+    if len(measured) <= MOST_TICKS:
+        axes.xaxis.set_major_locator(FixedLocator(measured))
     if part.form.unit == "1":
         share_axis(axes)
     else:

@@ -84,8 +84,8 @@ class MixtureConfig(TaskConfig):
 
     @property
     def title(self) -> str:
-        """For readers: ``mano L=3 mod 23 + mano L=6 mod 23``."""
-        return " + ".join(task.title for task in self.tasks)
+        """For readers: ``mano + needle in 512``."""
+        return f"{' + '.join(task.kind for task in self.tasks)} in {self.row_tokens}"
 
     def vocabulary(self) -> Vocabulary:
         """The words of all tasks in their order, each once."""

@@ -45,9 +45,10 @@ MOST_TOKENS, MOST_WORDS = 1 << 20, 1 << 20
 
 @dataclass(frozen=True)
 class CyclesConfig(TaskConfig):
-    """A cycle of ``nodes`` nodes out of ``names`` in ``window`` tokens, and ``queries`` questions, of ``hops`` at most.
+    """A cycle of ``nodes`` nodes out of ``names`` in ``window`` tokens, and ``queries`` different questions about it.
 
     Attributes:
+        hops: the most steps of a question, K.
         filler: of training.
         share: of the window that is filler, at most, in training.
         fillers: how many words of filler there are.
@@ -56,8 +57,8 @@ class CyclesConfig(TaskConfig):
     kind: ClassVar[str] = "cycles"
     shared_fields: ClassVar[tuple[str, ...]] = ("names", "hops", "fillers")
     nodes: int = 8
-    hops: int = 8
-    queries: int = 4
+    hops: int = 4
+    queries: int = 6
     names: int = 256
     window: int = 96
     filler: Literal["words", "repeat", "edges", "any"] = "any"
@@ -71,8 +72,8 @@ class CyclesConfig(TaskConfig):
         check_between(self, "names", 2, MOST_WORDS)
         check_between(self, "fillers", 1, MOST_WORDS)
         check_between(self, "nodes", 2, self.names)
-        check_between(self, "hops", 1, self.nodes)
-        check_between(self, "queries", 1, self.nodes)
+        check_between(self, "hops", 1, self.nodes - 1)  # n steps lead back
+        check_between(self, "queries", 1, self.nodes * self.hops)  # different ones
         check_between(self, "window", 2 * self.nodes, self.row_tokens - 1 - QUESTION * self.queries)
         check_between(self, "share", 0, 1 - 2 * self.nodes / self.window)
         if self.filler in (EDGES, "any"):
@@ -274,12 +275,11 @@ class Cycles:
         at_RIU = at_RIU.where(used_RIU, width)  # as many first places are used
         parts = [(begin_RI, torch.zeros_like(begin_RI)), (at_RIU, names_RIU.gather(-1, order_RIU)),
                  (at_RIU + 1, names_RIU.gather(-1, after_RIU.gather(-1, order_RIU)))]  # fmt: skip
-        asked_RIQ = distinct(queries, n, own_key(rng.key("asked", key), text_RI))
-        at_Q = torch.arange(queries, device=index_R.device)
-        hop_RIQ = 1 + rng.below(config.hops, own_key(rng.key("hop", key), text_RI), at_Q)
+        asked_RIQ = distinct(queries, n * config.hops, own_key(rng.key("asked", key), text_RI))
+        asked_RIQ, hop_RIQ = asked_RIQ // config.hops, 1 + asked_RIQ % config.hops
         if hop_R is not None:
             hop_RIQ = hop_R[:, None, None].expand_as(asked_RIQ)
-        at_RIQ = end_RI[..., None] - QUESTION * (queries - at_Q)
+        at_RIQ = end_RI[..., None] - QUESTION * torch.arange(queries, 0, -1, device=index_R.device)
         parts += [(at_RIQ, self._query + hop_RIQ), (at_RIQ + 1, names_RIU.gather(-1, asked_RIQ)),
                   (at_RIQ + 2, torch.full_like(at_RIQ, self._answer)),
                   (at_RIQ + 3, names_RIU.gather(-1, (asked_RIQ + hop_RIQ) % n))]
