@@ -135,14 +135,16 @@ def facts_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
 
 
 def settings_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
-    """Every setting under its dotted name; the model of a start is that of its run, but perhaps for the MLPs."""
+    """Every setting under its dotted name; the model of a start is that of its run, but perhaps for MLPs and mixers."""
     parts = ("task", "train") if prefix else ("task", "model", "train")
     flat = _flat({part: spec.model.facts() if part == "model" else to_dict(getattr(spec, part)) for part in parts},
                  prefix)
     if spec.start is None:
         return flat
-    dense = {f"{prefix}start.model.mlp": spec.start.model.facts()["mlp"]} if spec.upcycled else {}
-    return {**flat, **dense, **settings_of(spec.start, f"{prefix}start.")}
+    theirs = spec.start.model.facts()
+    other = {f"{prefix}start.model.{name}": theirs[name]
+             for name, differs in (("mlp", spec.upcycled), ("mixer", spec.retuned)) if differs}
+    return {**flat, **other, **settings_of(spec.start, f"{prefix}start.")}
 
 
 def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:

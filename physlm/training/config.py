@@ -10,6 +10,9 @@ from typing import Any, Literal
 from physlm.config import content_hash, from_dict, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
+from physlm.models.listing import model_weights
+from physlm.models.parts.part import TEMPERATURE
+from physlm.models.retuning import SETTINGS, can_retune
 from physlm.models.upcycling import can_begin
 from physlm.tasks.config import TaskConfig
 
@@ -43,6 +46,7 @@ class TrainConfig:
         redrawn: of a mixture of experts that begins with a dense model: the share of each expert's hidden units that is
             drawn anew, see ``physlm.models.upcycling``; 0 begins with copies.
         z_loss: times the mean over scored tokens of (log sum_v exp logit_v)^2 is added to the loss (arXiv 2204.02311).
+        trained: ``scales`` trains the learnt scales of attention alone, and all else is frozen (arXiv 2404.12224).
     """
 
     exposures: int = 100
@@ -64,6 +68,7 @@ class TrainConfig:
     lora_alpha: float = 4.0
     z_loss: float = 0.0
     redrawn: float = 0.0
+    trained: Literal["all", "scales"] = "all"
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
@@ -98,8 +103,9 @@ class RunSpec:
 
     Attributes:
         start: the run whose final weights this one begins with, as finetuning does; it may begin with another in turn.
-            None begins with random weights.  Both have the same vocabulary and the same model, or the start has an MLP
-            where this one has experts, which begin as copies of it (``physlm.models.upcycling``).
+            None begins with random weights.  Both have the same vocabulary and the same model; or the start has an MLP
+            where this one has experts, which begin as copies of it (``physlm.models.upcycling``); or its attention
+            reads with the same weights in another way (``physlm.models.retuning``).
     """
 
     task: TaskConfig
@@ -122,6 +128,8 @@ class RunSpec:
         elif self.train.low_rank:
             raise UserError(f"train.lora_rank, train.lora_embedding_rank: got {self.train.lora_rank} and "
                             f"{self.train.lora_embedding_rank} without a start; expected a start, or 0 and 0")
+        if self.train.trained == "scales":
+            self._check_scales()
         if self.train.low_rank and self.model.ternary:
             raise UserError("train.lora_rank, train.lora_embedding_rank: got updates of a ternary model, whose "
                             "merged weights would be rounded anew; expected 0 and 0, or model.ternary=false")
@@ -133,6 +141,15 @@ class RunSpec:
             names = ", ".join(mixer.kind for mixer in self.model.mixer)
             raise UserError(f"train.lora_rank: got {self.train.lora_rank} with the mixers {names}, which have no "
                             "queries to move; expected 0")
+
+    def _check_scales(self) -> None:
+        """Learnt scales alone can be trained where there are some, of a trained model."""
+        if self.start is None or self.train.low_rank:
+            found = "without a start" if self.start is None else "with low-rank updates"
+            raise UserError(f"train.trained: got scales {found}; expected a start and no low-rank updates, or all")
+        if not any(weight.role == TEMPERATURE for weight in model_weights(self.model, 1).values()):
+            raise UserError("train.trained: got scales of a model that learns none; expected "
+                            "model.mixer.learnt_scale=head or one, or train.trained=all")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process gets the settings, and reads them with the classes that it has."""
@@ -147,6 +164,11 @@ class RunSpec:
     def upcycled(self) -> bool:
         """Whether it is a mixture of experts that begins with a dense model."""
         return self.start is not None and self.start.model.mlp != self.model.mlp
+
+    @property
+    def retuned(self) -> bool:
+        """Whether it begins with a model whose attention reads in another way."""
+        return self.start is not None and self.start.model.mixer != self.model.mixer
 
     @property
     def steps(self) -> int:
@@ -197,9 +219,11 @@ def _check_start(start: RunSpec, spec: RunSpec) -> None:
     """The weights of ``start`` must fit the model of ``spec``, mean the same words, and know what its task needs."""
     for field in fields(ModelConfig):
         theirs, ours = getattr(start.model, field.name), getattr(spec.model, field.name)
-        if theirs != ours and not (field.name == "mlp" and can_begin(spec.model, start.model)):
+        fits = {"mlp": can_begin, "mixer": can_retune}.get(field.name)
+        if theirs != ours and not (fits is not None and fits(spec.model, start.model)):
             raise UserError(f"start.model.{field.name}: got {theirs!r} where the run itself has {ours!r}; expected the "
-                            "same model, or of a mixture without a shared expert the MLPs that its experts are")
+                            "same model, or of a mixture without a shared expert the MLPs that its experts are, or "
+                            f"attention that differs in {', '.join(SETTINGS)} alone")
     if start.task == spec.task:
         return
     first, second = start.task.vocabulary().words, spec.task.vocabulary().words

@@ -10,6 +10,7 @@ Weight decay acts on what decays by its role: matrices and embeddings, not the g
 Source: arXiv 1711.05101.
 
 ``optimiser_for`` chooses whether the model itself is trained so, or low-rank factors of some of its weights alone.
+Parameters that require no gradient are frozen: they are rounded as the others are, and are in no state.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from physlm.models.decoder import Decoder
 from physlm.models.lora import LowRank
-from physlm.models.parts.part import TABLE
+from physlm.models.parts.part import TABLE, TEMPERATURE
 from physlm.training.config import TrainConfig
 from physlm.training.schedule import adam_coefficients
 
@@ -53,7 +54,7 @@ class AdamW:
         half: bool | None = None,
     ):
         self.config = configs[0]
-        self.parameters = list(model.parameters())
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         device = self.parameters[0].device
         sizes = [math.ceil(p.numel() / _ALIGN) * _ALIGN for p in self.parameters]
         self.master = torch.zeros(sum(sizes), device=device)
@@ -67,10 +68,16 @@ class AdamW:
         self.gradient_views: list[Tensor] = []
         self.master_views: dict[str, Tensor] = {}
         offset = 0
-        for (name, p), size in zip(model.named_parameters(), sizes, strict=True):
+        aligned = iter(sizes)
+        for name, p in model.named_parameters():
+            role = model.weights[name].role if isinstance(model, Decoder) else TABLE
+            if not p.requires_grad:
+                self.master_views[name] = p.detach().float()
+                p.data = p.detach().bfloat16() if half and not role.float32 else p.data
+                continue
+            size = next(aligned)
             here = slice(offset, offset + p.numel())
             self.master[here] = p.detach().flatten().float()
-            role = model.weights[name].role if isinstance(model, Decoder) else TABLE
             for m, part in enumerate(group[here].view(len(configs), -1)):
                 part.fill_(2 * m + (1 if role.decays else 0))
             storage = self.master if self.working is None or role.float32 else self.working
@@ -152,7 +159,11 @@ class LowRankAdamW:
 
 
 def optimiser_for(model: Decoder, configs: Sequence[TrainConfig], steps: int, wrap: Wrap) -> AdamW | LowRankAdamW:
-    """``LowRankAdamW`` where the settings ask for low-rank updates, else ``AdamW``."""
+    """``LowRankAdamW`` where the settings ask for low-rank updates, else ``AdamW``, of learnt scales alone if they say
+    so."""
+    if configs[0].trained == "scales":
+        for name, p in model.named_parameters():
+            p.requires_grad_(model.weights[name].role == TEMPERATURE)
     return (LowRankAdamW if configs[0].low_rank else AdamW)(model, configs, steps, wrap)
 
 

@@ -19,6 +19,7 @@ from physlm.errors import UserError
 from physlm.machine import keep_freed_memory
 from physlm.models.cross_entropy import linear_cross_entropy, linear_cross_entropy_z
 from physlm.models.decoder import Decoder
+from physlm.models.retuning import retuned_state
 from physlm.models.upcycling import upcycled
 from physlm.tasks.rows import Rows
 from physlm.tasks.task import Task
@@ -176,12 +177,16 @@ def _states(
 
 
 def _grown(spec: RunSpec, state: Mapping[str, Tensor], vocabulary: int) -> Mapping[str, Tensor]:
-    """The weights of a start as the run begins with them: of a dense one as a mixture of experts."""
-    if spec.start is None or not spec.upcycled:
+    """The weights of a start as the run begins with them: of a dense one as a mixture of experts, and with the first
+    values of scales that it has not learnt."""
+    if spec.start is None or not (spec.upcycled or spec.retuned):
         return state
-    dense = Decoder(spec.start.model, vocabulary, (None,))
-    dense.load_member(0, state)  # refuses those of another model
-    return upcycled(dense.state_dict(), spec.start.model, spec.model, spec.train.redrawn, spec.train.seed)
+    start = Decoder(spec.start.model, vocabulary, (None,))
+    start.load_member(0, state)  # refuses those of another model
+    state = retuned_state(start.state_dict(), spec.start.model, spec.model, vocabulary)
+    if not spec.upcycled:
+        return state
+    return upcycled(state, spec.start.model, spec.model, spec.train.redrawn, spec.train.seed)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
