@@ -78,10 +78,11 @@ verify: $(STAMP)  ## every claim: published, ours, interval, verdict; every law 
 docs: $(STAMP)  ## write the tables of README.md and docs/results/ again from the committed results
 	$(PHYSLM) verify --into README.md $(patsubst %,--into %,$(wildcard docs/results/*.md))
 
-bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, problems, probes
+bench: $(STAMP)  ## speed on this machine: training, sampling, parsing, problems, tasks, probes
 	$(PHYSLM) bench train
 	$(PHYSLM) bench grammar
 	$(PHYSLM) bench igsm
+	$(PHYSLM) bench tasks
 	$(PHYSLM) bench probes
 
 list: $(STAMP)  ## the experiments

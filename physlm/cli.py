@@ -109,6 +109,20 @@ def bench_igsm(
     run_bench(quick=quick)
 
 
+@bench.command("tasks")
+@command
+def bench_tasks(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND]...", help="Tasks, such as depo or mqar. Default: all.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few rows and texts: a check, not a number.")] = False,
+) -> None:
+    """Print how fast every task is sampled and verified on one core, and trained on beside biographies."""
+    from physlm.lab.bench_tasks import bench_tasks as run_bench
+
+    run_bench(kinds or (), quick=quick)
+
+
 @bench.command("probes")
 @command
 def bench_probes(

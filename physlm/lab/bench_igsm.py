@@ -10,39 +10,18 @@ as many tokens a step.  A model that never waits for problems trains as fast on 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
+from physlm.lab.bench_training import Case, time_training
 from physlm.machine import cpu_cores
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioSConfig
-from physlm.tasks.config import TaskConfig
 from physlm.tasks.igsm.config import FAMILIES, IgsmConfig
-from physlm.training.config import RunSpec, TrainConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import torch
-
-    from physlm.training.step import Population
 
 SHOWN = ("med", "hard", "small8")
 WANTED = 0.95  # of the speed on biographies, a bound of ours
 VOCABULARY = 4096  # rows of the embedding, for either task
 TRAINED = FAMILIES["med"]
 BIOGRAPHIES = BioSConfig(people=20_000, row_tokens=TRAINED.row_tokens)
-
-
-class Case(NamedTuple):
-    """A model and the rows of a step."""
-
-    model: ModelConfig
-    rows: int
-
-    @property
-    def title(self) -> str:
-        """For readers: ``4 x 128, 64 x 768 tokens a step``."""
-        return f"{self.model.layers} x {self.model.width}, {self.rows} x {TRAINED.row_tokens} tokens a step"
 
 
 CASES = {
@@ -83,43 +62,6 @@ def time_checker(config: IgsmConfig, count: int) -> float:
     return count / spent
 
 
-def time_training(tasks: Sequence[TaskConfig], case: Case, device: torch.device, seconds: float) -> list[float]:
-    """Tokens a second of training on each task, in turns of whole blocks of rows, for ``seconds`` each or longer.
-
-    A block is what is made at once (``physlm.training.batches``); a part of one would hold too much of the making of
-    rows, or nothing of it.
-    """
-    from physlm.training.step import Population
-
-    train = TrainConfig(steps=1_000_000, batch_rows=case.rows, precision="bf16" if device.type == "cuda" else "float32")
-    populations = [Population([RunSpec(task, case.model, train)], device, window=16) for task in tasks]
-    spent, done = [0.0] * len(tasks), [0] * len(tasks)
-    try:
-        if device.type == "cuda":
-            for population in populations:  # to the end of the block in which the step is compiled and recorded
-                _train_block(population, device)
-        while min(spent) < seconds:
-            for place, population in enumerate(populations):
-                begun = time.perf_counter()
-                done[place] += _train_block(population, device)
-                spent[place] += time.perf_counter() - begun
-    finally:
-        for population in populations:
-            population.close()
-    return [steps * case.rows * task.row_tokens / time for steps, task, time in zip(done, tasks, spent, strict=True)]
-
-
-def _train_block(population: Population, device: torch.device) -> int:
-    """Steps to the end of a block, done when this returns."""
-    from physlm.lab.bench import wait
-
-    steps = population.batches.ahead - population.step % population.batches.ahead
-    for _ in range(steps):
-        population.advance()
-    wait(device)
-    return steps
-
-
 def bench_igsm(quick: bool = False) -> None:
     """Print the table, line by line as it is measured, and how training compares."""
     import torch
@@ -139,5 +81,6 @@ def bench_igsm(quick: bool = False) -> None:
               f"{time_checker(config, checked):>10,.0f}", flush=True)  # fmt: skip
     case = CASES[device.type]
     ours, plain = time_training((TRAINED, BIOGRAPHIES), case, device, seconds)
-    print(f"training {case.title}, vocabulary {VOCABULARY}: {ours / 1e6:.3g} M tokens/s, on biographies "
+    title = case.title(TRAINED.row_tokens)
+    print(f"training {title}, vocabulary {VOCABULARY}: {ours / 1e6:.3g} M tokens/s, on biographies "
           f"{plain / 1e6:.3g}; ratio {ours / plain:.3f}, wanted at least {WANTED}")  # fmt: skip

@@ -149,6 +149,11 @@ def tokens_from(ids_BW: Tensor, begin_B: Tensor, at_Q: Tensor) -> Tensor:
     return ids_BW.gather(-1, place_BQ.clamp_max(ids_BW.shape[1] - 1)).where(inside_BQ, -1)
 
 
+def without_end(ids: Sequence[int]) -> list[int]:
+    """A text without the token 0 that ends it, where it is there."""
+    return list(ids[:-1] if len(ids) > 1 and ids[-1] == 0 else ids)
+
+
 def texts_in_row(entries_per_row: int, row_tokens: int, width: int) -> int:
     """How many texts of ``width`` positions, both separators counted, a row has room for; at least one, and at most as
     many as it shows.  Neighbours share a separator."""

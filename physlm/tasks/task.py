@@ -5,6 +5,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -106,10 +107,18 @@ class GuessedTask(AskedTask, Protocol):
     ``guesses_from_text = True``."""
 
     def guesses(self, prompts: Prompts) -> Tensor:
-        """What was generated, as ``grade`` takes it, if the answer is any word of the prompt that could be one; (B, W)."""
+        """What was generated, as ``grade`` takes it, if any fitting word of the prompt were the answer, (B, W)."""
 
 
-class TestRows(NamedTuple):
+class VerifiedTask(AskedTask, Protocol):
+    """A task with a verifier that knows nothing of how texts are made; its settings have ``has_verifier = True``."""
+
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, answer included, as ``Text.ids`` has it, and the token 0 that
+        ends it; nothing if it is right."""
+
+
+class AnswerRows(NamedTuple):
     """Rows to be read with all tokens given, whose targets are answers, and nothing else.
 
     Attributes:
@@ -130,7 +139,7 @@ class ReadTask(Task, Protocol):
     def to(self, device: torch.device | str) -> ReadTask:
         """The same task on another device."""
 
-    def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> TestRows:
+    def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> AnswerRows:
         """``n`` rows of each kind."""
 
 

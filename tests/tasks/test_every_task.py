@@ -191,6 +191,47 @@ def test_prompts_and_answers_are_words_that_fit_into_a_row(config: Any, asked: A
         assert not last.any(), "token 0 ends an answer"
 
 
+def test_a_verifier_finds_the_texts_of_the_task_right_and_changed_answers_wrong(config: Any, task: Any) -> None:
+    if not config.has_verifier:
+        pytest.skip(f"{config.kind} has no verifier")
+    for text in task.texts(torch.arange(100)):
+        assert task.fault([*text.ids, 0]) == ""
+        last = text.ids[-1]
+        for other in {*text.ids, 1, len(task.vocabulary) - 1} - {0, last}:
+            assert task.fault([*text.ids[:-1], other, 0]) != "", "no other token could stand there"
+        assert task.fault([*text.ids[1:], 0]) != "" and task.fault([0]) != ""
+    for condition in config.conditions().values():
+        prompts = task.prompts(20, **condition)
+        whole = written(prompts, prompts.answers_BQ, prompts.answer_lengths_B)
+        for ids, n in zip(whole.tolist(), (prompts.lengths_B + prompts.answer_lengths_B).tolist(), strict=True):
+            assert task.fault(ids[:n]) == ""
+
+
+def test_guesses_are_words_of_the_prompt_and_sometimes_right(config: Any, task: Any) -> None:
+    if not config.guesses_from_text:
+        pytest.skip(f"{config.kind} has no guesses")
+    prompts = task.prompts(100)
+    guesses = task.guesses(prompts)
+    for prompt, n, answer, ids in zip(prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), prompts.answers_BQ.tolist(),
+                                      guesses.tolist(), strict=True):
+        assert ids[:n] == prompt[:n] and ids[n] in prompt[:n] and answer[0] in prompt[:n]
+    right = task.grade(prompts, guesses).answer_B.double().mean()
+    assert 0 < right < 1
+
+
+def test_rows_of_answers_are_rows_whose_targets_are_answers(config: Any, task: Any) -> None:
+    if not config.has_test_rows:
+        pytest.skip(f"{config.kind} has no test rows")
+    rows = task.test_rows(4)
+    assert rows.kind_R.bincount().tolist() == [4] * len(rows.kinds)
+    assert rows.inputs_RT.shape == rows.targets_RT.shape and rows.inputs_RT.max() < len(task.vocabulary)
+    scored = rows.targets_RT != IGNORE
+    assert bool(scored.any(-1).all()) and not (rows.targets_RT == 0).any()
+    shifted = rows.inputs_RT[:, 1:][scored[:, :-1]]
+    assert shifted.equal(rows.targets_RT[:, :-1][scored[:, :-1]])
+    assert not rows.inputs_RT.equal(task.test_rows(4, "validation").inputs_RT)
+
+
 def test_other_questions_are_asked_of_each_split(config: Any, asked: AskedTask) -> None:
     """Where all is fresh; of a finite set the condition says which half is asked about."""
     if config.items is not None:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row
-from physlm.tasks.task import Text, question
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.task import AnswerRows, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class CopyConfig(TaskConfig):
 
     kind: ClassVar[str] = "copy"
     shared_fields: ClassVar[tuple[str, ...]] = ("length", "words")
+    has_test_rows: ClassVar[bool] = True
+    has_verifier: ClassVar[bool] = True
     length: int = 500
     words: int = 500
     shortest: int = 0
@@ -88,12 +90,17 @@ class Copy:
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the words of answers."""
-        from physlm.tasks.rows import IGNORE, Rows
-
         config = self.config
-        ids_RW, answer_RW = self._written(index_R, config.row_tokens + 1, config.shortest or config.length,
-                                          config.length, split, stream)  # fmt: skip
-        return Rows(ids_RW[:, :-1], ids_RW[:, 1:].where(answer_RW[:, 1:], IGNORE))
+        return self._rows(index_R, config.row_tokens, config.shortest or config.length, config.length, split, stream)
+
+    def test_rows(self, n: int, split: str = "evaluation", *, length: int = 0) -> AnswerRows:
+        """``n`` windows packed with instances of ``length`` words (0: the most of training), whose targets are the
+        words of answers.  A window has ``row_tokens``, or those of one instance if it is longer."""
+        import torch
+
+        length, row_R = self._checked(length), torch.arange(n, device=self.device)
+        rows = self._rows(row_R, max(self.config.row_tokens, 2 * length + 2), length, length, split, "windows")
+        return AnswerRows(*rows, torch.zeros_like(row_R), (f"length{length}",))
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Text i is the first instance of row i."""
@@ -115,10 +122,7 @@ class Copy:
         """
         import torch
 
-        length = length or self.config.length
-        if not 1 <= length <= self.config.words:
-            raise UserError(f"copy: got length {length}, expected between 1 and {self.config.words}, the words "
-                            "there are")
+        length = self._checked(length)
         if not 0 <= first <= length:
             raise UserError(f"copy: got first {first}, expected between 1 and {length}, or 0 for all")
         row_R = torch.arange(n, device=self.device)
@@ -130,10 +134,29 @@ class Copy:
         return cut(ids_RW, lengths_R, ends_R, (f"first{first}" if first else f"length{length}",),
                    texts_in_row(span, span, end + 1))  # fmt: skip
 
-    def right(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
-        """Whether the answer copies the whole prompt, read from the tokens alone."""
-        begin = len(prompt) - 1 - prompt[::-1].index(BOS)
-        return prompt[-1] == QUERY and list(answer) == list(prompt[begin + 1 : -1])
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with an instance, read from its tokens alone; nothing if it is right."""
+        text = without_end(ids)
+        if text[:1] != [BOS] or text.count(QUERY) != 1:
+            return "got no <bos> and one <query>"
+        at = text.index(QUERY)
+        words, copy = text[1:at], text[at + 1 :]
+        if len(set(words)) < len(words) or min(words, default=0) < FIRST_WORD:
+            return "got a word twice, or something other than words"
+        return "" if copy == words else "got a copy that is not the words"
+
+    def _checked(self, length: int) -> int:
+        length = length or self.config.length
+        if not 1 <= length <= self.config.words:
+            raise UserError(f"copy: got length {length}, expected between 1 and {self.config.words}, the words there "
+                            "are")
+        return length
+
+    def _rows(self, index_R: Tensor, span: int, shortest: int, longest: int, split: str, stream: int | str) -> Rows:
+        from physlm.tasks.rows import IGNORE, Rows
+
+        ids_RW, answer_RW = self._written(index_R, span + 1, shortest, longest, split, stream)
+        return Rows(ids_RW[:, :-1], ids_RW[:, 1:].where(answer_RW[:, 1:], IGNORE))
 
     def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, split: str,
                  stream: int | str) -> tuple[Tensor, Tensor]:  # fmt: skip

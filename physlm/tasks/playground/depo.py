@@ -24,7 +24,7 @@ from physlm.errors import UserError
 from physlm.machine import cpu_cores
 from physlm.tasks.config import check_between, check_split
 from physlm.tasks.playground.graphs import MOST_ROW, GraphConfig, GraphTask, tokens
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import Text
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from physlm.tasks.task import TestRows
+    from physlm.tasks.task import AnswerRows
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class DepoConfig(GraphConfig):
     kind: ClassVar[str] = "depo"
     shared_fields: ClassVar[tuple[str, ...]] = ("hops", "shortest_name", "longest_name", "name_words")
     has_test_rows: ClassVar[bool] = True
+    has_verifier: ClassVar[bool] = True
     nodes: int = 75
     hops: int = 16
     shortest_name: int = 5
@@ -58,8 +59,7 @@ class DepoConfig(GraphConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_between(self, "name_words", 1, None)
-        self.check_graphs()
+        self.check_graphs(least_words=1)
         check_between(self, "hops", 1, self.nodes)
         check_between(self, "queries", 1, None)
         check_between(self, "row_tokens", self.longest_instance(self.nodes), MOST_ROW)  # the first instance is whole
@@ -157,7 +157,7 @@ class Depo(GraphTask[DepoConfig]):
         return cut(ids, asked, ends, _kinds(hops), 1, kind_B=kind_B,
                    item_B=torch.arange(n, device=self.device).repeat(len(hops)))  # fmt: skip
 
-    def test_rows(self, n: int, split: str = "evaluation", *, nodes: int = 0, hop: int = 0) -> TestRows:
+    def test_rows(self, n: int, split: str = "evaluation", *, nodes: int = 0, hop: int = 0) -> AnswerRows:
         """``n`` windows of ``row_tokens`` packed with instances of N nodes, in which all questions have one k, for each
         k of ``config.asked_hops()``; targets are the answers, without <ans>.  Arguments as for ``prompts``; a window
         has to have room for one instance."""
@@ -165,7 +165,7 @@ class Depo(GraphTask[DepoConfig]):
 
         from physlm.tasks.playground import kernel
         from physlm.tasks.rows import IGNORE
-        from physlm.tasks.task import TestRows
+        from physlm.tasks.task import AnswerRows
 
         check_split(split)
         nodes = self.config.asked_nodes(nodes)
@@ -177,15 +177,15 @@ class Depo(GraphTask[DepoConfig]):
         packed = [kernel.rows(self.config, np.arange(n), split, "windows", nodes, k, cpu_cores()) for k in hops]
         inputs_RT, targets_RT = self._unpacked(np.concatenate(packed))
         kind_R = torch.arange(len(hops), device=self.device).repeat_interleave(n)
-        return TestRows(inputs_RT, targets_RT.masked_fill(targets_RT == self.vocabulary.id("<ans>"), IGNORE), kind_R,
+        return AnswerRows(inputs_RT, targets_RT.masked_fill(targets_RT == self.vocabulary.id("<ans>"), IGNORE), kind_R,
                         _kinds(hops))  # fmt: skip
 
     def fault(self, ids: Sequence[int]) -> str:
-        """The first thing that is wrong with an instance, without the <bos> after it; nothing if it is right.
+        """The first thing that is wrong with an instance, with the <bos> after it or without; nothing if it is right.
 
         Read are the edges that the text shows, whoever wrote it.
         """
-        head, *parts = self._question.split(self.reader.text(ids))
+        head, *parts = self._question.split(self.reader.text(without_end(ids)))
         edges = self.reader.edges(head[1:])
         if head[:1] != "\0" or not edges:
             return "got something other than <bos> and names by twos"

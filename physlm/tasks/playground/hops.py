@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words, guessed
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -54,6 +54,7 @@ class HopsConfig(TaskConfig):
 
     kind: ClassVar[str] = "hops"
     shared_fields: ClassVar[tuple[str, ...]] = ("names", "fillers")
+    has_verifier: ClassVar[bool] = True
     guesses_from_text: ClassVar[bool] = True
     hops: int = 1
     people: int = 5
@@ -181,17 +182,25 @@ class Hops:
 
         return guessed(prompts, FIRST_YEAR, FIRST_NAME, rng.key("hops guess", self.config.seed))
 
-    def right(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
-        """Whether the answer is the year of the asked person, read sentence by sentence from the tokens alone."""
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, read sentence by sentence from its tokens alone; nothing if it is
+        right."""
         words, years, same = self.vocabulary.words, dict[str, str](), dict[str, str]()
-        text = [words[i] for i in prompt[len(prompt) - prompt[::-1].index(BOS) :]]
-        asked = text[-len(FACT) - 1]
-        for at, word in enumerate(text[: -len(FACT) - 2]):
+        text = [words[i] for i in without_end(ids)]
+        if text[:1] != ["<bos>"] or text[-ASKED : 1 - ASKED] != ["<query>"] or text[2 - ASKED : -1] != FACT:
+            return "got no <bos>, or no question at the end"
+        for at, word in enumerate(text[:-ASKED]):
             if word == "of":
                 years[text[at - len(FACT)]] = text[at + 1]
             elif word == "as":
                 same[text[at - len(LINK)]] = text[at + 1]
-        return [words[i] for i in answer] == [years[same.get(asked, asked)]]
+        if len({*years, *same}) < len(years) + len(same) or len({*years.values()}) < len(years):
+            return "got a person or a year twice"
+        asked, answer = text[1 - ASKED], text[-1]
+        year = years.get(same.get(asked, asked))
+        if year is None:
+            return "got a question about somebody of whom nothing is told"
+        return "" if answer == year else "got another year than that of the person"
 
     def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, split: str, stream: int | str,
                  first: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip

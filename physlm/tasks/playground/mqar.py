@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints
-from physlm.tasks.task import Text, question
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
+from physlm.tasks.task import AnswerRows, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class MqarConfig(TaskConfig):
 
     kind: ClassVar[str] = "mqar"
     shared_fields: ClassVar[tuple[str, ...]] = ("words", "reassigned")
+    has_test_rows: ClassVar[bool] = True
+    has_verifier: ClassVar[bool] = True
     pairs: int = 8
     words: int = 8192
     gap: float = 0.01
@@ -132,18 +134,15 @@ class Mqar:
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the values after queries."""
-        from physlm.tasks.rows import IGNORE, Rows
+        return self._rows(index_R, split, stream)
 
-        ids_RW, query_RQ = self._written(index_R, split, stream)
-        targets_RT = ids_RW.new_full((len(ids_RW), self.config.row_tokens), IGNORE)
-        targets_RT.scatter_(1, query_RQ, ids_RW.gather(1, query_RQ + 1))
-        return Rows(ids_RW[:, :-1], targets_RT)
-
-    def test_rows(self, n: int, *, pairs: int = 0, window: int = 0) -> Rows:
-        """``n`` fresh rows, for accuracy at all queries of a true text; settings as of ``prompts``."""
+    def test_rows(self, n: int, split: str = "evaluation", *, pairs: int = 0, window: int = 0) -> AnswerRows:
+        """``n`` rows whose targets are the values after all queries, as published; arguments as for ``prompts``."""
         import torch
 
-        return Mqar(self._sized(pairs, window), self.device).rows(torch.arange(n, device=self.device), "evaluation")
+        config, row_R = self._sized(pairs, window), torch.arange(n, device=self.device)
+        rows = Mqar(config, self.device)._rows(row_R, split, "windows")
+        return AnswerRows(*rows, torch.zeros_like(row_R), (f"pairs{config.pairs}",))
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Text i is row i up to its last answer, which is what it asks."""
@@ -174,13 +173,29 @@ class Mqar:
         ids_RW = torch.nn.functional.pad(ids_RW, (0, 1)).scatter_(1, at_R[:, None] + 2, BOS)  # it ends the answer
         return cut(ids_RW, at_R + 1, at_R + 3, (f"pairs{config.pairs}",), 1)
 
-    def right(self, prompt: Sequence[int], answer: Sequence[int], *, pairs: int = 0) -> bool:
-        """Whether the answer is the value of the last key of the prompt, read from the first ``pairs`` pairs of its
-        tokens alone (0: as many as in training)."""
-        last, asked = max(1, self.config.reassigned), prompt[-1]
-        end = 1 + 2 * (pairs or self.config.pairs)
-        values = [value for key, value in zip(prompt[1:end:2], prompt[2 : end + 1 : 2], strict=True) if key == asked]
-        return len(values) >= last and list(answer) == [values[-last]]
+    def fault(self, ids: Sequence[int], *, pairs: int = 0) -> str:
+        """The first thing that is wrong with a text that ends with an answer, read from its tokens alone; nothing if it
+        is right.  The first ``pairs`` pairs count (0: as many as in training), and the last query."""
+        text, pairs, half = without_end(ids), pairs or self.config.pairs, self.config.words // 2
+        keys, values = text[1 : 2 * pairs + 1 : 2], text[2 : 2 * pairs + 2 : 2]
+        if text[:1] != [BOS] or len(text) < 2 * pairs + 3:
+            return f"got no <bos> and {pairs} pairs before a query"
+        if not (min(keys) > 0 and max(keys) < half <= min(values)):
+            return f"got something other than {pairs} pairs of keys and values"
+        asked, answer = text[-2:]
+        found = [value for key, value in zip(keys, values, strict=True) if key == asked]
+        last = max(1, self.config.reassigned)
+        if len(found) < last or (len(found) > 1 and not self.config.reassigned):
+            return f"got a query of a key with {len(found)} values"
+        return "" if answer == found[-last] else "got another value than that of the key"
+
+    def _rows(self, index_R: Tensor, split: str, stream: int | str) -> Rows:
+        from physlm.tasks.rows import IGNORE, Rows
+
+        ids_RW, query_RQ = self._written(index_R, split, stream)
+        targets_RT = ids_RW.new_full((len(ids_RW), self.config.row_tokens), IGNORE)
+        targets_RT.scatter_(1, query_RQ, ids_RW.gather(1, query_RQ + 1))
+        return Rows(ids_RW[:, :-1], targets_RT)
 
     def _sized(self, pairs: int, window: int) -> MqarConfig:
         """The settings with other sizes; the number of keys follows the pairs, if it does so in training."""

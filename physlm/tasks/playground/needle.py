@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words, guessed
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -51,6 +51,7 @@ class NeedleConfig(TaskConfig):
 
     kind: ClassVar[str] = "needle"
     shared_fields: ClassVar[tuple[str, ...]] = ("keys", "values", "fillers")
+    has_verifier: ClassVar[bool] = True
     guesses_from_text: ClassVar[bool] = True
     window: int = 252
     shortest: int = 0
@@ -181,10 +182,15 @@ class Needle:
         first = FIRST_KEY + self.config.keys
         return guessed(prompts, first, first + self.config.values, rng.key("needle guess", self.config.seed))
 
-    def right(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
-        """Whether the answer is what follows the asked key where it stands first, read from the tokens alone."""
-        begin = len(prompt) - 1 - prompt[::-1].index(BOS)
-        return prompt[-2] == QUERY and list(answer) == [prompt[prompt.index(prompt[-1], begin) + 1]]
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, read from its tokens alone; nothing if it is right."""
+        text = without_end(ids)
+        if text[:1] != [BOS] or text[-3:-2] != [QUERY]:
+            return "got no <bos>, or no <query> before the last two tokens"
+        haystack, (asked, answer) = text[1:-3], text[-2:]
+        if haystack.count(asked) != 1 or haystack[-1] == asked:
+            return "got a query of a key that does not stand once before a value"
+        return "" if haystack[haystack.index(asked) + 1] == answer else "got another value than that of the key"
 
     def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, distractors: int, split: str,
                  stream: int | str, third_R: Tensor | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
