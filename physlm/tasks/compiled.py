@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numba
 
 Call = Callable[..., Any]
+HERE = Path(__file__).parent
+SOURCES = tuple(HERE / f"{name}.py" for name in ("compiled", "compiled_draws", "draws"))  # of what every kernel is made
 
 
 def compiled(function: Call) -> Call:
@@ -21,6 +25,27 @@ def compiled(function: Call) -> Call:
         return numba.njit(cache=True, nogil=True)(function)
     except RuntimeError:  # "no locator available": nothing is writable
         return numba.njit(nogil=True)(function)
+
+
+def part(function: Call) -> Call:
+    """A function that others call: compiled with the entry that needs it, which is what is kept."""
+    return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+def stamp(sources: Iterable[Path]) -> int:
+    """A number that is another for other texts of these files."""
+    return int.from_bytes(hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()[:7], "little")
+
+
+def entry(make: Callable[[int], Call], of: int) -> Call:
+    """Machine code of the function that ``make(of)`` returns, ``of`` being the stamp of all its sources.
+
+    numba keeps the code of a function as long as the function's own file is the same, whatever it calls.  So only
+    entries are kept, as a whole, and the stamp, which they close over, is a part of their key.
+    """
+    function = make(of)
+    assert function.__closure__ is not None and of in (cell.cell_contents for cell in function.__closure__)
+    return compiled(function)
 
 
 def over_slices(call: Callable[[int, int], None], count: int, threads: int) -> None:

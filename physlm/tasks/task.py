@@ -101,6 +101,31 @@ class AskedTask(Task, Protocol):
         """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
 
 
+class TestRows(NamedTuple):
+    """Rows to be read with all tokens given, whose targets are answers, and nothing else.
+
+    Attributes:
+        inputs_RT, targets_RT: as in ``Rows``.
+        kind_R: the place of each row's kind in ``kinds``.
+        kinds: names of the kinds; of each there are as many rows.
+    """
+
+    inputs_RT: Tensor
+    targets_RT: Tensor
+    kind_R: Tensor
+    kinds: tuple[str, ...]
+
+
+class ReadTask(Task, Protocol):
+    """A task whose answers are also graded as they are read; its settings have ``has_test_rows = True``."""
+
+    def to(self, device: torch.device | str) -> ReadTask:
+        """The same task on another device."""
+
+    def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> TestRows:
+        """``n`` rows of each kind."""
+
+
 class BiographyTask(Task, Protocol):
     """A task about N people, whose texts are labelled.
 

@@ -28,10 +28,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from physlm.tasks.draws import GOLDEN, MASK, Stream, mix
 from physlm.tasks.igsm import pieces as p
 from physlm.tasks.igsm.checker import Verdict, check
 from physlm.tasks.igsm.config import Chain
-from physlm.tasks.igsm.draws import CHAIN_STREAM, GOLDEN, MASK, Stream, mix
+from physlm.tasks.igsm.draws import CHAIN_STREAM
 from physlm.tasks.igsm.reading import Graph, Reader
 
 

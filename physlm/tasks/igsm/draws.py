@@ -1,8 +1,8 @@
 """Random draws of a problem: a stream of 64 bits, a pure function of (seed, split, stream, index).
 
-Draw n of problem i is ``mix(n * GOLDEN + mix(i * GOLDEN + key))`` with ``physlm.rng``'s mix and key, all in integers:
-probabilities are compared in 32 bits and the normal variable is one of 4,096 equally likely values, so that twin and
-kernel, which have the same tables, draw the same bits on every machine.
+A problem has a stream of ``physlm.tasks.draws``, all in integers: probabilities are compared in 32 bits and the normal
+variable is one of 4,096 equally likely values, so that twin and kernel, which have the same tables, draw the same bits
+on every machine.
 
 Free of numba, and of torch but for ``stream_key``.
 """
@@ -14,11 +14,9 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
+from physlm.tasks.draws import MASK, as_share
 from physlm.tasks.igsm.config import LETTERS, IgsmConfig
 
-MASK = (1 << 64) - 1
-GOLDEN = 0x9E3779B97F4A7C15
-MULTIPLY_1, MULTIPLY_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 RETRY_STREAM = 0x5E77AB1E0DDBA11  # wrong starts have a stream of their own: the problem is the same without them
 NOISE_STREAM = 0x0BAD5EED0F0157E5  # so has noise
 CHAIN_STREAM = 0x1E55C0FFEE1E5504  # and what is left out of a solution at random
@@ -31,71 +29,11 @@ FAVOURS = 1 << 12  # equally likely values of exp(|g|)
 FAVOUR_UNIT = 1 << 16  # the weight of a parameter that nothing favours
 
 
-def mix(x: int) -> int:
-    """The finaliser of SplitMix64, on integers below 2**64."""
-    x = ((x ^ (x >> 30)) * MULTIPLY_1) & MASK
-    x = ((x ^ (x >> 27)) * MULTIPLY_2) & MASK
-    return x ^ (x >> 31)
-
-
 def stream_key(config: IgsmConfig, split: str = "train", stream: int | str = 0) -> int:
     """The key of all problems of a seed, split and stream, below 2**64."""
     from physlm import rng
 
     return rng.key("igsm", config.seed, split, stream) & MASK
-
-
-class Stream:
-    """The draws of one problem, one after another."""
-
-    def __init__(self, state: int):
-        self.state = state
-
-    @classmethod
-    def of(cls, key: int, index: int) -> Stream:
-        """The stream of problem ``index``."""
-        return cls(mix((index * GOLDEN + key) & MASK))
-
-    def bits(self) -> int:
-        """The next 64 bits."""
-        state = self.state
-        self.state = (state + GOLDEN) & MASK
-        return mix(state)
-
-    def below(self, n: int) -> int:
-        """Uniform in 0 .. n - 1, for n below 2**20."""
-        return ((self.bits() >> 21) * n) >> 43
-
-    def far_below(self, n: int) -> int:
-        """Uniform in 0 .. n - 1, for n below 2**40."""
-        return (self.bits() >> 1) % n
-
-    def share(self) -> int:
-        """Uniform in 0 .. 2**32 - 1: a probability."""
-        return self.bits() >> 32
-
-    def chance(self, probability: int) -> bool:
-        """True with a probability that is given as a ``share``."""
-        return self.share() < probability
-
-    def coin(self) -> bool:
-        """True with probability 1/2."""
-        return self.bits() >> 63 == 0
-
-    def take(self, pool: list[int]) -> int:
-        """A uniform member of a list, which loses it and keeps its order."""
-        return pool.pop(self.below(len(pool)))
-
-    def shuffle(self, items: list[int]) -> None:
-        """A uniform order."""
-        for last in range(len(items) - 1, 0, -1):
-            other = self.below(last + 1)
-            items[last], items[other] = items[other], items[last]
-
-
-def as_share(probability: float) -> int:
-    """A probability as ``Stream.chance`` takes it."""
-    return round(probability * (1 << 32))
 
 
 @functools.cache

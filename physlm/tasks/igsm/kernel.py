@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from physlm.errors import UserError
-from physlm.tasks.compiled import Call, over_slices
-from physlm.tasks.igsm.compiled.building import entry, part
-from physlm.tasks.igsm.compiled.draws import below, bin_of, keyed
+from physlm.tasks.compiled import Call, over_slices, part
+from physlm.tasks.compiled_draws import below, keyed
+from physlm.tasks.igsm.compiled.building import entry
+from physlm.tasks.igsm.compiled.draws import bin_of
 from physlm.tasks.igsm.compiled.layout import WORK, scratch, settings
 from physlm.tasks.igsm.compiled.necessary import arrange, choose, depend, reachable
 from physlm.tasks.igsm.compiled.noise import draw_noise

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from physlm.tasks.draws import Stream
 from physlm.tasks.igsm.config import IgsmConfig
-from physlm.tasks.igsm.draws import FAVOUR_UNIT, FAVOURS, Stream, favours
+from physlm.tasks.igsm.draws import FAVOUR_UNIT, FAVOURS, favours
 from physlm.tasks.igsm.record import CONSTANT, MORE, PLAIN, RNG, TIMES
 from physlm.tasks.igsm.structure import Parameters, Structure
 

@@ -28,9 +28,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from physlm.tasks.draws import GOLDEN, MASK, Stream, as_share, mix
 from physlm.tasks.igsm import pieces as p
 from physlm.tasks.igsm.config import Noise
-from physlm.tasks.igsm.draws import GOLDEN, MASK, NOISE_STREAM, Stream, as_share, mix
+from physlm.tasks.igsm.draws import NOISE_STREAM
 from physlm.tasks.igsm.necessary import Formula
 from physlm.tasks.igsm.structure import Structure, draw_parameters, draw_structure
 from physlm.tasks.igsm.unneeded import complete

@@ -19,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from physlm.errors import UserError
+from physlm.tasks.draws import GOLDEN, MASK, Stream, mix
 from physlm.tasks.igsm.config import BINS, LETTERS, SPLIT_FROM, IgsmConfig
-from physlm.tasks.igsm.draws import GOLDEN, MASK, MOST_DRAWS, TEMPLATE_SALT, TRIES, Stream, mix
+from physlm.tasks.igsm.draws import MOST_DRAWS, TEMPLATE_SALT, TRIES
 from physlm.tasks.igsm.necessary import Formula, arrange, choose, depend, reachable
 from physlm.tasks.igsm.pieces import LAYERS, Pieces, pieces
 from physlm.tasks.igsm.problem import Problem

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from physlm.tasks.draws import Stream
 from physlm.tasks.igsm.config import IgsmConfig
-from physlm.tasks.igsm.draws import Stream, size_shares
+from physlm.tasks.igsm.draws import size_shares
 
 LEAST_SIZE = 2  # of layers, and of items that a layer begins with
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from physlm.tasks.draws import Stream
 from physlm.tasks.igsm.config import IgsmConfig
-from physlm.tasks.igsm.draws import Stream
 from physlm.tasks.igsm.necessary import MOST_DEPENDENCIES, Formula, formula
 from physlm.tasks.igsm.record import RNG
 from physlm.tasks.igsm.structure import Structure

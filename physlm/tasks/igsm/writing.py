@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from physlm.tasks.draws import GOLDEN, MASK, Stream, as_share, mix
 from physlm.tasks.igsm import pieces as p
 from physlm.tasks.igsm.config import Retry
-from physlm.tasks.igsm.draws import GOLDEN, MASK, RETRY_STREAM, Stream, as_share, mix
+from physlm.tasks.igsm.draws import RETRY_STREAM
 from physlm.tasks.igsm.record import CONSTANT, MORE, TIMES
 
 if TYPE_CHECKING:

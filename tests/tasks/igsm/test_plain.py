@@ -12,9 +12,10 @@ from families import EVERY, HARD, MED
 
 from physlm.errors import UserError
 from physlm.tasks.config import SPLITS
+from physlm.tasks.draws import Stream
 from physlm.tasks.igsm import plain
 from physlm.tasks.igsm.config import IgsmConfig, Retry
-from physlm.tasks.igsm.draws import Stream, favours, size_shares, stream_key
+from physlm.tasks.igsm.draws import favours, size_shares, stream_key
 from physlm.tasks.igsm.pieces import pieces
 from physlm.tasks.igsm.plain import generate
 from physlm.tasks.igsm.problem import Problem

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from physlm.tasks.igsm.compiled.building import part
-from physlm.tasks.igsm.compiled.draws import below, mix
+from physlm.tasks.compiled import part
+from physlm.tasks.compiled_draws import below, mix
+from physlm.tasks.draws import GOLDEN
 from physlm.tasks.igsm.compiled.layout import NO_DEFINE, NO_NAMES, NO_SUMS
-from physlm.tasks.igsm.draws import CHAIN_STREAM, GOLDEN
+from physlm.tasks.igsm.draws import CHAIN_STREAM
 from physlm.tasks.igsm.pieces import AS, DEFINE, ID, OWNS, SEMICOLON, SO, STOP
 
 _GOLDEN, _CHAIN_STREAM = np.uint64(GOLDEN), np.uint64(CHAIN_STREAM)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
+from physlm.tasks.draws import as_share
 from physlm.tasks.igsm.config import LETTERS, SPLIT_FROM, Chain, IgsmConfig, Noise
-from physlm.tasks.igsm.draws import FAVOURS, as_share, favours, size_shares
+from physlm.tasks.igsm.draws import FAVOURS, favours, size_shares
 from physlm.tasks.igsm.pieces import FIRST_NUMBER, LAYERS, pieces
 from physlm.tasks.igsm.record import MOST_TOTALS, RECORD
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from physlm.tasks.igsm.compiled.building import part
-from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, coin, count, far_below, first, nth, pick, share
+from physlm.tasks.compiled import part
+from physlm.tasks.compiled_draws import below, coin, far_below, share
+from physlm.tasks.igsm.compiled.draws import EMPTY, bit, count, first, nth, pick
 from physlm.tasks.igsm.draws import FAVOUR_UNIT, FAVOURS
 from physlm.tasks.igsm.record import CONSTANT, MORE, PLAIN, RNG, TIMES
 

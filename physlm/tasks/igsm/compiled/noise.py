@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from physlm.tasks.igsm.compiled.building import part
-from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, coin, count, mix, nth, pick, share
+from physlm.tasks.compiled import part
+from physlm.tasks.compiled_draws import below, coin, mix, share
+from physlm.tasks.draws import GOLDEN
+from physlm.tasks.igsm.compiled.draws import EMPTY, bit, count, nth, pick
 from physlm.tasks.igsm.compiled.layout import ALL, FACTS, GRAPH, STYLE, UNIFORM
 from physlm.tasks.igsm.compiled.structure import draw_parameters, draw_structure
 from physlm.tasks.igsm.compiled.unneeded import complete
 from physlm.tasks.igsm.compiled.writing import STOP, name, put, sentence
-from physlm.tasks.igsm.draws import GOLDEN, NOISE_STREAM
+from physlm.tasks.igsm.draws import NOISE_STREAM
 from physlm.tasks.igsm.noise import FACT_TOKENS, LEAST_GRAPH, MISFITS, ORDER_TOKENS
 from physlm.tasks.igsm.pieces import AT_LEAST, AT_MOST, FIRST_NUMBER, LAYERS, NOISE_PHRASES, NOTE, ORDERS
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from physlm.tasks.igsm.compiled.building import part
-from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, first, pick, share
+from physlm.tasks.compiled import part
+from physlm.tasks.compiled_draws import below, share
+from physlm.tasks.igsm.compiled.draws import EMPTY, bit, first, pick
 
 
 @part

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from physlm.tasks.igsm.compiled.building import part
-from physlm.tasks.igsm.compiled.draws import EMPTY, absorb, bit, coin, count, first, pick
+from physlm.tasks.compiled import part
+from physlm.tasks.compiled_draws import coin
+from physlm.tasks.igsm.compiled.draws import EMPTY, absorb, bit, count, first, pick
 from physlm.tasks.igsm.compiled.necessary import formula
 from physlm.tasks.igsm.draws import TEMPLATE_SALT
 from physlm.tasks.igsm.record import CONSTANT, MORE, RNG, TIMES

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from physlm.tasks.compiled import part
+from physlm.tasks.compiled_draws import below, mix, share
+from physlm.tasks.draws import GOLDEN
 from physlm.tasks.igsm import pieces as p
-from physlm.tasks.igsm.compiled.building import part
 from physlm.tasks.igsm.compiled.chains import mark_dropped
-from physlm.tasks.igsm.compiled.draws import EMPTY, below, bit, count, first, mix, nth, pick, share
+from physlm.tasks.igsm.compiled.draws import EMPTY, bit, count, first, nth, pick
 from physlm.tasks.igsm.compiled.layout import MISS, NO_MASK, START_MASK, WEAK
-from physlm.tasks.igsm.draws import GOLDEN, RETRY_STREAM
+from physlm.tasks.igsm.draws import RETRY_STREAM
 from physlm.tasks.igsm.pieces import FIRST_LETTER, LAYERS
 from physlm.tasks.igsm.record import CONSTANT, MORE, TIMES
 
