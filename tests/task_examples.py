@@ -25,6 +25,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "grammar": ("row_tokens=64",),
     "copy": ("length=6", "words=9", "shortest=3", "row_tokens=64"),
     "depo": ("nodes=9", "hops=5", "row_tokens=600"),
+    "needle": ("window=20", "shortest=8", "distractors=2", "row_tokens=64"),
+    "hops": ("people=3", "window=40", "row_tokens=128"),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@
     answer_untrained, answer_start       controls, of the first of these: random weights; the run that this one begins
                                          with
     majority                             control: the best constant answer to the same questions
+    guess                                control, of tasks with ``guesses_from_text``: any fitting word of the prompt
 
 Any task with ``conditions`` is asked; their names are the others.  Questions about people (bioQA, bioMixed), where
 half=test are people whom nobody asked about in training:
@@ -44,7 +45,7 @@ from physlm.places import Place
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.prompts import Grades, Prompts
 from physlm.tasks.rows import Pieces, render
-from physlm.tasks.task import AskedTask
+from physlm.tasks.task import AskedTask, GuessedTask
 from physlm.training.config import RunSpec
 
 QUESTIONS = {"cuda": 2500, "cpu": 500}  # of each kind, at most
@@ -114,6 +115,9 @@ def measure(run: Trained) -> list[Row]:
             rows += sheet.rows("hint", half, grades.hint_B)
     test = sheets[HELD_OUT]
     rows += test.rows("majority", "test", test.commonest())
+    if run.spec.task.guesses_from_text:
+        guesses_BW = cast(GuessedTask, test.task).guesses(test.prompts)
+        rows += test.rows("guess", "test", test.task.grade(test.prompts, guesses_BW).answer_B)
     controls = {"answer_untrained": run.untrained}
     if run.load_start is not None:
         controls["answer_start"] = run.load_start()

@@ -6,6 +6,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from physlm.errors import UserError
@@ -114,6 +115,11 @@ def tokens_from(ids_BW: Tensor, begin_B: Tensor, at_Q: Tensor) -> Tensor:
     place_BQ = begin_B[:, None] + at_Q
     inside_BQ = place_BQ < ids_BW.shape[1]
     return ids_BW.gather(-1, place_BQ.clamp_max(ids_BW.shape[1] - 1)).where(inside_BQ, -1)
+
+
+def without_end(ids: Sequence[int]) -> list[int]:
+    """A text without the token 0 that ends it, where it is there."""
+    return list(ids[:-1] if len(ids) > 1 and ids[-1] == 0 else ids)
 
 
 def texts_in_row(entries_per_row: int, row_tokens: int, width: int) -> int:

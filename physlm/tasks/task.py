@@ -5,6 +5,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -124,6 +125,22 @@ class ReadTask(Task, Protocol):
 
     def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> TestRows:
         """``n`` rows of each kind."""
+
+
+class GuessedTask(AskedTask, Protocol):
+    """A task whose questions can be answered at random with some word of the prompt; its settings have
+    ``guesses_from_text = True``."""
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """What was generated, as ``grade`` takes it, if any fitting word of the prompt were the answer, (B, W)."""
+
+
+class VerifiedTask(AskedTask, Protocol):
+    """A task with a verifier that knows nothing of how texts are made; its settings have ``has_verifier = True``."""
+
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, answer included, as ``Text.ids`` has it, with the token 0 that
+        ends it or without; nothing if it is right."""
 
 
 class BiographyTask(Task, Protocol):

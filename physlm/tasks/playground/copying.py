@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -39,6 +39,7 @@ class CopyConfig(TaskConfig):
 
     kind: ClassVar[str] = "copy"
     shared_fields: ClassVar[tuple[str, ...]] = ("length", "words")
+    has_verifier: ClassVar[bool] = True
     length: int = 500
     words: int = 500
     shortest: int = 0
@@ -54,7 +55,8 @@ class CopyConfig(TaskConfig):
     @property
     def title(self) -> str:
         """For readers: ``copy 500 of 500``, ``copy 1-20 of 500``."""
-        return f"{self.kind} {f'{self.shortest}-' if self.shortest else ''}{self.length} of {self.words}"
+        span = f"{self.shortest}-{self.length}" if 0 < self.shortest < self.length else f"{self.length}"
+        return f"{self.kind} {span} of {self.words}"
 
     def vocabulary(self) -> Vocabulary:
         """<bos>, <query> and the words, by number."""
@@ -112,7 +114,8 @@ class Copy:
 
         length = length or self.config.length
         if not 1 <= length <= self.config.words:
-            raise UserError(f"copy: got length {length}, expected between 1 and {self.config.words}, the words there are")
+            raise UserError(f"copy: got length {length}, expected between 1 and {self.config.words}, the words "
+                            "there are")
         if not 0 <= first <= length:
             raise UserError(f"copy: got first {first}, expected between 1 and {length}, or 0 for all")
         row_R = torch.arange(n, device=self.device)
@@ -124,10 +127,16 @@ class Copy:
         return cut(ids_RW, lengths_R, ends_R, (f"first{first}" if first else f"length{length}",),
                    texts_in_row(span, span, end + 1))  # fmt: skip
 
-    def right(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
-        """Whether the answer copies the whole prompt, read from the tokens alone."""
-        begin = len(prompt) - 1 - prompt[::-1].index(BOS)
-        return prompt[-1] == QUERY and list(answer) == list(prompt[begin + 1 : -1])
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with an instance, read from its tokens alone; nothing if it is right."""
+        text = without_end(ids)
+        if text[:1] != [BOS] or text.count(QUERY) != 1:
+            return "got no <bos> and one <query>"
+        at = text.index(QUERY)
+        words, copy = text[1:at], text[at + 1 :]
+        if len(set(words)) < len(words) or min(words, default=0) < FIRST_WORD:
+            return "got a word twice, or something other than words"
+        return "" if copy == words else "got a copy that is not the words"
 
     def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, split: str,
                  stream: int | str) -> tuple[Tensor, Tensor]:  # fmt: skip
@@ -137,24 +146,25 @@ class Copy:
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import counters, distinct
+        from physlm.tasks.playground.drawing import distinct, own_key
         from physlm.tasks.rows import laid_out
 
         check_split(split)
-        key = rng.key("copy", self.config.seed, split, stream)
+        key, device = rng.key("copy", self.config.seed, split, stream), index_R.device
         # an instance with an answer in the row has all of its words there: half of what is before it, and its own
         listed = (width + longest) // 2
         count = listed // shortest + 1  # instances that fill the row and the list
-        length_RI = shortest + rng.below(longest - shortest + 1, rng.key("length", key), counters(index_R, count))
+        length_RI = shortest + rng.below(longest - shortest + 1, own_key(rng.key("length", key), index_R),
+                                           torch.arange(count, device=device))
         number_RW, begin_RW = laid_out(2 * length_RI + 2, width)
         first_RI = length_RI.cumsum(1) - length_RI  # places in the list
         number_RC, begin_RC = laid_out(length_RI, listed)
-        bits_RC = rng.bits(rng.key("order", key), counters(index_R, listed))
+        bits_RC = rng.bits(own_key(rng.key("order", key), index_R), torch.arange(listed, device=device))
         order_RC = ((number_RC << 40) | (bits_RC >> 24 & ((1 << 40) - 1))).sort(dim=1, stable=True).indices - begin_RC
         if longest < self.config.words:
-            order_RC = distinct(longest, self.config.words, rng.key("words", key), index_R).gather(1, order_RC)
+            order_RC = distinct(longest, self.config.words, own_key(rng.key("words", key), index_R)).gather(1, order_RC)
         length_RW = length_RI.gather(1, number_RW)
-        place_RW = torch.arange(width, device=index_R.device) - begin_RW - 1  # in the instance, after <bos>
+        place_RW = torch.arange(width, device=device) - begin_RW - 1  # in the instance, after <bos>
         answer_RW = place_RW > length_RW
         word_RW = torch.where(answer_RW, place_RW - length_RW - 1, place_RW) + first_RI.gather(1, number_RW)
         ids_RW = FIRST_WORD + order_RC.gather(1, word_RW.clamp(0, listed - 1))

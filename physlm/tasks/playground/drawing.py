@@ -13,18 +13,23 @@ from torch import Tensor
 
 from physlm import rng
 
-STEP = 1 << 24  # counters of a row or an instance
 _TERMS = 9  # of the logarithm's series: the error is below 1e-9
 _LOG_2 = math.log(2)
+_ATTEMPT = 1 << 24  # counters of one attempt
 
 
-def counters(number_S: Tensor, count: int) -> Tensor:
-    """``count`` counters of each row or instance, (S, count)."""
-    return number_S[..., None] * STEP + torch.arange(count, device=number_S.device)
+def own_key(key: int, number_S: Tensor) -> Tensor:
+    """The key of a row or text of its own, (S, 1), by its number: its draws are those of counters 0, 1, .."""
+    return rng.bits(key, number_S)[..., None]
 
 
-def distinct(count: int, n: int, key: int, number_S: Tensor) -> Tensor:
-    """``count`` distinct numbers in 0 .. n-1 in random order for each of ``number``, (S, count); all orders are alike.
+def text_numbers(index_R: Tensor, count: int) -> Tensor:
+    """Numbers of ``count`` texts in each row, (R, count), that no texts of other rows have."""
+    return index_R[:, None] * (1 << 24) + torch.arange(count, device=index_R.device)
+
+
+def distinct(count: int, n: int, key_S1: Tensor) -> Tensor:
+    """``count`` distinct numbers in 0 .. n-1 in random order by each key, (S, count); all orders are as likely.
 
     Where most of the n are drawn they are sorted by random bits.  Else numbers that a row has already are drawn again,
     which favours no number over another, so the law is exact.
@@ -32,11 +37,12 @@ def distinct(count: int, n: int, key: int, number_S: Tensor) -> Tensor:
     Raises:
         AssertionError: more numbers than there are.
     """
-    assert count <= n < STEP, f"got {count} distinct numbers below {n}"
+    assert count <= n < _ATTEMPT, f"got {count} distinct numbers below {n}"
     if n <= 4 * count:
-        return rng.bits(key, counters(number_S, n)).sort(dim=-1, stable=True).indices[..., :count]
-    counter_SC = counters(number_S, count)
-    drawn_SC, attempt = rng.below(n, key, counter_SC), 0
+        order = rng.bits(key_S1, torch.arange(n, device=key_S1.device)).sort(dim=-1, stable=True).indices
+        return order[..., :count]
+    counter_C, attempt = torch.arange(count, device=key_S1.device), 0
+    drawn_SC = rng.below(n, key_S1, counter_C)
     while True:
         sorted_SC, order_SC = drawn_SC.sort(dim=-1, stable=True)
         again_SC = torch.zeros_like(drawn_SC, dtype=torch.bool)
@@ -44,10 +50,10 @@ def distinct(count: int, n: int, key: int, number_S: Tensor) -> Tensor:
         if not bool(again_SC.any()):
             return drawn_SC
         attempt += 1
-        drawn_SC = torch.where(again_SC, rng.below(n, rng.key("again", attempt, key), counter_SC), drawn_SC)
+        drawn_SC = torch.where(again_SC, rng.below(n, key_S1, counter_C + attempt * _ATTEMPT), drawn_SC)
 
 
-def exponential(key: int, counter: Tensor) -> Tensor:
+def exponential(key: int | Tensor, counter: Tensor) -> Tensor:
     """-log of uniform numbers in (0, 1), float64: log(m 2^e) = e log 2 + 2 artanh((m - 1) / (m + 1))."""
     mantissa, exponent = torch.frexp(rng.uniform(key, counter))
     share = (1.0 - mantissa) / (mantissa + 1.0)  # at most 1/3
@@ -58,11 +64,11 @@ def exponential(key: int, counter: Tensor) -> Tensor:
     return series * share - exponent * _LOG_2
 
 
-def weighted_places(count: int, weights: Tensor, key: int, number_S: Tensor) -> Tensor:
+def weighted_places(count: int, weights: Tensor, key_S1: Tensor) -> Tensor:
     """``count`` distinct places of ``weights`` one after another, each in proportion to the weights of those not yet
     drawn, (S, count), in the order of drawing: the places whose exponential waiting times end first.
 
     Source: Efraimidis and Spirakis, Information Processing Letters 97, 2006.
     """
-    waited = exponential(key, counters(number_S, len(weights))) / weights
+    waited = exponential(key_S1, torch.arange(len(weights), device=weights.device)) / weights
     return waited.topk(count, dim=-1, largest=False, sorted=True).indices

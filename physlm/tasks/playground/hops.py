@@ -1,0 +1,248 @@
+"""Years of birth by one hop or two, among filler: 1-hop-L and 2-hop-L (arXiv 2512.17351, Part 4.1).
+
+    1 hop   <bos> p7 was born in the year of 1984 . <filler_3> p2 was born in the year of 1951 . <filler_8>
+            <query> p7 was born in the year of 1984
+    2 hops  <bos> p7 was born in the year of 1984 . p2 was born in the year of 1951 . <filler_8> p5 was born in the
+            same year as p2 . p4 was born in the same year as p7 . <query> p4 was born in the year of 1984
+
+A text tells of ``people`` years of birth, all different, from 1950 to 2009; with two hops as many other people follow,
+each born in the year of one of the first.  Sentences stand at uniform places of the filler, in this order, and take
+``window`` tokens, L, with it; with ``shortest`` the window is uniform in shortest .. window.  Texts follow each other
+from the beginning of a row, whose end cuts the last, and the year after the question is all that is learnt.
+
+Published are 5 people, and 3 and 3 (``ONE_HOP``, ``TWO_HOP``).  Chance is 1 / people for a model that answers with any
+year of the text, which the measure ``answers`` shows as ``guess``.  Deviations: a name is one token, not three words of
+the pools of biographies; the filler is of random words or one phrase repeated, not sentences of Wikipedia; any person
+of the last group is asked, because a model that is trained on the first one learns places and reads no names.
+``prompts(first=True)`` asks for the first, as published; ``prompts(window=)`` has any length, also beyond the rows of
+training, and ``prompts(filled=share, window=w)`` has ``share * w`` tokens of filler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from physlm.errors import UserError
+from physlm.tasks.config import TaskConfig, check_between, check_split
+from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words, guessed
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.task import Text, question
+from physlm.tasks.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from physlm.tasks.rows import Rows
+
+YEARS = tuple(str(year) for year in range(1950, 2010))
+FACT, LINK = ["was", "born", "in", "the", "year", "of"], ["was", "born", "in", "the", "same", "year", "as"]
+WORDS = tuple(dict.fromkeys(("<bos>", "<query>", *FACT, *LINK, ".")))
+FACT_SIZE, LINK_SIZE = len(FACT) + 3, len(LINK) + 3  # with two names, or a name and a year, and the full stop
+ASKED = len(FACT) + 3  # <query>, the name, .., the year
+BOS, QUERY, FIRST_YEAR = 0, 1, len(WORDS)
+FIRST_NAME = FIRST_YEAR + len(YEARS)
+MOST_TOKENS, MOST_WORDS = 1 << 20, 1 << 20
+
+
+@dataclass(frozen=True)
+class HopsConfig(TaskConfig):
+    """``people`` years of birth, and with two ``hops`` as many links, in ``shortest`` (0: always ``window``) to
+    ``window`` tokens; ``filler`` is ``words`` or ``repeat``, of ``fillers`` words; people have one of ``names``."""
+
+    kind: ClassVar[str] = "hops"
+    shared_fields: ClassVar[tuple[str, ...]] = ("names", "fillers")
+    has_verifier: ClassVar[bool] = True
+    guesses_from_text: ClassVar[bool] = True
+    hops: int = 1
+    people: int = 5
+    window: int = 246
+    shortest: int = 0
+    filler: str = "words"
+    fillers: int = 64
+    names: int = 400
+    row_tokens: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_between(self, "row_tokens", ASKED + 1 + FACT_SIZE, MOST_TOKENS)
+        check_between(self, "hops", 1, 2)
+        check_between(self, "names", self.hops, MOST_WORDS)
+        check_between(self, "fillers", 1, MOST_WORDS)
+        room = (self.row_tokens - ASKED - 1) // self.told(1)
+        check_between(self, "people", 1, min(len(YEARS), self.names // self.hops, room))
+        least = self.told(self.people)
+        check_between(self, "window", least, self.row_tokens - ASKED - 1)  # the first text is whole
+        if self.shortest:
+            check_between(self, "shortest", least, self.window)
+        check_filler(self.filler)
+
+    def told(self, people: int) -> int:
+        """The tokens of the sentences about so many people."""
+        return people * (FACT_SIZE + LINK_SIZE * (self.hops - 1))
+
+    @property
+    def title(self) -> str:
+        """For readers: ``2-hop-246, 3 people, words``."""
+        span = f"{self.shortest}-{self.window}" if 0 < self.shortest < self.window else f"{self.window}"
+        return f"{self.hops}-hop-{span}, {self.people} people, {self.filler}"
+
+    def facts(self) -> dict[str, Any]:
+        """Beside what every task says: ``chance``, of a year of the text that is chosen at random."""
+        return {**super().facts(), "chance": 1 / self.people}
+
+    def vocabulary(self) -> Vocabulary:
+        """<bos>, <query>, words of sentences, years, names, filler."""
+        names = (f"p{i}" for i in range(1, self.names + 1))
+        return Vocabulary((*WORDS, *YEARS, *names, *filler_words(self.fillers)))
+
+    def build(self) -> Hops:
+        """The task on the CPU."""
+        return Hops(self)
+
+    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """A window as long as the longest of training."""
+        return {("answer", "test"): {}}
+
+
+ONE_HOP, TWO_HOP = HopsConfig(), HopsConfig(hops=2, people=3)
+
+
+class Hops:
+    """The task on one device: everything is computed from the numbers of rows."""
+
+    grade = staticmethod(grade_without_hints)
+
+    def __init__(self, config: HopsConfig, device: torch.device | str = "cpu"):
+        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+
+    def to(self, device: torch.device | str) -> Hops:
+        """The same task on another device."""
+        return Hops(self.config, device)
+
+    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
+        """Training rows by number, (R, T) inputs and targets; targets are the years after questions."""
+        from physlm.tasks.rows import IGNORE, Rows
+
+        config = self.config
+        ids_RW, end_RI = self._written(index_R, config.row_tokens + 1, config.shortest or config.window, config.window,
+                                       split, stream)  # fmt: skip
+        targets_RW = ids_RW.new_full(ids_RW.shape, IGNORE)
+        at_RI = (end_RI - 2).clamp_max(config.row_tokens)  # of the last word of a question; or the column that is cut
+        targets_RW.scatter_(1, at_RI, ids_RW.gather(1, (at_RI + 1).clamp_max(config.row_tokens)))
+        return Rows(ids_RW[:, :-1], targets_RW[:, :-1])
+
+    def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
+        """Text i is the first one of row i."""
+        config, texts = self.config, []
+        ids_RW, end_RI = self._written(number_R, config.window + ASKED + 1, config.shortest or config.window,
+                                       config.window, split, 0)  # fmt: skip
+        kinds = {BOS: "bos", QUERY: "query"}
+        firsts = ((FIRST_YEAR, "word"), (FIRST_NAME, "year"), (FIRST_NAME + config.names, "name"))
+        for number, row, end in zip(number_R.tolist(), ids_RW.tolist(), end_RI[:, 0].tolist(), strict=True):
+            ids = row[:end]
+            labels = [kinds.get(i) or next((kind for first, kind in firsts if i < first), "filler") for i in ids]
+            labels[-1] = "answer"
+            about = {"instance": number, "window": end - ASKED - 1}
+            texts.append(question(about, ids, labels, end - 1, self.vocabulary))
+        return texts
+
+    def prompts(self, n: int, split: str = "evaluation", *, window: int = 0, filled: float | None = None,
+                first: bool = False) -> Prompts:  # fmt: skip
+        """``n`` questions after ``window`` tokens of sentences and filler (0: the longest of training).
+
+        Args:
+            filled: the share of ``window`` that is filler, the sentences coming on top; by default ``window`` has both.
+            first: ask for the first person of the last group.
+
+        Raises:
+            UserError: the sentences do not fit; a share below 0 or above 1.
+        """
+        import torch
+
+        config, span = self.config, self.config.row_tokens
+        window, least = window or config.window, config.told(config.people)
+        if filled is not None:
+            if not 0 <= filled <= 1:
+                raise UserError(f"hops: got filled {filled}, expected between 0 and 1")
+            window = round(filled * window) + least
+        if not least <= window <= MOST_TOKENS:
+            raise UserError(f"hops: got a window of {window} tokens, expected between {least}, those of the sentences, "
+                            f"and {MOST_TOKENS:,}")
+        row_R = torch.arange(n, device=self.device)
+        ids_RW, end_RI = self._written(row_R, window + ASKED + 2, window, window, split, "prompts", first)
+        end_R = end_RI[:, 0]
+        return cut(ids_RW, end_R - 1, end_R + 1, (f"{config.hops}-hop",), texts_in_row(span, span, window + ASKED + 2))
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with any year of their text behind, as a model that reads no names would answer; (B, P + 1)."""
+        from physlm import rng
+
+        return guessed(prompts, FIRST_YEAR, FIRST_NAME, rng.key("hops guess", self.config.seed))
+
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, read sentence by sentence from its tokens alone; nothing if it is
+        right."""
+        words, years, same = self.vocabulary.words, dict[str, str](), dict[str, str]()
+        text = [words[i] for i in without_end(ids)]
+        if text[:1] != ["<bos>"] or text[-ASKED : 1 - ASKED] != ["<query>"] or text[2 - ASKED : -1] != FACT:
+            return "got no <bos>, or no question at the end"
+        for at, word in enumerate(text[:-ASKED]):
+            if word == "of":
+                years[text[at - len(FACT)]] = text[at + 1]
+            elif word == "as":
+                same[text[at - len(LINK)]] = text[at + 1]
+        if len({*years, *same}) < len(years) + len(same) or len({*years.values()}) < len(years):
+            return "got a person or a year twice"
+        asked, answer = text[1 - ASKED], text[-1]
+        year = years.get(same.get(asked, asked))
+        if year is None:
+            return "got a question about somebody of whom nothing is told"
+        return "" if answer == year else "got another year than that of the person"
+
+    def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, split: str, stream: int | str,
+                 first: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Texts of ``shortest`` to ``longest`` tokens of sentences and filler after another in each row, cut to (R, W),
+        and where each one ends, (R, I).  N people, H N names, sentences and numbers of them U = H N for H hops."""
+        import torch
+
+        from physlm import rng
+        from physlm.tasks.playground.drawing import distinct, own_key, text_numbers
+
+        check_split(split)
+        config, key, device = self.config, rng.key("hops", self.config.seed, split, stream), index_R.device
+        N, U = config.people, config.people * config.hops
+        text_RI = text_numbers(index_R, width // (shortest + ASKED + 1) + 1)
+        window_RI = shortest + rng.below(longest - shortest + 1, rng.key("window", key), text_RI)
+        end_RI = (window_RI + ASKED + 1).cumsum(1)
+        begin_RI = end_RI - window_RI - ASKED - 1
+        names_RIU = FIRST_NAME + distinct(U, config.names, own_key(rng.key("names", key), text_RI))
+        years_RIN = FIRST_YEAR + distinct(N, len(YEARS), own_key(rng.key("years", key), text_RI))
+        linked_RIN = torch.arange(N, device=device).expand(years_RIN.shape)  # whose year the last group's people have
+        if config.hops == 2:
+            linked_RIN = distinct(N, N, own_key(rng.key("links", key), text_RI))
+        asked_RI1 = 0 * text_RI[..., None] if first else rng.below(N, rng.key("asked", key), text_RI)[..., None]
+        share_RIU = rng.uniform(own_key(rng.key("places", key), text_RI), torch.arange(U, device=device))
+        size_U = torch.tensor([FACT_SIZE] * N + [LINK_SIZE] * (U - N), device=device)
+        at_RIU = begins(share_RIU.sort(dim=-1).values, window_RI - config.told(N), size_U) + begin_RI[..., None] + 1
+        year_RI1 = years_RIN.gather(-1, linked_RIN.gather(-1, asked_RI1))
+        ids_RW = filler(config.filler, config.fillers, key, index_R, width + 1)  # the last column is cut off
+        ids_RW += FIRST_NAME + config.names
+        question_RI1 = end_RI[..., None] - ASKED
+        parts = [(begin_RI[..., None], BOS), (question_RI1, QUERY),
+                 *_sentence(question_RI1 + 1, names_RIU[..., U - N :].gather(-1, asked_RI1), FACT, year_RI1),
+                 *_sentence(at_RIU[..., :N], names_RIU[..., :N], FACT, years_RIN, ".")]  # fmt: skip
+        if config.hops == 2:
+            parts += _sentence(at_RIU[..., N:], names_RIU[..., N:], LINK, names_RIU.gather(-1, linked_RIN), ".")
+        for at, ids in parts:
+            place_RP = at.flatten(1).clamp_max(width)
+            ids_RW.scatter_(1, place_RP, ids if isinstance(ids, int) else ids.flatten(1))
+        return ids_RW[:, :width], end_RI
+
+
+def _sentence(at: Tensor, name: Tensor, words: Sequence[str], *rest: Tensor | str) -> list[tuple[Tensor, Tensor | int]]:
+    """Where the tokens of a sentence that begins there stand, and what they are."""
+    tokens = (name, *words, *rest)
+    return [(at + i, WORDS.index(part) if isinstance(part, str) else part) for i, part in enumerate(tokens)]

@@ -1,0 +1,218 @@
+"""A needle in a haystack: one pair of a key and a value among filler and other pairs, whose value is asked at the end.
+
+    <bos> <filler_3> k7 v2 <filler_9> <filler_1> k4 v9 <filler_5> <query> k7 v2        window 8 and one distractor
+
+A pair is two tokens, and the keys of a text are different.  Each pair stands after a uniform number of tokens of
+filler, so the depth of the needle is uniform.  A text is ``window`` tokens of pairs and filler, and four more; with
+``shortest`` the window is uniform in shortest .. window.  Texts follow each other from the beginning of a row, whose
+end cuts the last, and the value after the query is all that is learnt.  Filler is of random words or one phrase
+repeated (``physlm.tasks.playground.haystack``).
+
+Asked are needles in the first, the middle and the last third of the haystack, as many of each.  ``prompts(window=,
+distractors=)`` asks for other sizes, also beyond the rows of training.  To fill one window of w tokens to 0, 50 and 90
+%, ask ``prompts(window=w, filled=0.0)`` and so on: the haystack then has ``filled * w`` tokens of filler, and the
+pairs come on top.  ``haystack.fill`` puts as much of it (``tokens=round(filled * w)``) into problems of other tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from physlm.errors import UserError
+from physlm.tasks.config import TaskConfig, check_between, check_split
+from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words, guessed
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.task import Text, question
+from physlm.tasks.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from physlm.tasks.rows import Rows
+
+BOS, QUERY, FIRST_KEY = 0, 1, 2
+AROUND = 4  # <bos>, <query>, key and value
+DEPTHS = ("first", "middle", "last")  # thirds of the haystack
+MOST_TOKENS, MOST_WORDS = 1 << 20, 1 << 20
+
+
+@dataclass(frozen=True)
+class NeedleConfig(TaskConfig):
+    """A needle and ``distractors`` other pairs in ``shortest`` (0: always ``window``) to ``window`` tokens.
+
+    Attributes:
+        filler: ``words`` or ``repeat``; ``fillers`` is the number of its words.
+        keys, values: how many different ones there are; chance is 1 / values, or about 1 / (distractors + 1) for any
+            value of the text, which the measure ``answers`` shows as ``guess``.
+    """
+
+    kind: ClassVar[str] = "needle"
+    shared_fields: ClassVar[tuple[str, ...]] = ("keys", "values", "fillers")
+    has_verifier: ClassVar[bool] = True
+    guesses_from_text: ClassVar[bool] = True
+    window: int = 252
+    shortest: int = 0
+    distractors: int = 7
+    filler: str = "words"
+    fillers: int = 64
+    keys: int = 256
+    values: int = 256
+    row_tokens: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_between(self, "row_tokens", AROUND + 2, MOST_TOKENS)
+        check_between(self, "window", 2, self.row_tokens - AROUND)  # the first text is whole
+        check_between(self, "shortest", 0, self.window)
+        for name in ("keys", "values", "fillers"):
+            check_between(self, name, 1, MOST_WORDS)
+        check_between(self, "distractors", 0, min(self.keys, (self.shortest or self.window) // 2) - 1)
+        check_filler(self.filler)
+
+    @property
+    def title(self) -> str:
+        """For readers: ``needle 252, 7 distractors, words``."""
+        span = f"{self.shortest}-{self.window}" if 0 < self.shortest < self.window else f"{self.window}"
+        return f"{self.kind} {span}, {self.distractors} distractors, {self.filler}"
+
+    def vocabulary(self) -> Vocabulary:
+        """<bos>, <query>, keys, values, filler."""
+        pairs = (f"{name}{i}" for name, count in (("k", self.keys), ("v", self.values)) for i in range(1, count + 1))
+        return Vocabulary(("<bos>", "<query>", *pairs, *filler_words(self.fillers)))
+
+    def build(self) -> Needle:
+        """The task on the CPU."""
+        return Needle(self)
+
+    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """A window as long as the longest of training."""
+        return {("answer", "test"): {}}
+
+
+class Needle:
+    """The task on one device: everything is computed from the numbers of rows."""
+
+    grade = staticmethod(grade_without_hints)
+
+    def __init__(self, config: NeedleConfig, device: torch.device | str = "cpu"):
+        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+
+    def to(self, device: torch.device | str) -> Needle:
+        """The same task on another device."""
+        return Needle(self.config, device)
+
+    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
+        """Training rows by number, (R, T) inputs and targets; targets are the values after queries."""
+        from physlm.tasks.rows import IGNORE, Rows
+
+        config = self.config
+        shortest = config.shortest or config.window
+        ids_RW, end_RI = self._written(index_R, config.row_tokens + 1, shortest, config.window, config.distractors,
+                                       split, stream)  # fmt: skip
+        targets_RW = ids_RW.new_full(ids_RW.shape, IGNORE)
+        at_RI = (end_RI - 2).clamp_max(config.row_tokens)  # of an asked key; beyond the row, into a column that is cut
+        targets_RW.scatter_(1, at_RI, ids_RW.gather(1, (at_RI + 1).clamp_max(config.row_tokens)))
+        return Rows(ids_RW[:, :-1], targets_RW[:, :-1])
+
+    def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
+        """Text i is the first one of row i."""
+        config, texts = self.config, []
+        shortest, pairs_end = config.shortest or config.window, FIRST_KEY + config.keys + config.values
+        ids_RW, end_RI = self._written(number_R, config.window + AROUND, shortest, config.window, config.distractors,
+                                       split, 0)  # fmt: skip
+        for number, row, end in zip(number_R.tolist(), ids_RW.tolist(), end_RI[:, 0].tolist(), strict=True):
+            ids = row[:end]
+            labels = ["filler" if i >= pairs_end else "key" if i < FIRST_KEY + config.keys else "value" for i in ids]
+            labels[0], labels[-3:] = "bos", ("query", "key", "answer")
+            needle = ids.index(ids[-2])
+            labels[needle : needle + 2] = "needle key", "needle value"
+            about = {"instance": number, "window": end - AROUND, "needle": needle}
+            texts.append(question(about, ids, labels, end - 1, self.vocabulary))
+        return texts
+
+    def prompts(self, n: int, split: str = "evaluation", *, window: int = 0, distractors: int | None = None,
+                filled: float | None = None) -> Prompts:  # fmt: skip
+        """``n`` needles in each third of a haystack of ``window`` tokens (0: the longest of training).
+
+        Args:
+            distractors: other pairs; by default as in training.
+            filled: the share of ``window`` that is filler; the haystack is that many tokens and the pairs.  By default
+                it is ``window`` tokens with the pairs.
+
+        Raises:
+            UserError: pairs that the window or the keys have no room for; a share below 0 or above 1.
+        """
+        import torch
+
+        config, span = self.config, self.config.row_tokens
+        window, pairs = window or config.window, 1 + (config.distractors if distractors is None else distractors)
+        if not 2 <= window <= MOST_TOKENS:
+            raise UserError(f"needle: got a window of {window} tokens, expected between 2, the needle, and "
+                            f"{MOST_TOKENS:,}")
+        most = config.keys if filled is not None else min(config.keys, window // 2)
+        if not 1 <= pairs <= most:
+            raise UserError(f"needle: got {pairs - 1} distractors in a window of {window} tokens with {config.keys} "
+                            f"keys, expected between 0 and {most - 1}")
+        if filled is not None:
+            if not 0 <= filled <= 1:
+                raise UserError(f"needle: got filled {filled}, expected between 0 and 1")
+            window = round(filled * window) + 2 * pairs
+        kind_B = torch.arange(len(DEPTHS), device=self.device).repeat(n)
+        row_B = torch.arange(len(kind_B), device=self.device)
+        ids_BW, end_BI = self._written(row_B, window + AROUND + 1, window, window, pairs - 1, split, "prompts", kind_B)
+        end_B = end_BI[:, 0]
+        return cut(ids_BW, end_B - 1, end_B + 1, DEPTHS, texts_in_row(span, span, window + AROUND + 1), kind_B=kind_B)
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with any value of their haystack behind, as a model that reads no keys would answer; (B, P + 1)."""
+        from physlm import rng
+
+        first = FIRST_KEY + self.config.keys
+        return guessed(prompts, first, first + self.config.values, rng.key("needle guess", self.config.seed))
+
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, read from its tokens alone; nothing if it is right."""
+        text = without_end(ids)
+        if text[:1] != [BOS] or text[-3:-2] != [QUERY]:
+            return "got no <bos>, or no <query> before the last two tokens"
+        haystack, (asked, answer) = text[1:-3], text[-2:]
+        if haystack.count(asked) != 1 or haystack[-1] == asked:
+            return "got a query of a key that does not stand once before a value"
+        return "" if haystack[haystack.index(asked) + 1] == answer else "got another value than that of the key"
+
+    def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, distractors: int, split: str,
+                 stream: int | str, third_R: Tensor | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Texts of ``shortest`` to ``longest`` tokens of haystack after another in each row, cut to (R, W), and where
+        each one ends, (R, I).  Of the U pairs of a text the first drawn is the needle; ``third_R`` is its depth."""
+        import torch
+
+        from physlm import rng
+        from physlm.tasks.playground.drawing import distinct, own_key, text_numbers
+
+        check_split(split)
+        config, key, U = self.config, rng.key("needle", self.config.seed, split, stream), 1 + distractors
+        text_RI = text_numbers(index_R, width // (shortest + AROUND) + 1)
+        window_RI = shortest + rng.below(longest - shortest + 1, rng.key("window", key), text_RI)
+        end_RI = (window_RI + AROUND).cumsum(1)
+        begin_RI = end_RI - window_RI - AROUND
+        at_U = torch.arange(U, device=index_R.device)
+        keys_RIU = FIRST_KEY + distinct(U, config.keys, own_key(rng.key("keys", key), text_RI))
+        values_RIU = FIRST_KEY + config.keys + rng.below(config.values, own_key(rng.key("values", key), text_RI), at_U)
+        share_RIU = rng.uniform(own_key(rng.key("places", key), text_RI), at_U)
+        if third_R is not None:
+            share_RIU[..., 0] = (share_RIU[..., 0] + third_R[:, None]) / len(DEPTHS)
+        share_RIU, order_RIU = share_RIU.sort(dim=-1, stable=True)
+        at_RIU = begins(share_RIU, window_RI - 2 * U, torch.full_like(order_RIU, 2)) + begin_RI[..., None] + 1
+        parts = (
+            (begin_RI, torch.zeros_like(begin_RI)), (end_RI - 3, torch.full_like(end_RI, QUERY)),
+            (end_RI - 2, keys_RIU[..., 0]), (end_RI - 1, values_RIU[..., 0]),
+            (at_RIU, keys_RIU.gather(-1, order_RIU)), (at_RIU + 1, values_RIU.gather(-1, order_RIU)),
+        )
+        first = FIRST_KEY + config.keys + config.values
+        ids_RW = first + filler(config.filler, config.fillers, key, index_R, width + 1)  # the last column is cut off
+        for at, ids in parts:
+            ids_RW.scatter_(1, at.flatten(1).clamp_max(width), ids.flatten(1))
+        return ids_RW[:, :width], end_RI
