@@ -1,12 +1,28 @@
-"""Softmax attention over contents: rotary, partly rotary, or without positions (RoPE, NoPE)."""
+"""Softmax attention over contents: how it knows positions, what it sees, and the scale of its scores."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GAIN, MATRIX, Beside, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.part import (
+    GAIN,
+    MATRIX,
+    TABLE,
+    TEMPERATURE,
+    Beside,
+    Constant,
+    Kept,
+    Mixer,
+    Next,
+    Normal,
+    Weight,
+    Where,
+    Whole,
+)
+from physlm.models.parts.scores import BUCKETS, Bias
 
 if TYPE_CHECKING:
     import torch
@@ -16,133 +32,281 @@ if TYPE_CHECKING:
     from physlm.models.module import Weights
     from physlm.models.parts.part import State
 
+# what an encoder cannot have: it counts tokens before the query
+_CAUSAL = {"bias": "none", "window": 0, "chunk": 0, "log_n": False, "floor": 0}
+
 
 @dataclass(frozen=True)
 class Attention(Mixer):
-    """softmax(q k^T / sqrt(k)) v in each head; causal unless the model is an encoder.
+    """softmax_j(t_i q_i . k_j / sqrt(k) + b[i - j]) v_j in each head; causal unless the model is an encoder.
+
+    Positions are known by rotation, by a bias b of distance (``scores``), by what is in sight, or not at all; these
+    compose.  The state of a window or of chunks holds as many tokens as they see, rounded up to a multiple of 16,
+    however long the row.
 
     Attributes:
         rope: share of a head's dimensions that are turned (arXiv 2104.09864): 1 all of them (GPT_rot of arXiv
             2305.13673), 0.25 a quarter (RoPE-quarter of arXiv 2512.17351), 0 none (NoPE).
         rope_base: of the angles, see ``distances.angles``.
         qk_norm: q and k are divided by their root mean square, in float32 with eps 1e-6, and multiplied by learnt
-            gains, over each ``head`` or over the ``full`` width; ``none`` leaves them.
+            gains, over each ``head`` or over the ``full`` width; over each head without gains, ``unit`` (Llama 4);
+            ``none`` leaves them.
+        rope_heads: share of the heads that are turned, the first ones.  Half of the dimensions of half of the heads is
+            the other way to turn a quarter.
+        bias: ``alibi``, -m_h (i - j) (arXiv 2108.12409); ``hard_alibi``, where each of the first half of the heads sees
+            its 1, 2, .. nearest tokens alone (H-ALiBi, arXiv 2402.01032); ``t5``, a learnt number for each head and
+            bucket of distances, shared by all layers (arXiv 1910.10683).
+        window: tokens that each one sees, itself the last of them; 0: all before it.
+        chunk: each token sees its own chunk of the row alone, [0, c), [c, 2 c), ..; 0: all before it.
+        scale: of all logits; the first value of a learnt one.
+        learnt_scale: a scale for each ``head``, or ``one`` for all heads and layers.
+        log_n: the logits are multiplied with ln n, where n is how many keys the query sees (scalable softmax, arXiv
+            2501.19399).  ``scale`` is its s; a learnt one should begin at ``scores.scalable_start`` of the row.
+        floor: logits grow with the position of the query from so many tokens on, see ``scores.floor_scale`` (iRoPE); 0:
+            they do not.
     """
 
     kind: ClassVar[str] = "attention"
     rope: float = 1.0
     rope_base: float = 10_000.0
-    qk_norm: Literal["none", "head", "full"] = "none"
+    qk_norm: Literal["none", "head", "full", "unit"] = "none"
+    rope_heads: float = 1.0
+    bias: Bias = "none"
+    window: int = 0
+    chunk: int = 0
+    scale: float = 1.0
+    learnt_scale: Literal["none", "head", "one"] = "none"
+    log_n: bool = False
+    floor: int = 0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rope <= 1.0:
             raise UserError(f"model.mixer.rope: got {self.rope}, expected a share from 0 to 1 of a head's dimensions")
-        if not self.rope_base > 0:
-            raise UserError(f"model.mixer.rope_base: got {self.rope_base}, expected a number above 0")
+        if not 0.0 < self.rope_heads <= 1.0:
+            raise UserError(f"model.mixer.rope_heads: got {self.rope_heads}, expected a share of the heads, above 0 "
+                            "and at most 1; rope=0 turns none")
+        for name in ("rope_base", "scale"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected a number above 0")
+        for name, none in (("window", "all tokens before are seen"), ("chunk", "there are no chunks"),
+                           ("floor", "the scale does not grow")):
+            if getattr(self, name) < 0:
+                raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected at least 1 token, or 0, "
+                                f"where {none}")
+        if self.window and self.chunk:
+            raise UserError(f"model.mixer.window, model.mixer.chunk: got {self.window} and {self.chunk}, expected one "
+                            "of them to be 0")
 
     def dims(self, model: ModelConfig) -> int:
         """Dimensions of a head that are turned."""
         return int(model.head_width * self.rope)
 
+    def turned_heads(self, model: ModelConfig) -> int:
+        """Heads that are turned, the first ones."""
+        return round(model.heads * self.rope_heads)
+
     def check(self, model: ModelConfig) -> None:
         if self.rope and (self.dims(model) % 2 or not self.dims(model)):
             raise UserError(f"model.mixer.rope: got {self.rope} of {model.head_width} dimensions a head, expected an "
                             "even number of rotated dimensions, at least 2, or 0")
+        if abs(model.heads * self.rope_heads - self.turned_heads(model)) > 1e-6 or not self.turned_heads(model):
+            raise UserError(f"model.mixer.rope_heads: got {self.rope_heads} of {model.heads} heads, expected a whole "
+                            "number of heads, at least 1")
+        if self.bias == "hard_alibi" and model.heads < 2:
+            raise UserError("model.mixer.bias: got hard_alibi, of half of the heads, with 1 head; expected at least 2 "
+                            "heads")
+        if model.absolute and self.reach > model.absolute:
+            name = "window" if self.window else "chunk"
+            raise UserError(f"model.mixer.{name}: got {self.reach}, expected at most {model.absolute}, the rows of the "
+                            "table of absolute positions")
+        for name, none in _CAUSAL.items():
+            if not model.causal and getattr(self, name) != none:
+                raise UserError(f"model.causal: got false with model.mixer.{name}={getattr(self, name)}, which is "
+                                "about earlier tokens; expected true")
+
+    @property
+    def reach(self) -> int:
+        """Tokens that it can see at most; 0: all of the row."""
+        return self.window or self.chunk
 
     @property
     def label(self) -> str:
         rope = "nope" if not self.rope else "rope" if self.rope == 1 else f"rope{self.rope:g}"
+        heads = f"_heads{self.rope_heads:g}" if self.rope_heads != 1 else ""
         base = f"_base{self.rope_base:g}" if self.rope_base != type(self).rope_base else ""
-        return rope + base + (f"_qk{self.qk_norm}" if self.qk_norm != "none" else "")
+        parts = [rope + heads + base]
+        parts += [f"qk{self.qk_norm}"] * (self.qk_norm != "none")
+        parts += [self.bias.replace("_", "")] * (self.bias != "none")
+        parts += [f"{name}{getattr(self, name)}" for name in ("window", "chunk", "floor") if getattr(self, name)]
+        parts += ["logn"] * self.log_n + [f"scale{self.scale:g}"] * (self.scale != 1)
+        return "_".join(parts + [f"learnt{self.learnt_scale}"] * (self.learnt_scale != "none"))
 
     @property
     def position(self) -> str:
-        return "none" if not self.rope else "rope" if self.rope == 1 else f"rope{self.rope:g}"
+        rope = "" if not self.rope else "rope" if self.rope == 1 else f"rope{self.rope:g}"
+        parts = [rope + (f"x{self.rope_heads:g}" if rope and self.rope_heads != 1 else "")] if rope else []
+        parts += [self.bias] * (self.bias != "none")
+        parts += [f"{name}{getattr(self, name)}" for name in ("window", "chunk") if getattr(self, name)]
+        return "+".join(parts) or "none"
 
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         d = model.width
-        gains = ("q_gain", "k_gain") if self.qk_norm != "none" else ()
+        gains = ("q_gain", "k_gain") if self.qk_norm in ("head", "full") else ()
+        scale = Weight("scale", (model.heads,), Constant(self.scale), TEMPERATURE)
         return (Weight("qkv", (d, 3 * d), Normal(), MATRIX, low_rank=(0, 2), blocks=3),
                 *(Weight(name, (d,), Constant(1.0), GAIN) for name in gains),
+                *(scale,) * (self.learnt_scale == "head"),
                 Weight("out", (d, d), Normal(small=True), MATRIX))
 
+    def shared_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        buckets = Weight("buckets.weight", (BUCKETS, model.heads), Normal(), TABLE)
+        scale = Weight("scale.weight", (1,), Constant(self.scale), TEMPERATURE)
+        return (buckets,) * (self.bias == "t5") + (scale,) * (self.learnt_scale == "one")
+
     def tables(self, model: ModelConfig, size: int, device: torch.device) -> tuple[Tensor, ...]:
+        from physlm.models.parts import scores
         from physlm.models.parts.distances import angles
 
-        return angles(self.dims(model), self.rope_base, size, device) if self.rope else ()
+        found: tuple[Tensor, ...] = angles(self.dims(model), self.rope_base, size, device) if self.rope else ()
+        if self.log_n or self.floor:
+            found += (scores.row_scale(self.log_n, self.floor, self.window, self.chunk, size, device),)
+        return found + ((scores.bias(self.bias, model.heads, size, device),) if self.bias != "none" else ())
 
-    def shared(self, tables: tuple[Tensor, ...], weights: Any, positions: int) -> tuple[Tensor, ...]:
-        return tuple(x[:positions] for x in tables)
+    def shared(self, tables: tuple[Tensor, ...], weights: Sequence[Tensor], positions: int) -> tuple[Tensor, ...]:
+        """In the order of ``_named``."""
+        at = len(tables) - (self.bias != "none")
+        return (*(x[:positions] for x in tables[:at]), *(x[:, :positions] for x in tables[at:]), *weights)
 
     def shared_at(self, shared: tuple[Tensor, ...], places_BQ: Tensor, members: int) -> tuple[Tensor, ...]:
-        return tuple(x[places_BQ][:, None].repeat(members, 1, 1, 1) for x in shared)
+        def at(x: Tensor) -> Tensor:
+            return x[places_BQ][:, None].repeat(members, 1, 1, 1)
+
+        return tuple(at(x) if name in _OF_PLACES else x for name, x in self._named(shared).items())
+
+    def _named(self, shared: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """``shared`` by name: of each place ``cos`` and ``sin``, (T, r / 2), and ``rows``, (T, 1); ``bias``, (H, T), or
+        which bucket, (32, T); learnt ones, ``buckets`` (M, 32, H) and ``scale`` (M, 1)."""
+        names = [*("cos", "sin") * bool(self.rope), *("rows",) * bool(self.log_n or self.floor),
+                 *("bias",) * (self.bias != "none"), *("buckets",) * (self.bias == "t5"),
+                 *("scale",) * (self.learnt_scale == "one")]  # fmt: skip
+        return dict(zip(names, shared, strict=True))
 
     def state(self, model: ModelConfig, positions: int, beside: bool) -> tuple[Kept, ...]:
-        shape = (model.heads, positions, model.head_width)
+        # tokens beside the rows look at any place; multiples of 16 are what attention kernels on GPUs want of a mask
+        kept = min(positions, 16 * -(-self.reach // 16)) if self.reach and not beside else positions
+        shape = (model.heads, kept, model.head_width)
         return Kept("keys", shape, axis=1), Kept("values", shape, axis=1)
 
     def local_width(self, model: ModelConfig) -> int:
         return 3 * model.width
 
     def flops(self, model: ModelConfig, row_tokens: int) -> float:
-        """2 d for the score and 2 d for the mixture at each of the T / 2 positions read on average, or T."""
-        return 4.0 * model.width * model.mean_reach(row_tokens)
+        """2 d for the score and 2 d for the mixture at each position that is read, see ``mean_reach``: of a window w of
+        T tokens w (1 - w / 2 T) on average, of a chunk c / 2."""
+        reach = min(self.reach, row_tokens) if self.reach else row_tokens
+        seen = model.mean_reach(reach)
+        if self.window and row_tokens:
+            seen = reach * (1 - reach / (2 * row_tokens))
+        return 4.0 * model.width * seen
+
+    def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
+        """Of a learnt bias its gradient at each key and head; other masks are shared by all rows."""
+        return model.heads * row_tokens if self.bias == "t5" else 0
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
         import torch
         import torch.nn.functional as F
 
-        from physlm.models.parts.distances import keep, seen
+        from physlm.models.parts.attend import attend, beside_in_sight, kept_in_sight, masked
+        from physlm.models.parts.distances import keep
 
         q, k, v = self._project(w, x, state, where)
         if state is not None and not isinstance(where, Beside):
+            place = None
+            if isinstance(where, Next):
+                place = where.place_1 % state["keys"].shape[3] if self.reach else where.place_1
             for name, new in (("keys", k), ("values", v)):
-                keep(state[name], new.unflatten(0, x.shape[:2]), where.place_1 if isinstance(where, Next) else None)
-        if isinstance(where, Whole):
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=w.model.causal)
+                keep(state[name], new.unflatten(0, x.shape[:2]), place)
+        sight = self._bias(where), self.window, self.chunk
+        if not w.model.causal:
+            mixed = F.scaled_dot_product_attention(q, k, v)
+        elif isinstance(where, Whole):
+            mixed = attend(q, k, v, *sight)
         else:
             assert state is not None
             keys, values = state["keys"].flatten(0, 1), state["values"].flatten(0, 1)
             if isinstance(where, Next):
-                mask = seen(keys.shape[2], where.place_1)[None]
+                mixed = masked(q, keys, values, kept_in_sight(where.place_1, keys, *sight))
             else:
-                keys, values, mask = torch.cat((keys, k), 2), torch.cat((values, v), 2), where.seen
-            mixed = F.scaled_dot_product_attention(q, keys, values, mask)
+                keys, values = torch.cat((keys, k), 2), torch.cat((values, v), 2)
+                mask = beside_in_sight(where, w.members, keys, *sight)
+                mixed = F.scaled_dot_product_attention(q, keys, values, mask)
         return w.out(mixed.transpose(1, 2).reshape(x.shape))
+
+    def _bias(self, where: Where) -> Tensor | None:
+        """b of each head at each distance, (m, H, W) float32, with m = M where it is learnt, else 1."""
+        if self.bias == "none":
+            return None
+        found = self._named(where.shared)
+        if self.bias == "t5":
+            return found["buckets"].mT.float() @ found["bias"]
+        return found["bias"][None]
 
     @property
     def shows_attention(self) -> bool:
         return True
 
     def attention(self, w: Weights, x: Tensor, where: Whole) -> Tensor:
-        import torch
-
-        from physlm.models.parts.distances import future
+        from physlm.models.parts.attend import scores_in_sight
 
         q, k, _ = self._project(w, x, None, where)
-        scores = (q @ k.mT).float() / q.shape[-1] ** 0.5
+        scores = ((q @ k.mT).float() / q.shape[-1] ** 0.5).unflatten(0, x.shape[:2])
         if w.model.causal:
-            scores = scores.masked_fill(future(scores.shape[-1], scores.device), -torch.inf)
-        return scores.softmax(-1).unflatten(0, x.shape[:2])
+            scores = scores_in_sight(scores, self._bias(where), self.window, self.chunk)
+        return scores.softmax(-1)
 
     def _project(
         self, w: Weights, x_MBTd: Tensor, state: State | None, where: Where
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v, each (M B, H, T, k), in the order of the released code: norm, local mixing, rotation."""
-        from physlm.models.parts.distances import turn
-
+        """q, k and v, each (M B, H, T, k), in the order of the released code: norm, local mixing, rotation; then the
+        scale, of q."""
         members, rows, positions, _ = x_MBTd.shape
         qkv = w.qkv(x_MBTd)
         if self.qk_norm != "none":
             qkv = self._normed(w, qkv)
         qkv = w.mix_local(qkv, state, where).view(members * rows, positions, 3, w.model.heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        shared = self._named(where.shared)
+        if isinstance(where, Next):
+            shared |= {name: x.index_select(0, where.place_1) for name, x in shared.items() if name in _OF_PLACES}
         if self.rope:
-            shared = where.shared
-            if isinstance(where, Next):
-                shared = tuple(table.index_select(0, where.place_1) for table in shared)
-            q, k = turn(q, *shared), turn(k, *shared)
-        return q, k, v
+            q, k = (self._turned(x, w.model, shared["cos"], shared["sin"]) for x in (q, k))
+        return self._scaled(w, q, shared), k, v
+
+    def _turned(self, x_NHTk: Tensor, model: ModelConfig, cos: Tensor, sin: Tensor) -> Tensor:
+        import torch
+
+        from physlm.models.parts.distances import turn
+
+        if self.rope_heads == 1:
+            return turn(x_NHTk, cos, sin)
+        heads = self.turned_heads(model)
+        return torch.cat((turn(x_NHTk[:, :heads], cos, sin), x_NHTk[:, heads:]), 1)
+
+    def _scaled(self, w: Weights, q_NHTk: Tensor, shared: dict[str, Tensor]) -> Tensor:
+        """t q."""
+        if self.learnt_scale == "none" and "rows" not in shared:
+            return q_NHTk * self.scale if self.scale != 1 else q_NHTk
+        scaled = q_NHTk.float()
+        if self.learnt_scale != "none":
+            scale_MH = w.scale if self.learnt_scale == "head" else shared["scale"]
+            # with one member no axes of one: see module.per_member
+            each = scale_MH[0] if w.members == 1 else scale_MH[:, None].expand(
+                -1, len(q_NHTk) // w.members, -1).flatten(0, 1)  # fmt: skip
+            scaled = scaled * each[..., None, None]
+        elif self.scale != 1:
+            scaled = scaled * self.scale
+        return (scaled * shared["rows"] if "rows" in shared else scaled).to(q_NHTk.dtype)
 
     def _normed(self, w: Weights, qkv: Tensor) -> Tensor:
         import torch
@@ -150,13 +314,17 @@ class Attention(Mixer):
         from physlm.models.module import per_member
 
         q, k, v = qkv.chunk(3, -1)
+        gains = (w.q_gain, w.k_gain) if self.qk_norm != "unit" else (None, None)
         found = []
-        for x, gain in ((q, w.q_gain), (k, w.k_gain)):
+        for x, gain in zip((q, k), gains, strict=True):
             wide = x.float()
-            if self.qk_norm == "head":
+            if self.qk_norm != "full":
                 wide = wide.unflatten(-1, (w.model.heads, -1))
             wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)
-            if self.qk_norm == "head":
+            if self.qk_norm != "full":
                 wide = wide.flatten(-2)
-            found.append((wide * per_member(gain)).to(x.dtype))
+            found.append((wide if gain is None else wide * per_member(gain)).to(x.dtype))
         return torch.cat((*found, v), -1)
+
+
+_OF_PLACES = ("cos", "sin", "rows")

@@ -54,11 +54,17 @@ def seen(positions: int, place_1: Tensor) -> Tensor:
 
 
 def keep(kept_MBHLk: Tensor, new_MBHTk: Tensor, place_1: Tensor | None = None) -> None:
-    """Store keys or values of the first T positions, or of the one at a place that only the device knows."""
-    if place_1 is None:
-        kept_MBHLk[..., : new_MBHTk.shape[-2], :] = new_MBHTk
-    else:
+    """Store keys or values of the first T positions, or of the one at a place that only the device knows.
+
+    Of more positions than are kept, the last ones stay, position p at p modulo L.
+    """
+    size, positions = kept_MBHLk.shape[3], new_MBHTk.shape[3]
+    if place_1 is not None:
         kept_MBHLk.index_copy_(3, place_1, new_MBHTk)
+    elif positions <= size:
+        kept_MBHLk[..., :positions, :] = new_MBHTk
+    else:
+        kept_MBHLk.copy_(new_MBHTk[..., -size:, :].roll(positions % size, -2))
 
 
 def clipped(table_MPx: Tensor, positions: int, causal: bool) -> Tensor:
@@ -87,15 +93,15 @@ def clipped_row(rows: int, place_1: Tensor, positions: int) -> Tensor:
     return (place_1 - torch.arange(positions, device=place_1.device)).clamp(0, rows - 1)
 
 
-def skew(x: Tensor, offset: int) -> Tensor:
-    """From distances to positions: out[..., a, b] = x[..., a, b - a + offset], (..., T, W) -> (..., T, T).
+def skew(x: Tensor, offset: int, keys: int | None = None) -> Tensor:
+    """From distances to positions: out[..., a, b] = x[..., a, b - a + offset], (..., T, W) -> (..., T, T or ``keys``).
 
     Anything where that column does not exist.  Only padding and reshaping: compiled, it is no copy but an index within
     the kernel that reads it, and so is its gradient, without atomics.
     """
     rows, columns = x.shape[-2:]
     flat = F.pad(x, (0, 1)).flatten(-2)  # element (a, c) is now at a (W + 1) + c
-    return flat.narrow(-1, offset, rows * columns).unflatten(-1, (rows, columns))[..., :rows]
+    return flat.narrow(-1, offset, rows * columns).unflatten(-1, (rows, columns))[..., : rows if keys is None else keys]
 
 
 def windows(heads: int, positions: int, device: torch.device) -> Tensor:

@@ -121,6 +121,7 @@ EMBEDDING = Role("embedding", multiplied=True)  # looked up, and multiplied at t
 OUTPUT = Role("output", multiplied=True)  # of a model whose embedding is looked up alone, which is a TABLE
 FILTER = Role("filter", float32=True, multiplied=True)
 GAIN = Role("gain", decays=False, float32=True)
+TEMPERATURE = Role("temperature", decays=False, float32=True)  # a learnt scale of attention's logits
 
 
 @dataclass(frozen=True)
