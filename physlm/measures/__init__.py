@@ -18,6 +18,7 @@ MEASURES = {
     "robustness": "physlm.measures.robustness:measure",
     "knowledge": "physlm.measures.knowledge:measure",
     "answers": "physlm.measures.answers:measure",
+    "forced": "physlm.measures.forced:measure",
     "recall": "physlm.measures.recall:measure",
     "memorised": "physlm.measures.memorised:measure",
     "without_layer": "physlm.measures.without_layer:measure",
@@ -31,6 +32,7 @@ CHECKS = {
     "quantised": "physlm.measures.quantised:check",
     "knowledge": "physlm.measures.knowledge:check",
     "answers": "physlm.measures.answers:check",
+    "forced": "physlm.measures.forced:check",
     "recall": "physlm.measures.recall:check",
     "memorised": "physlm.measures.memorised:check",
     "without_layer": "physlm.measures.answers:check",
@@ -61,6 +63,7 @@ QUANTITIES = {
         "", "_untrained", "_majority", "_first_word", "_unmapped", "_shuffled")),
     # a task of its own may ask under conditions of its own
     "answers": ("answer", "answer_*", "hint", "hint_*", "majority"),
+    "forced": ("forced", "forced_untrained", "forced_majority"),
     "recall": ("recall", "recall_*"),
     "memorised": ("memorised", "memorised_untrained"),
     "without_layer": ("answer_without",),

@@ -102,7 +102,7 @@ class AskedTask(Task, Protocol):
         """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
 
 
-class TestRows(NamedTuple):
+class AnswerRows(NamedTuple):
     """Rows to be read with all tokens given, whose targets are answers, and nothing else.
 
     Attributes:
@@ -123,7 +123,7 @@ class ReadTask(Task, Protocol):
     def to(self, device: torch.device | str) -> ReadTask:
         """The same task on another device."""
 
-    def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> TestRows:
+    def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> AnswerRows:
         """``n`` rows of each kind."""
 
 

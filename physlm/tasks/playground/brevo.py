@@ -64,7 +64,7 @@ class BrevoConfig(GraphConfig):
         if not self.name_words and (self.shortest_name, self.longest_name) != (1, 1):
             raise UserError(f"task.longest_name: got {self.shortest_name} .. {self.longest_name} tokens of names with "
                             "task.name_words = 0, expected 1, or name_words of at least 1")
-        self.check_graphs()
+        self.check_graphs(least_words=0)
         mean = (self.shortest_name + self.longest_name) / 2  # room for an instance as they are on average
         check_between(self, "row_tokens", round(3 + mean * (1 + 6 * self.nodes)), MOST_ROW)
 

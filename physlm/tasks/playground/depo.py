@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from physlm.tasks.task import TestRows
+    from physlm.tasks.task import AnswerRows
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class DepoConfig(GraphConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_between(self, "name_words", 1, None)
-        self.check_graphs()
+        self.check_graphs(least_words=1)
         check_between(self, "hops", 1, self.nodes)
         check_between(self, "queries", 1, None)
         check_between(self, "row_tokens", self.longest_instance(self.nodes), MOST_ROW)  # the first instance is whole
@@ -153,7 +152,7 @@ class Depo(GraphTask[DepoConfig]):
         return cut(ids, asked, ends, _kinds(hops), 1, kind_B=kind_B,
                    item_B=torch.arange(n, device=self.device).repeat(len(hops)))  # fmt: skip
 
-    def test_rows(self, n: int, split: str = "evaluation", *, nodes: int = 0, hop: int = 0) -> TestRows:
+    def test_rows(self, n: int, split: str = "evaluation", *, nodes: int = 0, hop: int = 0) -> AnswerRows:
         """``n`` windows of ``row_tokens`` packed with instances of N nodes, in which all questions have one k, for each
         k of ``config.asked_hops()``; targets are the answers, without <ans>.  Arguments as for ``prompts``; a window
         has to have room for one instance."""
@@ -161,7 +160,7 @@ class Depo(GraphTask[DepoConfig]):
 
         from physlm.tasks.playground import kernel
         from physlm.tasks.rows import IGNORE
-        from physlm.tasks.task import TestRows
+        from physlm.tasks.task import AnswerRows
 
         check_split(split)
         nodes = self.config.asked_nodes(nodes)
@@ -173,7 +172,7 @@ class Depo(GraphTask[DepoConfig]):
         packed = [kernel.rows(self.config, np.arange(n), split, "windows", nodes, k, cpu_cores()) for k in hops]
         inputs_RT, targets_RT = self._unpacked(np.concatenate(packed))
         kind_R = torch.arange(len(hops), device=self.device).repeat_interleave(n)
-        return TestRows(inputs_RT, targets_RT.masked_fill(targets_RT == self.vocabulary.id("<ans>"), IGNORE), kind_R,
+        return AnswerRows(inputs_RT, targets_RT.masked_fill(targets_RT == self.vocabulary.id("<ans>"), IGNORE), kind_R,
                         _kinds(hops))  # fmt: skip
 
     def fault(self, ids: Sequence[int]) -> str:

@@ -92,11 +92,12 @@ class GraphConfig(TaskConfig):
         """For titles: ``names of 5-7 tokens of 4``."""
         return f"names {self.shortest_name}-{self.longest_name} of {self.words}"
 
-    def check_graphs(self) -> None:
+    def check_graphs(self, least_words: int) -> None:
         """Raises UserError for names that there cannot be, and for more nodes than names."""
         check_between(self, "shortest_name", 1, MOST_NAME)
         check_between(self, "longest_name", self.shortest_name, MOST_NAME)
-        check_between(self, "name_words", 0, min(MOST_WORDS, math.floor(MOST_NAMES ** (1 / self.longest_name) + 1e-9)))
+        most_words = min(MOST_WORDS, math.floor(MOST_NAMES ** (1 / self.longest_name) + 1e-9))
+        check_between(self, "name_words", least_words, most_words)
         check_between(self, "nodes", LEAST_NODES, self.most_nodes)
 
     def longest_instance(self, nodes: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from physlm.tasks.draws import Stream
-from physlm.tasks.playground.brevo import BrevoConfig
 from physlm.tasks.playground.depo import DepoConfig
 from physlm.tasks.playground.graphs import LEAST_NODES, ROW_INSTANCES, GraphConfig, size_shares
 
@@ -51,7 +50,7 @@ def depo(config: DepoConfig, key: int, number: int, nodes: int = 0, hop: int = 0
     return Instance(ids, targets, k)
 
 
-def brevo(config: BrevoConfig, key: int, number: int, nodes: int = 0) -> Instance:
+def brevo(config: GraphConfig, key: int, number: int, nodes: int = 0) -> Instance:
     """An instance of Brevo."""
     stream = Stream.of(key, number)
     n = nodes or _size(config, stream)
@@ -85,15 +84,10 @@ def row(config: GraphConfig, key: int, number: int) -> list[int]:
     ids: list[int] = []
     first = number * ROW_INSTANCES
     while len(ids) <= config.row_tokens:
-        one = depo(config, key, first) if isinstance(config, DepoConfig) else _brevo_of(config, key, first)
+        one = depo(config, key, first) if isinstance(config, DepoConfig) else brevo(config, key, first)
         ids += one.packed() if len(one.ids) <= config.row_tokens else []
         first += 1
     return ids[: config.row_tokens + 1]
-
-
-def _brevo_of(config: GraphConfig, key: int, number: int) -> Instance:
-    assert isinstance(config, BrevoConfig)
-    return brevo(config, key, number)
 
 
 def _size(config: GraphConfig, stream: Stream) -> int:
