@@ -25,8 +25,8 @@ from physlm.training.config import RunSpec, TrainConfig
 ROPES = (1.0, 0.0, 0.25)  # all, nothing and a quarter of each head rotary
 LOCALS: tuple[tuple[Local, ...], ...] = ((), (Canon(),))
 NAMES: dict[Any, str] = {
-    "rope": "RoPE", "rope0.25": "a quarter RoPE", ("position", "none"): "no positions", ("local", "none"): "no Canon",
-    ("local", "canon"): "Canon ABCD",
+    "rope": "RoPE", "rope0.25": "a quarter RoPE", ("position", "none"): "no positions", ("local", "none"): "without Canon",
+    ("local", "canon"): "with Canon",
 }  # fmt: skip
 
 
@@ -92,3 +92,5 @@ COPY = {
     "gpu": Setting(CopyConfig(), (1, 1, 16), _COPY, (1, 2), (5e-4, 1e-3, 5e-3)),
     "paper": Setting(CopyConfig(), (1, 1, 16), _COPY, (1, 2), (5e-4, 1e-3, 5e-3)),
 }  # fmt: skip
+
+SMALL_TIERS = "Smoke and demo: small tasks and models, in float32."

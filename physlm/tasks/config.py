@@ -46,10 +46,10 @@ class TaskConfig(Family):
         file_fields: settings that name a file to be read.  Settings from elsewhere may name no others than those of the
             runs that were asked for (``physlm.lab.stored``).
         made_on_host: CPU cores make the rows (the task is a ``HostTask``), ahead of the device that trains on them.
+        has_test_rows: its answers can be graded as they are read, with the measure ``forced`` (a ``ReadTask``).
         guesses_from_text: the task can say what one would answer who only knows what kind of word is asked for (it is a
             ``GuessedTask``), which is a control.
         has_verifier: the task reads a text and says whether it is right, whoever wrote it (it is a ``VerifiedTask``).
-        has_test_rows: its answers can be graded as they are read, with the measure ``forced`` (a ``ReadTask``).
         hides_answers: an encoder learns it from rows whose scored tokens are all hidden, instead of a random part.
         title: for readers, such as ``bioS N=10,000``; by default the kind.
         slug: for names of files, such as ``bioS-10000``; by default the title.
@@ -78,9 +78,9 @@ class TaskConfig(Family):
     shared_fields: ClassVar[tuple[str, ...]] = ()
     file_fields: ClassVar[tuple[str, ...]] = ()
     made_on_host: ClassVar[bool] = False
+    has_test_rows: ClassVar[bool] = False
     guesses_from_text: ClassVar[bool] = False
     has_verifier: ClassVar[bool] = False
-    has_test_rows: ClassVar[bool] = False
 
     if TYPE_CHECKING:  # a property that is there at run time would be taken for the default of a field of this name
 
