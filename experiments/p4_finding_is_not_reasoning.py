@@ -1,4 +1,4 @@
-"""Part 4: a needle is found in a full window; is a problem solved there?  ``physlm run p4_finding_is_not_reasoning``."""
+"""Part 4: a needle is found in a full window, and is a problem solved there?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Part 4: questions longer than those of training, by how tokens know positions: ``physlm run p4_length --tier demo``."""
+"""Part 4: longer questions than those of training, by position scheme: ``physlm run p4_length --tier demo``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from physlm.figures.panels import Drawn, Panel, panels
 from physlm.lab.experiment import Experiment
-from physlm.laws.forms import Contrast, Most, Ratio, Shares, largest, laws, smallest
+from physlm.laws.forms import Contrast, Extreme, Most, Ratio, Shares, largest, laws, smallest
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.accuracy import Length
 from physlm.measures.length.needle import NeedleAttention
@@ -113,7 +113,7 @@ LABELS = {ModelConfig(*found.shape, mixers).facts()["mixer"]: name
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """With the column ``way`` in place of the variant: the scheme by name, and what was changed of it after training."""
+    """With the column ``way`` in place of the variant: the scheme by name, and what was changed after training."""
     scheme, plain = table["model.mixer"].map(LABELS), table["at.variant"].isin(["", "trained"])
     way = scheme.where(plain, scheme + "+" + table["at.variant"].astype(str))
     return table.assign(way=way, **{"at.variant": ""})
@@ -134,7 +134,7 @@ NEEDLE = Most("mass", MASS, over=("layer",))
 ENTROPY = Shares("entropy", PLACED, {"at.head": "mean"}, over="at.layer", unit="nats", share=False)
 
 
-def ends(name: str, pick: Any) -> Most:
+def ends(name: str, pick: Any) -> Extreme:
     """The mass on the needle at the longest or the shortest length, of the layer that has most of it there."""
     by = {"way": "way", "layer": "at.layer"}
     return Most(name, Shares("mass", by, {"at.head": "best", "at.times": pick}, called=f"{name}_by_layer"),

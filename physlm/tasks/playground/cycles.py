@@ -26,7 +26,7 @@ from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.playground.haystack import FILLERS, begins, filler, filler_words
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row
+from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -56,6 +56,7 @@ class CyclesConfig(TaskConfig):
 
     kind: ClassVar[str] = "cycles"
     shared_fields: ClassVar[tuple[str, ...]] = ("names", "hops", "fillers")
+    has_verifier: ClassVar[bool] = True
     nodes: int = 8
     hops: int = 4
     queries: int = 6
@@ -207,14 +208,27 @@ class Cycles:
         return cut(ids_BW, end_B - 1, end_B + 1, tuple(f"k{k}" for k in hops), texts_in_row(span, span, width),
                    kind_B=kind_B, item_B=row_B)  # fmt: skip
 
-    def right(self, prompt: Sequence[int], answer: Sequence[int]) -> bool:
-        """Whether the answer is the asked successor, read from the tokens alone."""
-        begin = len(prompt) - 1 - prompt[::-1].index(BOS)
-        nodes = [i for i in prompt[begin + 1 : -3] if FIRST_NODE <= i <= self._query]
-        after, node = dict(zip(nodes[::2], nodes[1::2], strict=True)), prompt[-2]
-        for _ in range(prompt[-3] - self._query):
-            node = after[node]
-        return prompt[-1] == self._answer and list(answer) == [node]
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, read from its tokens alone; nothing if it is right."""
+        text = without_end(ids)
+        begin = next((at for at, i in enumerate(text) if self._query < i < self._answer), len(text))
+        nodes = [i for i in text[1:begin] if FIRST_NODE <= i <= self._query]
+        after = dict(zip(nodes[::2], nodes[1::2], strict=False))
+        if text[:1] != [BOS] or any(FIRST_NODE <= i <= self._answer for i in text[1:begin] if i > self._query):
+            return "got something other than <bos>, nodes and filler before the questions"
+        if len(nodes) != 2 * len(after) or {*after} != {*after.values()}:
+            return "got edges that are not cycles"
+        if begin == len(text) or (len(text) - begin) % QUESTION:
+            return "got no question, or a part of one"
+        for at in range(begin, len(text), QUESTION):
+            marker, node, ending, answer = text[at : at + QUESTION]
+            if not self._query < marker < self._answer or node not in after or ending != self._answer:
+                return "got something other than a question about a node"
+            for _ in range(marker - self._query):
+                node = after[node]
+            if answer != node:
+                return f"got a wrong answer to a question of k = {marker - self._query}"
+        return ""
 
     def _numbers(self, index_R: Tensor, count: int) -> Tensor:
         from physlm.tasks.playground.drawing import text_numbers

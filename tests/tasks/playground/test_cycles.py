@@ -46,8 +46,9 @@ def test_questions_are_those_of_the_cycle_whatever_fills_the_window(kind: Any, s
                                            filled.ids_BP.tolist(), filled.kind_B.tolist(), strict=True):
         assert text[0] == "<bos>" and text[-3:] == clean[-3:] == [f"<query_{k + 1}>", text[-2], "<ans>"]
         after, asked = edges_of(text), cycle_of(edges_of(text), text[-2])
-        assert len(asked) == 4 and asked[(k + 1) % 4] == WORDS[answer] and task.right(ids[: len(text)], [answer])
-        assert not task.right(ids[: len(text)], [answer % 40 + 1])
+        assert len(asked) == 4 and asked[(k + 1) % 4] == WORDS[answer]
+        assert task.fault([*ids[: len(text)], answer]) == ""
+        assert "wrong answer" in task.fault([*ids[: len(text)], answer % 40 + 1])
         assert {node: after[node] for node in asked} == edges_of(clean), "the same cycle"
         others = len(after) - 4
         assert all(2 <= len(cycle_of(after, node)) <= 4 for node in after), "cycles of as many nodes, none of one"
@@ -73,8 +74,11 @@ def test_training_shows_every_kind_and_amount_and_learns_the_answers() -> None:
         words = [WORDS[i] for i in text.ids]
         asked = [tuple(words[at : at + 2]) for at in range(len(words) - 20, len(words), 4)]
         assert len({*asked}) == 5, "different questions"
-        for at in range(len(words) - 20, len(words), 4):
-            assert CONFIG.build().right([*text.ids[:-20], *text.ids[at : at + 3]], [text.ids[at + 3]])
+        task, first = CONFIG.build(), len(words) - 20
+        for at in range(first, len(words), 4):
+            wrong = [*text.ids]
+            wrong[at + 3] = text.ids[first + 1] if text.ids[at + 3] != text.ids[first + 1] else text.ids[1]
+            assert task.fault(text.ids) == "" and (wrong == text.ids or "wrong answer" in task.fault(wrong))
     for kind, found in amounts.items():
         assert len(found) > 60 and min(found) <= 3 and 37 <= max(found) <= 40, kind
         assert kind != "edges" or not any(amount % 2 for amount in found)
@@ -88,12 +92,12 @@ def test_what_does_not_fit_is_refused() -> None:
                                ({"filler": "edge"}, "did you mean 'edges'"), ({"filled": float("nan")}, "filled nan"),
                                ({"split": "test"}, "split")):  # fmt: skip
         with pytest.raises(UserError, match=message):
-            task.prompts(2, **condition)  # type: ignore[arg-type]
+            task.prompts(2, **condition)
     for settings, message in (({"names": 20}, "task.names"), ({"queries": 13}, "between 1 and 12"),
                               ({"share": 0.9}, "task.share"), ({"window": 60}, "between 8 and 59"),
                               ({"hops": 5}, "task.hops")):  # fmt: skip
         with pytest.raises(UserError, match=message):
-            replace(CONFIG, **settings)  # type: ignore[arg-type]
+            replace(CONFIG, **settings)
     few = replace(CONFIG, names=20, filler="words").build()
     with pytest.raises(UserError, match=r"filled 0.8, expected between 0 and 0.64"):
         few.prompts(2, filled=0.8, filler="edges")
