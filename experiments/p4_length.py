@@ -78,13 +78,13 @@ class Setting:
 
 
 TRAIN = TrainConfig(steps=3_000, batch_rows=256, learning_rate=1e-3, weight_decay=0.1, warmup_steps=300, seed=1)
-SMALL = replace(TRAIN, steps=1_500, batch_rows=32, learning_rate=3e-3, warmup_steps=100, precision="float32")
+SMALL = replace(TRAIN, steps=2_500, batch_rows=32, learning_rate=3e-3, warmup_steps=100, precision="float32")
 SETTINGS = {
-    "smoke": Setting(32, (CopyConfig(4, 16, 1, 32), NeedleConfig(16, 8, 1, fillers=4, keys=8, values=8, row_tokens=32)),
-                     (2, 2, 16), replace(SMALL, steps=4, batch_rows=4), FEW, (1, 2, 4), (8, 4)),
-    "demo": Setting(32, (CopyConfig(15, 256, 1, 32),
-                         NeedleConfig(28, 8, 2, fillers=16, keys=32, values=32, row_tokens=32)),
-                    (2, 2, 64), SMALL, FEW, questions=(50, 8)),
+    "smoke": Setting(32, (CopyConfig(4, 64, 1, 32), NeedleConfig(16, 8, 1, fillers=4, keys=8, values=8, row_tokens=32)),
+                     (2, 2, 16), replace(SMALL, steps=4, batch_rows=4), FEW, questions=(8, 4)),
+    "demo": Setting(32, (CopyConfig(15, 128, 1, 32),
+                         NeedleConfig(28, 8, 2, fillers=16, keys=16, values=16, row_tokens=32)),
+                    (2, 2, 64), SMALL, FEW, (1, 2, 4, 8), (50, 8)),
     "gpu": Setting(128, (CopyConfig(63, 1024, 1, 128), MqarConfig(8, 1024, row_tokens=128),
                          DepoConfig(16, 4, 1, 1, 256, row_tokens=128),
                          NeedleConfig(124, 16, 3, row_tokens=128)), (4, 4, 128), TRAIN, questions=(500, 32)),
