@@ -1,37 +1,19 @@
 """Part 4.1: Canon layers and mental arithmetic, with and without positions: ``physlm run p41_mano --tier demo``."""
 
-from dataclasses import replace
 from typing import Any
+
+from _part41 import MANO, NAMES
 
 from physlm.figures.plots import bars
 from physlm.lab.experiment import Experiment
 from physlm.laws.forms import Above, Best, Contrast, Shares, laws, most_seeds
 from physlm.laws.verdict import bound, published
-from physlm.models.config import ModelConfig
-from physlm.models.parts.attention import Attention
-from physlm.models.parts.canon import Canon
-from physlm.models.parts.gated import Gated
-from physlm.models.parts.norms import RMSNorm
-from physlm.tasks.playground.mano import ManoConfig
-from physlm.training.config import RunSpec, TrainConfig
-
-TRAIN = TrainConfig(steps=20_000, batch_rows=64, learning_rate=5e-4, weight_decay=0.1, seed=1)
-SMALL = replace(TRAIN, steps=4_000, batch_rows=16, learning_rate=1e-2, warmup_steps=100, precision="float32")
-SETTINGS = {  # task, layers, heads, width, training, seeds at its rate, more rates of the first seed
-    "smoke": (ManoConfig(2, 5, 32), 1, 1, 8, replace(SMALL, steps=4, batch_rows=4), (1,), ()),
-    "demo": (ManoConfig(2, 3, 64), 1, 2, 64, SMALL, (1,), ()),
-    "gpu": (ManoConfig(10, 23, 512), 6, 8, 256, TRAIN, (1, 2, 3), (2e-4, 1e-3)),
-    "paper": (ManoConfig(10, 23, 1024), 8, 8, 512, replace(TRAIN, steps=80_000), (1, 2), (1e-4, 2e-4, 3e-4)),
-}
+from physlm.training.config import RunSpec
 
 
 def runs(tier: str) -> list[RunSpec]:
     """All, nothing and a quarter of the head rotary, each without and with Canon layers at all places."""
-    task, layers, heads, width, train, seeds, rates = SETTINGS[tier]
-    models = [ModelConfig(layers, heads, width, (Attention(rope),), (Gated(),), RMSNorm(), local)
-              for rope in (1.0, 0.0, 0.25) for local in ((), (Canon(),))]  # fmt: skip
-    trains = [*(replace(train, seed=seed) for seed in seeds), *(replace(train, learning_rate=rate) for rate in rates)]
-    return [RunSpec(task, model, one) for model in models for one in trains]
+    return MANO[tier].grid()
 
 
 END = {"at.half": "test", "train.learning_rate": most_seeds}
@@ -40,8 +22,6 @@ GAIN, BEST = Contrast("gain", ANSWER, "local", "canon", "none"), Best("best", AN
 MAJORITY, FIRST = ANSWER.of("majority"), ANSWER.of("answer_first", "first")
 PUBLISHED: dict[Any, float] = {("rope", "none"): 0.594, ("rope", "canon"): 0.951, ("none", "none"): 0.071,
                                ("none", "canon"): 0.977}  # fmt: skip
-NAMES: dict[Any, str] = {"rope": "RoPE", "rope0.25": "a quarter RoPE", "none": "no positions",
-                         ("local", "none"): "without Canon", ("local", "canon"): "with Canon"}
 
 EXPERIMENT = Experiment(
     name="p41_mano",

@@ -24,9 +24,9 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "bioMixed": (f"people={PEOPLE}", "entries_per_row=2", "row_tokens=100", "share=0.5", "questions_per_row=5"),
     "grammar": ("row_tokens=64",),
     "copy": ("length=6", "words=9", "shortest=3", "row_tokens=64"),
+    "depo": ("nodes=9", "hops=5", "row_tokens=600"),
     "needle": ("window=20", "shortest=8", "distractors=2", "row_tokens=64"),
     "hops": ("people=3", "window=40", "row_tokens=128"),
-    "depo": ("nodes=9", "hops=5", "row_tokens=600"),
 }  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def run(
     done: list[tuple[list[Run], tuple[str, ...]]] = []
     for claim in claims:
         if not finished_only:
-            finished = sweep(chosen[claim.name], claim.measures)
+            finished = sweep(chosen[claim.name], {spec: claim.asked(spec) for spec in chosen[claim.name]})
         if finished_only or only:
             finished = _finished(claim, specs[claim.name], store)
         target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
@@ -198,7 +198,7 @@ def _announce(
 
 def _finished(experiment: Experiment, specs: list[RunSpec], store: Any) -> list[Run]:
     """The runs that need nothing more, without touching the others."""
-    finished = [run for run in map(store.run, specs) if run.has(experiment.measure_names)]
+    finished = [run for run in map(store.run, specs) if run.has(experiment.asked_names(run.spec))]
     if not finished:
         raise UserError(f"--finished-only: none of the {len(specs)} runs is finished in {store.root}; run without it")
     return finished
@@ -209,13 +209,13 @@ def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict
     wanted: dict[RunSpec, tuple[AnyMeasure, ...]] = {}
     for claim in claims:
         for spec in specs[claim.name]:
-            wanted[spec] = tuple(dict.fromkeys((*wanted.get(spec, ()), *claim.measures)))
+            wanted[spec] = tuple(dict.fromkeys((*wanted.get(spec, ()), *claim.asked(spec))))
     return wanted
 
 
 def _sweep(
-    specs: list[RunSpec], measures: tuple[AnyMeasure, ...] | dict[RunSpec, tuple[AnyMeasure, ...]], store: Any,
-    device: str | None, members: int, processes: int,
+    specs: list[RunSpec], measures: dict[RunSpec, tuple[AnyMeasure, ...]], store: Any, device: str | None,
+    members: int, processes: int,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 

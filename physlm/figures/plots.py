@@ -76,9 +76,9 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
     def figure(table: pd.DataFrame, law: Law) -> Figure:
         found = form.cells(table)
         beside = [None if other is None else other.cells(table) for other in (control, besides)]
-        told = _values(form, found, series) if series else [None]
-        along = _values(form, found, groups)
-        handles: list[Any] = [Patch(color=style.colour(s), label=_name(series, one, names))
+        told = values_of(form, found, series) if series else [None]
+        along = values_of(form, found, groups)
+        handles: list[Any] = [Patch(color=style.colour(s), label=value_name(series, one, names))
                               for s, one in enumerate(told) if series]
         if beside[0]:
             handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=control_name))
@@ -101,7 +101,7 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
                         _beside(axes, x, width, others, (published or {}).get(key))
             axes.set(xlim=(-0.6, len(along) - 0.4), ylim=(0, top))
             axes.xaxis.set_major_locator(FixedLocator(list(range(len(along)))))
-            axes.set_xticklabels(["\n".join(textwrap.wrap(_name(groups, value, names), 16)) for value in along])
+            axes.set_xticklabels(["\n".join(textwrap.wrap(value_name(groups, value, names), 16)) for value in along])
 
         wide = max(len(along) * (len(told) * BAR + 0.5), NARROWEST)
         return _sheet(form, found, (groups, series), panel, wide, handles, names, ylabel, title, caption)
@@ -135,8 +135,8 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
     def figure(table: pd.DataFrame, law: Law) -> Figure:
         found = {key: one for key, one in form.cells(table).items() if one.value > 0 or not log_y}
         under = control.cells(table) if control is not None else {}
-        told = _values(form, found, series) if series else [None]
-        handles: list[Any] = [series_handle(_name(series, one, names), style.colour(s), style.marker(s))
+        told = values_of(form, found, series) if series else [None]
+        handles: list[Any] = [series_handle(value_name(series, one, names), style.colour(s), style.marker(s))
                               for s, one in enumerate(told) if series]
         if under:
             handles.append(series_handle(control_name, "black", "none", DASHES))
@@ -146,16 +146,16 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
         def panel(axes: Axes, fixed: Mapping[str, object]) -> None:
             for s, one in enumerate(told):
                 own = {**fixed, **({series: one} if series else {})}
-                _curve(axes, form, found, x, own, style.colour(s), style.marker(s), "-")
+                curve(axes, form, found, x, own, style.colour(s), style.marker(s), "-")
                 if control is not None:
-                    _curve(axes, control, under, x, own, style.colour(s), "none", DASHES)
+                    curve(axes, control, under, x, own, style.colour(s), "none", DASHES)
                 marks = {key: value for key, value in (published or {}).items() if key in found and all(
                     key[form.keys.index(name)] == wanted for name, wanted in own.items())}
                 published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
                                 style.colour(s), style.marker(s))
             here = {key: one for key, one in found.items()
                     if all(key[form.keys.index(name)] == value for name, value in fixed.items())}
-            _number_axis(axes, [_number(value) for value in _values(form, here, x)], log)
+            number_axis(axes, [_number(value) for value in values_of(form, here, x)], log)
             if log_y:
                 axes.set_yscale("log")
                 style.log_axis(axes.yaxis, *axes.get_ylim())
@@ -184,7 +184,7 @@ def _sheet(form: Form, found: Cells, shown: Sequence[str], panel: Callable[[Axes
         for place, fixed in enumerate(panels):
             row, column = divmod(place, columns)
             axes = sheet.axes(LEFT + column * (wide + BETWEEN), 0.55 + ROW * row, wide, HIGH)
-            heading(axes, ", ".join(_name(name, value, names, alone=True) for name, value in fixed.items()) or title)
+            heading(axes, ", ".join(value_name(name, value, names, alone=True) for name, value in fixed.items()) or title)
             panel(axes, fixed)
             axes.set_ylabel(ylabel if column == 0 else "")
             if form.unit == "1":
@@ -228,7 +228,7 @@ def _beside(axes: Axes, x: float, width: float, others: Sequence[Interval | None
         published_marks(axes, [x + 0.3 * width], [published], "black", "D")
 
 
-def _curve(axes: Axes, form: Form, found: Cells, x: str, fixed: Mapping[str, object], colour: str, marker: str,
+def curve(axes: Axes, form: Form, found: Cells, x: str, fixed: Mapping[str, object], colour: str, marker: str,
            line: Any) -> None:
     """The cells of a form at these values of the keys that it has, along x; a level where it has no x."""
     own = {key: one for key, one in found.items()
@@ -256,7 +256,7 @@ def _guides(axes: Axes, slopes: Sequence[float]) -> None:
     axes.set(xlim=(left, right), ylim=(low, high))
 
 
-def _number_axis(axes: Axes, values: Sequence[float], log: bool) -> None:
+def number_axis(axes: Axes, values: Sequence[float], log: bool) -> None:
     """Ticks at numbers that are written plainly: 20k."""
     if log and values and min(values) > 0:
         lo, hi = min(values) / 1.15, max(values) * 1.15
@@ -273,7 +273,7 @@ def _panels(form: Form, found: Cells, shown: Sequence[str]) -> list[dict[str, ob
     return [dict(zip(rest, key, strict=True)) for key in keys] or [{}]
 
 
-def _values(form: Form, found: Cells, name: str) -> list[Any]:
+def values_of(form: Form, found: Cells, name: str) -> list[Any]:
     """The values of one key in the order of the table."""
     place = form.keys.index(name)
     return list(dict.fromkeys(key[place] for key in found))
@@ -290,7 +290,7 @@ def _match(form: Form, key: Key, other: Form | None, cells: Cells | None) -> Int
     return cells.get(tuple(key[form.keys.index(name)] for name in other.keys))
 
 
-def _name(setting: str, value: object, names: Names | None, alone: bool = False) -> str:
+def value_name(setting: str, value: object, names: Names | None, alone: bool = False) -> str:
     """How readers call a value; ``alone`` says which setting it is of, where no name was given."""
     for key in ((setting, value), value):
         if names is not None and key in names:

@@ -50,6 +50,7 @@ class Experiment:
         runs: the run specs of a tier, usually a plain loop.
         measures: taken on every run: names in ``physlm.measures.MEASURES``, or measures of its own
             (``physlm.measures.measure``).
+        measures_of: of a claim whose runs learn different tasks: which of its measures are taken of a run.
         law: from the long results table to the fitted quantities.
         figure: from the table and the law to a matplotlib ``Figure``.
         expect: the published values with their tolerances.
@@ -71,6 +72,7 @@ class Experiment:
     deviations: tuple[str, ...] = ()
     found: str = ""
     columns: tuple[str, ...] = ()
+    measures_of: Callable[[RunSpec], Sequence[AnyMeasure]] | None = None
 
     @property
     def part(self) -> str:
@@ -81,6 +83,24 @@ class Experiment:
     def measure_names(self) -> tuple[str, ...]:
         """The names of its measures."""
         return tuple(map(name_of, self.measures))
+
+    def asked(self, spec: RunSpec) -> tuple[AnyMeasure, ...]:
+        """The measures that are taken of a run.
+
+        Raises:
+            UserError: none, or one that is not among the claim's.
+        """
+        if self.measures_of is None:
+            return self.measures
+        asked = tuple(self.measures_of(spec))
+        if not asked or not set(asked) <= set(self.measures):
+            raise UserError(f"{self.name}: measures_of: got {', '.join(map(name_of, asked)) or 'none'} for "
+                            f"{spec.title}, expected some of {', '.join(self.measure_names)}")
+        return asked
+
+    def asked_names(self, spec: RunSpec) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(map(name_of, self.asked(spec)))
 
     def check(self) -> None:
         """Refuse what names nothing, as far as that can be known before there is a table.

@@ -81,8 +81,11 @@ def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Pa
     raise UserError(f"{claim}: not run yet (no law.json in {looked}); give physlm run {claim} --tier {tiers[-1]}")
 
 
-def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
+def results_table(runs: Sequence[Run], measures: Sequence[str] | Callable[[RunSpec], Sequence[str]]) -> pd.DataFrame:
     """The long table of finished runs that have not diverged, one row per (run, quantity, places).
+
+    Args:
+        measures: names of those that were taken, of all runs or of each its own.
 
     See ``physlm.laws.columns``.
 
@@ -92,7 +95,9 @@ def results_table(runs: Sequence[Run], measures: Sequence[str]) -> pd.DataFrame:
     runs begin with others, also the settings and facts of these under ``start.task``, ``start.train``,
     ``start.start.task``, ...; runs without have empty texts and NaN there.
     """
-    taken = {run: [row for name in measures for row in run.measures()[name]] for run in runs if run.diverged() is None}
+    names = measures if callable(measures) else lambda spec: measures
+    taken = {run: [row for name in names(run.spec) for row in run.measures()[name]] for run in runs
+             if run.diverged() is None}
     places = dict.fromkeys(key for rows in taken.values() for row in rows for key in row.where)
     rows = []
     for run, measured in taken.items():
@@ -149,7 +154,7 @@ def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
         UserError: there is no law of the runs that are left, or none of the experiment's columns was measured.
     """
     reasons = {run.name: reason for run in runs if (reason := run.diverged()) is not None}
-    table = results_table(runs, experiment.measure_names)
+    table = results_table(runs, experiment.asked_names)
     measured = labels(table)
     if experiment.columns and measured and not set(map(same_places, experiment.columns)) & set(
             map(same_places, measured)):

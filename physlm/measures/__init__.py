@@ -27,6 +27,9 @@ MEASURES = {
     "distraction": "physlm.measures.igsm.distraction:measure",
     "igsm_probes": "physlm.measures.igsm.probing:measure",
     "regret": "physlm.measures.igsm.regret:measure",
+    "length": "physlm.measures.length.accuracy:measure",
+    "needle_attention": "physlm.measures.length.needle:measure",
+    "filled": "physlm.measures.length.filled:measure",
 }
 CHECKS = {
     "quantised": "physlm.measures.quantised:check",
@@ -41,6 +44,9 @@ CHECKS = {
     "distraction": "physlm.measures.igsm.distraction:check",
     "igsm_probes": "physlm.measures.igsm.probing:check",
     "regret": "physlm.measures.igsm.regret:check",
+    "length": "physlm.measures.length.accuracy:check",
+    "needle_attention": "physlm.measures.length.needle:check",
+    "filled": "physlm.measures.length.filled:check",
 }
 _TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
                for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
@@ -77,4 +83,7 @@ QUANTITIES = {
         for control in ("", "_untrained", "_shuffled"))),
     "regret": ("called_wrong", "called_right", "called_wrong_untrained", "called_right_untrained", "solved", "gain",
                "retries"),
+    "length": ("answered", "answered_untrained", "answered_constant"),
+    "filled": ("solved", "solved_untrained", "solved_constant", "tokens"),
+    "needle_attention": ("mass", "entropy", "mass_untrained", "entropy_untrained", "mass_even", "entropy_even"),
 }

@@ -46,10 +46,10 @@ class TaskConfig(Family):
         file_fields: settings that name a file to be read.  Settings from elsewhere may name no others than those of the
             runs that were asked for (``physlm.lab.stored``).
         made_on_host: CPU cores make the rows (the task is a ``HostTask``), ahead of the device that trains on them.
+        has_test_rows: its answers can be graded as they are read, with the measure ``forced`` (a ``ReadTask``).
         guesses_from_text: the task can say what one would answer who only knows what kind of word is asked for (it is a
             ``GuessedTask``), which is a control.
         has_verifier: the task reads a text and says whether it is right, whoever wrote it (it is a ``VerifiedTask``).
-        has_test_rows: its answers can be graded as they are read, with the measure ``forced`` (a ``ReadTask``).
         hides_answers: an encoder learns it from rows whose scored tokens are all hidden, instead of a random part.
         title: for readers, such as ``bioS N=10,000``; by default the kind.
         slug: for names of files, such as ``bioS-10000``; by default the title.
@@ -67,18 +67,20 @@ class TaskConfig(Family):
         "depo": "physlm.tasks.playground.depo:DepoConfig",
         "brevo": "physlm.tasks.playground.brevo:BrevoConfig",
         "mano": "physlm.tasks.playground.mano:ManoConfig",
+        "mixture": "physlm.tasks.mixture:MixtureConfig",
         "copy": "physlm.tasks.playground.copying:CopyConfig",
         "mqar": "physlm.tasks.playground.mqar:MqarConfig",
         "needle": "physlm.tasks.playground.needle:NeedleConfig",
         "hops": "physlm.tasks.playground.hops:HopsConfig",
+        "cycles": "physlm.tasks.playground.cycles:CyclesConfig",
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
     shared_fields: ClassVar[tuple[str, ...]] = ()
     file_fields: ClassVar[tuple[str, ...]] = ()
     made_on_host: ClassVar[bool] = False
+    has_test_rows: ClassVar[bool] = False
     guesses_from_text: ClassVar[bool] = False
     has_verifier: ClassVar[bool] = False
-    has_test_rows: ClassVar[bool] = False
 
     if TYPE_CHECKING:  # a property that is there at run time would be taken for the default of a field of this name
 
@@ -134,6 +136,16 @@ class TaskConfig(Family):
         Raises:
             UserError: with these settings nothing is left to ask.
         """
+        return {}
+
+    def longer(self, times: int) -> Mapping[str, Any]:
+        """How questions are asked that are ``times`` as long as those of training: settings of ``prompts``, such as the
+        nodes of a graph; nothing where there are no longer ones."""
+        return {}
+
+    def filled(self, share: float) -> Mapping[str, Mapping[str, Any]]:
+        """How questions are asked in a window as long as in training of which ``share`` says nothing about the answer:
+        by kind of filler, settings of ``prompts``; nothing where there is no filler."""
         return {}
 
 

@@ -7,7 +7,7 @@ Importing this module does not import torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from physlm.errors import UserError
 
@@ -41,6 +41,10 @@ class Prompts(NamedTuple):
     kinds: tuple[str, ...]
     together: int
 
+    def some(self, at: Tensor) -> Prompts:
+        """Those at these places; all kinds keep their names."""
+        return self._replace(**{name: value[at] for name, value in self._asdict().items() if name not in _OF_ALL})
+
     def told(self) -> Prompts:
         """The same questions with their true hints at the end of the prompts."""
         import torch
@@ -59,6 +63,34 @@ class Prompts(NamedTuple):
             answers_BQ=torch.where(at_Q < answer_lengths_B[:, None], answers_BQ, 0), answer_lengths_B=answer_lengths_B,
             hint_lengths_B=torch.zeros_like(lengths_B),
         )  # fmt: skip
+
+
+_OF_ALL = ("kinds", "together")
+
+
+def joined(some: Sequence[Prompts]) -> Prompts:
+    """The questions of all of these one after another; each has its own kinds.
+
+    Raises:
+        UserError: there are none.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    if not some:
+        raise UserError("prompts: got no questions, expected at least one kind")
+    found: dict[str, Any] = {}
+    for name in Prompts._fields:
+        if name not in _OF_ALL:
+            parts = [getattr(one, name) for one in some]
+            if parts[0].dim() == 2:
+                width = max(part.shape[1] for part in parts)
+                parts = [F.pad(part, (0, width - part.shape[1])) for part in parts]
+            found[name] = torch.cat(parts)
+    before = [sum(len(one.kinds) for one in some[:place]) for place in range(len(some))]
+    found["kind_B"] = torch.cat([one.kind_B + first for one, first in zip(some, before, strict=True)])
+    return Prompts(**found, kinds=tuple(kind for one in some for kind in one.kinds),
+                   together=min(one.together for one in some))
 
 
 class Grades(NamedTuple):

@@ -102,22 +102,6 @@ class AskedTask(Task, Protocol):
         """Compare what was generated, prompt included as in ``Generated.ids``, with the answers."""
 
 
-class GuessedTask(AskedTask, Protocol):
-    """A task whose questions can be answered at random with some word of the prompt; its settings have
-    ``guesses_from_text = True``."""
-
-    def guesses(self, prompts: Prompts) -> Tensor:
-        """What was generated, as ``grade`` takes it, if any fitting word of the prompt were the answer, (B, W)."""
-
-
-class VerifiedTask(AskedTask, Protocol):
-    """A task with a verifier that knows nothing of how texts are made; its settings have ``has_verifier = True``."""
-
-    def fault(self, ids: Sequence[int]) -> str:
-        """The first thing that is wrong with a text, answer included, as ``Text.ids`` has it, and the token 0 that
-        ends it; nothing if it is right."""
-
-
 class AnswerRows(NamedTuple):
     """Rows to be read with all tokens given, whose targets are answers, and nothing else.
 
@@ -141,6 +125,22 @@ class ReadTask(Task, Protocol):
 
     def test_rows(self, n: int, split: str = "evaluation", **condition: Any) -> AnswerRows:
         """``n`` rows of each kind."""
+
+
+class GuessedTask(AskedTask, Protocol):
+    """A task whose questions can be answered at random with some word of the prompt; its settings have
+    ``guesses_from_text = True``."""
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """What was generated, as ``grade`` takes it, if any fitting word of the prompt were the answer, (B, W)."""
+
+
+class VerifiedTask(AskedTask, Protocol):
+    """A task with a verifier that knows nothing of how texts are made; its settings have ``has_verifier = True``."""
+
+    def fault(self, ids: Sequence[int]) -> str:
+        """The first thing that is wrong with a text, answer included, as ``Text.ids`` has it, with the token 0 that
+        ends it or without; nothing if it is right."""
 
 
 class BiographyTask(Task, Protocol):

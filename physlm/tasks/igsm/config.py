@@ -252,6 +252,11 @@ class IgsmConfig(TaskConfig):
         """Problems like those of training, of templates that it held out."""
         return {("answer", "test"): {}}
 
+    def filled(self, share: float) -> dict[str, dict[str, Any]]:
+        """Other graphs, and all kinds of noise, as far as a problem and its solution leave room."""
+        kinds: tuple[Literal["graph", "all"], ...] = ("graph", "all") if self.noise_words else ("graph",)
+        return {kind: {"noise": Noise(kind, share=share) if share else Noise()} for kind in kinds}
+
     def bins(self, split: str, op: int = LETTERS) -> range:
         """The bins of the templates that a split's problems of so many operations may have."""
         check_split(split)

@@ -71,6 +71,10 @@ class CopyConfig(TaskConfig):
         """``length`` words, in the first instance of a row."""
         return {("answer", "test"): {}}
 
+    def longer(self, times: int) -> dict[str, int]:
+        """More words."""
+        return {"length": times * self.length}
+
 
 class Copy:
     """The task on one device: everything is computed from the numbers of rows."""

@@ -88,6 +88,10 @@ class DepoConfig(GraphConfig):
         """The first question about N nodes, for each k of ``asked_hops``."""
         return {("answer", "test"): {}}
 
+    def longer(self, times: int) -> dict[str, int]:
+        """More nodes."""
+        return {"nodes": times * self.nodes}
+
     def longest_instance(self, nodes: int) -> int:
         """No instance of so many nodes has more tokens."""
         return 1 + 2 * nodes * self.longest_name + min(self.queries, nodes) * (2 + 2 * self.longest_name)

@@ -115,6 +115,10 @@ class MqarConfig(TaskConfig):
         """One of the keys, whose queries before it were answered."""
         return {("answer", "test"): {}}
 
+    def longer(self, times: int) -> dict[str, int]:
+        """More pairs, in rows that are longer by as much."""
+        return {"pairs": times * self.pairs, "window": times * self.row_tokens}
+
 
 class Mqar:
     """The task on one device: everything is computed from the numbers of rows."""

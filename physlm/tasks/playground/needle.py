@@ -90,6 +90,15 @@ class NeedleConfig(TaskConfig):
         """A window as long as the longest of training."""
         return {("answer", "test"): {}}
 
+    def longer(self, times: int) -> dict[str, int]:
+        """A larger window of as many pairs."""
+        return {"window": times * self.window}
+
+    def filled(self, share: float) -> dict[str, dict[str, Any]]:
+        """Filler words, or other pairs."""
+        others = max(self.distractors, int(share * self.window / 2) - 1)
+        return {self.filler: {"filled": share}, "pairs": {"filled": 0.0, "distractors": others}}
+
 
 class Needle:
     """The task on one device: everything is computed from the numbers of rows."""
