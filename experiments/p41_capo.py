@@ -8,7 +8,7 @@ from _part41 import CAPO_ROPES, CAPO_SEEDS, LOCALS, capo
 
 from physlm.figures.knowledge.bits import Panel, bits_against_parameters
 from physlm.lab.experiment import Experiment
-from physlm.laws.forms import Best, Most, Ratio, Shares, laws
+from physlm.laws.forms import Best, Form, Most, Ratio, Shares, laws
 from physlm.laws.verdict import bound, published
 from physlm.training.config import RunSpec
 
@@ -28,7 +28,7 @@ def settled(table: pd.DataFrame) -> pd.DataFrame:
                               for name, local in zip(table["architecture"], table["model.local"], strict=True)])
 
 
-def peak(called: str, *by: str, **where: str) -> Most:
+def peak(called: str, *by: str, **where: str) -> Form:
     """Bits a parameter at the best rate and size, by these columns."""
     columns = {"model.position": "rope", **{name.replace("_", "."): value for name, value in where.items()}}
     bits = Shares("bits_per_param", (*by, "size"), {name: value for name, value in columns.items() if name not in by},

@@ -8,7 +8,7 @@ from _part1 import DEMO
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
 from physlm.laws.forms import Contrast, Shares, laws
-from physlm.laws.verdict import published
+from physlm.laws.verdict import bound, published
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.training.config import RunSpec
 
@@ -46,6 +46,7 @@ EXPERIMENT = Experiment(
     figure=curves(CURVE, "step", "local", names=NAMES, xlabel="training steps", ylabel="valid strings (%)"),
     expect=(
         published("gain@position=rope", 0.055, "Figure 7", slack=0.03, reason="of single runs, 2,000 strings each"),
+        bound("gain@position=rope", "at least", 0.0, "Figure 7", "any gain"),
         published("accuracy@position=rope/local=none", 0.911, "Figure 4", slack=0.1, reason=SIZE),
         published("accuracy@position=rope/local=canon", 0.966, "Figure 7", slack=0.1, reason=SIZE),
     ),

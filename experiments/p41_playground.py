@@ -23,7 +23,7 @@ from _part41 import (
 
 from physlm.figures.grids import grids
 from physlm.lab.experiment import Experiment
-from physlm.laws.forms import Best, Contrast, Ratio, Shares, largest, laws, most_seeds
+from physlm.laws.forms import Best, Contrast, Form, Ratio, Shares, largest, laws, most_seeds
 from physlm.laws.verdict import bound
 from physlm.training.config import RunSpec
 
@@ -42,7 +42,7 @@ CAPO = Shares("bits_per_param", BY, {"task.kind": ("bioS", "bioD"), "model.width
               unit=PER_PARAMETER, share=False)  # fmt: skip
 CAPO_GAIN = Ratio("capo_gain", *(Shares("bits_per_param", BY[:1], {**CAPO.where, "model.local": local}, called=local,
                                         unit=PER_PARAMETER, share=False) for local in ("canon", "none")))  # fmt: skip
-FORMS = (*SCORES.values(), CAPO, CAPO_GAIN,
+FORMS: tuple[Form, ...] = (*SCORES.values(), CAPO, CAPO_GAIN,
          *(Contrast(f"{task}_gain", one, "local", "canon", "none") for task, one in SCORES.items()),
          *(Contrast(f"{task}_without_positions", Shares(
              one.quantity, BY[:1], {**one.where, "model.local": "canon"}, one.over, task), "position", "none", "rope")
