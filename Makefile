@@ -15,7 +15,7 @@ PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or m
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep knowledge grammar probes manipulation math night capacity-figure figures verify docs bench list sample clean clean-runs
+.PHONY: help install test lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, two 
 
 math: $(STAMP)  ## Part 2.1: learn to solve problems, accuracy against operations, one solution as the checker reads it (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p21_accuracy --tier "$$tier" && $(PHYSLM) igsm solve p21_accuracy --tier "$$tier" --op 4
+
+playground: $(STAMP)  ## Part 4.1: one layer learns to copy with Canon layers, hops along cycles, mental arithmetic; one figure (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run p41_copy p41_playground --tier "$$tier" --processes $(PROCESSES)
 
 night: $(STAMP)  ## every claim: their runs are trained and measured together, then reported (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier" --processes $(PROCESSES)

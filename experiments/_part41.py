@@ -6,11 +6,14 @@ dimensions, RMSNorm, heads of 64; the same seeds and data for all, the best of t
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+from _part33_architectures import ARCHITECTURES, PER_PARAMETER, rates, run_of, shapes
+
+from _part1 import SMOKE as SMALL_GRAMMAR
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.canon import Canon
@@ -18,16 +21,28 @@ from physlm.models.parts.gated import Gated
 from physlm.models.parts.norms import RMSNorm
 from physlm.models.parts.part import Local, Mixer
 from physlm.tasks.config import TaskConfig
+from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.playground.brevo import BREVO1, BrevoConfig
 from physlm.tasks.playground.copying import CopyConfig
+from physlm.tasks.playground.depo import DEPO1, DepoConfig
 from physlm.tasks.playground.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 ROPES = (1.0, 0.0, 0.25)  # all, nothing and a quarter of each head rotary
 LOCALS: tuple[tuple[Local, ...], ...] = ((), (Canon(),))
 NAMES: dict[Any, str] = {
-    "rope": "RoPE", "rope0.25": "a quarter RoPE", ("position", "none"): "no positions", ("local", "none"): "without Canon",
-    ("local", "canon"): "with Canon",
+    "rope": "RoPE", "rope0.25": "a quarter RoPE", ("position", "none"): "no positions",
+    ("local", "none"): "without Canon", ("local", "canon"): "with Canon",
 }  # fmt: skip
+
+
+__all__ = ["BREVO", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO", "LANO", "LOCALS", "MANO", "NAMES", "PER_PARAMETER",
+           "ROPES", "SMALL_TIERS", "Setting", "capo", "hardest"]
+
+
+def hardest(rows: pd.DataFrame, column: str) -> object:
+    """The kind of question with the largest number in its name, such as k16: where K differs between tiers."""
+    return max(rows[column], key=lambda kind: int(str(kind).lstrip("abcdefghijklmnopqrstuvwxyz")))
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,7 @@ class Setting:
         shape: layers, heads and width.
         seeds: of the rate of ``train``.
         rates: more rates, of the seed of ``train``.
+        init_std: of the first weights.
     """
 
     task: TaskConfig
@@ -45,10 +61,12 @@ class Setting:
     train: TrainConfig
     seeds: tuple[int, ...] = (1,)
     rates: tuple[float, ...] = ()
+    init_std: float = ModelConfig.init_std
 
     def model(self, rope: float = 1.0, local: Sequence[Local] = (), mixer: Sequence[Mixer] = ()) -> ModelConfig:
         """A Llama of this shape; ``mixer`` in the place of attention with ``rope`` of each head rotary."""
-        return ModelConfig(*self.shape, tuple(mixer) or (Attention(rope),), (Gated(),), RMSNorm(), tuple(local))
+        return ModelConfig(*self.shape, tuple(mixer) or (Attention(rope),), (Gated(),), RMSNorm(), tuple(local),
+                           init_std=self.init_std)  # fmt: skip
 
     @property
     def trains(self) -> list[TrainConfig]:
@@ -64,10 +82,6 @@ class Setting:
         """The published comparison: positions, each without and with Canon layers."""
         return self.runs(self.model(rope, local) for rope in ropes for local in locals_)
 
-    def changed(self, **settings: Any) -> Setting:
-        """The same with other settings."""
-        return dataclasses.replace(self, **settings)
-
 
 # ---- Mental arithmetic
 
@@ -80,17 +94,64 @@ MANO = {
     "paper": Setting(ManoConfig(10, 23, 1024), (8, 8, 512), replace(_MANO, steps=80_000), (1, 2), (1e-4, 2e-4, 3e-4)),
 }  # fmt: skip
 
-# ---- Full copy: the published training is that of tier gpu
+# ---- Full copy: the published training is that of tier gpu.  Where the first weights are as small as in wide models,
+# ---- layers of 16 stay long where they begin: the small tiers have larger ones.
 
 _COPY = TrainConfig(steps=50_000, batch_rows=32, learning_rate=2e-3, weight_decay=0.03, seed=1)
-_COPY_SMALL = replace(_COPY, learning_rate=1e-2, warmup_steps=100, precision="float32")
+_COPY_SMALL = replace(_COPY, steps=2_000, batch_rows=16, learning_rate=1e-2, warmup_steps=20, precision="float32")
+_COPY_RATES = (5e-4, 1e-3, 5e-3)
 COPY = {
-    "smoke": Setting(CopyConfig(length=6, words=6, row_tokens=16), (1, 1, 8),
-                     replace(_COPY_SMALL, steps=4, batch_rows=4), (1,), (2e-2,)),
-    "demo": Setting(CopyConfig(length=64, words=64, row_tokens=132), (1, 1, 16),
-                    replace(_COPY_SMALL, steps=600), (1,)),
-    "gpu": Setting(CopyConfig(), (1, 1, 16), _COPY, (1, 2), (5e-4, 1e-3, 5e-3)),
-    "paper": Setting(CopyConfig(), (1, 1, 16), _COPY, (1, 2), (5e-4, 1e-3, 5e-3)),
+    "smoke": Setting(CopyConfig(6, 6, row_tokens=16), (1, 1, 8), replace(_COPY_SMALL, steps=4, batch_rows=4), (1,),
+                     (2e-2,), init_std=0.1),
+    "demo": Setting(CopyConfig(20, 20, row_tokens=42), (1, 1, 16), _COPY_SMALL, init_std=0.1),
+    "gpu": Setting(CopyConfig(), (1, 1, 16), _COPY, (1, 2), _COPY_RATES),
+    "paper": Setting(CopyConfig(), (1, 1, 16), _COPY, (1, 2), _COPY_RATES),
 }  # fmt: skip
+
+# ---- Depo, Brevo and Lano.  PILOTS SET n, K, the size, the rates and the steps of tier gpu, in this place alone; until
+# ---- then they are what 100 GPU-minutes (Lano: 25) have room for.
+
+_GRAPH = TrainConfig(steps=30_000, batch_rows=128, learning_rate=1e-3, weight_decay=0.03, seed=1, snapshots=3)
+_GRAPH_SMALL = replace(_GRAPH, steps=1_500, batch_rows=16, learning_rate=5e-3, warmup_steps=100, precision="float32",
+                       snapshots=1)  # fmt: skip
+_GRAPH_SMOKE = replace(_GRAPH_SMALL, steps=4, batch_rows=4)
+_GRAPH_RATES = (5e-4, 2e-3)
+DEPO = {
+    "smoke": Setting(DepoConfig(4, 2, 1, 1, 8, 2, 32), (1, 1, 8), _GRAPH_SMOKE),
+    "demo": Setting(DepoConfig(5, 2, 1, 1, 16, 5, 48), (2, 2, 32), _GRAPH_SMALL, init_std=0.1),
+    "gpu": Setting(DepoConfig(40, 8, 1, 2, 50, 10, 256), (4, 4, 128), _GRAPH, (1, 2, 3), _GRAPH_RATES),
+    "paper": Setting(DEPO1[225], (8, 8, 512), replace(_GRAPH, steps=87_500, learning_rate=5e-4), (1,),
+                     (3e-4, 1e-3, 2e-3)),
+}  # fmt: skip
+BREVO = {
+    "smoke": Setting(BrevoConfig(4, row_tokens=48), (1, 1, 8), _GRAPH_SMOKE),
+    "gpu": Setting(BrevoConfig(30, row_tokens=256), (4, 4, 128), _GRAPH, (1, 2, 3), _GRAPH_RATES),
+    "paper": Setting(BREVO1[70], (8, 8, 512), replace(_GRAPH, steps=125_000, batch_rows=256, learning_rate=5e-4), (1,),
+                     (3e-4, 1e-3, 2e-3)),
+}  # fmt: skip
+_LANO = TrainConfig(steps=10_000, batch_rows=96, learning_rate=1e-3, weight_decay=0.1, warmup_steps=0, decay="linear",
+                    final_fraction=0.0, seed=1)  # fmt: skip
+LANO = {
+    "smoke": Setting(GrammarConfig(SMALL_GRAMMAR, row_tokens=48), (1, 1, 8),
+                     replace(_LANO, steps=4, batch_rows=4, precision="float32")),
+    "gpu": Setting(GrammarConfig("cfg3f"), (4, 4, 128), _LANO, (1, 2, 3), (5e-4, 2e-3)),
+    "paper": Setting(GrammarConfig("cfg3f"), (8, 8, 512), replace(_LANO, steps=100_000, learning_rate=5e-4), (1,),
+                     (2e-4, 3e-4, 1e-3)),
+}  # fmt: skip
+
+# ---- Capo: the biographies of Part 3.3 after 100 exposures
+
+CAPO_SEEDS = {"smoke": (0,), "demo": (0,), "gpu": (0, 1, 2), "paper": (0,)}
+CAPO_ROPES = {"smoke": (1.0, 0.0), "demo": (1.0, 0.0), "gpu": ROPES, "paper": ROPES}  # small heads have no quarter
+CAPO_RATE = {"smoke": 4e-3, "demo": 4e-2, "gpu": 8e-3, "paper": 1e-3}  # of all seeds
+
+
+def capo(tier: str, architecture: str, rope: float = 1.0, local: Sequence[Local] = (), seeds: Sequence[int] = (0,)
+         ) -> list[RunSpec]:
+    """Runs of an architecture of Part 3.3 at each of its sizes and rates with seed 0, and of more seeds at one rate."""
+    model = replace(ARCHITECTURES[architecture], mixer=(Attention(rope),), local=tuple(local))
+    pairs = [*((0, rate) for rate in rates(tier)), *((seed, CAPO_RATE[tier]) for seed in seeds if seed)]
+    return [run_of(tier, shape, 100, rate, seed, model) for shape in shapes(tier) for seed, rate in pairs]
+
 
 SMALL_TIERS = "Smoke and demo: small tasks and models, in float32."

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from _part41 import COPY, LOCALS, SMALL_TIERS
+from _part41 import COPY, LOCALS, NAMES, SMALL_TIERS
 
 from physlm.figures.plots import bars
 from physlm.lab.experiment import Experiment
@@ -32,8 +32,6 @@ ANSWER = Shares("answer", ("model.layers", "model.width", "model.local"),
 GAIN, BEST = Contrast("gain", ANSWER, "local", "canon", "none"), Best("best", ANSWER, over="train.learning_rate")
 FIGURE_5 = "Figures 5 and 18"
 PUBLISHED: dict[Any, float] = {(1, 16, "canon"): 1.0, (2, 16, "none"): 1.0, (1, 128, "none"): 1.0}
-NAMES: dict[Any, str] = {("local", "none"): "without Canon", ("local", "canon"): "with Canon", ("layers", 1): "one layer",
-                         ("layers", 2): "two layers"}  # fmt: skip
 
 EXPERIMENT = Experiment(
     name="p41_copy",
@@ -46,7 +44,8 @@ EXPERIMENT = Experiment(
     measures=("answers",),
     law=laws(ANSWER, BEST, GAIN, ANSWER.of("majority"), ANSWER.of("answer_untrained", "untrained"),
              items="questions"),
-    figure=bars(BEST, "width", "local", names=NAMES, published=PUBLISHED, ylabel="copied as a whole (%)",
+    figure=bars(BEST, "width", "local", names={**NAMES, ("layers", 1): "one layer", ("layers", 2): "two layers"},
+                published=PUBLISHED, ylabel="copied as a whole (%)",
                 caption="The best of the rates; a copy counts if all its words are right."),
     expect=(
         published_bound("best@layers=1/width=16/local=canon", "at least", 0.99, FIGURE_5),

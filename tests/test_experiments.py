@@ -177,10 +177,18 @@ LARGE_ONLY: dict[str, set[str]] = {
                  *(f"kept@condition=domain/exposures={times}" for times in (100, 300))},
     "p32_manipulation": {"answer@plain/comparison", "hinted@hints/comparison"},
     "p4_length": {"hard_gain@task=copy/times=4"},
+    # of shapes and k that the small tiers lack; and models that hold nothing
+    "p41_copy": {f"best@layers={layers}/width={width}/local={local}" for layers, width, local in (
+        (1, 16, "canon"), (1, 16, "none"), (1, 64, "none"), (1, 128, "none"), (2, 16, "none"))},
+    "p41_capo": {"gain@llama-tied-plain/position=rope", "gain@llama-tied/position=rope", "gain@moe/position=rope",
+                 "gain@llama-tied/position=none", "of_plain@llama-tied/local=none", "of_plain@llama-tied/local=canon",
+                 "of_plain@moe/local=none"},
+    "p41_playground": {"capo_gain@position=rope", "capo_gain@position=none"},
+    "p41_reasoning_depth": {"farther@layers=4", "farther@layers=8", "gain@layers=4/hops=8"},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("parts", [("1",), ("2.1",), ("2.2", "2"), ("3.1",), ("3.2",), ("3.3",), ("4",)])
+@pytest.mark.parametrize("parts", [("1",), ("2.1",), ("2.2", "2"), ("3.1",), ("3.2",), ("3.3",), ("4",), ("4.1",)])
 def test_a_part_runs_from_data_to_figure(tmp_path: Path, parts: tuple[str, ...]) -> None:
     """All claims of a part in one store, so that shared runs are trained once."""
     store = Store(tmp_path / "runs")

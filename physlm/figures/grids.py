@@ -25,8 +25,8 @@ from physlm.figures.plots import Draw, Names, Published, error_bars, value_name,
 from physlm.laws.forms import Cells, Form
 from physlm.laws.law import Law
 
-CELL, TALL, TOP, BOTTOM, BETWEEN, RIGHT = 1.02, 0.46, 0.42, 0.62, 0.35, 0.2  # inches
-LETTER, WIDEST = 0.075, 10.5  # of a label of a row; panels go on in the next line beyond this width
+CELL, TALL, TOP, BOTTOM, BETWEEN, RIGHT = 1.02, 0.46, 0.42, 0.5, 0.3, 0.2  # inches
+LETTER, WIDEST = 0.075, 12.5  # of a label of a row; panels go on in the next line beyond this width
 NARROWEST, ROW_LABEL, COLUMN_LABEL = 4.4, 24, 13  # letters in a line of a label
 
 

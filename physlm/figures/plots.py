@@ -184,7 +184,8 @@ def _sheet(form: Form, found: Cells, shown: Sequence[str], panel: Callable[[Axes
         for place, fixed in enumerate(panels):
             row, column = divmod(place, columns)
             axes = sheet.axes(LEFT + column * (wide + BETWEEN), 0.55 + ROW * row, wide, HIGH)
-            heading(axes, ", ".join(value_name(name, value, names, alone=True) for name, value in fixed.items()) or title)
+            parts = [value_name(name, value, names, alone=True) for name, value in fixed.items()]
+            heading(axes, ", ".join(parts) or title)
             panel(axes, fixed)
             axes.set_ylabel(ylabel if column == 0 else "")
             if form.unit == "1":

@@ -3,6 +3,7 @@
     answer  kind=birth_city half=test    questions that training held out, or fresh ones; half=train: those it showed
     answer_untrained, answer_start       controls, of the first of these: random weights; the run that this one begins
                                          with
+    answer  kind half step               the first of these questions along training, where snapshots were kept
     majority                             control: the best constant answer to the same questions
     guess                                control, of tasks with ``guesses_from_text``: any fitting word of the prompt
 
@@ -122,6 +123,9 @@ def measure(run: Trained) -> list[Row]:
     if run.load_start is not None:
         controls["answer_start"] = run.load_start()
     few = held_out_questions(run, min(QUESTIONS[run.device.type], CONTROL_QUESTIONS))
+    for step in run.spec.snapshot_steps:
+        (grades,) = grade(run.ready(run.load(step)), [few], run.progress)
+        rows += few.rows(*HELD_OUT, grades.answer_B, step=step)
     for name, control in controls.items():
         (grades,) = grade(run.ready(control), [few], run.progress)
         rows += few.rows(name, "test", grades.answer_B)

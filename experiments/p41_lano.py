@@ -1,0 +1,57 @@
+"""Part 4.1: Lano at the published number of tokens, along training: ``physlm run p41_lano --tier demo``."""
+
+from dataclasses import replace
+
+from _part41 import LANO, NAMES, SMALL_TIERS
+
+from _part1 import DEMO
+from physlm.figures.plots import curves
+from physlm.lab.experiment import Experiment
+from physlm.laws.forms import Contrast, Shares, laws
+from physlm.laws.verdict import bound, published
+from physlm.tasks.grammar.config import GrammarConfig
+from physlm.training.config import RunSpec
+
+# layers, heads and width, and what else differs from the runs of p41_playground
+SETTINGS = {
+    "smoke": replace(LANO["smoke"], train=replace(LANO["smoke"].train, snapshots=1)),
+    "demo": replace(LANO["smoke"], task=GrammarConfig(DEMO, row_tokens=96), shape=(2, 2, 32), train=replace(
+        LANO["smoke"].train, steps=1_000, batch_rows=16, learning_rate=5e-3, snapshots=3)),
+    "gpu": replace(LANO["gpu"], shape=(8, 8, 256), seeds=(1,), rates=(), train=replace(
+        LANO["gpu"].train, steps=100_000, snapshots=5)),
+    "paper": replace(LANO["paper"], train=replace(LANO["paper"].train, snapshots=6)),
+}  # fmt: skip
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """All of the head rotary, without and with Canon layers."""
+    return SETTINGS[tier].grid((1.0,))
+
+
+BY = ("model.position", "model.local")
+ACCURACY = Shares("accuracy", BY, {"at.cut": 0})
+KL = Shares("kl", BY, unit="nats/token", share=False)
+CURVE = Shares("accuracy", (*BY, "at.step"), {"at.cut": 0}, called="curve")
+SIZE = "models of 8 x 512 there, so that ours may fall short"
+
+EXPERIMENT = Experiment(
+    name="p41_lano",
+    claim="With Canon layers a rotary GPT writes more of the strings of a deep grammar right, and from fewer tokens.",
+    source="arXiv:2512.17351, Result 2, Figures 4, 7 and 19 (Lano, cfg3f)",
+    runs=runs,
+    measures=("completion",),
+    law=laws(ACCURACY, Contrast("gain", ACCURACY, "local", "canon", "none"), KL,
+             Contrast("kl_gain", KL, "local", "none", "canon"), ACCURACY.of("accuracy_untrained", "untrained"),
+             items="strings", details=(CURVE,)),
+    figure=curves(CURVE, "step", "local", names=NAMES, xlabel="training steps", ylabel="valid strings (%)"),
+    expect=(
+        published("gain@position=rope", 0.055, "Figure 7", slack=0.03, reason="of single runs, 2,000 strings each"),
+        bound("gain@position=rope", "at least", 0.0, "Figure 7", "any gain"),
+        published("accuracy@position=rope/local=none", 0.911, "Figure 4", slack=0.1, reason=SIZE),
+        published("accuracy@position=rope/local=canon", 0.966, "Figure 7", slack=0.1, reason=SIZE),
+    ),
+    deviations=(
+        "Tier gpu: 8 layers of 256 instead of 512 dimensions, at the published 4.9 billion tokens; one seed, one rate.",
+        SMALL_TIERS,
+    ),
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""Part 4.1: how many hops and how deep a graph, by layers and Canon: ``physlm run p41_reasoning_depth --tier demo``."""
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+from _part41 import BREVO, DEPO, NAMES, SMALL_TIERS
+
+from physlm.figures.plots import curves
+from physlm.lab.experiment import Experiment
+from physlm.laws.forms import Contrast, Ratio, Reach, Shares, laws
+from physlm.laws.law import Law
+from physlm.laws.verdict import bound, published
+from physlm.training.config import RunSpec
+
+SHAPES = {  # layers, heads and width: those of the playground, and others
+    "smoke": ((1, 1, 8), (2, 1, 8)),
+    "demo": ((1, 2, 32), (2, 2, 32)),
+    "gpu": ((2, 4, 128), (4, 4, 128), (8, 4, 128)),
+    "paper": ((4, 8, 512), (8, 8, 512), (12, 8, 512)),
+}
+SEEDS = {"smoke": (1,), "demo": (1,), "gpu": (1, 2), "paper": (1,)}
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """Rotary models of several depths without and with Canon layers, on Depo; of the playground's depth on Brevo."""
+    found = [run for shape in SHAPES[tier]
+             for run in replace(DEPO[tier], shape=shape, seeds=SEEDS[tier], rates=()).grid((1.0,))]
+    return found + (replace(BREVO[tier], seeds=SEEDS[tier], rates=()).grid((1.0,)) if tier in BREVO else [])
+
+
+def numbered(table: pd.DataFrame) -> pd.DataFrame:
+    """With k, and the depth of a graph, as numbers in columns ``at.hops`` and ``at.depth`` instead of ``at.kind``."""
+    table = table.assign(**{"at.kind": table["at.kind"].astype(object)})
+    for column, start, quantities in (("at.hops", "k", ("forced", "forced_majority", "forced_untrained")),
+                                      ("at.depth", "depth", ("answer_depth",))):
+        here = table["quantity"].isin(quantities) & table["at.kind"].astype(str).str.fullmatch(start + r"\d+")
+        table[column] = [int(str(kind).removeprefix(start)) if told else "" for kind, told in zip(
+            table["at.kind"], here, strict=True)]
+        table.loc[here, "at.kind"] = ""
+    return table
+
+
+BY = ("model.layers", "model.local")
+HOPS = Shares("forced", (*BY, "at.hops"), {"task.kind": "depo", "at.half": "test"}, called="hops")
+DEPTH = Shares("answer_depth", (BY[1], "at.depth"), {"task.kind": "brevo", "at.half": "test"}, called="depth")
+REACH = Reach("reach", HOPS, "hops", 0.5)
+FARTHER = Ratio("farther", *(Reach(local, Shares("forced", (BY[0], "at.hops"), {
+    **HOPS.where, "model.local": local}, called="hops"), "hops", 0.5) for local in ("canon", "none")))  # fmt: skip
+GAIN, DEEPER = (Contrast(name, of, "local", "canon", "none") for name, of in (("gain", HOPS), ("depth_gain", DEPTH)))
+_FIGURE = curves(HOPS, "hops", "local", names={**NAMES, **{("layers", n): f"{n} layers" for n in (2, 4, 8, 12)},
+                                              ("layers", 1): "one layer"},
+                 control=Shares("forced_majority", HOPS.columns, HOPS.where), control_name="best constant token",
+                 xlabel="k, hops", ylabel="tokens of answers right (%)")  # fmt: skip
+TIMES: Any = {"reason": "2 to 4 times: the middle, and half of the range"}
+
+
+def figure(table: pd.DataFrame, law: Law) -> Any:
+    """Tokens of answers by k, a panel a number of layers."""
+    return _FIGURE(numbered(table), law)
+
+
+EXPERIMENT = Experiment(
+    name="p41_reasoning_depth",
+    claim="With Canon layers a rotary transformer takes 2 to 4 times as many hops, and reads deeper graphs.",
+    source="arXiv:2512.17351, Result 2, Figures 7, 8 and 9",
+    runs=runs,
+    measures=("answers", "forced"),
+    measures_of=lambda spec: ("answers", "forced") if spec.task.kind == "depo" else ("answers",),
+    law=laws(HOPS, REACH, FARTHER, GAIN, DEPTH, DEEPER, HOPS.of("forced_untrained", "untrained"),
+             items="windows or questions", prepare=numbered,
+             notes=("farther: the reach with Canon layers over that without.",)),
+    figure=figure,
+    expect=(
+        published("farther@layers=4", 3.0, "Result 2: depth 2 to 4 times", slack=1.0, **TIMES),
+        published("farther@layers=8", 3.0, "Result 2: depth 2 to 4 times", slack=1.0, **TIMES),
+        bound("gain@layers=4/hops=8", "at least", 0.1, "Figure 7", "0.97 at twice the depth and four times the width"),
+        bound("depth_gain@depth=3", "at least", 0.05, "Figure 9", "breadth +30 % there; a twentieth is ours"),
+    ),
+    deviations=(
+        "Depo and Brevo as in p41_playground, whose runs are used; 2, 4 and 8 layers; two seeds at its rate.",
+        "The reach is where half of the tokens of answers are right; the paper says no level.", SMALL_TIERS,
+    ),
+)  # fmt: skip

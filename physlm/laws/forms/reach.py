@@ -1,0 +1,74 @@
+"""How far a curve stays up: the largest value of a setting up to which a number is at least some level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from physlm.interval import Interval
+from physlm.laws import cells
+from physlm.laws.cells import Key
+from physlm.laws.forms.form import Cells, Form, check_keys
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where a form first falls below ``level`` along a setting whose values are numbers above 0.
+
+    Between two values of the setting the number is taken as a straight line over the logarithm of the setting.  It is 0
+    where the first number is below the level already, and the last value where none is.  The ends of its interval are
+    the same of the lower and of the upper ends of the form's intervals.
+
+    Attributes:
+        along: one of ``of.keys``.
+        unit: of the setting.
+    """
+
+    name: str
+    of: Form
+    along: str
+    level: float
+    unit: str = "1"
+
+    def __post_init__(self) -> None:
+        check_keys(self.name, "along", (self.along,), self.of.keys)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The other settings."""
+        return tuple(key for key in self.of.keys if key != self.along)
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The reaches, by the other settings."""
+        place = self.of.keys.index(self.along)
+        curves: dict[Key, list[tuple[float, Interval]]] = {}
+        for key, one in self.of.cells(table).items():
+            curves.setdefault(key[:place] + key[place + 1 :], []).append((float(str(key[place])), one))
+        found: Cells = {}
+        for key, curve in curves.items():
+            rising = sorted(curve, key=lambda point: point[0])
+            places, parts = [at for at, _ in rising], [one for _, one in rising]
+            value, lo, hi = (crossing(places, [getattr(one, end) for one in parts], self.level)
+                             for end in ("value", "lo", "hi"))
+            found[key] = Interval(value, min(lo, value), max(hi, value), sum(one.n for one in parts),
+                                  max(one.runs for one in parts), max((one.covers for one in parts), key=len))
+        return found
+
+    def note(self) -> str:
+        """How it is made."""
+        return (f"{cells.named(self.name, '/'.join(self.keys))}: the largest {self.along} up to which {self.of.name} "
+                f"is at least {self.level:g}, on straight lines over its logarithm; its ends are those of the curve's.")
+
+
+def crossing(places: Sequence[float], values: Sequence[float], level: float) -> float:
+    """The place where values along rising places first fall below the level; see ``Reach``."""
+    for i, value in enumerate(values):
+        if value < level:
+            if i == 0:
+                return 0.0
+            share = (values[i - 1] - level) / (values[i - 1] - value)
+            return math.exp(math.log(places[i - 1]) * (1.0 - share) + math.log(places[i]) * share)
+    return float(places[-1])

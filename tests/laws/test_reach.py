@@ -1,0 +1,44 @@
+"""How far a curve stays up: planted crossings, their intervals, and both ends of the setting."""
+
+from __future__ import annotations
+
+import planted
+import pytest
+
+from physlm.errors import UserError
+from physlm.laws.forms import Ratio, Reach, Shares, laws
+from physlm.laws.forms.reach import crossing
+
+
+@pytest.mark.parametrize(("values", "where"), [
+    ((1.0, 0.75, 0.25, 0.0), 2 * 2**0.5), ((1.0, 0.5, 0.0, 0.0), 2.0), ((0.4, 0.9, 0.9, 0.9), 0.0),
+    ((0.9, 0.8, 0.7, 0.6), 8.0), ((1.0, 0.4, 1.0, 1.0), 2 ** (5 / 6)),
+])  # fmt: skip
+def test_where_a_curve_first_falls_below_a_half(values: tuple[float, ...], where: float) -> None:
+    assert crossing((1, 2, 4, 8), values, 0.5) == pytest.approx(where)
+
+
+def table() -> object:
+    truth = {"canon": (1.0, 0.9, 0.7, 0.3), "none": (0.8, 0.2, 0.1, 0.0)}
+    return planted.table(planted.share({"run": local, "model.local": local}, f"answer/k={k}", p, 400)
+                         for local, values in truth.items() for k, p in zip((1, 2, 4, 8), values, strict=True))
+
+
+def test_its_interval_is_that_of_the_ends_of_the_curve() -> None:
+    answer = Shares("answer", ("model.local", "at.k"))
+    reach = Reach("reach", answer, "k", 0.5)
+    found, curve = reach.cells(table()), answer.cells(table())  # type: ignore[arg-type]
+    assert found["canon",].value == pytest.approx(4 * 2**0.5) and found["none",].value == pytest.approx(2**0.5)
+    for end in ("lo", "hi"):
+        ends = [getattr(curve["canon", k], end) for k in (1, 2, 4, 8)]
+        assert getattr(found["canon",], end) == pytest.approx(crossing((1, 2, 4, 8), ends, 0.5))
+    assert found["canon",].lo < found["canon",].value < found["canon",].hi and found["canon",].n == 1600
+
+
+def test_reaches_are_compared_and_their_settings_checked() -> None:
+    one, other = (Reach(local, Shares("answer", ("at.k",), {"model.local": local}), "k", 0.5)
+                  for local in ("canon", "none"))
+    law = laws(Ratio("farther", one, other))(table())  # type: ignore[arg-type]
+    assert law.get("farther").value == pytest.approx(4.0)  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="hops"):
+        Reach("reach", Shares("answer", ("at.k",)), "hops", 0.5)

@@ -1,0 +1,231 @@
+"""Claims of Part 4.1: laws that find what was planted, runs that are shared and have the tokens that are promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import planted
+import pytest
+from sheets import assert_inside_and_apart
+
+from physlm.config import content_hash
+from physlm.errors import UserError
+from physlm.lab.cost import cost_of
+from physlm.lab.experiment import TIERS, Experiment, load_experiment
+from physlm.lab.results import run_columns
+from physlm.lab.run import Run
+from physlm.laws.law import Law
+from physlm.laws.verdict import headline, verdict_rows
+from physlm.measures.answers import QUESTIONS
+from physlm.training.config import RunSpec
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+NAMES = ("p41_canon_places", "p41_capo", "p41_copy", "p41_lano", "p41_mano", "p41_playground", "p41_positions",
+         "p41_reasoning_depth")  # fmt: skip
+CLAIMS = {name: load_experiment(name, FOLDER) for name in NAMES}
+MINUTES = {"p41_canon_places": 50, "p41_copy": 25, "p41_capo": 25, "p41_positions": 25, "p41_reasoning_depth": 100,
+           "p41_lano": 45}  # fmt: skip
+H100 = "one NVIDIA H100"
+Score = Callable[[RunSpec], float]
+
+
+def kind_of(spec: RunSpec) -> str:
+    return spec.task.kind
+
+
+def planted_rows(spec: RunSpec, number: int, score: float, halves: float = 0.0) -> list[dict[str, Any]]:
+    """What the measures would have written of a run of this score; each step harder costs ``halves`` of it."""
+    run = {"run": f"run{number}", **run_columns(Run(spec, Path(f"run{number}")))}
+    kind, n, task = kind_of(spec), 2500, spec.task
+    if kind == "grammar":
+        steps = [planted.share(run, f"accuracy/cut=0/step={step}", score * step / spec.steps, 500)
+                 for step in (*spec.snapshot_steps, spec.steps)]
+        return [planted.share(run, "accuracy/cut=0", score, n), planted.share(run, "accuracy/cut=50", score, n),
+                planted.share(run, "accuracy_untrained/cut=0", 0.0, n),
+                planted.number(run, "kl", 0.5 - 0.4 * score, n, "nats/token"), *steps]
+    if kind in ("bioS", "bioD"):
+        return [planted.number(run, name, value, 1000, unit, 1e-3) for name, value, unit in (
+            ("bits_per_param", score, "bits/parameter"), ("bits", score * run["params_used"], "bits"),
+            ("bits_max", 1e6, "bits"))]
+    rows = []
+    hops = task.asked_hops() if kind == "depo" else ()  # type: ignore[attr-defined]
+    for place, hop in enumerate(hops):
+        for name, value in (("forced", score - halves * place), ("forced_majority", 0.05), ("forced_untrained", 0.0)):
+            rows.append(planted.share(run, f"{name}/kind=k{hop}/half=test", max(value, 0.0), 5000))
+    if kind == "brevo":
+        rows += [planted.share(run, f"answer_depth/kind=depth{depth}/half=test", max(score - halves * depth, 0.0), n)
+                 for depth in (1, 2, 3)]
+    one = f"kind={'k1' if hops else 'all'}/half=test"
+    rows += [planted.share(run, f"answer/{one}/step={step}", score * step / spec.steps, 500)
+             for step in spec.snapshot_steps]
+    return rows + [planted.share(run, f"{name}/{one}", value, n) for name, value in (
+        ("answer", score), ("answer_first", score), ("majority", 0.07), ("answer_untrained", 0.0))]
+
+
+def law_of(claim: Experiment, score: Score, tier: str = "gpu", halves: float = 0.0) -> tuple[Any, Law]:
+    rows = [row for number, spec in enumerate(claim.specs(tier))
+            for row in planted_rows(spec, number, score(spec), halves)]
+    table = planted.table(rows)
+    return table, claim.law(table)
+
+
+def verdicts(claim: Experiment, law: Law) -> dict[str, str]:
+    return {row["quantity"]: row["verdict"] for row in verdict_rows(claim.name, law, claim.expect, "gpu")}
+
+
+def canon(spec: RunSpec) -> bool:
+    return bool(spec.model.local)
+
+
+def as_published(spec: RunSpec) -> float:
+    """What the paper says, a little below at rates other than that of most seeds and a little above at other seeds."""
+    kind, jitter = kind_of(spec), 0.001 * spec.train.seed
+    position = spec.model.facts()["position"]
+    if kind in ("bioS", "bioD"):
+        worse = {"plain": 1.0, "gated": 0.7, "moe": 0.3}[spec.model.mlp[0].kind]
+        return (worse * (1.12 if canon(spec) else 1.0) + 1e-4 * spec.train.seed) * (1.15 if canon(spec)
+                                                                                    and worse == 0.3 else 1.0)
+    if kind == "grammar":
+        return (0.96 if canon(spec) else 0.9) if position != "none" else 0.88 if canon(spec) else 0.0
+    if kind == "copy":
+        return 1.0 if canon(spec) or spec.model.layers == 2 or spec.model.width >= 128 else 0.0
+    if kind == "mano" and not canon(spec) and position == "none":
+        return 0.071
+    return (0.9 if canon(spec) else 0.3) + jitter
+
+
+# ---- Grids
+
+
+@pytest.mark.parametrize("name", MINUTES)
+def test_a_claim_keeps_to_the_minutes_that_it_was_given(name: str) -> None:
+    assert cost_of(CLAIMS[name].specs("gpu")).seconds[H100] < 60 * MINUTES[name]
+
+
+@pytest.mark.parametrize(("kind", "minutes"), [("depo", 100), ("brevo", 100), ("grammar", 25), ("bioS", 25)])
+def test_a_task_of_the_playground_keeps_to_its_minutes(kind: str, minutes: int) -> None:
+    specs = [spec for spec in CLAIMS["p41_playground"].specs("gpu") if kind_of(spec) == kind]
+    assert specs and cost_of(specs).seconds[H100] < 60 * minutes
+
+
+def test_the_demonstration_keeps_to_six_minutes_of_two_cores() -> None:
+    specs = {spec for name in ("p41_copy", "p41_playground") for spec in CLAIMS[name].specs("demo")}
+    cost = cost_of(list(specs))
+    assert next(seconds for device, seconds in cost.seconds.items() if "CPU" in device) < 360 * 2
+    assert {kind_of(spec) for spec in specs} == {"copy", "mano", "depo"}
+
+
+def test_the_published_numbers_of_tokens() -> None:
+    lano = CLAIMS["p41_lano"].specs("gpu")
+    assert {spec.tokens for spec in lano} == {4_915_200_000}, "100,000 steps of 96 windows of 512"
+    copied = CLAIMS["p41_copy"].specs("gpu")
+    assert {spec.steps * spec.train.batch_rows for spec in copied} == {50_000 * 32}
+    assert {spec.train.learning_rate for spec in copied} == {5e-4, 1e-3, 2e-3, 5e-3}
+    assert {spec.task for spec in copied} == {type(copied[0].task)()} and copied[0].task.row_tokens == 1024
+    assert {spec.train.exposures for spec in CLAIMS["p41_capo"].specs("gpu")} == {100}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_the_playground_trains_nothing_that_other_claims_train_otherwise(tier: str) -> None:
+    hashes = {name: set(map(content_hash, claim.specs(tier))) for name, claim in CLAIMS.items()}
+    whole = hashes["p41_playground"]
+    assert hashes["p41_mano"] <= whole
+    assert whole & hashes["p41_copy"] and whole & hashes["p41_reasoning_depth"]
+    assert (tier == "demo") != bool(whole & hashes["p41_capo"])
+    assert hashes["p41_canon_places"] & hashes["p41_mano"] and hashes["p41_canon_places"] & hashes["p41_copy"]
+
+
+def test_the_grid_of_tier_gpu_is_three_rates_of_a_seed_and_three_seeds_of_a_rate() -> None:
+    for kind in ("depo", "brevo", "mano", "grammar"):
+        specs = [spec for spec in CLAIMS["p41_playground"].specs("gpu") if kind_of(spec) == kind]
+        by_model: dict[str, list[tuple[float, int]]] = {}
+        for spec in specs:
+            by_model.setdefault(spec.model.label, []).append((spec.train.learning_rate, spec.train.seed))
+        assert len(by_model) == 6 and len({tuple(pairs) for pairs in by_model.values()}) == 1, kind
+        (pairs, *_) = by_model.values()
+        assert len({rate for rate, seed in pairs if seed == 1}) == 3 and len({seed for _, seed in pairs}) == 3
+        assert len(pairs) == 5
+
+
+def test_each_run_takes_the_measures_of_its_task() -> None:
+    claim = CLAIMS["p41_playground"]
+    asked = {kind_of(spec): claim.asked_names(spec) for spec in claim.specs("smoke")}
+    assert asked == {"depo": ("answers", "forced"), "brevo": ("answers",), "mano": ("answers",), "copy": ("answers",),
+                     "grammar": ("completion",), "bioS": ("capacity",)}  # fmt: skip
+    assert CLAIMS["p41_mano"].asked_names(CLAIMS["p41_mano"].specs("smoke")[0]) == ("answers",)
+
+
+def test_a_measure_that_the_claim_does_not_have_is_refused() -> None:
+    from dataclasses import replace
+
+    claim = replace(CLAIMS["p41_mano"], measures_of=lambda spec: ("capacity",))
+    with pytest.raises(UserError, match="got capacity for mano .*expected some of answers"):
+        claim.asked(claim.specs("smoke")[0])
+
+
+# ---- Laws
+
+
+@pytest.mark.parametrize("name", ["p41_copy", "p41_lano", "p41_playground", "p41_capo"])
+def test_what_is_published_would_be_found(name: str) -> None:
+    claim = CLAIMS[name]
+    _, law = law_of(claim, as_published)
+    assert headline(verdict_rows(name, law, claim.expect, "gpu")) == "reproduced", verdicts(claim, law)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_canon_layers_do_nothing_no_claim_is_reproduced(name: str) -> None:
+    def alike(spec: RunSpec) -> float:
+        return 0.5 + 0.001 * spec.train.seed
+
+    claim = CLAIMS[name]
+    _, law = law_of(claim, alike, halves=0.05)
+    found = verdicts(claim, law)
+    if name == "p41_positions":  # all of whose models have them: alike is what it says
+        assert set(found.values()) == {"reproduced"}
+        return
+    assert headline(verdict_rows(name, law, claim.expect, "gpu")) != "reproduced"
+    gains = [quantity for quantity in found if "gain" in quantity and "capo" not in quantity]
+    wrong = {quantity for quantity in gains if found[quantity] in ("not reproduced", "fails")}
+    assert wrong == set(gains) - {"gain_C@kind=copy"}, "which is to be at most a tenth"
+
+
+def test_places_and_variants_are_told_from_each_other() -> None:
+    values = {"none": 0.1, "canonA": 0.4, "canonB": 0.4, "canonC": 0.35, "canonD": 0.3, "canon": 0.9,
+              "canon_residualfalse": 0.3, "canon_acttrue": 0.9, "canon_trainedfalse": 0.8}  # fmt: skip
+
+    def score(spec: RunSpec) -> float:
+        local = spec.model.facts()["local"]
+        if kind_of(spec) == "copy":
+            return 1.0 if local not in ("none", "canonC") else 0.0
+        return values[local] + 0.001 * spec.train.seed
+
+    claim = CLAIMS["p41_canon_places"]
+    table, law = law_of(claim, score)
+    assert set(verdicts(claim, law).values()) <= {"reproduced", "holds"}, verdicts(claim, law)
+    for name, value in (("gain_A@kind=mano", 0.3), ("together@kind=mano", 0.5), ("residual@kind=mano", 0.6),
+                        ("activation@kind=mano", 0.0), ("gain_trainedfalse@kind=mano", 0.7)):
+        assert law.get(name).value == pytest.approx(value), name  # type: ignore[union-attr]
+    assert_inside_and_apart(claim.figure(table, law))
+
+
+def test_the_reach_of_hops_is_where_half_of_the_tokens_are_right() -> None:
+    """Canon: 1.0, 0.8, 0.6, 0.4 at k = 1, 2, 4, 8, which is half at k = 5.66; without 0.7, 0.5, 0.3, ..: at k = 2."""
+    claim = CLAIMS["p41_reasoning_depth"]
+    _, law = law_of(claim, lambda spec: 1.0 if canon(spec) else 0.7, halves=0.2)
+    for local, reach in (("canon", 4 * 2**0.5), ("none", 2.0)):
+        assert law.get(f"reach@layers=4/local={local}").value == pytest.approx(reach)  # type: ignore[union-attr]
+    farther = law.get("farther@layers=4")
+    assert farther is not None and farther.value == pytest.approx(8**0.5) and farther.lo < 2.7 < 2.9 < farther.hi
+    assert {verdicts(claim, law)[f"farther@layers={n}"] for n in (4, 8)} == {"reproduced"}
+    assert law.get("depth_gain@depth=3").value == pytest.approx(0.4 - 0.1, abs=1e-6)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_are_whole_at_tiers_smoke_and_gpu(name: str) -> None:
+    for tier in ("smoke", "gpu"):
+        table, law = law_of(CLAIMS[name], as_published, tier, halves=0.1)
+        assert_inside_and_apart(CLAIMS[name].figure(table, law))
+    assert QUESTIONS["cuda"] == 2500
