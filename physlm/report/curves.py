@@ -27,7 +27,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curves:
-    """Losses in nats a token against tokens, which lie on a logarithmic axis.
+    """Losses in nats a token against tokens, both on logarithmic axes.
 
     Attributes:
         tier: of the runs that are drawn.
@@ -70,10 +70,11 @@ def _drawn(tier: str, logged: Mapping[str, Sequence[tuple[float, float]]]) -> Cu
     kept = {name: _spread(logged[name], POINTS) for name in names}
     xs, ys = zip(*(point for points in kept.values() for point in points), strict=True)
     first, last, low, high = min(xs), max(xs), min(ys), max(ys)
-    wide, tall = math.log(last / first) or 1.0, (high - low) or 1.0
+    wide, tall = math.log(last / first) or 1.0, math.log(high / low) or 1.0
 
     def drawn(points: Sequence[tuple[float, float]]) -> str:
-        return " ".join(f"{100 * math.log(x / first) / wide:.1f},{100 * (high - y) / tall:.1f}" for x, y in points)
+        return " ".join(f"{100 * math.log(x / first) / wide:.1f},{100 * math.log(high / y) / tall:.1f}"
+                        for x, y in points)
 
     return Curves(tier, len(logged), tuple(Line(name, drawn(points)) for name, points in kept.items()),
                   *map(number, (first, last, low, high)))

@@ -30,9 +30,9 @@ def pictures(path: Path) -> tuple[Picture, Picture]:
     Raises:
         UserError: the file is no PNG.
     """
+    with storage.disk_errors(path, "read", _CURE), open(path, "rb", opener=storage.plain) as file:
+        data = file.read()
     try:
-        with storage.disk_errors(path, "read", _CURE), open(path, "rb", opener=storage.plain) as file:
-            data = file.read()
         with Image.open(io.BytesIO(data), formats=["PNG"]) as found:
             image = found.convert("RGBA")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
