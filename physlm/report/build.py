@@ -36,6 +36,7 @@ _FOLDERS = {"claims": ".html", "figures": ".webp"}  # of a report, and how the n
 _FILES = {"wall": INDEX, "quantities": "quantities.html", "samples": "samples.html"}
 _STATIC = ("report.css", "table.js")
 _VERSIONS = ("torch", "numpy", "python", "physlm")  # that stand in env.json
+_SCALE = 0.65  # figures have 160 pixels an inch, pages 96
 _ARXIV = re.compile(r"arXiv[: ](\d{4}\.\d{5})", re.IGNORECASE)
 
 
@@ -59,12 +60,18 @@ class Shown:
     Attributes:
         url: of the image, perhaps with all its bytes.
         file: the same where a reader can open it by itself; empty in one file.
+        width, height: in pixels.
     """
 
     url: str
     file: str
     width: int
     height: int
+
+    @property
+    def shown(self) -> int:
+        """How wide it stands on a page: texts of all figures are equally large, and sharp on fine screens too."""
+        return round(self.width * _SCALE)
 
 
 def write_report(report: Report, folder: Path, one_file: bool = False) -> tuple[Path, int]:
