@@ -61,7 +61,7 @@ def report(
                          {name: load_experiment(name, where) for name in known} if load else {})
     content = Report(claims, task_samples(), _curves(claims, folder("runs", runs)))
     index, size = write_report(content, out, one_file)
-    print(f"{len(claims)} claims, {size / 1e6:.1f} MB: {index}")
+    print(f"{len(claims)} claim{'' if len(claims) == 1 else 's'}, {size / 1e6:.1f} MB: {index}")
     if show and not webbrowser.open(index.resolve().as_uri()):
         print("note: found no browser to open it with", file=sys.stderr)
 
