@@ -15,7 +15,7 @@ PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or m
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify docs bench list sample clean clean-runs
+.PHONY: help install test lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify report docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,9 @@ figures: $(STAMP)  ## draw every figure of results/ again from its saved table, 
 verify: $(STAMP)  ## every claim: published, ours, interval, verdict; every law refitted from its saved table
 	$(PHYSLM) verify
 
+report: $(STAMP)  ## the committed results as pages to look at, in report/index.html
+	$(PHYSLM) report
+
 docs: $(STAMP)  ## write the tables of README.md and docs/results/ again from the committed results
 	$(PHYSLM) verify --into README.md $(patsubst %,--into %,$(wildcard docs/results/*.md))
 
@@ -95,7 +98,7 @@ sample: $(STAMP)  ## three synthetic biographies
 	$(PHYSLM) data sample bios --n 3
 
 clean:  ## remove caches and build files (keeps .venv, runs/ and results/)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist report *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find physlm experiments tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 clean-runs:  ## remove runs/: all trained models and unfinished runs (results/ stays)

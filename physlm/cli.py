@@ -1,4 +1,4 @@
-"""The command line: claims (list, show, run, figure, verify), data (data, biographies), grammars (grammar),
+"""The command line: claims (list, show, run, figure, verify, report), data (data, biographies), grammars (grammar),
 mathematics (igsm), speed (bench).
 
 The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import biographies, claims, data, grammar, igsm, results, solving, terminal
+from physlm.commands import biographies, claims, data, grammar, igsm, report, results, solving, terminal
 from physlm.commands.options import command, signals_stop, stopped
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ app.command("show")(claims.show)
 app.command("run")(claims.run)
 app.command("figure")(results.figure)
 app.command("verify")(results.verify)
+app.command("report")(report.report)
 
 
 def _version(wanted: bool) -> None:

@@ -13,9 +13,9 @@ from physlm.tasks.config import TaskConfig
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "physlm"
-# config, rng -> tasks -> models -> training -> measures -> lab -> cli
+# config, rng -> tasks -> models -> training -> measures -> lab -> report -> commands -> cli
 BASE = {"config", "errors", "inputs", "interval", "machine", "places", "rng", "storage"}
-ORDER = ["tasks", "models", "training", "measures", "lab", "commands", "cli"]
+ORDER = ["tasks", "models", "training", "measures", "lab", "report", "commands", "cli"]
 ALLOWED = {
     **{name: BASE for name in BASE},
     **{name: BASE | set(ORDER[: place + 1]) for place, name in enumerate(ORDER)},
@@ -24,7 +24,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "__init__": set(),
 }
-for above in ("lab", "commands", "cli"):
+for above in ("lab", "report", "commands", "cli"):
     ALLOWED[above] |= {"laws", "figures"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -32,7 +32,7 @@ TORCH_FREE = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in FILES
     if path.name == "config.py"
-    or path.relative_to(PACKAGE).parts[0] in ("laws", "figures", "commands")
+    or path.relative_to(PACKAGE).parts[0] in ("laws", "figures", "report", "commands")
     or (path.parent.name == "lab" and path.stem not in ("sweep", "bench", "bench_grammar"))
     or path.relative_to(PACKAGE).as_posix() in (
         "cli.py", "errors.py", "inputs.py", "interval.py", "machine.py", "places.py", "storage.py",

@@ -247,6 +247,16 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
     Raises:
         UserError: a file is missing or damaged.
     """
+    tier, law = read_law(folder)
+    return Finding(experiment, tier, _read_table(folder / "measures.csv"), law)
+
+
+def read_law(folder: Path) -> tuple[str, Law]:
+    """The tier and the law of law.json alone.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
     data = _law_file(folder)
     try:
         law = Law.from_dict({key: value for key, value in data.items() if key not in ("tier", "runs", "verdicts")})
@@ -255,7 +265,7 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
     for one in law.quantities:
         if not (one.name + one.unit + one.remark).isprintable():
             raise UserError(f"{folder / 'law.json'}: {one.name!r}: got signs that cannot be printed; {_CURE}")
-    return Finding(experiment, data["tier"], _read_table(folder / "measures.csv"), law)
+    return data["tier"], law
 
 
 def redraw(experiment: Experiment, folder: Path) -> Path:

@@ -150,6 +150,10 @@ class Run:
             kept.append(line)
         storage.write_text(self._metrics_path, "".join(kept))
 
+    def records(self) -> list[dict[str, Any]]:
+        """What metrics.jsonl says, a record a log point, up to a damaged line; nothing where it is not there."""
+        return [record for _, record in self._logged()]
+
     def loss_lost_at(self) -> int | None:
         """The step of the log point from which on no loss is finite; None if the last one is."""
         lost = None

@@ -23,10 +23,10 @@ COMMANDS = {
 
 
 def commands_with_out(group, name=""):
-    """Names of all commands that have the option."""
+    """Names of all commands that have the option for a file."""
     for word, command in getattr(group, "commands", {}).items():
         full = f"{name} {word}".strip()
-        if any("--out" in option.opts for option in command.params):
+        if any("--out" in option.opts and option.metavar != "DIR" for option in command.params):
             yield full
         yield from commands_with_out(command, full)
 
