@@ -1,4 +1,8 @@
-"""Compiled random draws, as ``physlm.tasks.draws`` makes them; ``w`` is a record with the ``state`` of a stream."""
+"""Compiled random draws, as ``physlm.tasks.draws`` makes them; ``w`` is a record with the ``state`` of a stream.
+
+numba takes a record for a kind of any other whose fields it has at the same places, and warns of it: so the record of
+each generator has a field of its own.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from physlm.tasks.playground.graphs import LEAST_NODES, MOST_NAME, ROW_INSTANCES
 
 HERE = Path(__file__).parent
 SOURCES = (*compiled.SOURCES, HERE / "graphs.py", HERE / "kernel.py")
-STREAM = np.dtype([("state", "u8")])
+STREAM = np.dtype([("key", "u8"), ("state", "u8")])
 MOST_EDGES = 4  # from a node of Brevo, and to one
 NAME_BITS = 4  # of a name's length
 
@@ -331,10 +331,11 @@ def _make(stamp: int) -> Call:
              buffer: Any, m: Any) -> None:  # fmt: skip
         stream, width = np.zeros(1 + 0 * stamp, STREAM), ids_RW.shape[1]
         w = stream[0]
+        w.key = key
         for row in range(len(index_R)):
             at = 0
             for number in range(each):
-                w.state = keyed(key, index_R[row] * each + number)
+                w.state = keyed(w.key, index_R[row] * each + number)
                 length, labels_R[row] = _write(c, w, m, shares, buffer[at:])
                 at += length if length < width or each == 1 else 0
                 if at >= width:

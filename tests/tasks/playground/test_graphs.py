@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from physlm.errors import UserError
+from physlm.tasks.igsm.compiled.layout import WORK
 from physlm.tasks.playground import kernel, plain
 from physlm.tasks.playground.brevo import BREVO1, BREVO2, BrevoConfig
 from physlm.tasks.playground.depo import DEPO1, DEPO2, DepoConfig
@@ -60,6 +61,13 @@ def test_kept_machine_code_is_never_out_of_date() -> None:
             taken |= {root / f"{name.replace('.', '/')}.py" for name in names}
     taken = {path for path in taken if path.exists() and path.name != "depo.py"}  # of that only settings
     assert len(taken) >= 3 and taken <= set(kernel.SOURCES)
+
+
+def test_no_record_of_one_generator_is_a_kind_of_that_of_another() -> None:
+    """Else numba warns, and compiled code of the one serves the other."""
+    records = [{(name, record.fields[name][1]) for name in record.names} for record in (kernel.STREAM, WORK)
+               if record.fields and record.names]  # fmt: skip
+    assert len(records) == 2 and not records[0] <= records[1] and not records[1] <= records[0]
 
 
 @pytest.mark.parametrize(("nodes", "mean"), [(375, 110), (300, 90), (225, 70), (125, 42), (100, 35), (75, 28)])
