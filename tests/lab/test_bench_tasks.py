@@ -94,15 +94,17 @@ def test_what_is_compared_differs_in_the_task_alone(kind: str) -> None:
     assert words >= max(len(config.vocabulary()), len(plain.vocabulary())) and words % bench.VOCABULARY == 0
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_table_has_a_line_for_every_task_and_says_what_is_slow(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def measured(config: TaskConfig, device: torch.device, seconds: float, texts: int) -> bench.Speeds:
         assert config.kind != "bioR", "it reads a file"
         slow = config.kind == "mano"
         return bench.Speeds(9e6 if slow else 11e6, 5e3 if slow else None, 1e6, 0.89 if slow else 0.91)
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(bench, "measured", measured)
     bench.bench_tasks(quick=True)
     lines = capsys.readouterr().out.splitlines()
@@ -112,7 +114,8 @@ def test_the_table_has_a_line_for_every_task_and_says_what_is_slow(
     assert "not measured: by default there is no task.file" in lines[2 + kinds().index("bioR")]
     assert lines[2 + kinds().index("mano")].split()[-4:] == ["9.0", "5,000", "1", "0.890"]
     assert lines[2 + kinds().index("grammar")].split()[-4:] == ["11.0", "-", "1", "0.910"]
-    assert lines[-1].endswith("below: mano tokens, mano verified, mano ratio")
+    below = "below: mano tokens, mano verified"  # a CPU's ratio is not judged
+    assert lines[-1].endswith(below if device == "cpu" else f"{below}, mano ratio")
     with pytest.raises(UserError, match=r"unknown name 'mona'.*mano"):
         bench.bench_tasks(["mona"])
 

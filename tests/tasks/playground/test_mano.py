@@ -113,6 +113,49 @@ def test_rows_are_true_instances_end_to_end(config: ManoConfig) -> None:
     assert seen >= 40 and bool((targets >= 0).all()), "everything is learnt"
 
 
+@pytest.mark.parametrize(("text", "length", "expected"), CASES)
+def test_the_verifier_on_the_same_cases(text: str, length: int, expected: int) -> None:
+    task, whole = ManoConfig().build(), f"<bos> <len_{length}> {text} <ans_{length}> "
+    assert task.fault(task.vocabulary.encode(f"{whole}{expected}")) == ""
+    wrong = task.fault(task.vocabulary.encode(f"{whole}{(expected + 1) % 23} <bos>"))
+    assert wrong == "got another value than that of the expression"
+
+
+@pytest.mark.parametrize(("text", "fault"), [
+    ("<len_1> + 1 2 <ans_1> 3", "got no <bos>"), ("<bos> <len_2> + 1 2 <ans_2> 3", "got no <bos>"),
+    ("<bos> <len_1> + 1 2 <ans_2> 3", "got no <bos>"), ("<bos>", "got no <bos>"),
+    ("<bos> <len_1> 1 2 + <ans_1> 3", "got an operation without two operands"),
+    ("<bos> <len_1> + 1 <len_1> <ans_1> 3", "got something other"),
+    ("<bos> <len_1> + <bos> 3 <ans_1> 3", "got something other"),
+    ("<bos> <len_1> 1 2 3 <ans_1> 3", "got more than one expression"),
+    ("<bos> <len_1> + 1 2 <ans_1> +", "got another value than that of the expression"),
+])  # fmt: skip
+def test_the_verifier_on_planted_faults(text: str, fault: str) -> None:
+    task = ManoConfig().build()
+    assert task.fault(task.vocabulary.encode(text)).startswith(fault)
+
+
+def test_its_own_samples_pass_the_verifier() -> None:
+    task = ManoConfig().build()
+    blocks = (task.texts(torch.arange(begin, begin + 10_000)) for begin in range(0, 100_000, 10_000))
+    texts = (text.ids for block in blocks for text in block)
+    assert Counter(map(task.fault, texts)) == {"": 100_000}
+
+
+@pytest.mark.parametrize("config", [
+    ManoConfig(), ManoConfig(length=1, modulus=2, row_tokens=7), ManoConfig(4, 5, 40, seed=3), ManoConfig(16, 23, 300),
+    ManoConfig(100, 1000, 512), ManoConfig(3, 23, 12),
+], ids=lambda config: f"{config.title} {config.row_tokens}")  # fmt: skip
+def test_the_compiled_loop_writes_the_bits_of_the_tensors(config: ManoConfig) -> None:
+    task, index = config.build(), torch.cat((torch.arange(200), torch.tensor([2**20, 2**35 + 7, 2**38])))
+    for split, stream in (("train", 0), ("train", 5), ("validation", 0)):
+        width = config.row_tokens + 1
+        compiled = task._compiled(index, width, split, stream)
+        assert compiled.equal(task._written(index, 1 + config.row_tokens // 7, width, split, stream))
+        rows = task.rows(index, split, stream)
+        assert rows.inputs_RT.equal(compiled[:, :-1]) and rows.targets_RT.equal(compiled[:, 1:])
+
+
 def test_a_text_is_the_first_instance_of_its_row() -> None:
     task = ManoConfig(row_tokens=60).build()
     for text, row in zip(task.texts(torch.arange(9), "train"), task.rows(torch.arange(9)).inputs_RT, strict=True):
