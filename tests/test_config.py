@@ -55,14 +55,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "BrevoConfig": dict(nodes=70, shortest_name=1, longest_name=1, name_words=0, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
                         absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True),
-    "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none"),
+    "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none", rope_heads=1.0, bias="none", window=0, chunk=0,
+                      scale=1.0, learnt_scale="none", log_n=False, floor=0),
     "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
     "Gated": dict(ratio=8 / 3, act="silu"),
     "MoE": dict(experts=32, top_k=1, expert=Plain(ratio=1), capacity=2.0, shared=False, alpha=0.01, bias_rate=0.0),
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
-                        lora_alpha=4.0, z_loss=0.0, redrawn=0.0),
+                        lora_alpha=4.0, z_loss=0.0, redrawn=0.0, trained="all"),
 }
 
 
@@ -105,7 +106,9 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
     upcycled = dataclasses.replace(  # and so does a share that is drawn anew, of a mixture
         tuned, model=dataclasses.replace(SPEC.model, mlp=(MoE(expert=Plain()),)))
     others = {"lora_rank": tuned, "lora_embedding_rank": tuned, "lora_alpha": tuned, "redrawn": upcycled}
-    hashes = {content_hash(SPEC), content_hash(tuned), content_hash(upcycled)}
+    others["trained"] = dataclasses.replace(  # and learnt scales alone, of a model that has some
+        tuned, model=dataclasses.replace(SPEC.model, mixer=(Attention(learnt_scale="head"),)))
+    hashes = {content_hash(base) for base in (SPEC, *others.values())}
     changes = 0
     for part in ("task", "model", "train"):
         config = getattr(SPEC, part)
@@ -117,7 +120,7 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             elif field.name in PARTS:
                 other = PARTS[field.name]
             elif isinstance(value, str):
-                other = {"bf16": "float32", "cosine": "linear"}[value]
+                other = {"bf16": "float32", "cosine": "linear", "all": "scales"}[value]
             elif isinstance(value, tuple):
                 other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
             else:
@@ -126,7 +129,7 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             new = dataclasses.replace(base, **{part: dataclasses.replace(config, **{field.name: other})})
             hashes.add(content_hash(new))
             changes += 1
-    assert len(hashes) == changes + 3
+    assert len(hashes) == changes + 4
     assert content_hash(SPEC) == content_hash(from_dict(RunSpec, to_dict(SPEC)))
 
 
@@ -226,7 +229,8 @@ def test_steps_cover_the_exposures() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(("config", "names"), [
     (TrainConfig, ("learning_rate", "weight_decay", "final_fraction", "eps", "mask_rate", "lora_alpha")),
-    (ModelConfig, ("init_std",)), (lambda **part: ModelConfig(mixer=(Attention(**part),)), ("rope", "rope_base")),
+    (ModelConfig, ("init_std",)),
+    (lambda **part: ModelConfig(mixer=(Attention(**part),)), ("rope", "rope_base", "rope_heads", "scale")),
     (partial(GrammarConfig, noise="token"), ("noise_rate", "noise_fraction")),
     (Ask, ("hints",)), (MixedConfig, ("share",)),
     (ProbeConfig, ("learning_rate", "position_rate", "weight_decay")),

@@ -122,6 +122,22 @@ def weights_of(part: Attention, positions: int = 12, model: ModelConfig = FOUR) 
     return found
 
 
+@pytest.mark.parametrize("part", [
+    Attention(window=5), Attention(chunk=7, log_n=True), Attention(rope=0.5, rope_heads=0.5, floor=8),
+    Attention(bias="t5", window=9), *(Attention(rope=0, bias=bias, chunk=16) for bias in ("alibi", "hard_alibi")),
+    Attention(bias="t5", learnt_scale="one", scale=2.0),
+], ids=lambda part: part.label)  # fmt: skip
+def test_attention_maps_are_what_the_mixer_mixes_with(part: Attention) -> None:
+    model, ids = randomised(with_part("mixer", part, FOUR), 2), ids_of(2, 3, 150)
+    taps = model(ids, taps=("embedding", "block.0.attention", "block.0.mixer")).taps
+    block = model._blocks()[0]
+    v = block.attention.qkv(block.attention_norm(taps["embedding"], torch.float32))[..., -32:].unflatten(-1, (4, 8))
+    mixed = taps["block.0.attention"] @ v.transpose(2, 3)
+    torch.testing.assert_close(taps["block.0.attention"].sum(-1), torch.ones(2, 3, 4, 150))
+    wanted = block.attention.out(mixed.transpose(2, 3).flatten(-2))
+    torch.testing.assert_close(taps["block.0.mixer"], wanted, atol=1e-5, rtol=1e-4)
+
+
 # ---- Scale
 
 

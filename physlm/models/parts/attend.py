@@ -21,7 +21,7 @@ from torch import Tensor
 from physlm.models.parts.distances import seen, skew
 from physlm.models.parts.part import Beside
 
-QUERIES = 512  # of a block under a bias, in rows of more than twice as many
+QUERIES = 512  # of a block under a bias, in longer rows
 LEAST_BLOCK = 64  # of a window
 
 
@@ -121,7 +121,7 @@ def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 def _biased(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor) -> Tensor:
     positions = q.shape[2]
-    if positions <= 2 * QUERIES:
+    if positions <= QUERIES:
         return masked(q, k, v, _last_in_sight(bias_mHW, positions, positions, 0, q))
     parts = []
     for start in range(0, positions, QUERIES):

@@ -50,7 +50,7 @@ class Linear(Mixer):
             scores = torch.einsum("mbthk,mbshk->mbhts", q, k)
             scores = scores.tril() if w.model.causal else scores
             mixed, total = torch.einsum("mbhts,mbshv->mbthv", scores, v), scores.sum(-1).transpose(2, 3)
-        return w.out((mixed / total[..., None]).flatten(-2))
+        return w.out((mixed / total[..., None].clamp_min(1e-6)).flatten(-2))  # both 0 where phi is
 
 
 @dataclass(frozen=True)
