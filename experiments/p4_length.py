@@ -232,9 +232,9 @@ EXPERIMENT = Experiment(
             "not tuned."
         ),
         (
-            "All models have Canon layers, which those of the sources do not: then each scheme learns in little training, "
-            "and what differs is how far it goes. In a pilot of tier demo without them RoPE and no positions found no "
-            "more needles than a guess among the pairs after 1.5 million tokens; with them nearly all."
+            "All models have Canon layers, which those of the sources do not: then each scheme learns in little "
+            "training, and what differs is how far it goes. In a pilot of tier demo without them RoPE and no positions "
+            "found no more needles than a guess among the pairs after 1.5 million tokens; with them nearly all."
         ),
         "Tiers smoke and demo: rows of 32 tokens, copies and needles, four schemes, 2 layers of two heads.",
     ),
