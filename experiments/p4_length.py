@@ -17,8 +17,10 @@ from physlm.measures.length.needle import NeedleAttention
 from physlm.measures.length.settings import OverLength, Variant
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
+from physlm.models.parts.canon import Canon
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.norms import RMSNorm
+from physlm.models.parts.part import Local
 from physlm.models.parts.scores import peak_weight, scalable_start
 from physlm.models.patterns import irope, rotary_windows
 from physlm.tasks.config import TaskConfig
@@ -44,6 +46,7 @@ class Setting:
     times: tuple[int, ...] = (1, 2, 4, 8, 16)
     questions: tuple[int, int] = (0, 0)  # of the two measures
     seeds: tuple[int, ...] = (1,)
+    local: tuple[Local, ...] = (Canon(),)
 
     @property
     def mixers(self) -> dict[str, Mixers]:
@@ -78,7 +81,7 @@ class Setting:
 
 
 TRAIN = TrainConfig(steps=3_000, batch_rows=256, learning_rate=1e-3, weight_decay=0.1, warmup_steps=300, seed=1)
-SMALL = replace(TRAIN, steps=2_500, batch_rows=32, learning_rate=3e-3, warmup_steps=100, precision="float32")
+SMALL = replace(TRAIN, steps=1_000, batch_rows=32, learning_rate=3e-3, warmup_steps=100, precision="float32")
 SETTINGS = {
     "smoke": Setting(32, (CopyConfig(4, 64, 1, 32), NeedleConfig(16, 8, 1, fillers=4, keys=8, values=8, row_tokens=32)),
                      (2, 2, 16), replace(SMALL, steps=4, batch_rows=4), FEW, questions=(8, 4)),
@@ -98,7 +101,8 @@ SETTINGS = {
 def runs(tier: str) -> list[RunSpec]:
     """Every scheme on every task."""
     found = SETTINGS[tier]
-    return [RunSpec(task, ModelConfig(*found.shape, mixers, (Gated(),), RMSNorm()), replace(found.train, seed=seed))
+    return [RunSpec(task, ModelConfig(*found.shape, mixers, (Gated(),), RMSNorm(), found.local),
+                    replace(found.train, seed=seed))
             for task in found.tasks for mixers in found.mixers.values() for seed in found.seeds]  # fmt: skip
 
 
@@ -128,6 +132,13 @@ GAINS = {  # of one way over another
     "scalable_gain": ("scalable+base", "rope"), "switched_gain": ("rope+switched", "rope"),
     "scale_gain": ("nope+scale1.2", "nope"), "floor_gain": ("irope+floor", "irope"),
 }  # fmt: skip
+
+
+def gain(name: str) -> Contrast:
+    """By task and length; of the two ways alone, since there are many rows."""
+    return Contrast(name, replace(ANSWERED, where={**ANSWERED.where, "way": GAINS[name]}), "way", *GAINS[name])
+
+
 PLACED = {"way": "way", "times": "at.times"}
 MASS = Shares("mass", {**PLACED, "layer": "at.layer"}, {"at.head": "best"}, called="mass_by_layer")
 NEEDLE = Most("mass", MASS, over=("layer",))
@@ -180,7 +191,7 @@ EXPERIMENT = Experiment(
     ),
     source="arXiv:2501.19399, 2305.19466, 2402.01032, 2501.18795; Llama 4", runs=runs,
     measures=tuple(one for found in SETTINGS.values() for one in found.measures), measures_of=measures_of,
-    law=laws(ANSWERED, *(Contrast(name, ANSWERED, "way", *ways) for name, ways in GAINS.items()), NEEDLE, ENTROPY,
+    law=laws(ANSWERED, *(gain(name) for name in GAINS), NEEDLE, ENTROPY,
              Contrast("entropy_growth", ENTROPY, "times", 16, 1), NEAR, FAR, Ratio("mass_kept", FAR, NEAR), *CONTROLS,
              items="questions", prepare=named, details=(MASS,)),
     figure=panels(
@@ -219,6 +230,11 @@ EXPERIMENT = Experiment(
             "Windows and chunks are a quarter of a row, and every fourth layer sees all of it without positions; "
             "iRoPE's chunks are aligned with the row. Temperatures of models without positions are two fixed ones, "
             "not tuned."
+        ),
+        (
+            "All models have Canon layers, which those of the sources do not: then each scheme learns in little "
+            "training, and what differs is how far it goes. In a pilot of tier demo without them RoPE and no positions "
+            "found no more needles than a guess among the pairs after 1.5 million tokens; with them nearly all."
         ),
         "Tiers smoke and demo: rows of 32 tokens, copies and needles, four schemes, 2 layers of two heads.",
     ),

@@ -38,6 +38,7 @@ from physlm.measures.measure import AnyMeasure, check, check_quantity, take
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
 from physlm.models.parts.moe import MoE
+from physlm.models.parts.norms import LayerNorm, RMSNorm
 from physlm.training.config import RunSpec
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -95,7 +96,8 @@ def test_a_tier_is_a_list_of_different_runs_that_survive_json(name: str, tier: s
     specs = list(experiment.runs(tier))
     assert len({content_hash(spec) for spec in specs}) == len(specs) > 0
     assert all(from_dict(RunSpec, to_dict(spec)) == spec for spec in specs)
-    assert {one if isinstance(one, str) else one.kind for one in experiment.measures} <= set(MEASURES) == set(QUANTITIES)
+    kinds = {one if isinstance(one, str) else one.kind for one in experiment.measures}
+    assert kinds <= set(MEASURES) == set(QUANTITIES)
     for spec in specs:
         for measure in experiment.asked(spec):
             check(measure, spec)
@@ -259,6 +261,8 @@ def test_no_measure_turns_what_is_not_finite_into_a_number(measure: str, how: st
     """An argmax over NaN is a token, a NaN left out of a mean is a zero: none of them may come to a row."""
     taken, spec = _measured_by(measure)
     start = spec.start
+    if isinstance(spec.model.norm, RMSNorm) and start is None:  # x / infinity: it makes zeros of what overflows
+        spec = dataclasses.replace(spec, model=dataclasses.replace(spec.model, norm=LayerNorm()))
     run = Trained(spec, CPU, lambda step: _broken(spec, how),
                   load_start=None if start is None else lambda: _broken(start, how))  # fmt: skip
     if (measure, how) == ("bags", "overflow"):  # it compares the weights as they are, in float64
