@@ -239,7 +239,7 @@ def test_answers_are_also_asked_along_training_where_snapshots_are_kept(monkeypa
     monkeypatch.setattr(answers, "QUESTIONS", {"cpu": 6})
     for kind, steps in (("brevo", [2]), ("mano", [])):
         spec = next(spec for spec in CLAIMS["p41_playground"].specs("smoke") if kind_of(spec) == kind)
-        loaded = []
+        loaded: list[int] = []
 
         def load(step: int, spec: RunSpec = spec, loaded: list[int] = loaded) -> Decoder:
             loaded.append(step)
