@@ -30,9 +30,10 @@ from physlm.training.config import RunSpec
 BY = ("model.position", "model.local")
 RATE = {"train.learning_rate": most_seeds}
 MEASURES = {"grammar": ("completion",), "bioS": ("capacity",), "bioD": ("capacity",), "depo": ("answers", "forced")}
-# task -> what is drawn: of Depo tokens of answers at k = K, of Brevo and Mano whole answers, of Lano whole strings
+# what is drawn: of Depo tokens of answers at k = K and k = 1, of Brevo, Mano and copy whole answers, of Lano strings
 SCORES = {
-    "depo": Shares("forced", BY, {"task.kind": "depo", "at.half": "test", "at.kind": hardest, **RATE}, called="depo"),
+    **{name: Shares("forced", BY, {"task.kind": "depo", "at.half": "test", "at.kind": kind, **RATE}, called=name)
+       for name, kind in (("depo", hardest), ("depo_one", "k1"))},
     "brevo": Shares("answer", BY, {"task.kind": "brevo", "at.half": "test", **RATE}, "at.kind", "brevo"),
     "mano": Shares("answer", BY, {"task.kind": "mano", "at.half": "test", **RATE}, "at.kind", "mano"),
     "lano": Shares("accuracy", BY, {"task.kind": "grammar", "at.cut": 0, **RATE}, called="lano"),
@@ -42,16 +43,6 @@ CAPO = Shares("bits_per_param", BY, {"task.kind": ("bioS", "bioD"), "model.width
               unit=PER_PARAMETER, share=False)  # fmt: skip
 CAPO_GAIN = Ratio("capo_gain", *(Shares("bits_per_param", BY[:1], {**CAPO.where, "model.local": local}, called=local,
                                         unit=PER_PARAMETER, share=False) for local in ("canon", "none")))  # fmt: skip
-FORMS: tuple[Form, ...] = (*SCORES.values(), CAPO, CAPO_GAIN,
-         *(Contrast(f"{task}_gain", one, "local", "canon", "none") for task, one in SCORES.items()),
-         *(Contrast(f"{task}_without_positions", Shares(
-             one.quantity, BY[:1], {**one.where, "model.local": "canon"}, one.over, task), "position", "none", "rope")
-             for task, one in SCORES.items() if task != "copy"),
-         *(Best(f"{task}_best", one, over="train.learning_rate") for task, one in SCORES.items()),
-         SCORES["depo"].of("forced_majority", "depo_majority"),
-         *(SCORES[task].of("majority", f"{task}_majority") for task in ("brevo", "mano", "copy")))  # fmt: skip
-CURVES = tuple(Shares("answer", (*BY, "at.kind", "at.step"), {"task.kind": task, "at.half": "test", **RATE},
-                      called=f"{task}_curve", optional=True) for task in ("depo", "brevo"))  # fmt: skip
 # 8 layers of 512 at the smallest N or L, or on cfg3f; Depo with K = 8
 PUBLISHED: dict[str, dict[Any, float]] = {
     "depo": {("rope", "none"): 0.0, ("rope", "canon"): 0.97, ("rope0.25", "canon"): 0.99, ("none", "none"): 0.0,
@@ -61,8 +52,20 @@ PUBLISHED: dict[str, dict[Any, float]] = {
     "mano": {("rope", "none"): 0.594, ("rope", "canon"): 0.951, ("none", "none"): 0.071, ("none", "canon"): 0.977},
     "lano": {("rope", "none"): 0.911, ("rope", "canon"): 0.966, ("none", "none"): 0.0, ("none", "canon"): 0.879},
 }  # fmt: skip
-TITLES = {"depo": "Depo: successors at k = K", "brevo": "Brevo: all ancestors", "mano": "Mano: arithmetic",
-          "lano": "Lano: strings of cfg3f", "copy": "Copy, by one layer"}  # fmt: skip
+TITLES = {"depo": "Depo: tokens right at k = K", "depo_one": "Depo at k = 1", "brevo": "Brevo: all ancestors",
+          "mano": "Mano: arithmetic", "lano": "Lano: strings of cfg3f", "copy": "Copy, by one layer"}  # fmt: skip
+FORMS: tuple[Form, ...] = (
+    *SCORES.values(), CAPO, CAPO_GAIN,
+    *(Contrast(f"{task}_gain", one, "local", "canon", "none") for task, one in SCORES.items()),
+    *(Contrast(f"{task}_without_positions", Shares(
+        one.quantity, BY[:1], {**one.where, "model.local": "canon"}, one.over, task), "position", "none", "rope")
+        for task, one in SCORES.items() if task in PUBLISHED),
+    *(Best(f"{task}_best", one, over="train.learning_rate") for task, one in SCORES.items()),
+    SCORES["depo"].of("forced_majority", "depo_majority"),
+    *(SCORES[task].of("majority", f"{task}_majority") for task in ("brevo", "mano", "copy")),
+)  # fmt: skip
+CURVES = tuple(Shares("answer", (*BY, "at.kind", "at.step"), {"task.kind": task, "at.half": "test", **RATE},
+                      called=f"{task}_curve", optional=True) for task in ("depo", "brevo"))  # fmt: skip
 
 
 def runs(tier: str) -> list[RunSpec]:

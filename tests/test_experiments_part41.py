@@ -8,6 +8,7 @@ from typing import Any
 
 import planted
 import pytest
+import torch
 from sheets import assert_inside_and_apart
 
 from physlm.config import content_hash
@@ -18,7 +19,9 @@ from physlm.lab.results import run_columns
 from physlm.lab.run import Run
 from physlm.laws.law import Law
 from physlm.laws.verdict import headline, verdict_rows
-from physlm.measures.answers import QUESTIONS
+from physlm.measures import answers
+from physlm.measures.trained import Trained
+from physlm.models.decoder import Decoder
 from physlm.training.config import RunSpec
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -228,4 +231,20 @@ def test_figures_are_whole_at_tiers_smoke_and_gpu(name: str) -> None:
     for tier in ("smoke", "gpu"):
         table, law = law_of(CLAIMS[name], as_published, tier, halves=0.1)
         assert_inside_and_apart(CLAIMS[name].figure(table, law))
-    assert QUESTIONS["cuda"] == 2500
+
+
+
+def test_answers_are_also_asked_along_training_where_snapshots_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brevo at tier smoke: one snapshot at half of the steps, and of Mano, without snapshots, the end alone."""
+    monkeypatch.setattr(answers, "QUESTIONS", {"cpu": 6})
+    for kind, steps in (("brevo", [2]), ("mano", [])):
+        spec = next(spec for spec in CLAIMS["p41_playground"].specs("smoke") if kind_of(spec) == kind)
+        loaded: list[int] = []
+
+        def load(step: int, spec: RunSpec = spec, loaded: list[int] = loaded) -> Decoder:
+            loaded.append(step)
+            return Decoder(spec.model, len(spec.task.vocabulary()), (0,))
+
+        rows = answers.measure(Trained(spec, torch.device("cpu"), load))
+        assert [row.where["step"] for row in rows if "step" in row.where] == steps
+        assert sorted(set(loaded)) == [*steps, spec.steps]

@@ -27,7 +27,7 @@ def table() -> object:
 def test_its_interval_is_that_of_the_ends_of_the_curve() -> None:
     answer = Shares("answer", ("model.local", "at.k"))
     reach = Reach("reach", answer, "k", 0.5)
-    found, curve = reach.cells(table()), answer.cells(table())  # type: ignore[arg-type]
+    found, curve = reach.cells(table()), answer.cells(table())
     assert found["canon",].value == pytest.approx(4 * 2**0.5) and found["none",].value == pytest.approx(2**0.5)
     for end in ("lo", "hi"):
         ends = [getattr(curve["canon", k], end) for k in (1, 2, 4, 8)]
@@ -38,7 +38,7 @@ def test_its_interval_is_that_of_the_ends_of_the_curve() -> None:
 def test_reaches_are_compared_and_their_settings_checked() -> None:
     one, other = (Reach(local, Shares("answer", ("at.k",), {"model.local": local}), "k", 0.5)
                   for local in ("canon", "none"))
-    law = laws(Ratio("farther", one, other))(table())  # type: ignore[arg-type]
+    law = laws(Ratio("farther", one, other))(table())
     assert law.get("farther").value == pytest.approx(4.0)  # type: ignore[union-attr]
     with pytest.raises(UserError, match="hops"):
         Reach("reach", Shares("answer", ("at.k",)), "hops", 0.5)
