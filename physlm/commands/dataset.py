@@ -117,6 +117,7 @@ def _parquet() -> Write:
 
 def _hf() -> Write:
     datasets = needed("datasets", "datasets")
+    datasets.disable_progress_bars()  # ours says how far it is, on a terminal
 
     def write(path: Path, records: Iterable[dict[str, Any]]) -> Iterable[str]:
         columns = _columns(records)

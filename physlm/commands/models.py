@@ -68,7 +68,8 @@ def export(
     architecture = write(found.spec, load_model(found.spec, weights, torch.device("cpu")), out)
     code = ", trust_remote_code=True" if architecture == "physlm" else ""
     print(f"{out}: {found.spec.title}, architecture {architecture}\n"
-          f"  AutoModelForCausalLM.from_pretrained({str(out)!r}{code}), AutoTokenizer.from_pretrained({str(out)!r})")
+          f"  AutoModelForCausalLM.from_pretrained({str(out)!r}{code})\n"
+          f"  AutoTokenizer.from_pretrained({str(out)!r}{code})")
 
 
 @command

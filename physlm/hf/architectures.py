@@ -28,6 +28,7 @@ from physlm.models.parts.canon import Canon
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.mlp import NoMLP, Plain
 from physlm.models.parts.norms import EPS, LayerNorm, RMSNorm
+from physlm.models.parts.part import MLP, Local, Mixer
 
 State = dict[str, Tensor]
 P = TypeVar("P")
@@ -287,12 +288,9 @@ def _llama_shape(theirs: Any) -> ModelConfig:
     _expect(theirs, rms_norm_eps=(EPS,), hidden_act=("silu", "relu2"),
             num_key_value_heads=(theirs.num_attention_heads,),
             head_dim=(theirs.hidden_size // theirs.num_attention_heads,))  # fmt: skip
-    mlp = Gated(ratio=theirs.intermediate_size / theirs.hidden_size, act=theirs.hidden_act)
-    config = ModelConfig(layers=theirs.num_hidden_layers, heads=theirs.num_attention_heads, width=theirs.hidden_size,
-                         mixer=(_rotary(theirs, 1.0),), mlp=(mlp,), norm=RMSNorm())  # fmt: skip
-    if mlp.hidden(config) != theirs.intermediate_size:
-        raise UserError(f"import from hf: intermediate_size: got {theirs.intermediate_size}, expected a multiple of 8")
-    return config
+    return ModelConfig(layers=theirs.num_hidden_layers, heads=theirs.num_attention_heads, width=theirs.hidden_size,
+                       mixer=(_rotary(theirs, 1.0),), norm=RMSNorm(),
+                       mlp=(_gated(theirs.intermediate_size, theirs.hidden_size, theirs.hidden_act),))  # fmt: skip
 
 
 # ---- Remote code of ours
@@ -324,12 +322,16 @@ def _named_alike(config: ModelConfig, state: Mapping[str, Tensor]) -> State:
 
 
 def _physlm_shape(theirs: Any) -> ModelConfig:
-    mixers, mlps, locals_ = [], [], []
+    mixers: list[Mixer] = []
+    mlps: list[MLP] = []
+    locals_: list[Local] = []
     for block in theirs.blocks:
         mixers.append(Attention(rope=block["rope"], rope_base=block["rope_base"], qk_norm=block["qk_norm"]))
-        ratio, mlp = block["hidden"] / theirs.hidden_size, block["mlp"]
-        mlps.append(NoMLP() if mlp == "none" else Gated(ratio=ratio, act=block["act"]) if mlp == "gated"
-                    else Plain(ratio=round(ratio), act=block["act"]))  # fmt: skip
+        if block["mlp"] == "gated":
+            mlps.append(_gated(block["hidden"], theirs.hidden_size, block["act"]))
+        else:
+            ratio = block["hidden"] // theirs.hidden_size
+            mlps.append(Plain(ratio=ratio, act=block["act"]) if block["mlp"] == "plain" else NoMLP())
         if block["canon"]:
             locals_.append(Canon(sites=block["canon"], residual=block["canon_residual"], act=block["canon_act"]))
     if len(locals_) not in (0, len(mixers)):
@@ -361,6 +363,14 @@ def _one_kind(config: ModelConfig) -> bool:
 def _turned(weight: Tensor) -> Tensor:
     """(inputs, outputs) of ours as (outputs, inputs), and back; a gain as it is."""
     return weight if weight.dim() == 1 else weight.T
+
+
+def _gated(hidden: int, width: int, act: Any) -> Gated:
+    """A gated MLP of so many hidden units, by the usual ratio where that has as many."""
+    for mlp in (Gated(act=act), Gated(ratio=hidden / width, act=act)):
+        if mlp.hidden(ModelConfig(width=width)) == hidden:
+            return mlp
+    raise UserError(f"import from hf: intermediate_size: got {hidden}, expected a multiple of 8")
 
 
 def _expect(theirs: Any, **settings: tuple[Any, ...]) -> None:

@@ -6,16 +6,19 @@
     out/
       config.json  model.safetensors  generation_config.json
       tokenizer.json  tokenizer_config.json
-      modeling_physlm.py              where none of transformers' own architectures has the shape: trust_remote_code=True
+      modeling_physlm.py              where none of transformers' own architectures has the shape; then both take
+                                      trust_remote_code=True
       physlm.json                     the settings of the run, as in its own folder
       README.md                       the model card
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +49,9 @@ def export(spec: RunSpec, model: Decoder, folder: Path) -> str:
     """
     architecture = architecture_of(spec.model).name
     check_new(folder)
-    vocabulary = spec.task.vocabulary()
     found = to_hf(model, spec.task.row_tokens)
-    tokenizer = hf_tokenizer(vocabulary, spec.model.absolute or None)
-    with storage.disk_errors(folder):
+    tokenizer = hf_tokenizer(spec.task.vocabulary(), spec.model.absolute or None)
+    with storage.disk_errors(folder), _without_bars():
         folder.parent.mkdir(parents=True, exist_ok=True)
         written = folder.parent / f".physlm-{secrets.token_hex(8)}.tmp"
         try:
@@ -96,17 +98,31 @@ def _loaded(folder: Path) -> Any:
         raise UserError(f"{folder}: got a model of the architecture {kind!r}, expected one of "
                         f"{', '.join(ARCHITECTURES)}; hf_features gives the activations of any")
     try:
-        return class_of(kind).from_pretrained(folder, dtype="float32", local_files_only=True)
+        with _without_bars():
+            return class_of(kind).from_pretrained(folder, dtype="float32", local_files_only=True)
     except (OSError, ValueError, KeyError, transformers.utils.hub.EntryNotFoundError) as error:
         raise UserError(f"{folder}: transformers cannot load this model: {error}") from error
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Inside, transformers shows no bars for what takes a moment."""
+    logging = needed("transformers.utils.logging", "hf")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def model_card(spec: RunSpec, architecture: str) -> str:
     """The README of the folder: what it is, and how it is used."""
     vocabulary = len(spec.task.vocabulary())
     remote = ", trust_remote_code=True" if architecture == "physlm" else ""
-    code = ("The architecture is our own: its code is `modeling_physlm.py` in this folder, which `trust_remote_code` "
-            "lets transformers run.\n") if remote else f"The architecture is transformers' own `{architecture}`.\n"
+    code = ("The architecture is our own: its code is `modeling_physlm.py` in this folder, which `trust_remote_code` lets "
+            "transformers run." if remote else f"The architecture is transformers' own `{architecture}`.")
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation
@@ -128,7 +144,7 @@ A GPT that was trained from scratch on synthetic data by physlm, a laboratory fo
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("."{remote})
-tokenizer = AutoTokenizer.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained("."{remote})
 prompt = tokenizer("...", return_tensors="pt")             # words of the task alone
 print(tokenizer.decode(model.generate(**prompt, max_new_tokens=64, do_sample=False)[0], skip_special_tokens=True))
 ```
