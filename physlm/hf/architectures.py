@@ -71,7 +71,8 @@ def check_exportable(config: ModelConfig) -> None:
     """Raises UserError for a model that no architecture has: one part or setting of it is named."""
     if not config.causal:
         raise UserError("export to hf: got an encoder (model.causal=false), expected a model that generates")
-    for part in dict.fromkeys((config, *config.mixer, *config.mlp, *config.local, config.norm)):
+    parts: tuple[Any, ...] = (config, *config.mixer, *config.mlp, *config.local, config.norm)
+    for part in dict.fromkeys(parts):
         kind = getattr(part, "kind", "model")
         if type(part) not in _SETTINGS:
             known = ", ".join(one.kind for one in _SETTINGS if one is not ModelConfig)  # type: ignore[attr-defined]
@@ -100,7 +101,7 @@ def to_hf(model: Decoder, positions: int) -> Any:
         positions: how long texts the config says that it was made for; a table of learnt positions overrides it.
 
     Raises:
-        UserError: no architecture has its shape, or transformers is missing.
+        UserError: no architecture has its shape, transformers is missing, or its logits are not the same.
     """
     transformers = needed("transformers", "hf")
     config, rows = model.config, model.vocabulary
@@ -125,7 +126,20 @@ def to_hf(model: Decoder, positions: int) -> Any:
             else:
                 assert any(parameter is one.weight for one in _embeddings(found)), f"{name} has no value"
     assert not weights, f"no place for {', '.join(weights)}"
+    _check_same(model, found)
     return found
+
+
+@torch.no_grad()
+def _check_same(model: Decoder, found: Any) -> None:
+    """``UserError`` if this version of transformers makes another model of the same config; one read other settings."""
+    places = torch.arange(2 * min(16, found.config.max_position_embeddings)).view(2, -1)
+    ids = (places * places) % model.vocabulary
+    ours, theirs = model.member(0)(ids[None]).logits[0, ..., : model.vocabulary], found(input_ids=ids).logits
+    if not torch.allclose(ours, theirs, atol=1e-4 * max(1.0, float(ours.abs().max())), rtol=0):
+        version = needed("transformers", "hf").__version__
+        raise UserError(f"export to hf: transformers {version} computes other logits from these weights, by up to "
+                        f"{float((ours - theirs).abs().max()):.2g}; expected another version: pip install 'physlm[hf]'")
 
 
 def to_ours(found: Any, vocabulary: int) -> Decoder:

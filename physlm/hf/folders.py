@@ -121,8 +121,10 @@ def model_card(spec: RunSpec, architecture: str) -> str:
     """The README of the folder: what it is, and how it is used."""
     vocabulary = len(spec.task.vocabulary())
     remote = ", trust_remote_code=True" if architecture == "physlm" else ""
-    code = ("The architecture is our own: its code is `modeling_physlm.py` in this folder, which `trust_remote_code` lets "
-            "transformers run." if remote else f"The architecture is transformers' own `{architecture}`.")
+    code = f"The architecture is transformers' own `{architecture}`."
+    if remote:
+        code = ("The architecture is our own: its code is `modeling_physlm.py` in this folder, which "
+                "`trust_remote_code` lets transformers run.")
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation

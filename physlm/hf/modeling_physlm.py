@@ -232,13 +232,13 @@ class PhyslmForCausalLM(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self) -> nn.Module:
         return self.embedding
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         self.embedding = value
 
     def get_output_embeddings(self) -> nn.Module | None:
         return self.output
 
-    def set_output_embeddings(self, value: nn.Module) -> None:
+    def set_output_embeddings(self, value: nn.Linear) -> None:
         self.output = value
 
     def forward(
@@ -260,7 +260,7 @@ class PhyslmForCausalLM(PreTrainedModel, GenerationMixin):
         rows = Rows(attention_mask, position_ids.expand(x.shape[0], -1), memory)
         if self.positions is not None:
             x = x + self.positions(rows.place_BT)
-        states = (x,)
+        states: tuple[Tensor, ...] = (x,)
         for block in self.blocks:
             x = block(x, rows)
             states = (*states, x)

@@ -51,9 +51,9 @@ def _word_level(vocabulary: Vocabulary) -> Any:
     tokenizer = library.Tokenizer(library.models.WordLevel({word: i for i, word in enumerate(vocabulary.words)}))
     # the matches are the tokens; blanks between them are dropped
     tokenizer.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(_pattern(vocabulary)), "removed", invert=True)
-    decoders = library.decoders
+    decoders, glued = library.decoders, library.Regex(f" (?={vocabulary.glued})")
     tokenizer.decoder = decoders.Sequence([decoders.WordPiece(prefix=_NO_PREFIX, cleanup=False), decoders.Fuse(),
-                                           decoders.Replace(library.Regex(f" (?={vocabulary.glued})"), "")])  # fmt: skip
+                                           decoders.Replace(glued, "")])  # fmt: skip
     if vocabulary.words[0] == EOS:
         tokenizer.post_processor = library.processors.TemplateProcessing(
             single=f"{EOS} $A", pair=f"{EOS} $A $B", special_tokens=[(EOS, 0)])

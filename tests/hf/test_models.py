@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from extras import of_extra
 from learning import learn
 from task_examples import example
 from torch import Tensor
@@ -34,7 +35,7 @@ from physlm.models.parts.positional import Uniform
 from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec, TrainConfig
 
-transformers = pytest.importorskip("transformers", reason="needs the extra hf: pip install 'physlm[hf]'")
+transformers = of_extra("transformers", "hf")
 
 PROMPTS, NEW_TOKENS = 200, 24
 NOPE = Attention(rope=0.0)
@@ -213,7 +214,9 @@ def test_a_model_that_was_trained_elsewhere_is_measured_as_ours(tmp_path: Path) 
     from physlm.measures.capacity import measure
     from physlm.measures.trained import Trained
 
-    spec, model = trained("rope, rms norm, gated", "bioS")
+    config = shaped(SHAPES["rope, rms norm, gated"][1])
+    spec = RunSpec(example("bioS", tmp_path), config, TrainConfig(steps=1, precision="float32"))
+    model = Decoder(config, len(spec.task.vocabulary()), (6,))
     folders.export(spec, model, tmp_path / "out")
     run = folders.read(tmp_path / "out", spec.task, torch.device("cpu"))
     assert run.spec.model == override(spec.model, ["init_std=0.02"]) and run.spec.task == spec.task

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from extras import of_extra
 from task_examples import example, kinds
 
 from physlm.errors import UserError
@@ -13,7 +14,7 @@ from physlm.hf.tokenizer import hf_tokenizer
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.vocabulary import EOS, Vocabulary
 
-transformers = pytest.importorskip("transformers", reason="needs the extra hf: pip install 'physlm[hf]'")
+transformers = of_extra("transformers", "hf")
 
 
 def ends(vocabulary: Vocabulary, ids: list[int]) -> str:
