@@ -13,9 +13,6 @@ token), and for questions ``prompt`` and ``answer``.  parquet needs pyarrow, hf 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +21,6 @@ from tqdm import tqdm
 
 from physlm import storage
 from physlm.config import to_dict
-from physlm.errors import UserError
 from physlm.extras import needed
 from physlm.tasks.config import SPLITS, TaskConfig, check_split
 
@@ -69,24 +65,15 @@ def write_folder(config: TaskConfig, n: int, to: str, folder: Path) -> None:
     Raises:
         UserError: something lies there already, or a library is missing.
     """
-    if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-        raise UserError(f"{folder}: something is there already; expected the name of a new folder, or an empty one")
     write = FORMATS[to]()  # what is missing is said before anything is made
     vocabulary, columns = config.vocabulary(), dict[str, None]()
-    with storage.disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = folder.parent / f".physlm-{secrets.token_hex(8)}.tmp"
-        try:
-            made.mkdir()
-            for split in SPLITS:
-                texts = tqdm(texts_of(config, n, split), split, n, leave=False, disable=None, delay=1)
-                columns |= dict.fromkeys(write(made / split, (record(text, vocabulary) for text in texts)))
-            storage.write_json(made / "vocabulary.json", vocabulary.words)
-            storage.write_json(made / "task.json", to_dict(config))
-            storage.write_text(made / "README.md", card(config, n, to, list(columns)))
-            os.replace(made, folder)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+    with storage.new_folder(folder) as made:
+        for split in SPLITS:
+            texts = tqdm(texts_of(config, n, split), split, n, leave=False, disable=None, delay=1)
+            columns |= dict.fromkeys(write(made / split, (record(text, vocabulary) for text in texts)))
+        storage.write_json(made / "vocabulary.json", vocabulary.words)
+        storage.write_json(made / "task.json", to_dict(config))
+        storage.write_text(made / "README.md", card(config, n, to, list(columns)))
 
 
 Write = Callable[[Path, Iterable[dict[str, Any]]], Iterable[str]]  # (path without ending, records) -> columns

@@ -15,9 +15,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,27 +45,12 @@ def export(spec: RunSpec, model: Decoder, folder: Path) -> str:
         UserError: the folder is there and not empty, no architecture has the model's shape, or a library is missing.
     """
     architecture = architecture_of(spec.model).name
-    check_new(folder)
-    found = to_hf(model, spec.task.row_tokens)
-    tokenizer = hf_tokenizer(spec.task.vocabulary(), spec.model.absolute or None)
-    with storage.disk_errors(folder), _without_bars():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        written = folder.parent / f".physlm-{secrets.token_hex(8)}.tmp"
-        try:
-            found.save_pretrained(written)
-            tokenizer.save_pretrained(written)
-            storage.write_json(written / SETTINGS, to_dict(spec))
-            storage.write_text(written / "README.md", model_card(spec, architecture))
-            os.replace(written, folder)
-        finally:
-            shutil.rmtree(written, ignore_errors=True)
+    with storage.new_folder(folder) as made, _without_bars():
+        to_hf(model, spec.task.row_tokens).save_pretrained(made)
+        hf_tokenizer(spec.task.vocabulary(), spec.model.absolute or None).save_pretrained(made)
+        storage.write_json(made / SETTINGS, to_dict(spec))
+        storage.write_text(made / "README.md", model_card(spec, architecture))
     return architecture
-
-
-def check_new(folder: Path) -> None:
-    """``UserError`` for a place that something lies at; an empty folder is none."""
-    if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
-        raise UserError(f"{folder}: something is there already; expected the name of a new folder, or an empty one")
 
 
 def read(folder: Path, task: TaskConfig, device: torch.device, progress: bool = False) -> Trained:
@@ -89,7 +71,7 @@ def read(folder: Path, task: TaskConfig, device: torch.device, progress: bool = 
 
 
 def _loaded(folder: Path) -> Any:
-    """The model of a folder; none of its code is run."""
+    """The model of a folder: safetensors alone, and none of its code is run."""
     transformers = needed("transformers", "hf")
     settings = storage.read_json(folder / "config.json", f"expected a folder that {' or '.join(ARCHITECTURES)} models "
                                                          "were saved into")  # fmt: skip
@@ -99,9 +81,16 @@ def _loaded(folder: Path) -> Any:
                         f"{', '.join(ARCHITECTURES)}; hf_features gives the activations of any")
     try:
         with _without_bars():
-            return class_of(kind).from_pretrained(folder, dtype="float32", local_files_only=True)
+            found, loading = class_of(kind).from_pretrained(folder, dtype="float32", local_files_only=True,
+                                                            use_safetensors=True, output_loading_info=True)
     except (OSError, ValueError, KeyError, transformers.utils.hub.EntryNotFoundError) as error:
         raise UserError(f"{folder}: transformers cannot load this model: {error}") from error
+    kinds = ("missing_keys", "unexpected_keys", "mismatched_keys")
+    odd = sorted(str(name) for kind in kinds for name in loading[kind])
+    if odd:  # transformers itself draws what is missing at random, and goes on
+        raise UserError(f"{folder}: {odd[0]} and {len(odd) - 1} more weights are missing, too many or of another "
+                        "shape; expected all weights of the model and no others")
+    return found
 
 
 @contextlib.contextmanager

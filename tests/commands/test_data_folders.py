@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_the_folder_holds_the_task(physlm, tmp_path):
         [*(f"{split}.jsonl" for split in SPLITS), "vocabulary.json", "task.json", "README.md"])  # fmt: skip
     words = json.loads((tmp_path / "made" / "vocabulary.json").read_text())
     settings = json.loads((tmp_path / "made" / "task.json").read_text())
-    config = from_dict(TaskConfig.of_kind(settings["kind"]), settings)
+    config: Any = from_dict(TaskConfig.of_kind(settings["kind"]), settings)
     assert tuple(words) == config.vocabulary().words and config.people == 10
     for split in SPLITS:
         lines = (tmp_path / "made" / f"{split}.jsonl").read_text()
@@ -48,7 +49,8 @@ def test_mistakes_are_one_line_and_leave_nothing(physlm, tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "mine"]
 
 
-@pytest.mark.parametrize(("to", "library", "extra"), [("parquet", "pyarrow", "parquet"), ("hf", "datasets", "datasets")])
+@pytest.mark.parametrize(("to", "library", "extra"), [("parquet", "pyarrow", "parquet"),
+                                                      ("hf", "datasets", "datasets")])  # fmt: skip
 def test_a_missing_library_is_named_with_its_install_line(physlm, tmp_path, monkeypatch, to, library, extra):
     def missing(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)

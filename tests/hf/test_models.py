@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,10 +19,11 @@ from task_examples import example
 from torch import Tensor
 from torch.nn.functional import pad
 
+from physlm import storage
 from physlm.config import override
 from physlm.errors import UserError
 from physlm.hf import folders
-from physlm.hf.architectures import architecture_of, to_hf, to_ours
+from physlm.hf.architectures import ARCHITECTURES, architecture_of, to_hf, to_ours
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
@@ -254,3 +256,24 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(UserError, match="transformers cannot load this model"):
         folders.read(tmp_path, task("grammar"), torch.device("cpu"))
+
+
+def test_a_folder_whose_weights_are_not_all_there_is_refused(tmp_path: Path) -> None:
+    spec, model = random(shaped({}), "grammar")
+    folders.export(spec, model, tmp_path / "out")
+    tensors, metadata = storage.load_tensors(tmp_path / "out" / "model.safetensors")
+    del tensors["gpt_neox.layers.1.mlp.dense_4h_to_h.weight"]
+    storage.save_tensors(tmp_path / "out" / "model.safetensors", tensors, metadata)
+    with pytest.raises(UserError, match="layers.1.mlp.dense_4h_to_h.weight and 0 more weights are missing"):
+        folders.read(tmp_path / "out", spec.task, torch.device("cpu"))
+
+
+def test_another_version_that_computes_otherwise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As transformers 5.0 did: it took the share of a head that is rotated from elsewhere."""
+    _, model = random(shaped({}), "grammar")
+    settings = ARCHITECTURES["gpt_neox"].settings(model.config)
+    changed = {**settings, "rope_parameters": {**settings["rope_parameters"], "partial_rotary_factor": 0.25}}
+    other = dataclasses.replace(ARCHITECTURES["gpt_neox"], settings=lambda config: changed)
+    monkeypatch.setitem(ARCHITECTURES, "gpt_neox", other)
+    with pytest.raises(UserError, match="computes other logits from these weights"):
+        to_hf(model, 64)
