@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,7 +98,7 @@ def import_model(
     config = _task(source, task, settings, seed, experiment, folder("experiments", experiments))
     from physlm.hf.folders import read
 
-    trained = read(source, config, choose_device(device), progress=True)
+    trained = read(source, config, choose_device(device), progress=sys.stderr.isatty())
     print(f"{source}: {trained.spec.model.label} on {config.title}")
     for name in measures or ():
         check(name, trained.spec)
