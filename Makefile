@@ -15,7 +15,7 @@ PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or m
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify report docs bench list sample clean clean-runs
+.PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify report docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: lint types  ## lint, types and tests (ARGS="-k name" passes on to pytest)
 	$(PY) -m pytest -n auto $(ARGS)
+
+# Of each extra: what pyproject.toml calls it, then its tests.  Each is installed in an environment of its own that sees .venv.
+EXTRAS := hf,parquet,datasets=tests/hf,tests/commands/test_model_commands.py,tests/test_docs.py::test_python_runs_as_it_stands[docs/probe-your-own-model.md]
+
+test-extras: $(STAMP)  ## tests of what needs an extra, each extra installed in turn in .venv/extras/
+	@for extra in $(foreach one,$(EXTRAS),"$(one)"); do .ci/extra "$${extra%%=*}" "$${extra#*=}" || exit; done
 
 lint: $(STAMP)  ## ruff
 	$(PY) -m ruff check .

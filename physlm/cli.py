@@ -1,5 +1,5 @@
 """The command line: claims (list, show, run, figure, verify, report), data (data, biographies), grammars (grammar),
-mathematics (igsm), speed (bench).
+mathematics (igsm), models (model), speed (bench).
 
 The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
 training answers at once.
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import biographies, claims, data, grammar, igsm, report, results, solving, terminal
+from physlm.commands import biographies, claims, data, grammar, igsm, models, report, results, solving, terminal
 from physlm.commands.options import command, signals_stop, stopped
 
 app = typer.Typer(
@@ -43,6 +43,11 @@ texts = typer.Typer(help="Look at the data of any task, and write it for use els
 app.add_typer(texts, name="data")
 texts.command("sample")(data.sample)
 texts.command("export")(data.export)
+trained = typer.Typer(help="Take trained models out to other libraries, and models of others in.", no_args_is_help=True,
+                      rich_markup_mode=None)
+app.add_typer(trained, name="model")
+trained.command("export")(models.export)
+trained.command("import")(models.import_model)
 written = typer.Typer(help="Biographies that a language model or a grammar rewrites (bioR).", no_args_is_help=True,
                       rich_markup_mode=None)
 app.add_typer(written, name="biographies")

@@ -25,6 +25,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -140,6 +141,25 @@ def output(path: Path) -> Iterator[BinaryIO]:
             target.parent.mkdir(parents=True, exist_ok=True)
             with _replacing(target, old) as file:
                 yield file
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes the folder ``path`` that a user named in one step when the block ends well.
+
+    Raises:
+        UserError: something lies at ``path`` already, but for an empty folder; or the disk is full or read-only.
+    """
+    with disk_errors(path):
+        if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+            raise UserError(f"{path}: something is there already; expected the name of a new folder, or an empty one")
+        made = path.parent / secrets.token_hex(8).join(_LEFTOVER)
+        made.mkdir(parents=True)
+        try:
+            yield made
+            os.replace(made, path)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def in_place(path: Path) -> bool:

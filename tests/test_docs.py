@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import typer
+from extras import of_extra
 
 from physlm import cli
 from physlm.lab.documents import with_tables
@@ -202,6 +203,8 @@ def test_targets_of_make_are_there(page: Path) -> None:
 def test_python_runs_as_it_stands(page: Path, tmp_path: Path) -> None:
     """The blocks of a page one after another; those that are experiment files also from data to verdict."""
     blocks = [block for kind, block in BLOCK.findall(page.read_text()) if kind == "python"]
+    if any("from transformers import" in block for block in blocks):
+        of_extra("transformers", "hf")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     text = "\n".join(block for block in blocks if not block.startswith("# experiments/"))
     done = subprocess.run([sys.executable, "-W", "error", "-c", text], cwd=ROOT, env=environment,

@@ -13,9 +13,9 @@ from physlm.tasks.config import TaskConfig
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "physlm"
-# config, rng -> tasks -> models -> training -> measures -> lab -> report -> commands -> cli
-BASE = {"config", "errors", "inputs", "interval", "machine", "places", "rng", "storage"}
-ORDER = ["tasks", "models", "training", "measures", "lab", "report", "commands", "cli"]
+# config, rng -> tasks -> models -> training -> measures -> hf -> lab -> report -> commands -> cli
+BASE = {"config", "errors", "extras", "inputs", "interval", "machine", "places", "rng", "storage"}
+ORDER = ["tasks", "models", "training", "measures", "hf", "lab", "report", "commands", "cli"]
 ALLOWED = {
     **{name: BASE for name in BASE},
     **{name: BASE | set(ORDER[: place + 1]) for place, name in enumerate(ORDER)},
@@ -35,7 +35,7 @@ TORCH_FREE = sorted(
     or path.relative_to(PACKAGE).parts[0] in ("laws", "figures", "report", "commands")
     or (path.parent.name == "lab" and path.stem not in ("sweep", "bench", "bench_grammar"))
     or path.relative_to(PACKAGE).as_posix() in (
-        "cli.py", "errors.py", "inputs.py", "interval.py", "machine.py", "places.py", "storage.py",
+        "cli.py", "errors.py", "extras.py", "inputs.py", "interval.py", "machine.py", "places.py", "storage.py",
         "tasks/vocabulary.py", "tasks/task.py", "tasks/prompts.py", "tasks/biography/pools.py",
         "tasks/biography/words.py", "models/counting.py", "models/quantisation.py", "measures/__init__.py",
         "measures/rows.py", "measures/quantised.py",

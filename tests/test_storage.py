@@ -203,6 +203,38 @@ def test_an_output_that_is_a_folder_is_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    def stop(made: Path) -> None:
+        (made / "x").write_text("half")
+        raise KeyError
+
+    with pytest.raises(KeyError), storage.new_folder(tmp_path / "a" / "b") as made:
+        stop(made)
+    assert not any((tmp_path / "a").iterdir())
+    (tmp_path / "a" / "b").mkdir()
+    with storage.new_folder(tmp_path / "a" / "b") as made:
+        (made / "x").write_text("whole")
+        assert not any((tmp_path / "a" / "b").iterdir())
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+    assert (tmp_path / "a" / "b" / "x").read_text() == "whole"
+
+
+@pytest.mark.parametrize("there", ["file", "full", "link"])
+def test_what_lies_in_the_place_of_a_new_folder_is_left_alone(tmp_path: Path, there: str) -> None:
+    path = tmp_path / "out"
+    if there == "file":
+        path.write_text("mine")
+    elif there == "full":
+        path.mkdir()
+        (path / "mine").write_text("mine")
+    else:
+        path.symlink_to(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match="something is there already"), storage.new_folder(path):
+        raise AssertionError
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_file_of_ours_replaces_a_link_and_does_not_follow_it(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("theirs")
     (tmp_path / "a.json").symlink_to("outside")

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from tqdm import tqdm
 
 from physlm import storage
+from physlm.commands.dataset import FORMATS, lines_of, texts_of, write_folder
 from physlm.commands.options import ExperimentsOption, SetOption, command, folder
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
 from physlm.lab.experiment import load_experiment
-from physlm.tasks.config import SPLITS, TaskConfig, check_split
+from physlm.tasks.config import SPLITS, TaskConfig
 
-if TYPE_CHECKING:
-    from physlm.tasks.task import Text
-    from physlm.tasks.vocabulary import Vocabulary
-
-BATCH = 1024  # texts made at once
-FORMATS = ("jsonl",)
+FILE_FORMATS = ("jsonl",)
 
 TaskArgument = Annotated[
     str, typer.Argument(metavar="TASK", help=f"One of {', '.join(kind.lower() for kind in TaskConfig.kinds())}.")
@@ -58,9 +53,9 @@ def sample(
       physlm data sample bioqa --set 'ask.kinds=["month_mod2", "luck_minus"]' --set ask.hints=0.5
       physlm data sample grammar --n 1 --set grammar=cfg3f
     """
-    config = _config(task, settings, seed, experiment, experiments)
+    config = task_config(task, settings, seed, experiment, experiments)
     vocabulary = config.vocabulary()
-    for text in _texts(config, n, split):
+    for text in texts_of(config, n, split):
         about = ", ".join(f"{name} {value}" for name, value in text.about.items() if name != "draw" or value)
         lines = [f"{about}:", *(f"  {line}" for line in text.lines)]
         print("\n".join(lines if text.lines else [f"{about}: {vocabulary.decode(text.ids)}"]) + "\n")
@@ -70,12 +65,19 @@ def sample(
 def export(
     task: TaskArgument,
     n: Annotated[int, typer.Option("--n", min=1, help="How many texts; people come in order, again and again.")] = 1000,
-    out: Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write; - is standard output.")] = "-",
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write; - is standard output. With "
+                                     "--to a new folder.")] = "-",
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="KIND", help=f"Write a folder with every split, the vocabulary and a "
+                                 f"data card: {' | '.join(FORMATS)}.")
+    ] = None,
     vocabulary: Annotated[
         str | None, typer.Option("--vocabulary", metavar="FILE", help="The file of the vocabulary. Default: beside "
                                  "--out, x.vocabulary.json for x.jsonl.")
     ] = None,
-    file_format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="jsonl is the only one.")] = FORMATS[0],
+    file_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="Of a file; jsonl is the only one.")
+    ] = FILE_FORMATS[0],
     settings: SetOption = None,
     seed: SeedOption = None,
     split: SplitOption = "train",
@@ -89,11 +91,24 @@ def export(
     token, such as name or birth_city); questions also prompt and answer; strings of grammars also levels: for each
     level symbols, subtrees and ends. The vocabulary is a JSON list of all tokens, in the order of their ids.
       physlm data export bios --n 1000 --format jsonl --out bios.jsonl
+    With --to all splits go into a folder, n texts each: jsonl, parquet (pip install 'physlm[parquet]'), or hf (a
+    dataset that load_from_disk loads; pip install 'physlm[datasets]').
+      physlm data export bioqa --n 1000 --to parquet --out questions
     """
-    if file_format not in FORMATS:
-        raise UserError(unknown_key("format", file_format, FORMATS))
-    config = _config(task, settings, seed, experiment, experiments)
-    lines = _lines(config, n, split)
+    if file_format not in FILE_FORMATS:
+        raise UserError(unknown_key("format", file_format, FILE_FORMATS))
+    config = task_config(task, settings, seed, experiment, experiments)
+    if to is not None:
+        if to not in FORMATS:
+            raise UserError(unknown_key("to", to, FORMATS))
+        if out == "-" or vocabulary is not None:
+            given = "no --out" if out == "-" else "--vocabulary"
+            raise UserError(f"--to: got {given}, expected --out DIR alone: the vocabulary lies in that folder")
+        write_folder(config, n, to, Path(out))
+        print(f"{n} texts of each split in {out}, {len(config.vocabulary())} words in {out}/vocabulary.json",
+              file=sys.stderr)
+        return
+    lines = lines_of(config, n, split)
     first = next(lines)  # a bad setting is reported before a file is opened
     quiet = True if out == "-" and sys.stdout.isatty() else None  # else on a terminal, if it takes long
     with tqdm(total=n, desc="exporting", unit=" texts", leave=False, disable=quiet, delay=1) as bar:
@@ -113,8 +128,8 @@ def export(
     print(", ".join([*written, vocabularies]), file=sys.stderr)
 
 
-def _config(name: str, settings: list[str] | None, seed: int | None, experiment: str | None,
-            experiments: Path | None) -> TaskConfig:
+def task_config(name: str, settings: list[str] | None, seed: int | None, experiment: str | None,
+                experiments: Path | None) -> TaskConfig:
     """The settings of a task; one of an experiment is known when that is loaded."""
     if experiment is not None:
         load_experiment(experiment, folder("experiments", experiments))
@@ -123,29 +138,6 @@ def _config(name: str, settings: list[str] | None, seed: int | None, experiment:
         raise UserError(unknown_key("task", name, kinds))
     config: TaskConfig = override(TaskConfig.of_kind(kinds[name.lower()])(), settings or ())
     return config if seed is None else override(config, [f"seed={seed}"])
-
-
-def _texts(config: TaskConfig, n: int, split: str) -> Iterator[Text]:
-    """Texts 0 .. n-1."""
-    import torch
-
-    check_split(split)
-    task = config.build()
-    for start in range(0, n, BATCH):
-        yield from task.texts(torch.arange(start, min(start + BATCH, n)), split)
-
-
-def _lines(config: TaskConfig, n: int, split: str) -> Iterator[str]:
-    """The same as JSON, one a line."""
-    vocabulary = config.vocabulary()
-    for text in _texts(config, n, split):
-        yield json.dumps(record(text, vocabulary), ensure_ascii=False) + "\n"
-
-
-def record(text: Text, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What is exported of a text."""
-    plain = {"text": vocabulary.decode(text.ids), "ids": text.ids, "labels": text.labels}
-    return {**text.about, **plain, **text.more}
 
 
 def _counted(first: str, lines: Iterator[str], bar: tqdm[Any]) -> Iterator[str]:

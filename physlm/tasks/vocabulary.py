@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from physlm.errors import UserError
 
@@ -14,7 +15,13 @@ EOS = "<eos>"
 
 
 class Vocabulary:
-    """Words <-> ids 0 .. len-1, in the order given.  Every word is used by its task: each row counts as parameters."""
+    """Words <-> ids 0 .. len-1, in the order given.  Every word is used by its task: each row counts as parameters.
+
+    Attributes:
+        glued: a pattern for what stands in readable text without a blank before it.
+    """
+
+    glued: ClassVar[str] = r"(?:[.,]|'s)"
 
     def __init__(self, words: Iterable[str]):
         self.words: tuple[str, ...] = tuple(dict.fromkeys(words))
@@ -37,4 +44,4 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> str:
         """Readable text: no blank before punctuation; ``<eos>`` is left out."""
         words = (self.words[i] for i in ids)
-        return re.sub(r" (?=[.,]|'s)", "", " ".join(word for word in words if word != EOS))
+        return re.sub(f" (?={self.glued})", "", " ".join(word for word in words if word != EOS))

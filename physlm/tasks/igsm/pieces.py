@@ -56,6 +56,8 @@ LAYERS = 4  # of a categorisation
 class PieceVocabulary(Vocabulary):
     """Pieces as words, which hold blanks; text is read and written as this module says."""
 
+    glued = f"(?:{'|'.join(map(re.escape, STICKS))})"
+
     def __init__(self, words: Iterable[str]):
         super().__init__(words)
         longest_first = sorted(self.words, key=len, reverse=True)

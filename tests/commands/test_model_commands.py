@@ -1,0 +1,98 @@
+"""physlm model: a trained run as a folder of transformers, and back under our measures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from extras import of_extra
+
+from physlm.config import to_dict
+from physlm.lab.experiment import load_experiment
+from physlm.lab.store import Store
+from physlm.models.decoder import Decoder
+from physlm.storage import write_json
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+CLAIM = "p33_capacity"
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """The untrained models of the claim's first two runs, as if they had been trained."""
+    for spec in load_experiment(CLAIM, FOLDER).specs("smoke")[:2]:
+        run = Store(tmp_path / "runs").run(spec)
+        run.path.mkdir(parents=True)
+        write_json(run.path / "config.json", to_dict(spec))
+        run.write_model(Decoder(spec.model, len(spec.task.vocabulary()), (1,)).state_dict())
+    return run
+
+
+@pytest.fixture
+def export(physlm, tmp_path):
+    return lambda *options: physlm("model", "export", *options, "--runs", tmp_path / "runs")
+
+
+def test_a_run_is_named_by_its_claim_or_its_folder(export, physlm, stored, tmp_path):
+    transformers = of_extra("transformers", "hf")
+    code, out, err = export(CLAIM, "--tier", "smoke", "--run", 1, "--to", "hf", "--out", tmp_path / "a")
+    assert code == 0 and not err and out.startswith(f"{tmp_path / 'a'}: {stored.spec.title}, architecture gpt_neox\n")
+    assert export(stored.path, "--out", tmp_path / "b")[0] == 0
+    for name in ("model.safetensors", "tokenizer.json", "physlm.json", "README.md"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    words = stored.spec.task.vocabulary()
+    assert len(transformers.AutoTokenizer.from_pretrained(tmp_path / "a")) == len(words)
+    found = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "a")
+    assert found.get_input_embeddings().weight.shape == (len(words), stored.spec.model.width)
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert stored.spec.model.label in card and f"{len(words):,} words" in card
+
+    (tmp_path / "rows.csv").symlink_to(tmp_path / "real.csv")
+    code, out, err = physlm("model", "import", tmp_path / "a", "--measure", "capacity", "--device", "cpu",
+                            "--out", tmp_path / "rows.csv")  # fmt: skip
+    assert code == 0 and (tmp_path / "rows.csv").is_symlink(), err
+    with open(tmp_path / "rows.csv") as file:
+        rows = {row["quantity"]: row for row in csv.DictReader(file)}
+    assert float(rows["bits_per_param"]["value"]) >= 0 and "bits_per_param" in out
+
+
+def test_a_named_task_takes_the_place_of_the_stored_one(export, physlm, stored, tmp_path):
+    of_extra("transformers", "hf")
+    export(stored.path, "--out", tmp_path / "a")
+    (tmp_path / "a" / "physlm.json").unlink()
+    assert "got no --task, expected one" in physlm("model", "import", tmp_path / "a")[2]
+    settings = [text for key, value in to_dict(stored.spec.task).items() if key != "kind"
+                for text in ("--set", f"{key}={json.dumps(value)}")]  # fmt: skip
+    named = ("model", "import", tmp_path / "a", "--device", "cpu", "--task", "biod")
+    code, out, err = physlm(*named, *settings)
+    assert code == 0 and "on bioD N=32\n" in out and "--measure NAME takes a measure of it" in out, err
+    code, _, err = physlm(*named)
+    assert code == 2 and "expected at least 1862, the task's vocabulary" in err
+    code, _, err = physlm(*named, *settings, "--measure", "answers")
+    assert code == 2 and "asks questions" in err
+
+
+def test_mistakes_are_one_line(export, stored, tmp_path):
+    out = ("--out", tmp_path / "x")
+    for options, words in (
+        ((CLAIM, "--tier", "smoke", "--run", 99, *out), "--run: got 99, expected between 0 and"),
+        ((CLAIM, "--tier", "smoke", "--step", 3, *out), "--step: got 3, expected one of"),
+        ((CLAIM, "--tier", "demo", *out), "no trained model here; first physlm run p33_capacity"),
+        (("p33_capacty", *out), "did you mean 'p33_capacity'"),
+        ((stored.path, "--to", "gguf", *out), "to: unknown name 'gguf'"),
+    ):  # fmt: skip
+        code, printed, err = export(*options)
+        assert (code, printed) == (2, "") and words in err and len(err.strip().splitlines()) == 1, options
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_the_extra_the_install_line_is_said(export, stored, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "transformers", None)  # any import of it fails
+    code, _, err = export(stored.path, "--out", tmp_path / "x")
+    assert code == 2 and "transformers is not installed" in err and "pip install 'physlm[hf]'" in err
+    assert not (tmp_path / "x").exists()
