@@ -18,7 +18,7 @@ import torch
 
 from physlm import cli
 from physlm.errors import LostProcessError, Stopped, UserError
-from physlm.lab.results import VERDICT_KEYS
+from physlm.lab.committed import VERDICT_KEYS
 from physlm.lab.run import Run
 from physlm.lab.store import Store
 from physlm.measures.rows import Row

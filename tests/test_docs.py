@@ -18,9 +18,10 @@ import pytest
 import typer
 
 from physlm import cli
+from physlm.lab.committed import committed_claims
 from physlm.lab.documents import with_tables
 from physlm.lab.experiment import experiment_names, load_experiment
-from physlm.lab.results import committed_claims, read_finding
+from physlm.lab.results import read_finding
 from physlm.lab.verify import Checked, by_part, check
 
 ROOT = Path(__file__).parents[1]

@@ -28,7 +28,7 @@ from physlm.commands.options import (
     text_table,
     wanted_verdict,
 )
-from physlm.commands.tables import ClaimLine, claim_table, quantity_table
+from physlm.commands.tables import ClaimLine, claim_table, paragraph, quantity_table
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, experiment_names, stated_claim
 from physlm.lab.folders import folder, written_folder
@@ -80,8 +80,8 @@ def list_claims(part: PartOption = None, verdict: VerdictOption = None, experime
             expect = committed_expectations(name, found) if rows else ()
             lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, {one.quantity: one for one in expect}))
     print(claim_table(lines))
-    print(f"\n{len(lines)} of {len(names)} claims; results in {found}. physlm show NAME says more of one, "
-          "physlm verify NAME what was found.")
+    print("", *paragraph(f"{len(lines)} of {len(names)} claims, results of {found}. physlm show NAME says more of one, "
+                         "physlm verify NAME what was found."), sep="\n")
 
 
 @command

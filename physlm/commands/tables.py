@@ -101,7 +101,7 @@ def worst_miss(claim: ClaimLine) -> str:
         expectation = claim.expect.get(row["quantity"])
         words = words_of(row["quantity"]) if expectation is None else expectation.words
         asked = f"{row['published']:g}" if expectation is None else asked_of(expectation, short=True)
-        texts.append(f"{row['ours']:.3g}, asked {asked}: {words}")
+        texts.append(f"{_missing_end(row, expectation)}, asked {asked}: {words}")
     return "; ".join(texts)
 
 
@@ -128,6 +128,13 @@ def width() -> int:
 
 def _is_bound(expectation: Expectation) -> bool:
     return expectation.kind == "bound"
+
+
+def _missing_end(row: Mapping[str, Any], expectation: Expectation | None) -> str:
+    """The number, or, where that is as asked for and its interval is not, the end of the interval that is not."""
+    if expectation is None or expectation.miss(row["ours"], row["ours"]) > 0:
+        return f"{row['ours']:.3g}"
+    return f"{row['lo' if expectation.relation == 'at least' else 'hi']:.3g} at worst"
 
 
 def _miss(row: Mapping[str, Any], expectation: Expectation | None) -> float:

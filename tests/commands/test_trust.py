@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import physlm as package
-from physlm.lab.results import VERDICT_KEYS
+from physlm.lab.committed import VERDICT_KEYS
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = '''
