@@ -27,7 +27,7 @@ from physlm.lab.verify import Checked, by_part, check
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "results"
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), *ROOT.glob("SECURITY.md")]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), *(ROOT / f"{name}.md" for name in ("SECURITY", "CONTRIBUTING", "CHANGELOG"))]
 TABLES = [page for page in PAGES if re.search(r"^<!-- table:", page.read_text(), re.MULTILINE)]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

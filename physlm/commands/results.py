@@ -125,7 +125,7 @@ def verify(
         raise UserError(f"--into: {where} is not physlm's own, and all its files would be run; expected "
                         f"--experiments {shlex.quote(str(where))} if you trust them")
     known = experiment_names(where) if where.is_dir() else []
-    checked = _checked(name, part, Refits(where, found), known if load else (), refit or write)
+    checked, kept = _checked(name, part, Refits(where, found), known if load else (), refit or write)
     checked = [one for one in checked if wanted in (None, headline(one.rows))]
     if as_json:
         print(json.dumps([row for one in checked for row in one.rows], indent=2, allow_nan=False))
@@ -146,6 +146,9 @@ def verify(
             print(f"{one.claim}: no experiment file in {where}: its law.json is taken at its word", file=sys.stderr)
     if known and not load:
         note_not_loaded(where, known, "law.json is taken at its word, and claims without results are not shown")
+    if kept:
+        print(f"note: {kept} claims as they were last refitted, since nothing of them has changed; --refit refits all",
+              file=sys.stderr)
     if any(one.disagreements for one in checked) and not write:
         raise typer.Exit(1)
 
@@ -189,26 +192,31 @@ def _write_tables(files: list[Path], checked: list[Checked]) -> None:
 
 def _checked(
     name: str | None, part: str | None, refits: Refits, known: Sequence[str], refit: bool
-) -> list[Checked]:
-    """The claims that were asked for; of the experiments those of the names ``known`` may be run.
+) -> tuple[list[Checked], int]:
+    """The claims that were asked for, and how many of them are as they were last refitted.
 
-    Says on standard error of how many claims the law was not refitted now.
+    Args:
+        known: the experiments that may be run.
+        refit: take none from an earlier time.
     """
     from physlm.lab.committed import committed_claims
     from physlm.lab.verify import check
 
     names = sorted({*committed_claims(refits.results), *known})
-    checked, kept = [], 0
+    checked: list[Checked] = []
+    kept, note = 0, ""
     for claim in of_part(names if name is None else [full_name(name, names)], part):
         mine = claim in known
         found = refits.get(claim) if mine and not refit else None
         kept += found is not None
         if found is None:
             found = check(claim, load_experiment(claim, refits.experiments) if mine else None, refits.results)
-            if mine:
-                refits.put(found)
+            try:
+                if mine and not note:
+                    refits.put(found)
+            except UserError as error:
+                note = f"note: what was refitted is not kept: {error}"
         checked.append(found)
-    if kept:
-        print(f"note: {kept} of {len(checked)} claims as they were last refitted, nothing of them has changed since; "
-              "--refit refits all", file=sys.stderr)
-    return checked
+    if note:
+        print(note, file=sys.stderr)
+    return checked, kept

@@ -18,9 +18,9 @@ def folder(name: str, given: Path | None = None) -> Path:
     """Where ``experiments``, ``runs`` or ``results`` is to be read: as given, else here, else what came with physlm."""
     if given is not None:
         return given
-    here, checkout = Path(name), _checkout()
-    if checkout is not None:
-        return here if checkout == Path.cwd() or here.is_dir() else checkout / name
+    here, root = Path(name), checkout()
+    if root is not None:
+        return here if root == Path.cwd() or here.is_dir() else root / name
     brought = _installed() / name
     return brought if brought.is_dir() and not here.is_dir() else here
 
@@ -43,12 +43,12 @@ def trusted(experiments: Path, given: Path | None) -> bool:
     the folder was ``given`` by an option, or one by one when they are named.  A folder is not trusted for standing in
     it.
     """
-    checkout = _checkout()
-    own = _installed() / "experiments" if checkout is None else checkout / "experiments"
+    root = checkout()
+    own = (_installed() if root is None else root) / "experiments"
     return experiments.resolve() == own.resolve() or given is not None
 
 
-def _checkout() -> Path | None:
+def checkout() -> Path | None:
     """The checkout that physlm runs from; None where it was installed as a copy, among packages of others."""
     root = Path(physlm.__file__).parents[1]
     return root if (root / "pyproject.toml").is_file() and (root / "experiments").is_dir() else None
