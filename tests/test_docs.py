@@ -27,7 +27,8 @@ from physlm.lab.verify import Checked, by_part, check
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "results"
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), *(ROOT / f"{name}.md" for name in ("SECURITY", "CONTRIBUTING", "CHANGELOG"))]
+OTHERS = [ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), *OTHERS]
 TABLES = [page for page in PAGES if re.search(r"^<!-- table:", page.read_text(), re.MULTILINE)]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
