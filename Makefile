@@ -10,8 +10,10 @@ STAMP  := $(VENV)/.installed
 # The tier of the sweep: gpu where torch finds a CUDA device, else demo.  Asked by the recipe's shell, so after the installation.
 TIER ?= $$($(PY) -c 'import torch; print("gpu" if torch.cuda.is_available() else "demo")')
 
-# One process a GPU, or a CPU core (up to eight), where several runs are to be trained.
+# One process a GPU, or a CPU core (up to eight), where several runs are to be trained; targets that train a single run at
+# tier demo, which is faster with all cores, use several only where PROCESSES is given.
 PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or min(8, os.cpu_count()))')
+GIVEN_PROCESSES = $(if $(filter command environment,$(firstword $(origin PROCESSES))),--processes $(PROCESSES))
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
@@ -51,14 +53,14 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy
 	$(PY) -m mypy
 
-capacity-sweep: $(STAMP)  ## bits of knowledge per parameter: train, measure, fit, draw (TIER=smoke|demo|gpu|paper; by itself gpu or demo)
-	@tier=$(TIER) && set -x && $(PHYSLM) run p33_capacity --tier "$$tier"
+capacity-sweep: $(STAMP)  ## bits of knowledge per parameter: train, measure, fit, draw (TIER=smoke|demo|gpu|paper, by itself gpu or demo; PROCESSES=n)
+	@tier=$(TIER) && set -x && $(PHYSLM) run p33_capacity --tier "$$tier" --processes $(PROCESSES)
 
 knowledge: $(STAMP)  ## Part 3.3: what a bit of knowledge costs: fewer exposures, fixed texts, weights in 8 and 4 bits (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p33_conditions --tier "$$tier" --processes $(PROCESSES)
 
 grammar: $(STAMP)  ## Part 1: train on a grammar, let the model write, probe it, look at its attention (TIER as above)
-	@tier=$(TIER) && set -x && $(PHYSLM) run p1_generation p1_probing p1_attention --tier "$$tier"
+	@tier=$(TIER) && set -x && $(PHYSLM) run p1_generation p1_probing p1_attention --tier "$$tier" $(GIVEN_PROCESSES)
 
 probes: $(STAMP)  ## Part 3.1: knowledge that is stored but cannot be told, and where it is stored (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p31_extraction p31_probing --tier "$$tier" --processes $(PROCESSES)
@@ -67,7 +69,7 @@ manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, two 
 	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_two_hop p32_inverse --tier "$$tier" --processes $(PROCESSES)
 
 math: $(STAMP)  ## Part 2.1: learn to solve problems, accuracy against operations, one solution as the checker reads it (TIER as above)
-	@tier=$(TIER) && set -x && $(PHYSLM) run p21_accuracy --tier "$$tier" && $(PHYSLM) igsm solve p21_accuracy --tier "$$tier" --op 4
+	@tier=$(TIER) && set -x && $(PHYSLM) run p21_accuracy --tier "$$tier" $(GIVEN_PROCESSES) && $(PHYSLM) igsm solve p21_accuracy --tier "$$tier" --op 4
 
 playground: $(STAMP)  ## Part 4.1: one layer learns to copy with Canon layers, hops along cycles, mental arithmetic; one figure (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p41_copy p41_playground --tier "$$tier" --processes $(PROCESSES)
@@ -81,8 +83,8 @@ capacity-figure: $(STAMP)  ## draw the capacity figure again from its saved tabl
 figures: $(STAMP)  ## draw every figure of results/ again from its saved table, without a GPU
 	$(PHYSLM) figure --all
 
-verify: $(STAMP)  ## every claim: published, ours, interval, verdict; every law refitted from its saved table
-	$(PHYSLM) verify
+verify: $(STAMP)  ## every claim: how many quantities agree, the worst miss; every law refitted from its saved table
+	$(PHYSLM) verify --refit
 
 report: $(STAMP)  ## the committed results as pages to look at, in report/index.html
 	$(PHYSLM) report

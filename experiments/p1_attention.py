@@ -30,9 +30,12 @@ EXPERIMENT = Experiment(
     law=attention_law,
     figure=attention_figure,
     expect=(
-        published_bound("peak_at_zero@any", "at least", 0.0, "Result 7"),
-        published_bound("end_to_end", "at least", 0.0, "Result 8"),
-        published_bound("adjacent_decay", "at least", 0.0, "Result 9"),
+        published_bound("peak_at_zero@any", "at least", 0.0, "Result 7",
+                        label="attention to ends of subtrees over that to their neighbours"),
+        published_bound("end_to_end", "at least", 0.0, "Result 8",
+                        label="attention from ends to ends, beyond distance"),
+        published_bound("adjacent_decay", "at least", 0.0, "Result 9",
+                        label="attention to the adjacent end over that to farther ones"),
     ),
     deviations=(
         *DEVIATIONS,

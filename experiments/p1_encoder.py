@@ -30,8 +30,10 @@ EXPERIMENT = Experiment(
     law=encoder_law,
     figure=encoder_figure,
     expect=(
-        published_bound("deep_gap@ancestor", "at least", 0.0, "Result 5"),
-        published_bound("deep_gap@boundary", "at least", 0.0, "Result 5"),
+        published_bound("deep_gap@ancestor", "at least", 0.0, "Result 5",
+                        label="ancestors near the root: GPT over encoder"),
+        published_bound("deep_gap@boundary", "at least", 0.0, "Result 5",
+                        label="ends of subtrees near the root: GPT over encoder"),
     ),
     deviations=(
         *DEVIATIONS,

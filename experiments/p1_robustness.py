@@ -42,10 +42,11 @@ EXPERIMENT = Experiment(
     figure=robustness_figure,
     expect=(
         published("corrupted@clean/temperature=1", 0.3, "Result 11, about 30 %, recalled", slack=0.2,
-                  reason="the slack is ours"),
+                  reason="the slack is ours", label="right ends of beginnings with mistakes, trained on clean strings"),
         bound("corrupted@token=0.1/temperature=0.1", "at least", 0.79, "Result 12, 79 %, recalled",
-              "no less than published; the slack is ours", slack=0.1),
-        published_bound("gain", "at least", 0.0, "Result 12"),
+              "no less than published; the slack is ours", slack=0.1,
+              label="right ends of beginnings with mistakes, a tenth trained on perturbed"),
+        published_bound("gain", "at least", 0.0, "Result 12", label="what perturbed strings in training gain"),
     ),
     deviations=(*DEVIATIONS, (
             "Tier gpu: 8,000 steps, on cfg3b, shares of 10 and 50 % only. Token noise draws 15 % of a perturbed "

@@ -40,17 +40,24 @@ EXPERIMENT = Experiment(
                       "min2": "op: smaller of two", "uniform": "op: uniform", ("filter", "all"): "All problems",
                       ("filter", "published"): "No longer than a row of training"}),
     expect=(
-        *(own_test(f"inside@mix={mix}", "at least", 0.95, "what the family of the other claims is chosen by")
+        *(own_test(f"inside@mix={mix}", "at least", 0.95, "what the family of the other claims is chosen by",
+                   label=f"solved, as long as in training, mix {mix}")
           for mix in BOTH),
-        *(bound(f"fresh@mix={mix}", "at least", 0.9, "Figure 3: 0.99", "0.90 is ours, of op 1 to 4") for mix in BOTH),
-        *(bound(f"held_out@mix={mix}", "at least", 0.9, "Figure 3: 0.99", "0.90 is ours, of op 5 to 8, by template")
+        *(bound(f"fresh@mix={mix}", "at least", 0.9, "Figure 3: 0.99", "0.90 is ours, of op 1 to 4",
+                label=f"solved, 1 to 4 operations, mix {mix}") for mix in BOTH),
+        *(bound(f"held_out@mix={mix}", "at least", 0.9, "Figure 3: 0.99", "0.90 is ours, of op 5 to 8, by template",
+                label=f"solved, templates held out, mix {mix}")
           for mix in BOTH),
         *(bound(f"beyond@filter=published/mix={mix}", "at least", 0.5, "Figure 3: 0.77 to 0.94 of larger families",
-                "half is our reading of solving what is longer than all of training") for mix in BOTH),
+                "half is our reading of solving what is longer than all of training",
+                label=f"solved, half as many operations again, mix {mix}") for mix in BOTH),
         own_test("uniform_gain@filter=all", "at least", -0.02,
-                 "a flatter mix of op, with more long problems, does not harm with longer ones"),
-        own_test("truth", "at least", 1.0, "the generator's own solutions are right"),
-        *(own_test(f"untrained@mix={mix}", "at most", 0.02, "nothing is solved by chance") for mix in BOTH),
+                 "a flatter mix of op, with more long problems, does not harm with longer ones",
+                 label="longer problems: the flatter mix over the other"),
+        own_test("truth", "at least", 1.0, "the generator's own solutions are right",
+                 label="true solutions that the checker calls right"),
+        *(own_test(f"untrained@mix={mix}", "at most", 0.02, "nothing is solved by chance",
+                   label=f"solved by an untrained model, mix {mix}") for mix in BOTH),
     ),
     deviations=(
         *DEVIATIONS,

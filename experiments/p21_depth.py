@@ -39,9 +39,11 @@ EXPERIMENT = Experiment(
                       ("layers", shape[0]): f"{shape[0]} layers of {shape[2]}" for shape in SHAPES["gpu"]}),
     expect=(
         bound("depth_gain", "at least", 0.05, "Figure 9: 16 and 20 layers far above 4", "5 points are ours, of half as "
-              "many operations again"),
-        own_test("inside_gain", "at least", -0.02, "the deeper model is not worse on problems like those of training"),
-        own_test("untrained@layers=4", "at most", 0.02, "nothing is solved by chance"),
+              "many operations again", label="longer problems: 16 layers over 4"),
+        own_test("inside_gain", "at least", -0.02, "the deeper model is not worse on problems like those of training",
+                 label="problems as in training: 16 layers over 4"),
+        own_test("untrained@layers=4", "at most", 0.02, "nothing is solved by chance",
+                 label="solved by an untrained model of 4 layers"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -10,6 +10,8 @@ from physlm.measures.igsm.settings import KINDS, default_ops
 
 BEYOND = {"at.op": largest, "at.query": "asked"}  # half as many operations again as in training
 BALANCED = Shares("balanced", {"task": "at.task"}, BEYOND)
+WORDS = {"nece": "what is necessary", "dep": "on what it depends", "known": "what is known", "value": "its value",
+         "can_next": "computable next", "nece_next": "necessary and next"}  # fmt: skip
 ACCURACY, MAJORITY, MATTHEWS = BALANCED.of("accuracy"), BALANCED.of("majority"), BALANCED.of("matthews")
 UNTRAINED = BALANCED.of("balanced_untrained", "untrained")
 REASKED = BALANCED.of("balanced", "reasked", query="reasked")  # more of the graph is not needed
@@ -39,15 +41,20 @@ EXPERIMENT = Experiment(
                   ylabel="balanced accuracy (%)", title="Probes of needed parameters, by distance"),
     expect=(
         *(bound(f"balanced@task={kind}", "at least", LEAST[kind], "Figure 7: far above the majority",
-                "the paper's cells are pictures; the number is ours") for kind in KINDS),
-        *(bound(f"above_untrained@task={kind}", "at least", 0.1, "Figure 7: far above a random model", "ours")
+                "the paper's cells are pictures; the number is ours", label=f"read: {WORDS[kind]}") for kind in KINDS),
+        *(bound(f"above_untrained@task={kind}", "at least", 0.1, "Figure 7: far above a random model", "ours",
+                label=f"over an untrained model: {WORDS[kind]}")
           for kind in KINDS),
-        bound("reasked@task=nece", "at least", 0.9, "Figure 7", "of problems of which more is not needed; ours"),
+        bound("reasked@task=nece", "at least", 0.9, "Figure 7", "of problems of which more is not needed; ours",
+              label="read of problems asked again: what is necessary"),
         bound("by_need@task=dep/need=unneeded", "at least", 0.85, "Result 5: dep is known of unneeded parameters",
-              "level 2; ours"),
-        bound("by_need@task=can_next/need=unneeded", "at least", 0.85, "Result 5", "level 2; ours"),
-        own_test("shuffled@task=nece", "at most", 0.6, "answers to other questions are not found"),
-        own_test("shuffled@task=dep", "at most", 0.6, "answers to other questions are not found"),
+              "level 2; ours", label="read of what is never needed: on what it depends"),
+        bound("by_need@task=can_next/need=unneeded", "at least", 0.85, "Result 5", "level 2; ours",
+              label="read of what is never needed: computable next"),
+        own_test("shuffled@task=nece", "at most", 0.6, "answers to other questions are not found",
+                 label="answers to other questions read: what is necessary"),
+        own_test("shuffled@task=dep", "at most", 0.6, "answers to other questions are not found",
+                 label="answers to other questions read: on what it depends"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -28,11 +28,13 @@ EXPERIMENT = Experiment(
                   xlabel="operations", ylabel="unneeded parameters in a right solution"),
     expect=(
         bound("parameters", "at most", 0.02, "2408.16293, Figure 6: at most 0.01", "twice that, of half as many "
-              "operations again", unit=UNIT),
-        bound("operations", "at most", 0.02, "2408.16293, Figure 6: at most 0.01", "likewise", unit=UNIT),
+              "operations again", unit=UNIT, label="unneeded parameters, half as many operations again"),
+        bound("operations", "at most", 0.02, "2408.16293, Figure 6: at most 0.01", "likewise", unit=UNIT,
+              label="unneeded operations, half as many operations again"),
         bound("reask", "at most", 0.36, "2408.16293, Figure 6: 0.12 (med) to 0.36 (hard)", "the largest of these; our "
-              "family is smaller", unit=UNIT),
-        own_test("unplanned", "at least", 0.5, "there is something that need not be computed", unit=UNIT),
+              "family is smaller", unit=UNIT, label="unneeded parameters, problems asked again"),
+        own_test("unplanned", "at least", 0.5, "there is something that need not be computed", unit=UNIT,
+                 label="unneeded parameters without a plan"),
     ),
     deviations=DEVIATIONS,
     found=(

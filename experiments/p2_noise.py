@@ -58,12 +58,17 @@ EXPERIMENT = Experiment(
                   ylabel="solved (%)", caption="Other graphs and all of these: half a window of tokens; every order, "
                                                "and a fact about each parameter."),
     expect=(
-        own_test("drop@trained=none/noise=graph/amount=full", "at least", 0.05, "a window full of other graphs costs"),
-        own_test("drop@trained=all/noise=graph/amount=full", "at most", 0.03, "after training with noise it does not"),
-        *(own_test(f"remedy@noise={noise}/amount=full", "at least", 0.05, f"training with noise helps against {what}")
+        own_test("drop@trained=none/noise=graph/amount=full", "at least", 0.05, "a window full of other graphs costs",
+                 label="lost to other graphs, trained without noise"),
+        own_test("drop@trained=all/noise=graph/amount=full", "at most", 0.03, "after training with noise it does not",
+                 label="lost to other graphs, trained with noise"),
+        *(own_test(f"remedy@noise={noise}/amount=full", "at least", 0.05, f"training with noise helps against {what}",
+                   label=f"training with noise helps against {what}")
           for noise, what in (("all", "all kinds"), ("graph", "other graphs"))),
-        own_test("clean_gain", "at least", -0.02, "and does no harm without noise"),
-        own_test("truth", "at least", 1.0, "the true solutions are right with any noise: it says nothing"),
+        own_test("clean_gain", "at least", -0.02, "and does no harm without noise",
+                 label="without noise: trained with it over without"),
+        own_test("truth", "at least", 1.0, "the true solutions are right with any noise: it says nothing",
+                 label="true solutions that the checker calls right"),
     ),
     deviations=(
         *DEVIATIONS,

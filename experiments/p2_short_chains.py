@@ -59,10 +59,14 @@ EXPERIMENT = Experiment(
              POINTS, CONSTANT, items="problems", prepare=named),
     figure=lambda table, law: DRAW(named(table), law),
     expect=(
-        own_test("define_gain@form", "at least", -0.02, "two words in each sentence that say nothing"),
-        own_test("sums_gain_beyond@form", "at most", -0.05, "what is not written has to be computed at once"),
-        own_test("over_random@sums", "at least", 0.0, "what is left out matters, not how much"),
-        own_test("over_random_beyond@sums", "at least", 0.0, "likewise"),
+        own_test("define_gain@form", "at least", -0.02, "two words in each sentence that say nothing",
+                 label="no words that say nothing, over whole solutions"),
+        own_test("sums_gain_beyond@form", "at most", -0.05, "what is not written has to be computed at once",
+                 label="longer problems: no intermediate sums, over whole solutions"),
+        own_test("over_random@sums", "at least", 0.0, "what is left out matters, not how much",
+                 label="no intermediate sums over as many tokens at random"),
+        own_test("over_random_beyond@sums", "at least", 0.0, "likewise",
+                 label="longer problems: no sums over as many tokens at random"),
     ),
     deviations=(
         *DEVIATIONS,

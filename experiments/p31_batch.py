@@ -44,10 +44,12 @@ EXPERIMENT = Experiment(
     figure=answers_table(BY, words={"batch_rows": "steps of {} windows", "learning_rate": "finetuned at rate {}"},
                          note="Windows: rows of biographies in one step of reading. Rate: of learning, in finetuning."),
     expect=(
-        own_test("recall@batch_rows=96/learning_rate=3e-05", "at least", 0.99, "our control: known all the same"),
-        own_test("answer@batch_rows=10/learning_rate=3e-05", "at least", 0.95, PILOT),
-        own_test("answer@batch_rows=96/learning_rate=3e-05", "at most", 0.50, PILOT),
-        own_test("answer@batch_rows=96/learning_rate=0.0001", "at most", 0.85, PILOT),
+        own_test("recall@batch_rows=96/learning_rate=3e-05", "at least", 0.99, "our control: known all the same",
+                 label="recalled, large steps"),
+        own_test("answer@batch_rows=10/learning_rate=3e-05", "at least", 0.95, PILOT, label="answers, small steps"),
+        own_test("answer@batch_rows=96/learning_rate=3e-05", "at most", 0.50, PILOT,
+                 label="answers, large steps, gentle finetuning"),
+        own_test("answer@batch_rows=96/learning_rate=0.0001", "at most", 0.85, PILOT, label="answers, large steps"),
     ),
     deviations=(
         *DEVIATIONS,

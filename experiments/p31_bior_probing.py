@@ -36,9 +36,12 @@ EXPERIMENT = Experiment(
     law=knowledge_law,
     figure=knowledge_figure(),
     expect=(
-        bound(f"q_company@{MULTI}", "at least", 0.80, "as of bioS", "no number is at hand; 80 % is our reading"),
-        bound(f"q_company@{SINGLE}", "at most", 0.20, "as of bioS", "no number is at hand; 20 % is our reading"),
-        bound(f"p_early@{MULTI}", "at least", 0.80, "as of bioS", "no number is at hand; 80 % is our reading"),
+        bound(f"q_company@{MULTI}", "at least", 0.80, "as of bioS", "no number is at hand; 80 % is our reading",
+              label="employer read from the name, five rewrites"),
+        bound(f"q_company@{SINGLE}", "at most", 0.20, "as of bioS", "no number is at hand; 20 % is our reading",
+              label="employer read from the name, one rewrite"),
+        bound(f"p_early@{MULTI}", "at least", 0.80, "as of bioS", "no number is at hand; 80 % is our reading",
+              label="values read before the first of them, five rewrites"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -44,8 +44,10 @@ EXPERIMENT = Experiment(
         "without any, about half of the people."
     ))),
     expect=(
-        bound("answer@all", "at most", 0.15, "Figure 3: 4.4 % of single+permute1", "15 % is our reading"),
-        bound("others@celebrities", "at least", 0.868, "Figure 8: 86.8 %", "the slack is ours", slack=0.1),
+        bound("answer@all", "at most", 0.15, "Figure 3: 4.4 % of single+permute1", "15 % is our reading",
+              label="answers, nobody augmented"),
+        bound("others@celebrities", "at least", 0.868, "Figure 8: 86.8 %", "the slack is ours", slack=0.1,
+              label="answers about others, celebrities augmented"),
     ),
     deviations=(
         *DEVIATIONS,

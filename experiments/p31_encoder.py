@@ -41,10 +41,14 @@ EXPERIMENT = Experiment(
     )),
     expect=(
         own_test("recall_token@encoder", "at least", 0.9,
-                 "our control: it learned what it was trained on, one masked word of a value; 90 % is our reading"),
-        bound("answer@encoder/several words", "at most", 0.5, "Figure 9", "50 % is our reading"),
-        bound("answer@encoder/date and major", "at least", 0.5, "Figure 9", "50 % is our reading"),
-        bound("answer@finetuned/several words", "at least", 0.9, "Figure 3", "90 % is our reading"),
+                 "our control: it learned what it was trained on, one masked word of a value; 90 % is our reading",
+                 label="masked words that the encoder fills in"),
+        bound("answer@encoder/several words", "at most", 0.5, "Figure 9", "50 % is our reading",
+              label="encoder: answers of several words"),
+        bound("answer@encoder/date and major", "at least", 0.5, "Figure 9", "50 % is our reading",
+              label="encoder: answers of independent words"),
+        bound("answer@finetuned/several words", "at least", 0.9, "Figure 3", "90 % is our reading",
+              label="GPT: answers of several words"),
     ),
     deviations=(
         *DEVIATIONS,

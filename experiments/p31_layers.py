@@ -32,9 +32,11 @@ EXPERIMENT = Experiment(
     figure=without_layer_figure,
     expect=(
         # the median layer: the best of several, left_most, would hardly ever fail
-        own_test("left@block", "at least", 0.25, "our reading: a quarter of what the intact model tells"),
-        own_test("left@mlp", "at least", 0.25, "our reading"),
-        own_test("left@attention", "at least", 0.25, "our reading"),
+        own_test("left@block", "at least", 0.25, "our reading: a quarter of what the intact model tells",
+                 label="answers left without a layer, median layer"),
+        own_test("left@mlp", "at least", 0.25, "our reading", label="answers left without an MLP, median layer"),
+        own_test("left@attention", "at least", 0.25, "our reading",
+                 label="answers left without an attention, median layer"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -31,8 +31,8 @@ EXPERIMENT = Experiment(
     law=answers_law(BY),
     figure=answers_table(BY, besides=("reworded",)),
     expect=(
-        own_test("answer@4 forms", "at least", 0.95, "our reading"),
-        own_test("reworded@4 forms", "at least", 0.90, "our reading"),
+        own_test("answer@4 forms", "at least", 0.95, "our reading", label="answers to the four wordings of training"),
+        own_test("reworded@4 forms", "at least", 0.90, "our reading", label="answers to two wordings never seen"),
     ),
     deviations=(
         *DEVIATIONS,

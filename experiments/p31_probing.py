@@ -38,15 +38,21 @@ EXPERIMENT = Experiment(
         "multi5+permute": (1, 1, 0.999, 1, 0.999, 0.998, 0.961, 0.726, 0.949, 0.996, 0.997),
     }),
     expect=(
-        bound("q_company@multi5+permute", "at least", 0.90, "Figure 7: 99.6 %", "90 % is our reading"),
-        bound("q_company@single", "at most", 0.10, "Figure 7: 0.1 %", "10 % is our reading"),
+        bound("q_company@multi5+permute", "at least", 0.90, "Figure 7: 99.6 %", "90 % is our reading",
+              label="employer read from the name, augmented"),
+        bound("q_company@single", "at most", 0.10, "Figure 7: 0.1 %", "10 % is our reading",
+              label="employer read from the name, one text of each"),
         # the worst of the five whole values, the university
-        bound("q_least@multi5+permute", "at least", 0.70, "Figure 7: 72.6 %", "70 % is our reading"),
-        bound("p_early@multi5+permute", "at least", 0.90, "Figure 13: 93.6 %", "90 % is our reading"),
-        bound("p_probe@single/employer_whole/place=1", "at most", 0.10, "Figure 5: about 2 %", "10 % is our reading"),
+        bound("q_least@multi5+permute", "at least", 0.70, "Figure 7: 72.6 %", "70 % is our reading",
+              label="hardest value read from the name, augmented"),
+        bound("p_early@multi5+permute", "at least", 0.90, "Figure 13: 93.6 %", "90 % is our reading",
+              label="values read before the first of them, augmented"),
+        bound("p_probe@single/employer_whole/place=1", "at most", 0.10, "Figure 5: about 2 %", "10 % is our reading",
+              label="employer read before the first value, one text of each"),
         # the published order names the employer fifth: this is the token before it
         bound("p_probe@single/employer_whole/place=5", "at least", 0.90,
-              "Figure 5: only the token before it holds it", "90 % is our reading"),
+              "Figure 5: only the token before it holds it", "90 % is our reading",
+              label="employer read just before it, one text of each"),
     ),
     deviations=(
         *DEVIATIONS,

@@ -40,11 +40,12 @@ EXPERIMENT = Experiment(
     }),
     expect=(
         bound(f"answer@plain/people<={FEW}/month_mod2", "at most", 0.604, "Figure 4: 60.4 % at 2,500",
-              "the slack is ours", slack=0.1),
+              "the slack is ours", slack=0.1, label="parity of the birth month, trained without hints"),
         bound(f"answer@hints/people<={FEW}/month_mod2", "at most", 0.803, "Figure 4: 80.3 % at 10,000",
-              "no more than published"),
+              "no more than published", label="parity of the birth month, hints in training only"),
         bound(f"hinted@hints/people<={FEW}/month_mod2", "at least", 0.942, "Figure 4: 94.2 % at 10,000",
-              "no less than published; the slack is ours", slack=0.042),
+              "no less than published; the slack is ours", slack=0.042,
+              label="parity of the birth month, hint written first"),
     ),
     deviations=(
         *DEVIATIONS,

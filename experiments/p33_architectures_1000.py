@@ -40,14 +40,16 @@ EXPERIMENT = Experiment(
     figure=bits_against_parameters(
         "architecture", (Panel("1000 exposures"),), prepare=named, names=NAMES),
     expect=(
-        *(published(f"worse@{name}", 1.0, "Result 5, Figure 3", slack=0.1, reason=READ_OFF)
+        *(published(f"worse@{name}", 1.0, "Result 5, Figure 3", slack=0.1, reason=READ_OFF,
+                    label=f"times fewer bits than GPT-2: {name}")
           for name in ("llama-tied", "mistral-tied", "quarter-mlp")),
         published("worse@no-mlp", 1.0, "Result 5, Figure 3: without MLP about 2 as well", slack=0.2,
-                  reason="about 2, read off a log-log figure"),
+                  reason="about 2, read off a log-log figure", label="times fewer bits than GPT-2: no MLP"),
         *(bound(f"worse@{name}", "about", 1.15, "Result 5: slightly worse below 10 million parameters, unless tied",
-                "1.0 to 1.3 is our reading of slightly", slack=0.15) for name in ("llama", "mistral")),
+                "1.0 to 1.3 is our reading of slightly", slack=0.15,
+                label=f"times fewer bits than GPT-2: {name}") for name in ("llama", "mistral")),
         own_test("peak@gpt2", "at least", 1.8, "two bits a parameter, as in p33_capacity, of four runs",
-                 unit="bits/parameter"),
+                 unit="bits/parameter", label="most bits per parameter of GPT-2"),
     ),
     deviations=(*SETTING, *DEVIATIONS),
     columns=("bits_per_param", "bits", "bits_max"),

@@ -72,14 +72,19 @@ EXPERIMENT = Experiment(
         caption="Bars: the answer is told, by the best of two rates of finetuning. Published: as many as are stored "
                 "within a factor of 1.2."),
     expect=(
-        *(published_bound(f"stored_over_extractable@width={width}", "at most", 1.2, f"Figure 10: within 1.2 ({size})")
+        *(published_bound(f"stored_over_extractable@width={width}", "at most", 1.2, f"Figure 10: within 1.2 ({size})",
+                          label=f"stored over told, {width} dimensions")
           for width, size in ((96, "around the knee"), (128, "above it"))),
-        own_test("stored_over_extractable@width=64", "at most", 1.5, "and a model too small for its data"),
+        own_test("stored_over_extractable@width=64", "at most", 1.5, "and a model too small for its data",
+                 label="stored over told, 64 dimensions"),
         own_test("recalled_over_extractable@width=96", "at most", 1.2,
-                 "whole values that biographies make it tell are told to questions"),
-        own_test("least_ratio", "at least", 0.8, "bits do not miss what can be told"),
-        own_test("untrained@width=96", "at most", 0.02, "random weights tell nothing"),
-        own_test("stored_untrained@width=96", "at most", 0.0, "and hold nothing"),
+                 "whole values that biographies make it tell are told to questions",
+                 label="recalled over told, 96 dimensions"),
+        own_test("least_ratio", "at least", 0.8, "bits do not miss what can be told",
+                 label="stored over told, least of all sizes"),
+        own_test("untrained@width=96", "at most", 0.02, "random weights tell nothing",
+                 label="told by an untrained model"),
+        own_test("stored_untrained@width=96", "at most", 0.0, "and hold nothing", label="stored by an untrained model"),
     ),
     deviations=(
         *DEVIATIONS[:2],

@@ -74,15 +74,20 @@ EXPERIMENT = Experiment(
         Panel("100 exposures, active", {"exposures": "100"}, "params_active")), prepare=named, names=NAMES),
     expect=(
         published("worse@1000", 1.3, "Result 9, Figure 7", slack=0.15,
-                  reason="published to one digit; single runs scatter by 4 %, and ours are the best of several"),
+                  reason="published to one digit; single runs scatter by 4 %, and ours are the best of several",
+                  label="times fewer bits per parameter, 1000 exposures"),
         published("worse@100", 1.5, "Result 9, Figure 7", slack=0.2,
-                  reason="published to one digit; single runs scatter by 4 %, and ours are the best of several"),
+                  reason="published to one digit; single runs scatter by 4 %, and ours are the best of several",
+                  label="times fewer bits per parameter, 100 exposures"),
         *(bound(f"better_active@{exposures}", "at least", 1.0, "Result 9: with 8.8 % of the parameters active",
-                "above 1 is ours: rows of tokens, all of which count as active, are most of these models")
+                "above 1 is ours: rows of tokens, all of which count as active, are most of these models",
+                label=f"times more bits per active parameter, {exposures} exposures")
           for exposures in (1000, 100)),
-        *(own_test(f"dropped@moe/{exposures}", "at most", 0.1, "the loss keeps the load within capacity, at every rate")
+        *(own_test(f"dropped@moe/{exposures}", "at most", 0.1, "the loss keeps the load within capacity, at every rate",
+                   label=f"tokens dropped, {exposures} exposures")
           for exposures in (1000, 100)),
-        *(own_test(f"variant@{name}/100/{layers}x{width}", "at least", 0.9, why)
+        *(own_test(f"variant@{name}/100/{layers}x{width}", "at least", 0.9, why,
+                   label=f"bits over those with the loss: {name.removeprefix('moe-')}, {layers} layers of {width}")
           for layers, _, width in SHAPES["gpu"][100][-1:] for name, why in (
               ("moe-bias", "a bias balances as well as a loss (arXiv 2408.15664)"),
               ("moe-shared", "a shared expert costs little for each parameter (arXiv 2401.06066)"))),

@@ -90,10 +90,13 @@ EXPERIMENT = Experiment(
     figure=lambda table, law: DRAW(named(table), law),
     expect=(
         *(bound(f"half_gain@{exposures}", "at least", 1.0, "half drawn anew is ahead of a mixture from nothing",
-                "any gain in bits will do; published are losses of language models") for exposures in EXPOSURES),
+                "any gain in bits will do; published are losses of language models",
+                label=f"half drawn anew over from nothing, {exposures} exposures") for exposures in EXPOSURES),
         bound("half_over_copies@300", "at least", 1.0, "r = 0.5 is best of 0, 0.5 and 1 in the long run",
-              "any gain in bits will do; published are losses of language models"),
-        own_test("mixture_over_dense@300", "at least", 1.0, "a mixture holds more bits than its dense model"),
+              "any gain in bits will do; published are losses of language models",
+              label="half drawn anew over plain copies, 300 exposures"),
+        own_test("mixture_over_dense@300", "at least", 1.0, "a mixture holds more bits than its dense model",
+                 label="mixture over its dense model, 300 exposures"),
     ),
     deviations=(
         *SETTING,

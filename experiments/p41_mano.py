@@ -31,9 +31,11 @@ EXPERIMENT = Experiment(
              ANSWER.of("answer_untrained", "untrained"), items="questions"),
     figure=bars(ANSWER, "position", "local", control=MAJORITY, control_name="best constant", besides=BEST,
                 besides_name="best rate", names=NAMES, published=PUBLISHED, title="Mental arithmetic"),
-    expect=(*(bound(f"gain@position={name}", "at least", 0.1, "Figure 7", "0.36 or more at four times the size")
+    expect=(*(bound(f"gain@position={name}", "at least", 0.1, "Figure 7", "0.36 or more at four times the size",
+                    label=f"answers with Canon layers over without: {NAMES[name]}")
               for name in ("rope", "rope0.25", "none")),
-            published("answer@position=none/local=none", 0.071, "Figure 4", slack=0.02, reason="of 2,500 questions")),
+            published("answer@position=none/local=none", 0.071, "Figure 4", slack=0.02, reason="of 2,500 questions",
+                      label="answers, no positions, no Canon layers")),
     deviations=(
         "Tier gpu: 6 layers of 256 dimensions, 0.66 instead of 5.2 billion tokens, rows of 512 instead of 1024 tokens.",
         "Three seeds at the rate 5e-4, fixed before; one at 2e-4 and 1e-3. Smoke and demo: small L and modulus."),

@@ -20,7 +20,7 @@ from physlm.commands.options import command, signals_stop, stopped
 app = typer.Typer(
     help="physlm: a laboratory for the physics of language models. A claim goes in, a verdict comes out.",
     epilog="Start with: physlm list, physlm show p33_capacity, physlm run p33_capacity --tier demo",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
 )
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")

@@ -161,7 +161,7 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
     if not isinstance(data, dict):
         raise UserError(f"{where or cls.__name__}: expected a table of settings, got {shown(data)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     kind = getattr(cls, "kind", None)
     if kind is not None and data.get("kind", kind) != kind:
         raise UserError(f"{_join(where, 'kind')}: got {shown(data['kind'])}, expected {kind!r}")

@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import json
 import math
 import os
 import secrets
 import shutil
 import stat
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,11 +194,17 @@ def json_text(value: Any) -> str:
 def read_text(path: Path, cure: str = _CURE, errors: str = "strict") -> str:
     """The UTF-8 text of a file; ``errors`` says what becomes of other bytes, as for ``bytes.decode``.
 
+    A file that is called ``NAME.gz`` is unpacked.
+
     Raises:
-        UserError: missing, no plain file, not text, or of more than 256 MiB; ``cure`` says what to do about it.
+        UserError: missing, no plain file, not text, or (unpacked) of more than 256 MiB; ``cure`` says what to do about
+            it.
     """
     with disk_errors(path, "read", cure), open(path, "rb", opener=plain) as file:
-        content = file.read(MOST_BYTES + 1)
+        try:
+            content = (gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file).read(MOST_BYTES + 1)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: expected a gzip file, found damage ({error}); {cure}") from error
     if len(content) > MOST_BYTES:
         raise UserError(f"{path}: expected at most {MOST_BYTES >> 20} MiB, found more; {cure}")
     try:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import secrets
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the processes that tests start inherit it
@@ -12,6 +13,12 @@ from hypothesis import settings
 pytest.register_assert_rewrite("part_checks")
 settings.register_profile("physlm", deadline=None)
 settings.load_profile("physlm")
+
+
+@pytest.fixture(autouse=True)
+def no_kept_laws(monkeypatch, tmp_path_factory):
+    """Laws that one test has refitted are no other's, and none are a user's."""
+    monkeypatch.setenv("PHYSLM_CACHE", str(tmp_path_factory.getbasetemp() / "cache" / secrets.token_hex(8)))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import torch
 
 from physlm import cli
 from physlm.errors import LostProcessError, Stopped, UserError
-from physlm.lab.results import VERDICT_KEYS
+from physlm.lab.committed import VERDICT_KEYS
 from physlm.lab.run import Run
 from physlm.lab.store import Store
 from physlm.measures.rows import Row
@@ -101,17 +102,66 @@ def physlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return call
 
 
-def test_list_names_claims_runs_and_verdicts(physlm: Call) -> None:
+def line_of(name: str, out: str) -> str:
+    (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
+    return line
+
+
+def test_list_has_a_line_for_each_claim(physlm: Call, tmp_path: Path) -> None:
     code, out, _ = physlm("list")
-    assert code == 0 and "p33_toy  (Part 3.3)  not run" in out and "smoke 1, demo 2, gpu 3, paper 3" in out
+    assert code == 0 and re.search(r"Scores grow with the.* - +not run$", line_of("p33_toy", out))
+    assert "results of results" in out
     physlm("run", "p33_toy", "--tier", "gpu")
-    assert "p33_toy  (Part 3.3)  reproduced" in physlm("list")[1]
+    assert re.search(r" 1 of 1$", line_of("p33_toy", physlm("list")[1])), "agrees, and nothing is missed"
+    path = tmp_path / "results" / "p33_toy" / "law.json"
+    path.write_text(path.read_text().replace("reproduced", "not reproduced").replace('"ours": 4.0', '"ours": 0.25'))
+    assert line_of("p33_toy", physlm("list")[1]).endswith("0 of 1  0.25, asked ≥ 1: best score"), "what it says today"
+    for verdict, there in (("not reproduced", True), ("not-reproduced", True), ("reproduced", False)):
+        assert ("p33_toy" in physlm("list", "--part", "3.3", "--verdict", verdict)[1]) == there
+    for arguments, near in ((("--part", "3.4"), "did you mean '3.3'"), (("--verdict", "hold"), "did you mean 'holds'")):
+        for command in ("list", "verify"):
+            code, _, err = physlm(command, *arguments)
+            assert code == 2 and near in err
+
+
+def test_experiments_are_listed_without_being_run(physlm: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "experiments"
+    (folder / "p33_bad.py").write_text("raise AssertionError\nEXPERIMENT = Experiment(claim='It is bad.')")
+    (folder / "p33_mad.py").write_text("EXPERIMENT = Experiment(claim=" + "(" * 9999)
+    code, out, err = physlm("list")
+    assert (code, err) == (0, "") and "It is bad." in line_of("p33_bad", out) and "not run" in line_of("p33_mad", out)
+
+
+def test_the_beginning_of_one_name_is_enough(physlm: Call, tmp_path: Path) -> None:
+    assert physlm("show", "p33")[1] == physlm("show", "p33_toy")[1]
+    code, out, _ = physlm("run", "p33_t", "p33_toy", "--tier", "gpu")
+    assert code == 0 and "results/p33_toy/figure.png" in out and "all 2 claims" not in out
+    assert physlm("figure", "p3")[:2] == (0, "results/p33_toy/figure.png\n")
+    assert physlm("verify", "p33", "--json")[1] == physlm("verify", "p33_toy", "--json")[1]
+    (tmp_path / "experiments" / "p33_toy_more.py").write_text(EXPERIMENT.replace("p33_toy", "p33_toy_more"))
+    assert physlm("show", "p33_toy")[0] == 0, "a whole name is no beginning"
+    for command in ("show", "run", "figure", "verify"):
+        code, _, err = physlm(command, "p33_")
+        assert code == 2 and "the beginning of 2 names: p33_toy, p33_toy_more" in err
+        assert physlm(command, "")[0] == 2
+
+
+def test_shells_complete_claims_and_words(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_PHYSLM_COMPLETE", "complete_bash")
+    for words, offered in ((["show", "p"], ["p33_toy"]), (["show", "q"], []), (["list", "--part", ""], ["3.3"]),
+                           (["run", "p33_toy", "--tier", "s"], ["smoke"]), (["verify", "p33"], ["p33_toy"]),
+                           (["verify", "--verdict", "not"], ["not reproduced", "not run"])):
+        monkeypatch.setenv("COMP_WORDS", " ".join(["physlm", *words]))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        assert physlm()[1].split() == " ".join(offered).split(), words
 
 
 def test_show_tells_claim_source_and_cost(physlm: Call) -> None:
     code, out, _ = physlm("show", "p33_toy")
     assert code == 0 and "Scores grow" in out and "Figure 1" in out and "at least 1 bits" in out
     assert "2 runs in 1 populations" in out and "H200" in out and "CPU cores" in out
+    for tier, runs in (("smoke", 1), ("demo", 2), ("gpu", 3), ("paper", 3)):
+        assert re.search(rf"^{tier} +{runs} runs? in", out, re.MULTILINE)
 
 
 def test_run_ends_with_table_interval_and_figure(physlm: Call, tmp_path: Path) -> None:
@@ -193,13 +243,52 @@ def test_verify_prints_and_dumps_what_was_found(physlm: Call, tmp_path: Path) ->
         {"claim": "p33_toy", "quantity": "best_score", "published": 1.0, "ours": None, "lo": None, "hi": None,
          "n": None, "unit": "bits", "tier": None, "verdict": "not run"}]
     physlm("run", "p33_toy", "--tier", "gpu")
-    assert "at least 1" in physlm("verify")[1]
+    assert re.search(r" 1 of 1$", line_of("p33_toy", physlm("verify")[1]))
+    code, out, _ = physlm("verify", "p33_toy")
+    assert code == 0 and "at least 1" in out and "Scores grow with the learning rate." in out
     (tmp_path / "experiments" / "p33_toy.py").unlink()
     rows = json.loads(physlm("verify", "p33_toy", "--json")[1])
     assert [tuple(row) for row in rows] == [VERDICT_KEYS]
     assert rows[0]["ours"] == 4.0 and rows[0]["n"] == 3 and rows[0]["verdict"] == "reproduced"
-    table = physlm("verify")[1]
+    table = physlm("verify", "p33_toy")[1]
     assert "3.9 to 4.1" in table and "reproduced" in table and "95 % interval" in table
+    assert "at least 1" in table, "as law.json says"
+
+
+def test_verify_refits_once_until_something_changes(physlm: Call, tmp_path: Path) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    ran = tmp_path / "experiments" / "ran"
+    experiment = tmp_path / "experiments" / "p33_toy.py"
+    experiment.write_text(EXPERIMENT + f"\nfrom pathlib import Path\n\nPath({str(ran)!r}).touch()\n")
+
+    def refitted(*arguments: str) -> bool:
+        ran.unlink(missing_ok=True)
+        code, out, err = physlm("verify", *arguments)
+        assert code == 0 and ("note: 1 claims" in err) != ran.exists(), "it says where it has not refitted"
+        outputs.add(out)
+        return ran.exists()
+
+    for arguments in ((), ("p33_toy",), ("--json",), ("--markdown",)):
+        outputs: set[str] = set()
+        assert refitted("--refit", *arguments) and not refitted(*arguments) and len(outputs) == 1, "the same"
+    for path, new in ((experiment, experiment.read_text() + "#"), (tmp_path / "experiments" / "_helper.py", "#"),
+                      *((path, path.read_text() + "\n") for path in (tmp_path / "results" / "p33_toy").iterdir()
+                        if path.name in ("measures.csv", "law.json"))):
+        path.write_text(new)
+        assert refitted() and not refitted(), path
+    (kept,) = Path(os.environ["PHYSLM_CACHE"]).rglob("*.json")
+    kept.write_text(kept.read_text()[:50])
+    assert refitted() and not refitted(), "half a file is none"
+    assert refitted("--write"), "of what is written nothing is old"
+
+
+def test_a_place_that_keeps_no_laws_is_no_hindrance(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHYSLM_CACHE", os.path.abspath("experiments/p33_toy.py/cache"))
+    physlm("run", "p33_toy", "--tier", "gpu")
+    for _ in range(2):
+        code, out, err = physlm("verify")
+        assert code == 0 and "1 of 1" in out and err.startswith("note: what was refitted is not kept: ")
+        assert err.count("\n") == 1
 
 
 def test_verify_refits_and_says_where_law_json_disagrees(physlm: Call, tmp_path: Path) -> None:
@@ -211,6 +300,9 @@ def test_verify_refits_and_says_where_law_json_disagrees(physlm: Call, tmp_path:
     for arguments in (("verify",), ("verify", "p33_toy", "--json"), ("verify", "--markdown")):
         code, out, err = physlm(*arguments)
         assert code == 1 and err.startswith("p33_toy: best_score: law.json says 4.05 (3.9 to 4.1, n 3) bits"), err
+        assert "4.05" not in out
+        code, out, err = physlm(*arguments)
+        assert code == 1 and err.startswith("p33_toy: best_score: law.json says 4.05 (3.9 to 4.1, n 3) bits"), "kept"
         assert "4.05" not in out
     assert physlm("verify", "--write")[0] == 0 and path.read_text() == whole
     assert physlm("verify")[0] == 0
@@ -284,7 +376,7 @@ def test_tier_paper_shows_its_cost_and_wants_a_yes(physlm: Call, tmp_path: Path)
     (["run", "p33_toy", "--set", "task.people=200000000"], ["task.people", "200,000,000", "160,000,000"]),
     (["run", "p33_toy", "--set", "train.learning_rate=Infinity"], ["train.learning_rate", "finite"]),
     (["run", "p33_toy", "--device", "gpu"], ["device", "'gpu'", "cpu, cuda"]),
-    (["verify", "p33_to"], ["did you mean 'p33_toy'"]),
+    (["verify", "p33_tio"], ["did you mean 'p33_toy'"]),
     (["list", "--experiments", "nowhere"], ["nowhere", "no such folder"]),
     (["data", "sample", "bio"], ["'bio'", "biod, biojunk, biomixed, bioqa, bior, bios"]),
     (["data", "sample", "biod", "--set", "people=0"], ["task.people", "at least 1"]),

@@ -19,15 +19,17 @@ import typer
 from extras import of_extra
 
 from physlm import cli
+from physlm.lab.committed import committed_claims
 from physlm.lab.documents import with_tables
 from physlm.lab.experiment import experiment_names, load_experiment
-from physlm.lab.results import committed_claims, read_finding
+from physlm.lab.results import read_finding
 from physlm.lab.verify import Checked, by_part, check
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "results"
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), *ROOT.glob("SECURITY.md")]
+OTHERS = [ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md")), *OTHERS]
 TABLES = [page for page in PAGES if re.search(r"^<!-- table:", page.read_text(), re.MULTILINE)]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -14,8 +14,9 @@ import torch
 
 from physlm.config import content_hash, from_dict, to_dict
 from physlm.errors import NotFiniteError, UserError
+from physlm.lab.committed import committed_claims, committed_verdicts
 from physlm.lab.experiment import TIERS, experiment_names, load_experiment
-from physlm.lab.results import committed_claims, committed_verdicts, find, read_finding, write_finding
+from physlm.lab.results import find, read_finding, write_finding
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.laws import columns

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from physlm.lab.committed import committed_claims
 from physlm.lab.experiment import load_experiment
-from physlm.lab.results import committed_claims, find, write_finding
+from physlm.lab.results import find, write_finding
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 

@@ -15,19 +15,23 @@ from physlm.commands.options import (
     ExperimentsOption,
     NameArgument,
     NamesArgument,
+    PartOption,
     ResultsOption,
     RunsOption,
     SetOption,
+    TierOption,
+    VerdictOption,
     choose_device,
     command,
-    folder,
-    note_not_loaded,
+    named_experiment,
+    of_part,
     text_table,
-    trusted,
+    wanted_verdict,
 )
-from physlm.commands.results import verdict_table, wanted
+from physlm.commands.tables import ClaimLine, claim_table, paragraph, quantity_table
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, experiment_names, load_experiment, part_of
+from physlm.lab.experiment import TIERS, experiment_names, stated_claim
+from physlm.lab.folders import folder, written_folder
 from physlm.lab.planner import MAX_MEMBERS
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
 FITTED_ROWS = 40  # of a law's quantities on the screen; some laws have hundreds
 DIVERGED_ROWS = 20  # of the runs that diverged
 
-TierOption = Annotated[str, typer.Option("--tier", metavar="TIER", help=f"One of {', '.join(TIERS)}.")]
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
 ProcessesOption = Annotated[
     int, typer.Option("--processes", min=1, max=1024,
@@ -51,29 +54,34 @@ ProcessesOption = Annotated[
 
 
 @command
-def list_claims(experiments: ExperimentsOption = None, results: ResultsOption = None) -> None:
-    """List the claims: part, number of runs in each tier, and what the committed results say.
+def list_claims(part: PartOption = None, verdict: VerdictOption = None, experiments: ExperimentsOption = None,
+                results: ResultsOption = None) -> None:
+    """List the claims, one a line: what it says, how many of its quantities agree, and the worst miss.
 
-    Experiment files are code. Those of physlm's own checkout are run to be listed, others where --experiments names
-    their folder; else only their names are listed.
+    What is found is that of the committed results; physlm verify refits it. Experiment files are read and not run:
+    physlm show NAME runs the one that it names.
+
+    \b
+    Examples:
+      physlm list --part 3.1
+      physlm list --verdict "not reproduced"
     """
-    from physlm.lab.results import committed_claims, committed_verdicts
+    from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts
     from physlm.laws.verdict import headline
 
-    where, found = folder("experiments", experiments), folder("results", results)
-    committed = committed_claims(found)
-    names, load = experiment_names(where), trusted(where, experiments)
+    where, found, wanted = folder("experiments", experiments), folder("results", results), wanted_verdict(verdict)
+    names, committed = experiment_names(where), committed_claims(found)
     if not names:
         raise UserError(f"{where}: no experiment files here, expected at least one NAME.py; give --experiments DIR")
-    for name in names:
-        verdict = headline(committed_verdicts(name, found)) if name in committed else "not run"
-        print(f"{name}  (Part {part_of(name)})  {verdict}")
-        if load:
-            experiment = load_experiment(name, where)
-            print(f"    {experiment.claim}")
-            print("    runs: " + ", ".join(f"{tier} {len(experiment.specs(tier))}" for tier in TIERS))
-    if not load:
-        note_not_loaded(where, names, "their sentences and runs are not shown")
+    lines = []
+    for name in of_part(names, part):
+        rows = committed_verdicts(name, found) if name in committed else []
+        if wanted in (None, headline(rows)):
+            expect = committed_expectations(name, found) if rows else ()
+            lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, {one.quantity: one for one in expect}))
+    print(claim_table(lines))
+    print("", *paragraph(f"{len(lines)} of {len(names)} claims, results of {found}. physlm show NAME says more of one, "
+                         "physlm verify NAME what was found."), sep="\n")
 
 
 @command
@@ -88,13 +96,13 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     from physlm.lab import cost
     from physlm.lab.store import Store
 
-    experiment = load_experiment(name, folder("experiments", experiments))
-    store = Store(folder("runs", runs))
-    print(f"{name}  (Part {experiment.part})\n\nclaim   {experiment.claim}\nsource  {experiment.source}\n")
-    for expectation in experiment.expect:
-        print(f"expect  {expectation.quantity} {expectation.wanted}  ({expectation.origin})")
+    shown, store = named_experiment(name, experiments), Store(folder("runs", runs))
+    print(f"{shown.name}  (Part {shown.part})\n\nclaim   {shown.claim}\nsource  {shown.source}\n")
+    for expectation in shown.expect:
+        words = f"{expectation.label}: " if expectation.label else ""
+        print(f"expect  {words}{expectation.quantity} {expectation.wanted}  ({expectation.origin})")
     for tier in TIERS:
-        specs = experiment.specs(tier)
+        specs = shown.specs(tier)
         finished = sum(store.run(spec).finished() for spec in specs)
         lines = cost.describe(cost.cost_of(specs, members, lambda spec: store.run(spec).trained()))
         print("\n" + "\n".join(f"{tier if i == 0 else '':7s} {line}" for i, line in enumerate(lines)))
@@ -141,14 +149,16 @@ def run(
     Settings changed with --set apply to every run of the tier, those of the model and of the people also to the runs
     that it begins with, whose others are start.train.exposures and so on; the results of tiers gpu and paper then go to
     runs/TIER-custom/, so that committed results never come from altered settings.
+
+    Where physlm was installed as a package, runs/ and results/ are made in the current folder.
     """
     from physlm.lab.results import results_folder
     from physlm.lab.selection import selected
     from physlm.lab.store import Store
 
-    claims = [load_experiment(name, folder("experiments", experiments)) for name in dict.fromkeys(names)]
+    claims = list({claim.name: claim for claim in (named_experiment(name, experiments) for name in names)}.values())
     specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
-    store = Store(folder("runs", runs))
+    store, target_root = Store(folder("runs", runs)), written_folder("results", results)
     sweep = partial(_sweep, store=store, device=device, members=members, processes=processes)
     chosen = {name: selected(planned, only or ()) for name, planned in specs.items()}
     if not finished_only:
@@ -162,7 +172,7 @@ def run(
             finished = sweep(chosen[claim.name], {spec: claim.asked(spec) for spec in chosen[claim.name]})
         if finished_only or only:
             finished = _finished(claim, specs[claim.name], store)
-        target = results_folder(claim.name, tier, folder("results", results), store.root, altered=bool(settings))
+        target = results_folder(claim.name, tier, target_root, store.root, altered=bool(settings))
         changed = [word for text in settings or () for word in ("--set", text)]
         redo = shlex.join(["physlm", "run", claim.name, "--tier", tier, *changed])
         _report(claim, tier, finished, len(specs[claim.name]), target, redo)
@@ -229,7 +239,7 @@ def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, tar
     finding = find(claim, tier, finished)
     _print_runs(finding)
     _print_law(finding)
-    print("\n" + verdict_table(finding.verdicts, wanted([claim])))
+    print("\n" + quantity_table(finding.verdicts, {one.quantity: one for one in claim.expect}))
     try:
         figure = write_finding(finding, target, finished, redo, planned=planned)
     except UserError as error:

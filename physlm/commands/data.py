@@ -12,10 +12,9 @@ from tqdm import tqdm
 
 from physlm import storage
 from physlm.commands.dataset import FORMATS, lines_of, texts_of, write_folder
-from physlm.commands.options import ExperimentsOption, SetOption, command, folder
+from physlm.commands.options import ExperimentsOption, SetOption, command, named_experiment
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
-from physlm.lab.experiment import load_experiment
 from physlm.tasks.config import SPLITS, TaskConfig
 
 FILE_FORMATS = ("jsonl",)
@@ -132,7 +131,7 @@ def task_config(name: str, settings: list[str] | None, seed: int | None, experim
                 experiments: Path | None) -> TaskConfig:
     """The settings of a task; one of an experiment is known when that is loaded."""
     if experiment is not None:
-        load_experiment(experiment, folder("experiments", experiments))
+        named_experiment(experiment, experiments)
     kinds = {kind.lower(): kind for kind in TaskConfig.kinds()}
     if name.lower() not in kinds:
         raise UserError(unknown_key("task", name, kinds))

@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
 
 import typer
 
-import physlm
-from physlm.commands import terminal
+from physlm.commands import completion, terminal
+from physlm.commands.completion import VERDICTS
 from physlm.config import unknown_key
 from physlm.errors import LostProcessError, Stopped, UserError
 from physlm.inputs import plain_file
+from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, part_of
+from physlm.lab.folders import folder
 
 if TYPE_CHECKING:
     import torch
+
+    from physlm.lab.experiment import Experiment
 
 P = ParamSpec("P")
 GO_ON = "nothing that was finished is lost; the same command goes on from here"
@@ -34,25 +38,49 @@ MOST_ON_A_GPU = 16  # processes; each takes half a gigabyte of its memory before
 ExperimentsOption = Annotated[
     Path | None,
     typer.Option("--experiments", envvar="PHYSLM_EXPERIMENTS", metavar="DIR",
-                 help="Folder of experiment files. Default: ./experiments, or the one beside the package."),
+                 help="Folder of experiment files. Default: ./experiments, or those that came with physlm."),
 ]
 RunsOption = Annotated[
     Path | None,
     typer.Option("--runs", envvar="PHYSLM_RUNS", metavar="DIR",
-                 help="Folder of run folders. Default: ./runs, or the one beside the package."),
+                 help="Folder of run folders. Default: ./runs, or the one of the checkout that physlm runs from."),
 ]
 ResultsOption = Annotated[
     Path | None,
     typer.Option("--results", envvar="PHYSLM_RESULTS", metavar="DIR",
-                 help="Folder of committed results. Default: ./results, or the one beside the package."),
+                 help="Folder of committed results. Default: ./results, or those that came with physlm."),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option("--part", metavar="PART", help="Only claims of a part: 3.1.", autocompletion=completion.parts),
+]
+VerdictOption = Annotated[
+    str | None,
+    typer.Option("--verdict", metavar="VERDICT", help=f"Only claims with this verdict: {', '.join(VERDICTS)}.",
+                 autocompletion=completion.verdicts),
+]
+TierOption = Annotated[
+    str,
+    typer.Option("--tier", metavar="TIER", help=f"One of {', '.join(TIERS)}.", autocompletion=completion.tiers),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be given several times."),
 ]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An experiment; physlm list names them.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="An experiment, or the beginning of its name; physlm list names them.",
+                   autocompletion=completion.claims),
+]
 NamesArgument = Annotated[
-    list[str], typer.Argument(metavar="NAME...", help="Experiments; physlm list names them.")
+    list[str],
+    typer.Argument(metavar="NAME...", help="Experiments, or the beginnings of their names; physlm list names them.",
+                   autocompletion=completion.claims),
+]
+OptionalNameArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", help="An experiment, or the beginning of its name; physlm list names them.",
+                   autocompletion=completion.claims),
 ]
 
 
@@ -166,23 +194,38 @@ def stream_name(name: str) -> str:
     return "standard input" if name == "-" else name
 
 
-def folder(name: str, given: Path | None) -> Path:
-    """Where ``experiments``, ``runs`` or ``results`` is: as given, else here, else in the checkout of the package."""
-    if given is not None:
-        return given
-    here, checkout = Path(name), _checkout()
-    return here if checkout is None or checkout == Path.cwd() or here.is_dir() else checkout / name
+def named_experiment(name: str, experiments: Path | None) -> Experiment:
+    """The experiment that a user named, by its name or by a beginning that only one name has.
 
-
-def trusted(experiments: Path, given: Path | None) -> bool:
-    """Whether every file of a folder of experiments may be run without being named.
-
-    Experiment files are code.  Those beside the package are as much physlm as the package is; others run where the
-    folder was ``given`` by an option, or one by one when they are named.  A folder is not trusted for standing in it.
+    Args:
+        experiments: the folder that was given by an option.
     """
-    checkout = _checkout()
-    own = checkout is not None and experiments.resolve() == (checkout / "experiments").resolve()
-    return own or given is not None
+    where = folder("experiments", experiments)
+    return load_experiment(full_name(name, experiment_names(where), "experiment"), where)
+
+
+def of_part(names: Sequence[str], part: str | None) -> list[str]:
+    """The claims of a part, or all of them.
+
+    Raises:
+        UserError: no claim is of that part.
+    """
+    parts = [part_of(name) for name in names]
+    if part is not None and part not in parts:
+        raise UserError(unknown_key("part", part, parts))
+    return [name for name, its in zip(names, parts, strict=True) if part in (None, its)]
+
+
+def wanted_verdict(verdict: str | None) -> str | None:
+    """The verdict that was asked for; ``not-run`` is ``not run``.
+
+    Raises:
+        UserError: there is no such verdict.
+    """
+    plain = None if verdict is None else " ".join(verdict.replace("-", " ").split())
+    if plain is not None and plain not in VERDICTS:
+        raise UserError(unknown_key("verdict", verdict, VERDICTS))
+    return plain
 
 
 def note_not_loaded(experiments: Path, names: Sequence[str], so: str) -> None:
@@ -190,12 +233,6 @@ def note_not_loaded(experiments: Path, names: Sequence[str], so: str) -> None:
     files = "its experiment file is" if len(names) == 1 else f"its {len(names)} experiment files are"
     print(f"note: {experiments} is not physlm's own, and {files} code that nobody asked to run: {so}; --experiments "
           f"{shlex.quote(str(experiments))} runs all, and physlm show NAME the one that it names", file=sys.stderr)
-
-
-def _checkout() -> Path | None:
-    """The checkout that physlm runs from; None where it was installed as a copy, among packages of others."""
-    root = Path(physlm.__file__).parents[1]
-    return root if (root / "pyproject.toml").is_file() and (root / "experiments").is_dir() else None
 
 
 def choose_device(name: str | None, processes: int = 1) -> torch.device:

@@ -16,9 +16,9 @@ from physlm.commands.options import (
     command,
     folder,
     note_not_loaded,
-    trusted,
 )
 from physlm.lab.experiment import experiment_names, load_experiment
+from physlm.lab.folders import trusted
 
 if TYPE_CHECKING:
     from physlm.report.content import Claim

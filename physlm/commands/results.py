@@ -7,35 +7,40 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from physlm import storage
 from physlm.commands.options import (
     ExperimentsOption,
+    OptionalNameArgument,
+    PartOption,
     ResultsOption,
     RunsOption,
+    VerdictOption,
     command,
-    folder,
+    named_experiment,
     note_not_loaded,
-    number,
-    text_table,
-    trusted,
+    of_part,
+    wanted_verdict,
 )
+from physlm.commands.tables import ClaimLine, claim_table, paragraph, quantity_table
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, experiment_names, load_experiment, part_of
+from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, stated_claim
+from physlm.lab.folders import folder, is_installed, trusted
 from physlm.laws.diverged import diverged_sentence
+from physlm.laws.verdict import headline
 
 if TYPE_CHECKING:
-    from physlm.lab.experiment import Experiment
+    from physlm.lab.refits import Refits
     from physlm.lab.verify import Checked
 
 
 @command
 def figure(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An experiment; physlm list names them.")] = None,
+    name: OptionalNameArgument = None,
     every: Annotated[bool, typer.Option("--all", help="Those of all claims with committed results.")] = False,
     tier: Annotated[str | None, typer.Option("--tier", metavar="TIER", help="Default: the largest that ran.")] = None,
     runs: RunsOption = None,
@@ -44,12 +49,16 @@ def figure(
 ) -> None:
     """Draw a claim's figure again, or those of all, from measures.csv and law.json alone; no GPU is needed.
 
+    It replaces figure.png beside them; of the results that an installed package brought, NAME.png in the current
+    folder is drawn.
+
     \b
     Examples:
       physlm figure p33_capacity
       physlm figure --all
     """
-    from physlm.lab.results import committed_claims, latest_folder, redraw
+    from physlm.lab.committed import committed_claims
+    from physlm.lab.results import latest_folder, redraw
 
     if every == (name is not None):
         raise UserError(f"figure: got {'a claim and --all' if every else 'no claim'}, expected a claim or --all")
@@ -60,17 +69,19 @@ def figure(
         raise UserError(f"--all: {where} is not physlm's own, and all its files would be run; expected a claim, "
                         f"or --experiments {shlex.quote(str(where))} if you trust them")
     for one in committed_claims(found) if name is None else [name]:
-        experiment = load_experiment(one, where)
-        target = storage.beneath(found, one) if name is None else latest_folder(one, tier, found, ran)
-        print(redraw(experiment, target), flush=True)
+        claim = load_experiment(one, where) if name is None else named_experiment(one, experiments)
+        source = storage.beneath(found, one) if name is None else latest_folder(claim.name, tier, found, ran)
+        target = Path(f"{claim.name}.png") if is_installed(source) else source / "figure.png"
+        print(redraw(claim, source, target), flush=True)
 
 
 @command
 def verify(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One claim; all of them by default.")] = None,
+    name: OptionalNameArgument = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of objects instead of a table.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the result tables in Markdown, by part.")] = False,
-    part: Annotated[str | None, typer.Option("--part", metavar="PART", help="Only claims of a part: 3.1.")] = None,
+    part: PartOption = None,
+    verdict: VerdictOption = None,
     into: Annotated[
         list[Path] | None,
         typer.Option("--into", metavar="FILE", help="Write the tables into this Markdown file, between the lines "
@@ -79,42 +90,53 @@ def verify(
     write: Annotated[
         bool, typer.Option("--write", help="Write law.json and VERDICT.md again where they are not as refitted.")
     ] = False,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Refit every law, also those of which nothing has changed since the last "
+                                           "time.")
+    ] = False,
     results: ResultsOption = None,
     experiments: ExperimentsOption = None,
 ) -> None:
-    """Say for every claim what was published, what we found with its 95 % interval, and whether they agree.
+    """Say of every claim how many of its quantities agree with what was published; of NAME, each with its interval.
 
-    Refits every law from measures.csv of the committed results, in seconds. Where law.json says something else, a line
-    says so and the exit code is 1. Claims without results are "not run".
+    Refits every law from measures.csv of the committed results, in half a minute. Where law.json says something else, a
+    line says so and the exit code is 1. Claims without results are "not run". What a law came to is kept in
+    ~/.cache/physlm and taken from there until its table, its experiment or physlm changes; a note says of how many.
 
     Laws stand in experiment files, which are code: they are run where they are physlm's own, where --experiments names
     their folder, or for the one claim that is named. Else law.json is taken at its word.
+
+    \b
+    Examples:
+      physlm verify --part 3.1 --verdict "not reproduced"
+      physlm verify p33_capacity
     """
     from physlm.lab import verify as verifying
+    from physlm.lab.refits import Refits
 
-    if into and (name, part, as_json, markdown) != (None, None, False, False):
+    if into and (name, part, verdict, as_json, markdown) != (None, None, None, False, False):
         raise UserError("--into: got a claim, a part or another output beside it, expected files alone: their tables "
                         "are of all claims")
-    found, where = folder("results", results), folder("experiments", experiments)
+    found, where, wanted = folder("results", results), folder("experiments", experiments), wanted_verdict(verdict)
+    if write and is_installed(found):
+        raise UserError(f"--write: {found} came with the installed package; expected --results DIR of your own")
     load = name is not None or trusted(where, experiments)
     if into and not load:
         raise UserError(f"--into: {where} is not physlm's own, and all its files would be run; expected "
                         f"--experiments {shlex.quote(str(where))} if you trust them")
     known = experiment_names(where) if where.is_dir() else []
-    checked = _checked(name, part, found, where, known if load else ())
+    checked, kept = _checked(name, part, Refits(where, found), known if load else (), refit or write)
+    checked = [one for one in checked if wanted in (None, headline(one.rows))]
     if as_json:
         print(json.dumps([row for one in checked for row in one.rows], indent=2, allow_nan=False))
     elif markdown:
         print(verifying.markdown(checked))
     elif into:
         _write_tables(into, checked)
+    elif name is not None:
+        print("\n\n".join(_details(one) for one in checked))
     else:
-        rows = [row for one in checked for row in one.rows]
-        print(verdict_table(rows, wanted([one.experiment for one in checked if one.experiment is not None])))
-        print(f"\n{verifying.agreement(checked)}")
-        for one in checked:
-            if sentence := diverged_sentence(one.law):
-                print(f"{one.claim}: {sentence}")
+        _print_claims(checked, where)
     for one in checked:
         if write and one.law is not None:
             verifying.rewrite(one, found)
@@ -124,8 +146,38 @@ def verify(
             print(f"{one.claim}: no experiment file in {where}: its law.json is taken at its word", file=sys.stderr)
     if known and not load:
         note_not_loaded(where, known, "law.json is taken at its word, and claims without results are not shown")
+    if kept:
+        print(f"note: {kept} claims as they were last refitted, since nothing of them has changed; --refit refits all",
+              file=sys.stderr)
     if any(one.disagreements for one in checked) and not write:
         raise typer.Exit(1)
+
+
+def _print_claims(checked: Sequence[Checked], experiments: Path) -> None:
+    """One line a claim, how much agrees in all, and which runs diverged."""
+    from physlm.lab import verify as verifying
+
+    print(claim_table([
+        ClaimLine(one.claim, one.experiment.claim if one.experiment else stated_claim(one.claim, experiments) or "",
+                  one.rows, one.expect) for one in checked]))
+    print("", *paragraph(f"{verifying.agreement(checked)} physlm verify NAME shows those of one claim."), sep="\n")
+    for one in checked:
+        if sentence := diverged_sentence(one.law):
+            print(f"{one.claim}: {sentence}")
+
+
+def _details(one: Checked) -> str:
+    """A claim: its verdict, its sentence, and every quantity."""
+    from physlm.lab import verify as verifying
+
+    tier = next((f", tier {row['tier']}" for row in one.rows if row["tier"]), "")
+    lines = paragraph(f"{one.claim}{tier}: {headline(one.rows)}. {verifying.agreement([one])}")
+    if one.experiment is not None:
+        lines += ["", *paragraph(one.experiment.claim), *paragraph(one.experiment.source)]
+    lines += ["", quantity_table(one.rows, one.expect)]
+    if sentence := diverged_sentence(one.law):
+        lines += ["", *paragraph(f"{sentence}.")]
+    return "\n".join(lines)
 
 
 def _write_tables(files: list[Path], checked: list[Checked]) -> None:
@@ -139,34 +191,32 @@ def _write_tables(files: list[Path], checked: list[Checked]) -> None:
 
 
 def _checked(
-    name: str | None, part: str | None, results: Path, experiments: Path, known: Sequence[str]
-) -> list[Checked]:
-    """The claims that were asked for, refitted; of the experiments those of the names ``known`` may be run."""
-    from physlm.lab.results import committed_claims
+    name: str | None, part: str | None, refits: Refits, known: Sequence[str], refit: bool
+) -> tuple[list[Checked], int]:
+    """The claims that were asked for, and how many of them are as they were last refitted.
+
+    Args:
+        known: the experiments that may be run.
+        refit: take none from an earlier time.
+    """
+    from physlm.lab.committed import committed_claims
     from physlm.lab.verify import check
 
-    names = sorted({*committed_claims(results), *known})
-    if name is not None and name not in names:
-        raise UserError(unknown_key("claim", name, names))
-    checked = [check(claim, load_experiment(claim, experiments) if claim in known else None, results)
-               for claim in (names if name is None else [name])]
-    parts = [part_of(one.claim) for one in checked]
-    if part is not None and part not in parts:
-        raise UserError(unknown_key("part", part, parts))
-    return [one for one, its in zip(checked, parts, strict=True) if part in (None, its)]
-
-
-def wanted(experiments: list[Experiment]) -> dict[tuple[str, str], str]:
-    """What each claim expects of each quantity, in words."""
-    return {(claim.name, one.quantity): one.wanted_number for claim in experiments for one in claim.expect}
-
-
-def verdict_table(rows: list[dict[str, Any]], wanted: dict[tuple[str, str], str]) -> str:
-    """Verdicts as a plain table; ``wanted`` says what each quantity is held against."""
-    header = ["claim", "quantity", "published", "ours", "95 % interval", "n", "unit", "tier", "verdict"]
-    return text_table(header, [
-        [row["claim"], row["quantity"], wanted.get((row["claim"], row["quantity"]), row["published"]), row["ours"],
-         None if row["lo"] is None else f"{number(row['lo'])} to {number(row['hi'])}",
-         row["n"], row["unit"], row["tier"], row["verdict"]]
-        for row in rows
-    ])
+    names = sorted({*committed_claims(refits.results), *known})
+    checked: list[Checked] = []
+    kept, note = 0, ""
+    for claim in of_part(names if name is None else [full_name(name, names)], part):
+        mine = claim in known
+        found = refits.get(claim) if mine and not refit else None
+        kept += found is not None
+        if found is None:
+            found = check(claim, load_experiment(claim, refits.experiments) if mine else None, refits.results)
+            try:
+                if mine and not note:
+                    refits.put(found)
+            except UserError as error:
+                note = f"note: what was refitted is not kept: {error}"
+        checked.append(found)
+    if note:
+        print(note, file=sys.stderr)
+    return checked, kept

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from physlm.commands.options import ExperimentsOption, NameArgument, RunsOption, choose_device, command, folder
+from physlm.commands.options import (
+    ExperimentsOption,
+    NameArgument,
+    RunsOption,
+    choose_device,
+    command,
+    named_experiment,
+)
 from physlm.errors import UserError
-from physlm.lab.experiment import load_experiment
+from physlm.lab.folders import folder
 
 if TYPE_CHECKING:
     from physlm.lab.run import Run
@@ -38,11 +45,12 @@ def solve(
     """
     from physlm.lab.store import Store
 
-    claim, store = load_experiment(name, folder("experiments", experiments)), Store(folder("runs", runs))
+    claim, store = named_experiment(name, experiments), Store(folder("runs", runs))
     specs = claim.specs(tier)
     if run >= len(specs):
-        raise UserError(f"--run: got {run}, expected between 0 and {len(specs) - 1}, the runs of tier {tier} of {name}")
-    print(shown(_solved(store.run(specs[run]), f"physlm run {name} --tier {tier}", op, index)))
+        raise UserError(f"--run: got {run}, expected between 0 and {len(specs) - 1}, the runs of tier {tier} of "
+                        f"{claim.name}")
+    print(shown(_solved(store.run(specs[run]), f"physlm run {claim.name} --tier {tier}", op, index)))
 
 
 def shown(found: Written) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import physlm
+from physlm.lab.folders import checkout
 from physlm.machine import cpu_cores
 
 
@@ -72,8 +73,9 @@ def _version(package: str) -> str:
 @functools.cache
 def _git_state() -> tuple[str | None, bool | None]:
     """Revision and whether tracked files differ from it, asked once: the modules were imported as they were then."""
-    git = ("git", "-C", str(Path(physlm.__file__).parent))
-    revision = _output(*git, "rev-parse", "HEAD")
+    root = checkout()  # an installed copy may lie within somebody else's repository
+    git = ("git", "-C", str(root))
+    revision = _output(*git, "rev-parse", "HEAD") if root is not None else None
     if revision is None:  # a copy without its history: whoever copied it may say what it is a copy of
         return os.environ.get("PHYSLM_GIT_REVISION"), None
     return revision, bool(_output(*git, "status", "--porcelain", "--untracked-files=no")) if revision else None

@@ -11,6 +11,7 @@ Free of torch, so that experiments can be listed and shown at once.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import re
@@ -21,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from physlm import storage
 from physlm.config import content_hash, override, unknown_key
 from physlm.errors import UserError
 from physlm.laws.law import Declared
@@ -171,6 +173,37 @@ def experiment_names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of experiments; give --experiments DIR")
     return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+
+
+def full_name(start: str, names: Sequence[str], what: str = "claim") -> str:
+    """The name that ``start`` is, or the only one that begins with it.
+
+    Raises:
+        UserError: none does (the nearest is named), or several do.
+    """
+    found = [start] if start in names else [name for name in names if start and name.startswith(start)]
+    if not found:
+        raise UserError(unknown_key(what, start, names))
+    if len(found) > 1:
+        raise UserError(f"{what}: {start!r} is the beginning of {len(found)} names: {', '.join(found)}; expected one")
+    return found[0]
+
+
+def stated_claim(name: str, folder: Path) -> str | None:
+    """The sentence of an experiment as it stands in its file, which is read and not run.
+
+    Returns:
+        None where the file is no Python, or gives ``Experiment`` no ``claim=`` that is a text.
+    """
+    try:
+        tree = ast.parse(storage.read_text(folder / f"{name}.py"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # UserError is a ValueError
+        return None
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    claims = [word.value for call in calls if call.func.id == "Experiment"  # type: ignore[attr-defined]
+              for word in call.keywords if word.arg == "claim"]
+    texts = [one.value for one in claims if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    return texts[-1] if texts else None
 
 
 @contextlib.contextmanager

@@ -13,25 +13,25 @@ import contextlib
 import io
 import json
 import math
-import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
 from physlm import storage
 from physlm.config import to_dict, unknown_key
 from physlm.errors import UserError
+from physlm.lab.committed import BESIDE_THE_LAW, CURE, law_file, table_file
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.run import Run
 from physlm.lab.store import Store
 from physlm.laws.columns import finite, labels, same_places, with_columns
 from physlm.laws.diverged import diverged_sentence, with_diverged
 from physlm.laws.law import Law
-from physlm.laws.verdict import Verdict, verdict_markdown, verdict_rows
+from physlm.laws.verdict import verdict_markdown, verdict_rows
 from physlm.measures.rows import Row
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.places import AT
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _TEXTS = ("quantity", "unit")  # columns that stay texts, though the unit of a pure number reads as one
-VERDICT_KEYS = ("claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict")
 
 
 @dataclass(frozen=True)
@@ -224,21 +223,8 @@ def write_law(
     storage.write_text(folder / "VERDICT.md", text)
     storage.write_json(folder / "law.json", {
         **finding.law.to_dict(), "tier": finding.tier, "runs": {"finished": finished, "planned": planned},
-        "verdicts": finding.verdicts,
+        "verdicts": finding.verdicts, "expect": [asdict(one) for one in experiment.expect],
     })
-
-
-def planned_runs(folder: Path) -> tuple[int, int]:
-    """How many runs the results are about, and how many their tier has.
-
-    Raises:
-        UserError: law.json is missing or damaged.
-    """
-    runs = _law_file(folder).get("runs")
-    if not isinstance(runs, dict) or not all(isinstance(runs.get(key), int) for key in ("finished", "planned")):
-        raise UserError(f"{folder / 'law.json'}: runs: expected how many are finished and planned, got {runs!r}; "
-                        f"{_CURE}")
-    return runs["finished"], runs["planned"]
 
 
 def read_finding(experiment: Experiment, folder: Path) -> Finding:
@@ -248,7 +234,7 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
         UserError: a file is missing or damaged.
     """
     tier, law = read_law(folder)
-    return Finding(experiment, tier, _read_table(folder / "measures.csv"), law)
+    return Finding(experiment, tier, _read_table(table_file(folder)), law)
 
 
 def read_law(folder: Path) -> tuple[str, Law]:
@@ -257,92 +243,42 @@ def read_law(folder: Path) -> tuple[str, Law]:
     Raises:
         UserError: the file is missing or damaged.
     """
-    data = _law_file(folder)
+    data = law_file(folder)
     try:
-        law = Law.from_dict({key: value for key, value in data.items() if key not in ("tier", "runs", "verdicts")})
+        law = Law.from_dict({key: value for key, value in data.items() if key not in BESIDE_THE_LAW})
     except UserError as error:
-        raise UserError(f"{folder / 'law.json'}: {error}; {_CURE}") from error
+        raise UserError(f"{folder / 'law.json'}: {error}; {CURE}") from error
     for one in law.quantities:
         if not (one.name + one.unit + one.remark).isprintable():
-            raise UserError(f"{folder / 'law.json'}: {one.name!r}: got signs that cannot be printed; {_CURE}")
+            raise UserError(f"{folder / 'law.json'}: {one.name!r}: got signs that cannot be printed; {CURE}")
     return data["tier"], law
 
 
-def redraw(experiment: Experiment, folder: Path) -> Path:
-    """Draw ``figure.png`` again from ``measures.csv`` and ``law.json``; return its path."""
-    finding = read_finding(experiment, folder)
-    storage.write_bytes(folder / "figure.png", _png(finding))
-    return folder / "figure.png"
-
-
-def committed_claims(results: Path) -> list[str]:
-    """Names of the claims with a ``law.json`` under ``results``."""
-    return sorted(path.parent.name for path in results.glob("*/law.json"))
-
-
-def committed_verdicts(claim: str, results: Path) -> list[dict[str, Any]]:
-    """The verdict rows in ``results/<claim>/law.json``, each with exactly the keys ``VERDICT_KEYS``.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    path = results / claim / "law.json"
-    rows = _law_file(storage.beneath(results, claim))["verdicts"]
-    if not isinstance(rows, list) or any(not isinstance(row, dict) or set(row) != set(VERDICT_KEYS) for row in rows):
-        raise UserError(f"{path}: verdicts: expected rows with the keys {', '.join(VERDICT_KEYS)}; {_CURE}")
-    for row in rows:
-        wrong = next((key for key in VERDICT_KEYS if not _is_verdict(key, row[key], row, claim)), None)
-        if wrong is not None:
-            raise UserError(f"{path}: verdicts: {wrong}: got {reprlib.repr(row[wrong])}, expected what a verdict on "
-                            f"{claim} has there; {_CURE}")
-    return [{key: row[key] for key in VERDICT_KEYS} for row in rows]
-
-
-def _is_verdict(key: str, value: Any, row: dict[str, Any], claim: str) -> bool:
-    """Whether a row of verdicts may have this value: tables of them go to terminals, as they stand."""
-    allowed: dict[str, Sequence[str]] = {"claim": (claim,), "tier": TIERS, "verdict": get_args(Verdict)}
-    if key in allowed:
-        return value in allowed[key]
-    if key in ("quantity", "unit"):
-        return isinstance(value, str) and value.isprintable()
-    if value is None:
-        return key != "published" and row["ours"] is None
-    return type(value) in ((int,) if key == "n" else (int, float))
+def redraw(experiment: Experiment, folder: Path, target: Path | None = None) -> Path:
+    """Draw ``figure.png`` again, or ``target``, from ``measures.csv`` and ``law.json``; return its path."""
+    path = folder / "figure.png" if target is None else target
+    storage.write_bytes(path, _png(read_finding(experiment, folder)))
+    return path
 
 
 # columns of every table of results, and whether they hold numbers
 _NEEDED = {"run": False, "label": False, "quantity": False, "value": True, "unit": False, "n": True, "lo": True,
            "hi": True}  # fmt: skip
-_CURE = "restore it from git, or run the claim again: finished runs are not repeated"
-
-
-def _law_file(folder: Path) -> dict[str, Any]:
-    data = storage.read_json(folder / "law.json", _CURE)
-    needed = ("quantities", "details", "tier", "verdicts")
-    missing = [key for key in needed if not isinstance(data, dict) or key not in data]
-    if missing:
-        raise UserError(f"{folder / 'law.json'}: {missing[0]} is missing; {_CURE}")
-    if data["tier"] not in TIERS:
-        raise UserError(f"{folder / 'law.json'}: tier: got {reprlib.repr(data['tier'])}, expected one of "
-                        f"{', '.join(TIERS)}; {_CURE}")
-    return dict(data)
-
-
 def _read_table(path: Path) -> pd.DataFrame:
     """A table with every number exactly as it was written, whatever the version of pandas."""
-    text = storage.read_text(path, _CURE)
+    text = storage.read_text(path, CURE)
     try:
         cells = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except ValueError as error:
-        raise UserError(f"{path}: expected a table, found damage ({error}); {_CURE}") from error
+        raise UserError(f"{path}: expected a table, found damage ({error}); {CURE}") from error
     table = pd.DataFrame({
         name: list(column) if name in _TEXTS or name.startswith(AT) else _parse(list(column))
         for name, column in cells.items()})
     for name, numeric in _NEEDED.items():
         if name not in table:
-            raise UserError(f"{path}: the column {name} is missing; {_CURE}")
+            raise UserError(f"{path}: the column {name} is missing; {CURE}")
         if numeric and len(table) and not pd.api.types.is_numeric_dtype(table[name]):
-            raise UserError(f"{path}: {name}: expected a column of numbers; {_CURE}")
+            raise UserError(f"{path}: {name}: expected a column of numbers; {CURE}")
     return with_columns(table)
 
 

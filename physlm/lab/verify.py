@@ -2,7 +2,8 @@
 
     results/<claim>/measures.csv -> experiment.law -> verdicts, and what law.json says otherwise
 
-Takes seconds for all claims.  Free of torch.
+Takes half a minute for all claims; ``physlm.lab.refits`` keeps what came out until one of the files changes.  Free of
+torch, and of pandas until something is refitted.
 """
 
 from __future__ import annotations
@@ -14,20 +15,31 @@ from pathlib import Path
 from typing import Any
 
 from physlm.errors import UserError
-from physlm.lab.experiment import Experiment, part_of
-from physlm.lab.results import (
+from physlm.lab.committed import (
     committed_claims,
+    committed_expectations,
     committed_verdicts,
-    fit,
     planned_runs,
-    read_finding,
-    write_law,
+    table_file,
 )
+from physlm.lab.experiment import Experiment, part_of
 from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import headline, measured, verdict_rows
+from physlm.laws.verdict import Expectation, headline, measured, verdict_rows
 
 PRECISION = 1e-9  # relative: sums in another order, on another machine, differ in their last bits
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What is kept of an experiment beside its refitted law, so that its file need not be run to print that.
+
+    Attributes: as those of ``Experiment``.
+    """
+
+    claim: str
+    source: str
+    expect: tuple[Expectation, ...]
 
 
 @dataclass(frozen=True)
@@ -40,13 +52,21 @@ class Checked:
         law: refitted; None where the claim has no results, or could not be refitted.
         rows: the verdicts, one for each expectation.
         disagreements: what law.json says otherwise, a sentence each.
+        committed: what law.json says was asked for, where there is no experiment.
     """
 
     claim: str
-    experiment: Experiment | None
+    experiment: Experiment | Statement | None
     law: Law | None
     rows: list[dict[str, Any]]
     disagreements: tuple[str, ...] = ()
+    committed: tuple[Expectation, ...] = ()
+
+    @property
+    def expect(self) -> dict[str, Expectation]:
+        """What each quantity is held against."""
+        expect = self.committed if self.experiment is None else self.experiment.expect
+        return {one.quantity: one for one in expect}
 
 
 def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
@@ -60,12 +80,14 @@ def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
         return Checked(claim, experiment, None, verdict_rows(claim, None, experiment.expect, None))
     committed = committed_verdicts(claim, results)
     if experiment is None:
-        return Checked(claim, None, None, committed)
+        return Checked(claim, None, None, committed, committed=committed_expectations(claim, results))
+    from physlm.lab.results import fit, read_finding  # they import pandas
+
     finding = read_finding(experiment, results / claim)
     try:
         law = still_diverged(fit(experiment, finding.table), finding.law)
     except UserError as error:
-        raise UserError(f"{results / claim / 'measures.csv'}: {error}") from error
+        raise UserError(f"{table_file(results / claim)}: {error}") from error
     again = replace(finding, law=law)
     found = [*_quantities(finding.law, again.law), *_verdicts(committed, again.verdicts)]
     finished, planned = planned_runs(results / claim)
@@ -81,7 +103,9 @@ def rewrite(checked: Checked, results: Path) -> None:
 
     The verdict says so where the runs are those of an earlier design of the claim.
     """
-    assert checked.experiment is not None and checked.law is not None, checked.claim
+    from physlm.lab.results import read_finding, write_law  # they import pandas
+
+    assert isinstance(checked.experiment, Experiment) and checked.law is not None, checked.claim
     folder = results / checked.claim
     finding = read_finding(checked.experiment, folder)
     kept = {one.name: one for one in finding.law.quantities}
@@ -149,12 +173,13 @@ def _table(checked: Iterable[Checked]) -> str:
     lines = ["| claim | quantity | published, or asked for | ours | 95 % interval | n | verdict |",
              "|---|---|---|---|---|---|---|"]
     for one in checked:
-        wanted = {} if one.experiment is None else {e.quantity: e.wanted for e in one.experiment.expect}
         for row in one.rows:
             found = None if one.law is None else one.law.get(row["quantity"])
             if found is None and row["ours"] is not None:
                 found = Quantity(row["quantity"], row["ours"], row["lo"], row["hi"], row["n"], row["unit"])
-            lines.append(f"| {one.claim} | {row['quantity']} | {wanted.get(row['quantity'], row['published'])} "
+            expectation = one.expect.get(row["quantity"])
+            wanted = row["published"] if expectation is None else expectation.wanted
+            lines.append(f"| {one.claim} | {row['quantity']} | {wanted} "
                          f"| {measured(found)} | {row['verdict']} |")
     return "\n".join(lines)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
-from physlm.errors import UserError
+from physlm.errors import UserError, shown
 from physlm.interval import NOTHING
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity
@@ -38,6 +38,7 @@ class Expectation:
             and the number that has to be reached is ours. ``test``: the paper says nothing of it; it is no
             reproduction, but holds or fails.
         reason: for the slack or for our bound.
+        label: the quantity in words, for people: "most bits per parameter, 1000 exposures".
     """
 
     quantity: str
@@ -48,6 +49,7 @@ class Expectation:
     source: str
     kind: Kind = "published"
     reason: str = ""
+    label: str = ""
 
     def __post_init__(self) -> None:
         if self.relation not in RELATIONS:
@@ -61,6 +63,36 @@ class Expectation:
         if self.kind == "published" and self.tolerance and not self.reason:
             raise UserError(f"expectation {self.quantity}: got a slack of {self.tolerance:g} without a reason, "
                             "expected one, such as 'the 95 % interval of the paper'")
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Expectation:
+        """What ``dataclasses.asdict`` made of one.
+
+        Raises:
+            UserError: unknown or missing keys, a wrong type, or what no expectation can be.
+        """
+        names = {field.name: field.default is MISSING for field in fields(cls)}
+        if not isinstance(data, dict) or set(data) - set(names) or {one for one in names if names[one]} - set(data):
+            raise UserError(f"expectation: got {shown(data)}, expected an object with {', '.join(names)}")
+        for name, value in data.items():
+            allowed = (int, float) if name in ("published", "tolerance") else (str,)
+            if type(value) not in allowed:
+                raise UserError(f"expectation: {name}: got {shown(value)}, expected a {allowed[-1].__name__}")
+        return cls(**data)
+
+    @property
+    def words(self) -> str:
+        """The quantity for people: its label, or its name without the signs of ours."""
+        return self.label or words_of(self.quantity)
+
+    def miss(self, lo: float, hi: float) -> float:
+        """How far an interval [lo, hi] is from what is asked for: 0 where they agree, else the gap between them.
+
+        The gap is in the unit of the quantity, or, where more than 1 was published, a share of that.
+        """
+        low, high = self.published - self.tolerance, self.published + self.tolerance
+        gap = {"at least": low - lo, "at most": hi - high, "about": max(low - hi, lo - high)}[self.relation]
+        return max(0.0, gap) / max(1.0, abs(self.published))
 
     @property
     def wanted(self) -> str:
@@ -86,30 +118,32 @@ class Expectation:
         return f"{self.relation} {self.published:g}{unit}{slack}{mark}"
 
 
-def published(quantity: str, value: float, source: str, *, slack: float, reason: str, unit: str = "1") -> Expectation:
+def published(quantity: str, value: float, source: str, *, slack: float, reason: str, unit: str = "1",
+              label: str = "") -> Expectation:
     """A number of the paper, two-sided.
 
     Args:
         slack: how far ours may be from it: the paper's own uncertainty, or more, as ``reason`` says.
     """
-    return Expectation(quantity, value, "about", slack, unit, source, "published", reason)
+    return Expectation(quantity, value, "about", slack, unit, source, "published", reason, label)
 
 
 def published_bound(quantity: str, relation: Relation, value: float, source: str, *, slack: float = 0.0,
-                    reason: str = "", unit: str = "1") -> Expectation:
+                    reason: str = "", unit: str = "1", label: str = "") -> Expectation:
     """A statement of the paper that is one-sided itself: "at least 2 bits", "better than", "more than none"."""
-    return Expectation(quantity, value, relation, slack, unit, source, "published", reason)
+    return Expectation(quantity, value, relation, slack, unit, source, "published", reason, label)
 
 
 def bound(quantity: str, relation: Relation, value: float, source: str, reason: str, *, slack: float = 0.0,
-          unit: str = "1") -> Expectation:
+          unit: str = "1", label: str = "") -> Expectation:
     """A statement of the paper of which the number that has to be reached is ours."""
-    return Expectation(quantity, value, relation, slack, unit, source, "bound", reason)
+    return Expectation(quantity, value, relation, slack, unit, source, "bound", reason, label)
 
 
-def own_test(quantity: str, relation: Relation, value: float, why: str, *, unit: str = "1") -> Expectation:
+def own_test(quantity: str, relation: Relation, value: float, why: str, *, unit: str = "1",
+             label: str = "") -> Expectation:
     """A test of our own, of which the paper says nothing."""
-    return Expectation(quantity, value, relation, 0.0, unit, why, "test")
+    return Expectation(quantity, value, relation, 0.0, unit, why, "test", label=label)
 
 
 def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
@@ -128,13 +162,7 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
         raise UserError(
             f"verdict: got {quantity.name} in {quantity.unit}, expected {expectation.quantity} in {expectation.unit}"
         )
-    low, high = expectation.published - expectation.tolerance, expectation.published + expectation.tolerance
-    if expectation.relation == "at least":
-        agrees = quantity.lo >= low
-    elif expectation.relation == "at most":
-        agrees = quantity.hi <= high
-    else:
-        agrees = quantity.lo <= high and quantity.hi >= low
+    agrees = expectation.miss(quantity.lo, quantity.hi) == 0
     if expectation.kind == "test":
         return "holds" if agrees else "fails"
     return "reproduced" if agrees else "not reproduced"
@@ -224,6 +252,18 @@ def verdict_markdown(
             lines += ["", f"## {title}", "", *(f"- {text}" for text in texts)]
     lines += ["", "## How to redo it", "", "```", *redo.strip().splitlines(), "```", ""]
     return "\n".join(lines)
+
+
+def words_of(quantity: str) -> str:
+    """A quantity's name without the signs of ours.
+
+    >>> words_of("answer@hints/people<=2500/month_mod2")
+    'answer (hints, people up to 2500, month mod2)'
+    """
+    name, _, places = quantity.partition("@")
+    where = ", ".join(places.split("/")) if places else ""
+    text = f"{name} ({where})" if where else name
+    return text.replace("<=", " up to ").replace("=", " ").replace("_", " ")
 
 
 def headline(rows: Sequence[dict[str, Any]]) -> Verdict:

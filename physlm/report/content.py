@@ -14,8 +14,9 @@ from typing import Any
 
 from physlm import storage
 from physlm.errors import UserError
+from physlm.lab.committed import committed_claims, committed_verdicts, planned_runs
 from physlm.lab.experiment import Experiment, part_of
-from physlm.lab.results import committed_claims, committed_verdicts, planned_runs, read_law
+from physlm.lab.results import read_law
 from physlm.lab.verify import Checked
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity

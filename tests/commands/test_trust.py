@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import physlm as package
-from physlm.lab.results import VERDICT_KEYS
+from physlm.lab.committed import VERDICT_KEYS
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = '''
@@ -79,13 +79,15 @@ def ran(folder):
 
 def test_standing_in_a_folder_runs_none_of_its_files(physlm, folder):
     code, out, err = physlm("list")
-    assert code == 0 and ran(folder) == []
-    assert out == "p1_other  (Part 1)  reproduced\np33_toy  (Part 3.3)  not run\n"
-    assert err.startswith("note: ") and "--experiments experiments" in err and err.count("\n") == 1
+    assert (code, err) == (0, "") and ran(folder) == [], "it reads the files, and runs none"
+    lines = [line.split() for line in out.splitlines()[2:4]]
+    assert lines == [["p1_other", "A", "claim.", "1", "of", "1"], ["p33_toy", "A", "claim.", "-", "not", "run"]]
     code, out, err = physlm("verify", "--json")
     assert code == 0 and [row["claim"] for row in json.loads(out)] == ["p1_other"] and ran(folder) == []
     assert err.startswith("note: ") and "--experiments experiments" in err and err.count("\n") == 1
     code, out, err = physlm("verify")
+    assert code == 0 and "p1_other" in out and "1 of 1" in out and ran(folder) == []
+    code, out, err = physlm("verify", "--markdown")
     assert code == 0 and "0.8 to 1" in out and "reproduced" in out and ran(folder) == []
     code, out, err = physlm("figure", "--all")
     assert (code, out) == (2, "") and "--experiments experiments if you trust them" in err and ran(folder) == []
@@ -102,7 +104,7 @@ def test_standing_in_a_folder_runs_none_of_its_files(physlm, folder):
 
 
 def test_a_name_runs_the_file_that_it_names_alone(physlm, folder):
-    for arguments in (("verify", "p33_toy"), ("verify", "p33_toy", "--json"), ("show", "p33_toy")):
+    for arguments in (("verify", "p33_toy"), ("verify", "p33_toy", "--json", "--refit"), ("show", "p33_toy")):
         code, out, _ = physlm(*arguments)
         assert code == 0 and "score" in out and ran(folder) == ["p33_toy"]
     for arguments in (("verify", "p1_other"), ("figure", "p1_other")):
@@ -110,7 +112,7 @@ def test_a_name_runs_the_file_that_it_names_alone(physlm, folder):
     assert "at least 0.75" in physlm("verify", "p1_other")[1]
 
 
-@pytest.mark.parametrize("arguments", [("list",), ("verify",), ("verify", "--json"), ("verify", "--markdown")])
+@pytest.mark.parametrize("arguments", [("verify", "--refit", *more) for more in ((), ("--json",), ("--markdown",))])
 def test_an_option_or_a_variable_runs_a_folder(physlm, folder, monkeypatch, arguments):
     code, out, err = physlm(*arguments, "--experiments", "experiments")
     assert (code, err) == (0, "") and ran(folder) == sorted(NAMES) and "p33_toy" in out
@@ -135,15 +137,20 @@ def test_what_lies_beside_the_package_is_its_own_if_it_is_a_checkout(
         (folder / "experiments").rename(folder / "other")
     if where == "through a link":
         (folder / "experiments").symlink_to(checkout / "experiments")
-    code, out, err = physlm("list")
+    code, out, err = physlm("verify")
     if sign:
         assert (code, err) == (0, "") and ran(folder) == sorted(NAMES) and "A claim." in out
     else:
-        assert ran(folder) == [] and ("note: " in err if where != "from elsewhere" else "no such folder" in err)
+        assert ran(folder) == [] and (code == 0 if where == "from elsewhere" else "note: " in err)
+    code, out, err = physlm("list")
+    if sign or where != "from elsewhere":
+        assert (code, err) == (0, "") and ran(folder) == [] and "A claim." in out
+    else:
+        assert code == 2 and "no such folder" in err
 
 
 def test_this_checkout_lists_and_verifies_its_own_as_before(tmp_path):
-    code = ("import sys; from physlm import cli; from physlm.commands.options import folder, trusted; "
+    code = ("import sys; from physlm import cli; from physlm.lab.folders import folder, trusted; "
             "sys.exit(not trusted(folder('experiments', None), None))")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import math
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from physlm.config import override
 from physlm.errors import UserError
-from physlm.lab import results
+from physlm.lab import committed, results
 from physlm.lab.experiment import Experiment
 from physlm.lab.run import Run
 from physlm.lab.store import Store
@@ -183,9 +184,9 @@ def test_verdicts_are_read_from_results_alone(runs: list[Run], tmp_path: Path) -
     for name in FILES:
         if name != "law.json":
             (tmp_path / "p33_toy" / name).unlink()
-    assert results.committed_claims(tmp_path) == ["p33_toy"]
-    rows = results.committed_verdicts("p33_toy", tmp_path)
-    assert [tuple(row) for row in rows] == [results.VERDICT_KEYS] * 2
+    assert committed.committed_claims(tmp_path) == ["p33_toy"]
+    rows = committed.committed_verdicts("p33_toy", tmp_path)
+    assert [tuple(row) for row in rows] == [committed.VERDICT_KEYS] * 2
     assert [row["verdict"] for row in rows] == ["reproduced", "not run"] and rows[0]["tier"] == "gpu"
 
 
@@ -219,7 +220,7 @@ def test_no_link_leads_out_of_a_folder_of_results(tmp_path: Path, tier: str) -> 
     with pytest.raises(UserError, match="it is a symbolic link, expected a folder"):
         results.results_folder("c", tier, tmp_path / "results", tmp_path / "runs")
     with pytest.raises(UserError, match="it is a symbolic link, expected a folder"):
-        results.committed_verdicts("c", tmp_path / "results")
+        committed.committed_verdicts("c", tmp_path / "results")
 
 
 @pytest.mark.parametrize("text", [
@@ -230,7 +231,7 @@ def test_damaged_results_are_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "law.json").write_text(text)
     with pytest.raises(UserError, match=r"law\.json: .*restore it from git"):
-        results.committed_verdicts("c", tmp_path)
+        committed.committed_verdicts("c", tmp_path)
 
 
 @pytest.mark.parametrize("damage", [
@@ -253,3 +254,31 @@ def test_damage_inside_a_law_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "law.json").write_text(json.dumps(law))
     with pytest.raises(UserError, match=r"law\.json: .*restore it from git"):
         results.read_finding(TOY, tmp_path)
+
+
+def test_a_packed_table_is_read_as_the_table_itself(runs: list[Run], tmp_path: Path) -> None:
+    plain, packed = tmp_path / "plain", tmp_path / "packed"
+    results.write_finding(results.find(TOY, "gpu", runs), plain, runs, "redo")
+    packed.mkdir()
+    for path in plain.iterdir():
+        (packed / path.name).write_bytes(path.read_bytes())
+    (packed / "measures.csv").unlink()
+    (packed / "measures.csv.gz").write_bytes(gzip.compress((plain / "measures.csv").read_bytes()))
+    one, other = (results.read_finding(TOY, folder) for folder in (plain, packed))
+    pd.testing.assert_frame_equal(one.table, other.table, check_exact=True)
+    (packed / "measures.csv.gz").write_bytes((packed / "measures.csv.gz").read_bytes()[:50])
+    with pytest.raises(UserError, match=r"measures\.csv\.gz: expected a gzip file, found damage"):
+        results.read_finding(TOY, packed)
+
+
+def test_what_was_asked_for_is_read_back(runs: list[Run], tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "p33_toy"
+    results.write_finding(results.find(TOY, "gpu", runs), folder, runs, "redo")
+    assert committed.committed_expectations("p33_toy", tmp_path / "results") == TOY.expect
+    whole = json.loads((folder / "law.json").read_text())
+    for change in ({"relation": "near"}, {"tolerance": "1"}, {"label": "\x1b[2J"}, {"more": 1}, {"published": None}):
+        (folder / "law.json").write_text(json.dumps({**whole, "expect": [{**whole["expect"][0], **change}]}))
+        with pytest.raises(UserError, match=r"law\.json: expect: "):
+            committed.committed_expectations("p33_toy", tmp_path / "results")
+    (folder / "law.json").write_text(json.dumps({key: value for key, value in whole.items() if key != "expect"}))
+    assert committed.committed_expectations("p33_toy", tmp_path / "results") == (), "as older files are"

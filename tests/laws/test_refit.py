@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from physlm.lab.committed import committed_claims
 from physlm.lab.experiment import load_experiment
-from physlm.lab.results import committed_claims, read_finding
+from physlm.lab.results import read_finding
 from physlm.laws.forms import Laws
 from physlm.laws.law import Fit
 

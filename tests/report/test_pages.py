@@ -17,8 +17,8 @@ from urllib.parse import unquote
 import pytest
 from browser import MISSING, PROGRAM, Browser, browser
 
+from physlm.lab.committed import committed_claims
 from physlm.lab.experiment import experiment_names, load_experiment, part_of
-from physlm.lab.results import committed_claims
 from physlm.report.build import Report, write_report
 from physlm.report.content import PARTS, read_claims
 from physlm.report.samples import task_samples

@@ -1,0 +1,143 @@
+"""Tables of claims and of their quantities for people: one line a claim, no line longer than the screen."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from physlm.commands.options import number, printable
+from physlm.laws.verdict import Expectation, words_of
+
+WIDTH = 119  # of a line at most
+LEAST = 80  # on a narrower screen lines are broken by the terminal
+_GAP = "  "
+_SHORT = {"at least": "≥", "at most": "≤"}
+BOUND_MARK = "*"  # behind a number that is our bound on what is published
+NOTE = f"{BOUND_MARK} the number is our bound on what is published; what holds or fails is a test of our own."
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """What a list says of one claim.
+
+    Attributes:
+        name: of the experiment.
+        sentence: what it claims; empty where that is not known.
+        rows: its verdicts (``VERDICT_KEYS``); none where the claim has no results.
+        expect: what its quantities were held against, as far as that is known.
+    """
+
+    name: str
+    sentence: str
+    rows: Sequence[Mapping[str, Any]]
+    expect: Mapping[str, Expectation]
+
+
+def claim_table(claims: Sequence[ClaimLine]) -> str:
+    """Name, sentence in short, how many quantities agree, and the worst miss, a line each."""
+    cells = [(one.name, printable(one.sentence), agreeing(one.rows), worst_miss(one)) for one in claims]
+    names, counts = (max(len(line[i]) for line in [("claim", "", "agree"), *cells]) for i in (0, 2))
+    room = width() - names - counts - 3 * len(_GAP)
+    said = room * 9 // 20
+    lines = [("claim", "says", "agree", "worst miss"), ("-" * names, "-" * said, "-" * counts, "-" * (room - said)),
+             *cells]
+    return "\n".join(_GAP.join((name.ljust(names), shortened(text, said).ljust(said), agree.ljust(counts),
+                                shortened(worst, room - said))).rstrip() for name, text, agree, worst in lines)
+
+
+def quantity_table(rows: Sequence[Mapping[str, Any]], expect: Mapping[str, Expectation]) -> str:
+    """What was asked of each quantity, what was found, and whether the two agree; words go on in further lines."""
+    header = ("quantity", "asked", "ours", "95 % interval", "n", "verdict")
+    cells = []
+    for row in rows:
+        expectation = expect.get(row["quantity"])
+        words = words_of(row["quantity"]) if expectation is None else expectation.words
+        asked = number(row["published"]) if expectation is None else asked_of(expectation)
+        unit = "" if row["unit"] == "1" else f" [{row['unit']}]"
+        interval = "-" if row["lo"] is None else f"{row['lo']:.3g} to {row['hi']:.3g}"
+        cells.append((words + unit, asked, number(row["ours"]), interval, number(row["n"]), row["verdict"]))
+    widths = [max(len(line[i]) for line in [header, *cells]) for i in range(1, len(header))]
+    room = max(20, min(width() - sum(widths) - len(widths) * len(_GAP), max(len(line[0]) for line in [header, *cells])))
+    lines = []
+    for line in [header, ("-" * room, *("-" * one for one in widths)), *cells]:
+        first, *more = textwrap.wrap(line[0], room, subsequent_indent="  ") or [""]
+        padded = [text.rjust(size) if right else text.ljust(size) for text, size, right in
+                  zip(line[1:], widths, (False, True, False, True, False), strict=True)]
+        lines += [_GAP.join([first.ljust(room), *padded]).rstrip(), *more]
+    return "\n".join([*lines, *([f"\n{NOTE}"] if any(_is_bound(one) for one in expect.values()) else [])])
+
+
+def asked_of(expectation: Expectation, short: bool = False) -> str:
+    """``at least 0.8``, with its slack ``at least 0.8 - 0.05``, in short ``≥ 0.8``; a bound of ours has a star."""
+    value, slack = f"{expectation.published:g}", expectation.tolerance
+    if expectation.relation == "about":
+        text = f"{value} ± {slack:g}" if slack else value
+    else:
+        sign = "-" if expectation.relation == "at least" else "+"
+        relation = _SHORT[expectation.relation] if short else expectation.relation
+        text = f"{relation} {value}" + (f" {sign} {slack:g}" if slack and not short else "")
+    return text if short or not _is_bound(expectation) else f"{text} {BOUND_MARK}"
+
+
+def agreeing(rows: Sequence[Mapping[str, Any]]) -> str:
+    """``6 of 9`` quantities that were measured; a dash where none was."""
+    verdicts = [row["verdict"] for row in rows if row["verdict"] != "not run"]
+    return f"{sum(one in ('reproduced', 'holds') for one in verdicts)} of {len(verdicts)}" if verdicts else "-"
+
+
+def worst_miss(claim: ClaimLine) -> str:
+    """The quantity that is furthest from what is asked for, and how many were not measured."""
+    missing = sum(row["verdict"] == "not run" for row in claim.rows)
+    if missing == len(claim.rows):
+        return "not run"
+    texts = [f"{missing} not measured"] if missing else []
+    missed = [row for row in claim.rows if row["verdict"] in ("not reproduced", "fails")]
+    if missed:
+        row = max(missed, key=lambda one: _miss(one, claim.expect.get(one["quantity"])))
+        expectation = claim.expect.get(row["quantity"])
+        words = words_of(row["quantity"]) if expectation is None else expectation.words
+        asked = f"{row['published']:g}" if expectation is None else asked_of(expectation, short=True)
+        texts.append(f"{_missing_end(row, expectation)}, asked {asked}: {words}")
+    return "; ".join(texts)
+
+
+def paragraph(text: str) -> list[str]:
+    """A text in lines that fit."""
+    return textwrap.wrap(printable(text), width())
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its whole words that fit, and an ellipsis."""
+    if len(text) <= most:
+        return text
+    cut = text[: most - 1]
+    whole = cut.rsplit(" ", 1)[0] if " " in cut and text[most - 1] != " " else cut
+    return (whole if len(whole) > most // 2 else cut).rstrip(" ,;:(") + "…"
+
+
+def width() -> int:
+    """Of a line: that of the terminal, but not more than is easily read; in a file or a pipe always the same."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(LEAST, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns - 1))
+
+
+def _is_bound(expectation: Expectation) -> bool:
+    return expectation.kind == "bound"
+
+
+def _missing_end(row: Mapping[str, Any], expectation: Expectation | None) -> str:
+    """The number, or, where that is as asked for and its interval is not, the end of the interval that is not."""
+    if expectation is None or expectation.miss(row["ours"], row["ours"]) > 0:
+        return f"{row['ours']:.3g}"
+    return f"{row['lo' if expectation.relation == 'at least' else 'hi']:.3g} at worst"
+
+
+def _miss(row: Mapping[str, Any], expectation: Expectation | None) -> float:
+    if expectation is None:
+        return float(abs(row["ours"] - row["published"]) / max(1.0, abs(row["published"])))
+    return expectation.miss(row["lo"], row["hi"])

@@ -1,0 +1,106 @@
+"""Tables for people: no line is longer than it may be, nothing is lost but what says so, words in place of names."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from physlm.commands import tables
+from physlm.commands.tables import ClaimLine, agreeing, asked_of, claim_table, quantity_table, shortened, worst_miss
+from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts
+from physlm.lab.experiment import stated_claim
+from physlm.laws.law import Quantity
+from physlm.laws.verdict import Expectation, bound, judge, own_test, published, published_bound, words_of
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+LEAST = bound("least@layer=3/half=test", "at least", 0.9, "Figure 1", "ours", label="the least of all layers")
+ABOUT = published("mean", 0.3, "Figure 2", slack=0.1, reason="read off")
+MOST = own_test("most_of", "at most", 3.0, "why not")
+
+
+def row(expectation: Expectation, value: float, lo: float, hi: float) -> dict[str, Any]:
+    quantity = Quantity(expectation.quantity, value, lo, hi, 1000, expectation.unit)
+    return {"claim": "p9_toy", "quantity": quantity.name, "published": expectation.published, "ours": value, "lo": lo,
+            "hi": hi, "n": 1000, "unit": quantity.unit, "tier": "gpu", "verdict": judge(expectation, quantity)}
+
+
+def line(*rows: dict[str, Any], expect: tuple[Expectation, ...] = (LEAST, ABOUT, MOST)) -> ClaimLine:
+    return ClaimLine("p9_toy", "A claim that says much.", rows, {one.quantity: one for one in expect})
+
+
+def committed() -> list[ClaimLine]:
+    return [ClaimLine(name, stated_claim(name, ROOT / "experiments") or "", committed_verdicts(name, RESULTS),
+                      {one.quantity: one for one in committed_expectations(name, RESULTS)})
+            for name in committed_claims(RESULTS)]
+
+
+@pytest.mark.parametrize("columns", [tables.WIDTH, tables.LEAST])
+def test_committed_claims_fit_a_line_each(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "width", lambda: columns)
+    claims = committed()
+    text = claim_table(claims)
+    assert len(text.splitlines()) == len(claims) + 2 and max(map(len, text.splitlines())) <= columns
+    for one in claims:
+        if columns == tables.WIDTH:
+            assert max(map(len, quantity_table(one.rows, one.expect).splitlines())) < 120, one.name
+        assert one.sentence and not set("_@=") & set(worst_miss(one)), one.name
+
+
+def test_every_quantity_and_number_stands_in_its_table() -> None:
+    rows = [row(LEAST, 0.5, 0.4, 0.6), row(ABOUT, 0.35, 0.34, 0.36), row(MOST, 2.5, 2.0, 3.5)]
+    text = quantity_table(rows, line().expect)
+    for words in ("the least of all layers", "at least 0.9 *", "0.4 to 0.6", "not reproduced", "0.3 ± 0.1", "1,000",
+                  "most of", "at most 3 ", "fails", tables.NOTE):
+        assert words in text, words
+    long = replace(LEAST, label="a label of many words " * 9)
+    wrapped = quantity_table(rows[:1], {long.quantity: long})
+    assert wrapped.count("label") == 9 and max(map(len, wrapped.splitlines())) <= tables.WIDTH
+    unknown = quantity_table(rows, {})
+    assert "least (layer 3, half test)" in unknown and tables.NOTE not in unknown
+
+
+def test_the_worst_miss_is_the_one_that_is_furthest_from_what_is_asked() -> None:
+    near, far, held = row(LEAST, 0.89, 0.88, 0.895), row(ABOUT, 0.8, 0.7, 0.9), row(MOST, 1.0, 1.0, 1.0)
+    assert worst_miss(line(near, far, held)) == "0.8, asked 0.3 ± 0.1: mean" and agreeing((near, far, held)) == "1 of 3"
+    assert worst_miss(line(near, held)) == "0.89, asked ≥ 0.9: the least of all layers"
+    assert worst_miss(line(row(LEAST, 0.95, 0.2, 0.99))) == "0.2 at worst, asked ≥ 0.9: the least of all layers"
+    missing = {**far, "ours": None, "lo": None, "hi": None, "n": None, "verdict": "not run"}
+    assert worst_miss(line(missing, near)).startswith("1 not measured; 0.89") and agreeing((missing, near)) == "0 of 1"
+    assert worst_miss(line(missing)) == worst_miss(line()) == "not run" and agreeing((missing,)) == "-"
+    assert worst_miss(line(held)) == ""
+    assert worst_miss(line(near, far, expect=())) == "0.8, asked 0.3: mean", "of older files less is known"
+
+
+@given(st.sampled_from((LEAST, ABOUT, MOST)), st.floats(-5, 5), st.floats(0, 3), st.floats(0, 3))
+def test_what_agrees_misses_nothing(expectation: Expectation, value: float, below: float, above: float) -> None:
+    lo, hi = value - below, value + above
+    agrees = row(expectation, value, lo, hi)["verdict"] in ("reproduced", "holds")
+    low, high = expectation.published - expectation.tolerance, expectation.published + expectation.tolerance
+    assert agrees == {"at least": lo >= low, "at most": hi <= high, "about": lo <= high and hi >= low}[
+        expectation.relation]
+    assert (expectation.miss(lo, hi) == 0) == agrees and expectation.miss(lo - 1, hi + 1) >= 0
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80), st.integers(4, 60))
+def test_shortened_texts_fit_and_begin_alike(text: str, most: int) -> None:
+    short = shortened(text, most)
+    assert len(short) <= most and (short == text or (short.endswith("…") and text.startswith(short[:-1])))
+    assert short == text or len(text) > most
+
+
+def test_slack_is_shown_on_the_side_where_it_counts() -> None:
+    assert asked_of(published_bound("q", "at least", 0.8, "s", slack=0.05, reason="r")) == "at least 0.8 - 0.05"
+    assert asked_of(published_bound("q", "at most", 0.8, "s", slack=0.05, reason="r")) == "at most 0.8 + 0.05"
+    assert asked_of(LEAST) == "at least 0.9 *" and asked_of(LEAST, short=True) == "≥ 0.9"
+
+
+def test_names_without_a_label_are_put_in_words() -> None:
+    assert words_of("left@block") == "left (block)" and words_of("gain_by_op") == "gain by op"
+    assert words_of("answer@hints/people<=2500/month_mod2") == "answer (hints, people up to 2500, month mod2)"
+    assert LEAST.words == "the least of all layers" and MOST.words == "most of"
