@@ -103,7 +103,7 @@ _COPY_RATES = (5e-4, 1e-3, 5e-3)
 COPY = {
     "smoke": Setting(CopyConfig(6, 6, row_tokens=16), (1, 1, 8), replace(_COPY_SMALL, steps=4, batch_rows=4), (1,),
                      (2e-2,), init_std=0.1),
-    "demo": Setting(CopyConfig(20, 20, row_tokens=42), (1, 1, 16), _COPY_SMALL, init_std=0.1),
+    "demo": Setting(CopyConfig(20, 20, row_tokens=42), (1, 1, 16), _COPY_SMALL, (1, 2), init_std=0.1),
     "gpu": Setting(CopyConfig(), (1, 1, 16), _COPY, (1, 2), _COPY_RATES),
     "paper": Setting(CopyConfig(), (1, 1, 16), _COPY, (1, 2), _COPY_RATES),
 }  # fmt: skip

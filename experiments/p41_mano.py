@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
     figure=bars(ANSWER, "position", "local", control=MAJORITY, control_name="best constant", besides=BEST,
                 besides_name="best rate", names=NAMES, published=PUBLISHED, title="Mental arithmetic"),
     expect=(*(bound(f"gain@position={name}", "at least", 0.1, "Figure 7", "0.36 or more at four times the size",
-                    label=f"answers with Canon layers over without: {NAMES[name]}")
+                    label=f"answers with Canon layers over without: {NAMES.get(name, 'no positions')}")
               for name in ("rope", "rope0.25", "none")),
             published("answer@position=none/local=none", 0.071, "Figure 4", slack=0.02, reason="of 2,500 questions",
                       label="answers, no positions, no Canon layers")),
