@@ -8,7 +8,7 @@ from _part41 import DEPO, LOCALS, NAMES, SMALL_TIERS, hardest
 from physlm.figures.plots import bars
 from physlm.lab.experiment import Experiment
 from physlm.laws.forms import Contrast, Shares, laws
-from physlm.laws.verdict import bound
+from physlm.laws.verdict import bound, own_test
 from physlm.models.parts.attention import Attention
 from physlm.training.config import RunSpec
 
@@ -36,8 +36,8 @@ OURS = "0.05 of slack is ours: the figures have no numbers at our size"
 EXPERIMENT = Experiment(
     name="p41_positions",
     claim=(
-        "With Canon layers a transformer without positions takes as many hops as a rotary one, and more than one with "
-        "ALiBi or H-ALiBi; a quarter of RoPE is best."
+        "With Canon layers a transformer without positions takes as many hops as a rotary one, and no fewer than one "
+        "with ALiBi or H-ALiBi; a quarter of RoPE is no worse than all of it."
     ),
     source="arXiv:2512.17351, Result 3, Figures 10 and 26, appendix C",
     runs=runs,
@@ -47,6 +47,7 @@ EXPERIMENT = Experiment(
     figure=bars(FORCED, "position", control=FORCED.of("forced_majority"), control_name="best constant token",
                 names=SHOWN, ylabel="tokens of answers right (%)", title="Depo at k = K, with Canon layers"),
     expect=(
+        own_test("forced@position=rope", "at least", 0.5, "the task is learnt, so that there is something to compare"),
         bound("none_over_rope", "at least", -0.15, "Result 3, Figure 7", "0.02 there; the slack is ours"),
         bound("none_over_alibi", "at least", -0.05, "Result 3", OURS),
         bound("none_over_hard_alibi", "at least", -0.05, "Result 3", OURS),

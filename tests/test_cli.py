@@ -190,7 +190,7 @@ def test_several_claims_train_and_measure_together(
     monkeypatch.setattr("physlm.lab.sweep.sweep", sweep)
     code, out, err = physlm("run", "p33_toy", "p33_toy_again", "p33_toy", "--tier", "gpu", "--processes", "2")
     assert (code, err) == (0, "") and "3 runs in 1 populations" in out
-    assert calls == [(3, {("score", "other")}), (3, ("score",)), (3, ("other", "score"))]
+    assert calls == [(3, {("score", "other")}), (3, {("score",)}), (3, {("other", "score")})]
     assert "all 2 claims: 0.0 minutes of training, shared runs included once, and 0.0 of measuring" in out
     for name in ("p33_toy", "p33_toy_again"):
         assert name in (tmp_path / "results" / name / "VERDICT.md").read_text()

@@ -31,7 +31,7 @@ def kept(spec: RunSpec, variant: str) -> float:
     """Windows keep 0.92, chunks 0.75, scalable softmax 0.7."""
     label = spec.model.facts()["mixer"]
     plain = KEPT.get(label, 0.92 if "window" in label else 0.75 if "chunk" in label else 0.7)
-    return plain if variant == "trained" else KEPT[variant] * (1.05 if "logn" in label else 1.0)
+    return plain if variant == "trained" else KEPT[variant] * (1.1 if "logn" in label else 1.0)
 
 
 def length_rows(spec: RunSpec) -> list[Row]:
@@ -94,7 +94,7 @@ def test_what_each_scheme_keeps_of_each_task_is_found() -> None:
         for task in ("copy", "needle"):
             for way, left in (("rope", 0.5), ("nope", 0.8), ("quarter", 0.7), ("hard_alibi", 0.95), ("windows", 0.92),
                               ("irope", 0.75), ("irope+floor", 0.93), ("rope+base", 0.9), ("nope+scale1.5", 0.78),
-                              ("scalable", 0.7), ("scalable+base", 0.945), ("scalable_nope", 0.7)):  # fmt: skip
+                              ("scalable", 0.7), ("scalable+base", 0.99), ("scalable_nope", 0.7)):  # fmt: skip
                 expected = 0.96 * left ** math.log2(times)
                 assert value(f"answered@task={task}/way={way}/times={times}") == pytest.approx(expected), way
             assert value(f"nope_gain@task={task}/times={times}") == pytest.approx(

@@ -181,13 +181,13 @@ def test_what_is_published_would_be_found(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_where_canon_layers_do_nothing_no_claim_is_reproduced(name: str) -> None:
     def alike(spec: RunSpec) -> float:
-        return 0.5 + 0.001 * spec.train.seed
+        return 0.7 + 0.001 * spec.train.seed
 
     claim = CLAIMS[name]
     _, law = law_of(claim, alike, halves=0.05)
     found = verdicts(claim, law)
     if name == "p41_positions":  # all of whose models have them: alike is what it says
-        assert set(found.values()) == {"reproduced"}
+        assert set(found.values()) == {"reproduced", "holds"}
         return
     assert headline(verdict_rows(name, law, claim.expect, "gpu")) != "reproduced"
     gains = [quantity for quantity in found if "gain" in quantity and "capo" not in quantity]

@@ -122,7 +122,7 @@ def test_the_tour_of_part_31_shows_the_results_that_there_are(
     exec("\n".join("".join(cell["source"]) for cell in (first, *readers)), {"__name__": "tour"})
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if line.startswith(("p31_", "p32_"))]
-    assert {"p31_extraction", "p31_probing", "p32_inverse"} <= {row.split()[0] for row in rows}
-    tried = {row.split()[0] for row in rows if not row.endswith("not run")}
+    assert {"p31_extraction", "p31_probing", "p32_inverse"} <= {row.split()[0].rstrip(",:") for row in rows}
+    tried = {row.split()[0].rstrip(",:") for row in rows if "not run" not in row}
     assert tried == ({"p31_extraction"} if committed else set())
     assert printed.count("Image object") == committed

@@ -67,7 +67,7 @@ def list_claims(part: PartOption = None, verdict: VerdictOption = None, experime
       physlm list --verdict "not reproduced"
     """
     from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts
-    from physlm.laws.verdict import headline
+    from physlm.laws.verdict import by_asked, headline
 
     where, found, wanted = folder("experiments", experiments), folder("results", results), wanted_verdict(verdict)
     names, committed = experiment_names(where), committed_claims(found)
@@ -78,7 +78,7 @@ def list_claims(part: PartOption = None, verdict: VerdictOption = None, experime
         rows = committed_verdicts(name, found) if name in committed else []
         if wanted in (None, headline(rows)):
             expect = committed_expectations(name, found) if rows else ()
-            lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, {one.quantity: one for one in expect}))
+            lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, by_asked(expect)))
     print(claim_table(lines))
     print("", *paragraph(f"{len(lines)} of {len(names)} claims, results of {found}. physlm show NAME says more of one, "
                          "physlm verify NAME what was found."), sep="\n")
@@ -235,11 +235,12 @@ def _sweep(
 def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:
     """From finished runs to tables on the screen and files in ``target``."""
     from physlm.lab.results import find, write_finding
+    from physlm.laws.verdict import by_asked
 
     finding = find(claim, tier, finished)
     _print_runs(finding)
     _print_law(finding)
-    print("\n" + quantity_table(finding.verdicts, {one.quantity: one for one in claim.expect}))
+    print("\n" + quantity_table(finding.verdicts, by_asked(claim.expect)))
     try:
         figure = write_finding(finding, target, finished, redo, planned=planned)
     except UserError as error:

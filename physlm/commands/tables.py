@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from physlm.commands.options import number, printable
-from physlm.laws.verdict import Expectation, words_of
+from physlm.laws.verdict import Expectation, asked_for, words_of
 
 WIDTH = 119  # of a line at most
 LEAST = 80  # on a narrower screen lines are broken by the terminal
@@ -34,7 +34,7 @@ class ClaimLine:
     name: str
     sentence: str
     rows: Sequence[Mapping[str, Any]]
-    expect: Mapping[str, Expectation]
+    expect: Mapping[tuple[str, float], Expectation]
 
 
 def claim_table(claims: Sequence[ClaimLine]) -> str:
@@ -49,12 +49,12 @@ def claim_table(claims: Sequence[ClaimLine]) -> str:
                                 shortened(worst, room - said))).rstrip() for name, text, agree, worst in lines)
 
 
-def quantity_table(rows: Sequence[Mapping[str, Any]], expect: Mapping[str, Expectation]) -> str:
+def quantity_table(rows: Sequence[Mapping[str, Any]], expect: Mapping[tuple[str, float], Expectation]) -> str:
     """What was asked of each quantity, what was found, and whether the two agree; words go on in further lines."""
     header = ("quantity", "asked", "ours", "95 % interval", "n", "verdict")
     cells = []
     for row in rows:
-        expectation = expect.get(row["quantity"])
+        expectation = asked_for(row, expect)
         words = words_of(row["quantity"]) if expectation is None else expectation.words
         asked = number(row["published"]) if expectation is None else asked_of(expectation)
         unit = "" if row["unit"] == "1" else f" [{row['unit']}]"
@@ -97,8 +97,8 @@ def worst_miss(claim: ClaimLine) -> str:
     texts = [f"{missing} not measured"] if missing else []
     missed = [row for row in claim.rows if row["verdict"] in ("not reproduced", "fails")]
     if missed:
-        row = max(missed, key=lambda one: _miss(one, claim.expect.get(one["quantity"])))
-        expectation = claim.expect.get(row["quantity"])
+        row = max(missed, key=lambda one: _miss(one, asked_for(one, claim.expect)))
+        expectation = asked_for(row, claim.expect)
         words = words_of(row["quantity"]) if expectation is None else expectation.words
         asked = f"{row['published']:g}" if expectation is None else asked_of(expectation, short=True)
         texts.append(f"{_missing_end(row, expectation)}, asked {asked}: {words}")

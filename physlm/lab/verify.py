@@ -25,7 +25,7 @@ from physlm.lab.committed import (
 from physlm.lab.experiment import Experiment, part_of
 from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import Expectation, headline, measured, verdict_rows
+from physlm.laws.verdict import Expectation, asked_for, by_asked, headline, measured, verdict_rows
 
 PRECISION = 1e-9  # relative: sums in another order, on another machine, differ in their last bits
 
@@ -63,10 +63,9 @@ class Checked:
     committed: tuple[Expectation, ...] = ()
 
     @property
-    def expect(self) -> dict[str, Expectation]:
+    def expect(self) -> dict[tuple[str, float], Expectation]:
         """What each quantity is held against."""
-        expect = self.committed if self.experiment is None else self.experiment.expect
-        return {one.quantity: one for one in expect}
+        return by_asked(self.committed if self.experiment is None else self.experiment.expect)
 
 
 def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
@@ -177,7 +176,7 @@ def _table(checked: Iterable[Checked]) -> str:
             found = None if one.law is None else one.law.get(row["quantity"])
             if found is None and row["ours"] is not None:
                 found = Quantity(row["quantity"], row["ours"], row["lo"], row["hi"], row["n"], row["unit"])
-            expectation = one.expect.get(row["quantity"])
+            expectation = asked_for(row, one.expect)
             wanted = row["published"] if expectation is None else expectation.wanted
             lines.append(f"| {one.claim} | {row['quantity']} | {wanted} "
                          f"| {measured(found)} | {row['verdict']} |")

@@ -7,7 +7,7 @@ lower end of our interval reaches 2 (less the tolerance that was written down be
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
@@ -166,6 +166,16 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
     if expectation.kind == "test":
         return "holds" if agrees else "fails"
     return "reproduced" if agrees else "not reproduced"
+
+
+def by_asked(expect: Iterable[Expectation]) -> dict[tuple[str, float], Expectation]:
+    """Each under its quantity and number, as a row of verdicts names them: one quantity may be held against two."""
+    return {(one.quantity, one.published): one for one in expect}
+
+
+def asked_for(row: Mapping[str, Any], expect: Mapping[tuple[str, float], Expectation]) -> Expectation | None:
+    """What a row of verdicts was held against, of ``by_asked``; None where that is not known."""
+    return expect.get((row["quantity"], row["published"]))
 
 
 def verdict_rows(

@@ -32,6 +32,7 @@ PARTS = {
     "3.1": "Knowledge: storage and extraction",
     "3.2": "Knowledge: manipulation",
     "3.3": "Knowledge: bits per parameter",
+    "4": "Long texts, and reasoning over them",
     "4.1": "Architectures and Canon layers",
 }
 AGREES = ("reproduced", "holds")
@@ -45,6 +46,7 @@ class Judged:
     """One quantity of which something was published or asked for.
 
     Attributes:
+        words: the quantity for people; empty where nothing but its name is known.
         wanted: what it is held against, in words.
         origin: where in the paper, and the reason for a slack or a bound.
         ours: None where it was not measured.
@@ -52,6 +54,7 @@ class Judged:
     """
 
     quantity: str
+    words: str
     wanted: str
     origin: str
     ours: Quantity | None
@@ -175,8 +178,8 @@ def _judged(rows: Sequence[dict[str, Any]], law: Law | None, expect: Sequence[Ex
         ours = law.get(row["quantity"]) if law is not None else None
         wanted = f"{row['published']:g}" if expectation is None else expectation.wanted
         bar = None if ours is None else interval_bar(ours, row["published"], expectation, wanted)
-        judged.append(Judged(row["quantity"], wanted, "" if expectation is None else expectation.origin, ours,
-                             row["verdict"], bar))
+        words, origin = ("", "") if expectation is None else (expectation.words, expectation.origin)
+        judged.append(Judged(row["quantity"], words, wanted, origin, ours, row["verdict"], bar))
     return tuple(judged)
 
 

@@ -15,7 +15,7 @@ from physlm.commands.tables import ClaimLine, agreeing, asked_of, claim_table, q
 from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts
 from physlm.lab.experiment import stated_claim
 from physlm.laws.law import Quantity
-from physlm.laws.verdict import Expectation, bound, judge, own_test, published, published_bound, words_of
+from physlm.laws.verdict import Expectation, bound, by_asked, judge, own_test, published, published_bound, words_of
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -31,12 +31,12 @@ def row(expectation: Expectation, value: float, lo: float, hi: float) -> dict[st
 
 
 def line(*rows: dict[str, Any], expect: tuple[Expectation, ...] = (LEAST, ABOUT, MOST)) -> ClaimLine:
-    return ClaimLine("p9_toy", "A claim that says much.", rows, {one.quantity: one for one in expect})
+    return ClaimLine("p9_toy", "A claim that says much.", rows, by_asked(expect))
 
 
 def committed() -> list[ClaimLine]:
     return [ClaimLine(name, stated_claim(name, ROOT / "experiments") or "", committed_verdicts(name, RESULTS),
-                      {one.quantity: one for one in committed_expectations(name, RESULTS)})
+                      by_asked(committed_expectations(name, RESULTS)))
             for name in committed_claims(RESULTS)]
 
 
@@ -59,10 +59,16 @@ def test_every_quantity_and_number_stands_in_its_table() -> None:
                   "most of", "at most 3 ", "fails", tables.NOTE):
         assert words in text, words
     long = replace(LEAST, label="a label of many words " * 9)
-    wrapped = quantity_table(rows[:1], {long.quantity: long})
+    wrapped = quantity_table(rows[:1], by_asked([long]))
     assert wrapped.count("label") == 9 and max(map(len, wrapped.splitlines())) <= tables.WIDTH
     unknown = quantity_table(rows, {})
     assert "least (layer 3, half test)" in unknown and tables.NOTE not in unknown
+
+
+def test_a_quantity_that_is_held_against_two_numbers_has_both() -> None:
+    two = (published("gain", 0.055, "Figure 7", slack=0.03, reason="seeds"), bound("gain", "at least", 0.0, "", "ours"))
+    text = quantity_table([row(one, 0.05, 0.04, 0.06) for one in two], by_asked(two))
+    assert "0.055 ± 0.03" in text and "at least 0 *" in text
 
 
 def test_the_worst_miss_is_the_one_that_is_furthest_from_what_is_asked() -> None:

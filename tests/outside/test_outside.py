@@ -157,7 +157,7 @@ def test_from_data_to_verdict(file: ModuleType, tmp_path: Path, physlm: Callable
     assert code == 0, err
     assert (result / "figure.png").read_bytes() == figure
     code, out, err = physlm("verify", NAME, "--experiments", HERE, "--results", result.parent)
-    assert code == 0 and out.count("holds") == 2, err
+    assert code == 0 and out.count("holds\n") == 2, err
     table = pd.read_csv(result / "measures.csv")
     table.loc[table["quantity"] == "nats", "value"] += 1e-3
     table.to_csv(result / "measures.csv", index=False)
