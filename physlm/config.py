@@ -86,8 +86,8 @@ class Family:
         """
         if not isinstance(kind, str) or kind not in cls.kinds():
             raise UnknownKind(unknown_key(_join(where, "kind"), kind, cls.kinds()))
-        if kind not in cls._members:
-            resolve_name(cls.table[kind])
+        if kind not in cls._members:  # its module may have been imported while other members were in place of these
+            cls._members[kind] = resolve_name(cls.table[kind])
         member: type[Self] = cls._members[kind]
         return member
 

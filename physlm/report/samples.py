@@ -65,7 +65,7 @@ class TaskSamples:
 
 def task_samples(n: int = TEXTS) -> list[TaskSamples]:
     """Of every task of the package, with its default settings."""
-    return [_of_task(kind, n) for kind in TaskConfig.kinds()]
+    return [_of_task(kind, n) for kind in TaskConfig.table]
 
 
 def _of_task(kind: str, n: int) -> TaskSamples:
