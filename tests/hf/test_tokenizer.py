@@ -39,11 +39,13 @@ def same_both_ways(config: TaskConfig, count: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["bioS", "bioQA", "grammar"])
 def test_ten_thousand_texts_have_the_same_ids(kind: str, tmp_path: Path) -> None:
+    """``same_both_ways`` asserts."""
     same_both_ways(TaskConfig.of_kind(kind)(), 10_000, tmp_path)
 
 
 @pytest.mark.parametrize("kind", kinds())
 def test_every_task_can_be_read(kind: str, tmp_path: Path) -> None:
+    """``same_both_ways`` asserts."""
     same_both_ways(example(kind, tmp_path), 50, tmp_path / "tokenizer")
 
 
