@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class GatedDeltaNet(Mixer):
     """S' = a_t S_(t-1),  S_t = S' + k_t u_t^T,  u_t = b_t (v_t - S'^T k_t),  o_t = S_t^T q_t / sqrt(h).
 
-    b_t = sigmoid(x_t W_b), a_t = e^(-e^A D_t), D_t = softplus(x_t W_step + b) in each head; e^A is uniform in (0, 16) at
-    first and softplus(b) log-uniform in (0.001, 0.1).  q, k and v as in DeltaNet.  Then W_out (SiLU(x W_gate) *
+    b_t = sigmoid(x_t W_b), a_t = e^(-e^A D_t), D_t = softplus(x_t W_step + b) in each head; e^A is uniform in (0, 16)
+    at first and softplus(b) log-uniform in (0.001, 0.1).  q, k and v as in DeltaNet.  Then W_out (SiLU(x W_gate) *
     RMSNorm(o)), the norm over each head.
 
     State: S of each head, keys values d^2 / H numbers in float32, 9 d^2 / 8 H by default, and the last three inputs of

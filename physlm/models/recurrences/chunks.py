@@ -6,7 +6,6 @@ Shape letters: ``..`` any leading axes (members, rows, heads), T positions, n ch
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK, LEAST = 64, 16
@@ -21,7 +20,10 @@ def chunk_of(positions: int) -> int:
 
 def in_chunks(x: Tensor, chunk: int) -> Tensor:
     """(.., T, x) as (.., n, C, x), the last chunk filled up with zeros."""
-    return F.pad(x, (0, 0, 0, -x.shape[-2] % chunk)).unflatten(-2, (-1, chunk))
+    missing = -x.shape[-2] % chunk
+    if missing:  # not F.pad, whose gradient has other strides than torch's compiler expects
+        x = torch.cat((x, x.new_zeros((*x.shape[:-2], missing, x.shape[-1]))), -2)
+    return x.unflatten(-2, (-1, chunk))
 
 
 def in_rows(x: Tensor, positions: int) -> Tensor:

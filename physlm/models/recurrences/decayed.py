@@ -41,12 +41,9 @@ def decayed(
     """
     positions = q.shape[-2]
     chunk = chunk or chunk_of(positions)
-    q, k, v = (in_chunks(x, chunk) for x in (q, k, v))
-    if log_decay is None:
-        scores = (q @ k.mT).masked_fill(above(chunk, 1, q.device), 0.0)
-        before, last = carried(torch.ones_like(v[..., :1, :1]), k.mT @ v, state)
-        return in_rows(q @ before + scores @ v, positions), last
-    total = in_chunks(floored(log_decay), chunk).cumsum(-2)  # G
+    fade = torch.zeros_like(k[..., :1]) if log_decay is None else floored(log_decay)
+    q, k, v, fade = (in_chunks(x, chunk) for x in (q, k, v, fade))
+    total = fade.cumsum(-2)  # G
     end = total[..., -1:, :]
     before, last = carried(end.exp().mT, (k * (end - total).exp()).mT @ v, state)
     scores = (q @ k.mT) * decays(total) if total.shape[-1] == 1 else _by_channels(q, k, total)
