@@ -34,6 +34,7 @@ from physlm.training.step import Population
 VOCABULARY = 11
 CPU = torch.device("cpu")
 BASE = ModelConfig(layers=2, heads=2, width=16)
+DEEPEST = 4  # layers of a model with a pattern of all kinds
 FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local}
 # where only compiling is asked for, the rest of a block is as small as can be
 SMALLEST = {"mixer": dataclasses.replace(BASE, mlp=(NoMLP(),)), "mlp": dataclasses.replace(BASE, mixer=(Uniform(),)),
@@ -75,15 +76,19 @@ def with_variants(name: str, part: Part) -> list[Named]:
 
 
 def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
-    """A model with each of them, and one of a pattern of all kinds, each layer its own."""
+    """A model with each of them, and patterns of all kinds, each layer its own, no model deeper than needed: roundings
+    grow from layer to layer."""
     models = [with_part(*one) for one in parts]
     kinds: dict[str, dict[str, Part]] = {name: {} for name in FAMILIES}
     for name, part in parts:
         kinds[name].setdefault(part.kind, part)
     kinds.pop("norm")  # one for all layers
-    patterns: dict[str, Any] = {name: tuple(found.values()) for name, found in kinds.items() if found}
-    layers = max(2, *map(len, patterns.values())) if patterns else 2
-    return list(dict.fromkeys([*models, dataclasses.replace(BASE, layers=layers, **patterns)]))
+    patterns = {name: tuple(found.values()) for name, found in kinds.items() if found}
+    for start in range(0, max(map(len, patterns.values()), default=1), DEEPEST):
+        here: dict[str, Any] = {name: found[start : start + DEEPEST] or found[:DEEPEST]
+                                for name, found in patterns.items()}
+        models.append(dataclasses.replace(BASE, layers=max(2, *map(len, here.values()), 0), **here))
+    return list(dict.fromkeys(models))
 
 
 def compiled_models_of(parts: Sequence[Named]) -> list[tuple[ModelConfig, int]]:

@@ -59,7 +59,6 @@ class LinearAttention(Mixer):
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
         import torch
-        import torch.nn.functional as F
 
         from physlm.models.parts.recurrent import convolved, in_heads, normed_heads, out_of_heads, remembered
         from physlm.models.recurrences.decayed import decayed, decayed_step
@@ -68,10 +67,17 @@ class LinearAttention(Mixer):
         if self.conv:
             qkv = convolved(w, qkv, state, where, True)
         q, k, v = (in_heads(part, w.model.heads) for part in qkv.chunk(3, -1))
-        q, k = F.elu(q) + 1, F.elu(k) + 1
+        q, k = _positive(q), _positive(k)
         if self.normaliser == "rms":
             read = remembered(decayed, decayed_step, state, where, q, k, v, None)
             return w.out(normed_heads(read, w.gain))
         counted = torch.cat((v, torch.ones_like(v[..., :1])), -1)  # its last column of S is z
         read = remembered(decayed, decayed_step, state, where, q, k, counted, None)
         return w.out(out_of_heads(read[..., :-1] / (read[..., -1:] + _EPS)))
+
+
+def _positive(x: Tensor) -> Tensor:
+    """elu(x) + 1: x + 1 above 0, e^x below.  The gradient of F.elu has other strides than torch's compiler expects."""
+    import torch
+
+    return torch.where(x > 0, x + 1, x.clamp_max(0).exp())

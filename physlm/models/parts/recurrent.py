@@ -62,8 +62,8 @@ def check_recurrent(mixer: Mixer, model: ModelConfig, **widths: float) -> None:
         raise UserError(f"model.causal: got false with the mixer {mixer.kind}, whose memory is of earlier tokens; "
                         "expected true")
     for name, share in widths.items():
-        if not share > 0 or abs(model.width * share / model.heads - channels(share, model) / model.heads) > 1e-6 or (
-                channels(share, model) % model.heads):  # fmt: skip
+        each = share * model.width / model.heads
+        if not round(each) >= 1 or abs(each - round(each)) > 1e-6:
             raise UserError(f"model.mixer.{name}: got {share:g} of {model.width} channels, expected a share that gives "
                             f"each of {model.heads} heads a whole number of them")
 
