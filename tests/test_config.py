@@ -24,6 +24,7 @@ from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.gla import GLA
 from physlm.models.parts.linear import LinearAttention
 from physlm.models.parts.mamba2 import Mamba2
+from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
 from physlm.models.parts.norms import LayerNorm, RMSNorm
@@ -63,7 +64,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                         absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none", rope_heads=1.0, bias="none", window=0, chunk=0,
                       scale=1.0, learnt_scale="none", log_n=False, floor=0, group=1),
-    "FoX": dict(pro=False), "LinearAttention": dict(normaliser="sum", conv=False),
+    "FoX": dict(pro=False), "MLA": dict(latent=0.5, rotated=0.5, rope_base=10_000.0),
+    "LinearAttention": dict(normaliser="sum", conv=False),
     "GLA": dict(gate="vector", rank=16, exponent=1 / 16, keys=0.5, values=1.0, conv=False),
     "Mamba2": dict(expand=2, size=64, conv=True), "DeltaNet": dict(negative=False, steps=1, conv=True),
     "GatedDeltaNet": dict(negative=False, steps=1, keys=0.75, values=1.5, conv=True),
@@ -156,7 +158,7 @@ def test_defaults_never_change() -> None:
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
                             ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
-                            FoX, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
+                            FoX, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
                             TrainConfig)}
     assert defaults == DEFAULTS
 

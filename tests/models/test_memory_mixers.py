@@ -1,4 +1,4 @@
-"""Mixers with a fixed-size memory and FoX: each against its formula, token by token in float64, and what follows."""
+"""Mixers with a fixed-size memory, FoX and MLA: each against its formula, token by token in float64."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.gla import GLA
 from physlm.models.parts.linear import LinearAttention
 from physlm.models.parts.mamba2 import Mamba2
+from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import NoMLP
 from physlm.models.parts.part import Mixer, Next, Whole
 from physlm.models.patterns import hybrid
@@ -34,6 +35,7 @@ MIXERS = [
     GLA(keys=1.0, rank=3, exponent=1.0), Mamba2(), Mamba2(expand=1, size=5, conv=False), DeltaNet(),
     DeltaNet(negative=True, steps=2), DeltaNet(conv=False, steps=3), GatedDeltaNet(),
     GatedDeltaNet(negative=True, steps=2, keys=0.5, values=1.0), GatedDeltaNet(conv=False), FoX(), FoX(pro=True),
+    MLA(), MLA(latent=0.25, rotated=0.0), MLA(rotated=1.0, rope_base=100.0),
 ]  # fmt: skip
 CANON = Canon()
 
@@ -51,6 +53,14 @@ def weights_of(mixer: Mixer, members: int = 2, canon: bool = False, model: Model
 
 def inputs(positions: int, members: int = 2) -> Tensor:
     return torch.randn(members, 3, positions, 16, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+
+
+def whole_rows(mixer: Mixer, positions: int) -> Whole:
+    return Whole(mixer.shared(mixer.tables(MODEL, positions, torch.device("cpu")), (), positions))
+
+
+def token(mixer: Mixer, place: int) -> Next:
+    return Next(torch.tensor([place]), whole_rows(mixer, 96).shared)
 
 
 def empty(w: Weights, positions: int) -> dict[str, Any]:
@@ -175,7 +185,29 @@ def fox(m: FoX, p: dict[str, Tensor], x: Tensor) -> Tensor:
     return o.flatten(1) @ p["out"]
 
 
-FORMULAS: dict[str, Any] = {"linear": linear, "gla": gla, "mamba2": mamba2, "deltanet": deltanet,
+def mla(m: MLA, p: dict[str, Tensor], x: Tensor) -> Tensor:
+    r, latent = round(8 * m.rotated), round(16 * m.latent)
+    q, c, key = (x @ p["inputs"]).split((2 * (8 + r), latent, r), -1)
+    q, kv = q.view(-1, 2, 8 + r), (normed(c) * p["gain"] @ p["up"]).view(-1, 2, 2, 8)
+
+    def at(y: Tensor, t: int) -> Tensor:  # turned by RoPE
+        angle = t * m.rope_base ** (-torch.arange(0, r, 2).double() / r)
+        a, b = y.chunk(2)
+        cos, sin = angle.cos().float().double(), angle.sin().float().double()  # the tables are of float32
+        return torch.cat((a * cos - b * sin, b * cos + a * sin))
+
+    rows = []
+    for i in range(len(x)):
+        heads = []
+        for h in range(2):
+            scores = torch.stack([q[i, h, :8] @ kv[j, 0, h] + (at(q[i, h, 8:], i) @ at(key[j], j) if r else 0.0)
+                                  for j in range(i + 1)])  # fmt: skip
+            heads.append((scores / math.sqrt(8 + r)).softmax(0) @ kv[: i + 1, 1, h])
+        rows.append(torch.cat(heads))
+    return torch.stack(rows) @ p["out"]
+
+
+FORMULAS: dict[str, Any] = {"mla": mla, "linear": linear, "gla": gla, "mamba2": mamba2, "deltanet": deltanet,
                             "gated_deltanet": deltanet, "fox": fox}  # fmt: skip
 
 
@@ -183,7 +215,7 @@ FORMULAS: dict[str, Any] = {"linear": linear, "gla": gla, "mamba2": mamba2, "del
 @torch.no_grad()
 def test_a_mixer_is_its_formula(mixer: Mixer) -> None:
     w, x = weights_of(mixer), inputs(37)
-    found = w(x, Whole())
+    found = w(x, whole_rows(mixer, 37))
     for m in range(2):
         p = {name.removesuffix(".weight"): tensor[m] for name, tensor in w.state_dict().items()}
         for row in range(2):
@@ -197,12 +229,12 @@ def test_a_mixer_is_its_formula(mixer: Mixer) -> None:
 def test_whole_rows_are_read_as_steps_are(mixer: Mixer, canon: bool) -> None:
     """In float64, in several chunks; after 0, 1, 2, 3 and 70 tokens at once; with Canon layers and without."""
     w, x = weights_of(mixer, canon=canon), inputs(90)
-    whole = w(x, Whole())
+    whole = w(x, whole_rows(mixer, 90))
     assert whole.dtype == torch.float64
     for first in (0, 1, 2, 3, 70):
         state = empty(w, 96)
-        parts = [w(x[:, :, :first], Whole(), state)] if first else []
-        parts += [w(x[:, :, t : t + 1], Next(torch.tensor([t])), state) for t in range(first, 90)]
+        parts = [w(x[:, :, :first], whole_rows(mixer, first), state)] if first else []
+        parts += [w(x[:, :, t : t + 1], token(mixer, t), state) for t in range(first, 90)]
         torch.testing.assert_close(torch.cat(parts, 2), whole, atol=1e-10, rtol=1e-10)
 
 
@@ -210,10 +242,10 @@ def test_whole_rows_are_read_as_steps_are(mixer: Mixer, canon: bool) -> None:
 @torch.no_grad()
 def test_the_future_and_other_rows_are_out_of_sight(mixer: Mixer) -> None:
     w, x = weights_of(mixer), inputs(90)
-    before, changed = w(x, Whole()), x.clone()
+    before, changed = w(x, whole_rows(mixer, 90)), x.clone()
     changed[:, 0, 70:] += 1
     changed[:, 1] += 1
-    after = w(changed, Whole())
+    after = w(changed, whole_rows(mixer, 90))
     torch.testing.assert_close(after[:, 0, :70], before[:, 0, :70], atol=1e-12, rtol=1e-12)
     assert not after[:, 0, 70:].allclose(before[:, 0, 70:]) and after[:, 2].allclose(before[:, 2], atol=1e-12)
 
@@ -336,6 +368,43 @@ def test_fox_shows_the_weights_that_it_mixes_with() -> None:
         torch.testing.assert_close(w(x, Whole()), w.out(mixed.transpose(2, 3).flatten(-2)), atol=1e-10, rtol=1e-10)
 
 
+# ---- MLA among its relatives
+
+
+def test_a_latent_that_is_the_token_is_attention() -> None:
+    """W_c the identity on tokens of mean square 1, and no turned channels."""
+    w = weights_of(MLA(latent=1.0, rotated=0.0))
+    plain = Weights(Attention(rope=0), MODEL, 2, Attention(rope=0).weights(MODEL)).double()
+    with torch.no_grad():
+        w.inputs.weight[..., 16:] = torch.eye(16)
+        w.gain.fill_(1.0)
+        plain.qkv.weight.copy_(torch.cat((w.inputs.weight[..., :16], w.up.weight), -1))
+        plain.out.weight.copy_(w.out.weight)
+        x = inputs(30)
+        x = x / x.square().mean(-1, keepdim=True).sqrt()
+        torch.testing.assert_close(w(x, Whole()), plain(x, Whole()), atol=1e-5, rtol=1e-4)  # eps 1e-5 of the norm
+        for ours, theirs in ((w, plain),):
+            torch.testing.assert_close(ours.part.attention(ours, x, Whole()), theirs.part.attention(theirs, x, Whole()),
+                                       atol=1e-5, rtol=1e-4, check_dtype=False)  # fmt: skip
+
+
+def test_a_ternary_model_steps_as_it_reads() -> None:
+    """It cannot read by the absorbed form, as inputs of W_up are rounded."""
+    model = randomised(dataclasses.replace(MODEL, mixer=(MLA(),), ternary=True))
+    ids, reading = ids_of(2, 3, 12), model.remember(3, 12)
+    steps = [model.step(ids[..., t : t + 1], torch.tensor([t]), reading) for t in range(12)]
+    torch.testing.assert_close(torch.cat(steps, 2), model.hidden(ids)[0], atol=5e-5, rtol=5e-5)
+
+
+def test_the_state_of_attention_by_how_it_shares_keys() -> None:
+    """Numbers a token, layer and row at 512 wide with 8 heads."""
+    model = ModelConfig(layers=1, heads=8, width=512)
+    for mixer, wanted in ((Attention(), 1024), (Attention(group=4), 256), (Attention(group=8), 128),
+                          (MLA(latent=0.5), 256 + 32), (MLA(latent=0.25), 128 + 32), (FoX(), 1024 + 64)):
+        kept = mixer.state(model, 16, False)
+        assert sum(math.prod(one.shape) for one in kept if one.axis is not None) == 16 * wanted
+
+
 # ---- Hybrids, and what is refused
 
 
@@ -360,6 +429,11 @@ def test_hybrids_have_one_layer_of_attention_in_so_many() -> None:
     (lambda: GatedDeltaNet(steps=0), "model.mixer.steps: got 0"),
     (lambda: dataclasses.replace(MODEL, mixer=(Attention(group=3),)), "model.mixer.group: got 3"),
     (lambda: Attention(group=0), "model.mixer.group: got 0"),
+    (lambda: dataclasses.replace(MODEL, heads=4, mixer=(Attention(rope_heads=0.5, group=4),)), "and 2, those that are"),
+    (lambda: MLA(latent=0.0), "model.mixer.latent: got 0"), (lambda: MLA(rotated=-1.0), "model.mixer.rotated: got -1"),
+    (lambda: MLA(rope_base=0.0), "model.mixer.rope_base: got 0"),
+    (lambda: dataclasses.replace(MODEL, mixer=(MLA(rotated=0.4),)), "model.mixer.rotated: got 0.4 of 8 channels"),
+    (lambda: dataclasses.replace(MODEL, mixer=(MLA(latent=0.01),)), "model.mixer.latent: got 0.01 of 16 channels"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused(settings: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -92,7 +93,9 @@ def test_chunks_of_the_delta_rule_are_the_loop(positions: int, rates: int) -> No
 def test_what_is_read_in_two_pieces_is_read_whole(cut: int) -> None:
     q, k, v, fade, state = given(150, 1)
     k, beta, channels = unit(k), strength(150), fade * unit(normal(*LEAD, 150, H)).abs()
-    for form, rest in ((decayed, (v, fade)), (decayed, (v, channels)), (delta, (v, beta, fade))):
+    forms: tuple[tuple[Any, tuple[Tensor, ...]], ...] = (
+        (decayed, (v, fade)), (decayed, (v, channels)), (delta, (v, beta, fade)))  # fmt: skip
+    for form, rest in forms:
         whole = form(q, k, *rest, state)
         first, between = form(*(x[..., :cut, :] for x in (q, k, *rest)), state)
         second, last = form(*(x[..., cut:, :] for x in (q, k, *rest)), between)

@@ -9,6 +9,7 @@ MIXERS = {
     "relative": "physlm.models.parts.relative:Relative",
     "position_only": "physlm.models.parts.positional:PositionOnly",
     "uniform": "physlm.models.parts.positional:Uniform",
+    "mla": "physlm.models.parts.mla:MLA",
     "fox": "physlm.models.parts.fox:FoX",
     "linear": "physlm.models.parts.linear:LinearAttention",
     "gla": "physlm.models.parts.gla:GLA",
