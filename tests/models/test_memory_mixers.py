@@ -383,9 +383,8 @@ def test_a_latent_that_is_the_token_is_attention() -> None:
         x = inputs(30)
         x = x / x.square().mean(-1, keepdim=True).sqrt()
         torch.testing.assert_close(w(x, Whole()), plain(x, Whole()), atol=1e-5, rtol=1e-4)  # eps 1e-5 of the norm
-        for ours, theirs in ((w, plain),):
-            torch.testing.assert_close(ours.part.attention(ours, x, Whole()), theirs.part.attention(theirs, x, Whole()),
-                                       atol=1e-5, rtol=1e-4, check_dtype=False)  # fmt: skip
+        shown = MLA(latent=1.0, rotated=0.0).attention(w, x, Whole()), Attention(rope=0).attention(plain, x, Whole())
+        torch.testing.assert_close(*shown, atol=1e-5, rtol=1e-4, check_dtype=False)
 
 
 def test_a_ternary_model_steps_as_it_reads() -> None:

@@ -203,7 +203,7 @@ def test_gates_at_their_ends_are_finite_in_float32(name: str, gates: tuple[float
     exact = FORMS[name](q, k, v, fade, strength(150))
     inputs = [x.float().requires_grad_() for x in (q, k, v, fade, strength(150))]
     found = FORMS[name](*inputs)
-    near(tuple(x.double() for x in found), exact, 2e-4)  # type: ignore[arg-type]
+    near((found[0].double(), found[1].double()), exact, 2e-4)
     for x in torch.autograd.grad(found[0].square().sum() + found[1].sum(), inputs, allow_unused=True):
         assert x is None or x.isfinite().all()
 

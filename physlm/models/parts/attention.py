@@ -245,9 +245,9 @@ class Attention(Mixer):
                 keep(state[name], new.unflatten(0, x.shape[:2]), place)
         sight = self._bias(where), self.window, self.chunk
         if not w.model.causal:
-            mixed = F.scaled_dot_product_attention(q, *self._for_queries(k, v))
+            mixed = F.scaled_dot_product_attention(q, self._for_queries(k), self._for_queries(v))
         elif isinstance(where, Whole):
-            mixed = attend(q, *self._for_queries(k, v), *sight)
+            mixed = attend(q, self._for_queries(k), self._for_queries(v), *sight)
         else:
             assert state is not None
             keys, values = state["keys"].flatten(0, 1), state["values"].flatten(0, 1)
@@ -260,14 +260,14 @@ class Attention(Mixer):
                     mixed = masked(q.unflatten(1, (-1, self.group)).squeeze(3), keys, values, mask)
                     mixed = mixed.flatten(1, 2)[:, :, None]
             else:
-                keys, values = self._for_queries(torch.cat((keys, k), 2), torch.cat((values, v), 2))
+                keys, values = (self._for_queries(torch.cat(both, 2)) for both in ((keys, k), (values, v)))
                 mask = beside_in_sight(where, w.members, keys, *sight)
                 mixed = F.scaled_dot_product_attention(q, keys, values, mask)
         return w.out(mixed.transpose(1, 2).reshape(x.shape))
 
-    def _for_queries(self, *xs_NGTk: Tensor) -> tuple[Tensor, ...]:
-        """Keys and values once for each head of queries, (N, H, T, k)."""
-        return tuple(x.repeat_interleave(self.group, 1) if self.group > 1 else x for x in xs_NGTk)
+    def _for_queries(self, x_NGTk: Tensor) -> Tensor:
+        """Keys or values once for each head of queries, (N, H, T, k)."""
+        return x_NGTk.repeat_interleave(self.group, 1) if self.group > 1 else x_NGTk
 
     def _bias(self, where: Where) -> Tensor | None:
         """b of each head at each distance, (m, H, W) float32, with m = M where it is learnt, else 1."""
@@ -286,8 +286,7 @@ class Attention(Mixer):
         from physlm.models.parts.attend import scores_in_sight
 
         q, k, _ = self._project(w, x, None, where)
-        (k,) = self._for_queries(k)
-        scores = ((q @ k.mT).float() / q.shape[-1] ** 0.5).unflatten(0, x.shape[:2])
+        scores = ((q @ self._for_queries(k).mT).float() / q.shape[-1] ** 0.5).unflatten(0, x.shape[:2])
         if w.model.causal:
             scores = scores_in_sight(scores, self._bias(where), self.window, self.chunk)
         return scores.softmax(-1)

@@ -125,8 +125,8 @@ class MLA(Mixer):
         keys, values = w.up.weight.unflatten(-1, (2, w.model.heads, width)).permute(2, 0, 3, 1, 4)  # (M, H, c, k) each
         content, turned = q_MBH1k.split((width, q_MBH1k.shape[-1] - width), -1)
         q = torch.cat((content @ keys.mT[:, None], turned), -1).transpose(2, 3)  # (M, B, 1, H, c + r)
-        v = kept_MB1Lc[..., : keys.shape[2]]
-        mixed = F.scaled_dot_product_attention(*(y.flatten(0, 1) for y in (q, kept_MB1Lc, v)), mask, scale=scale)
+        kept = kept_MB1Lc.flatten(0, 1)
+        mixed = F.scaled_dot_product_attention(q.flatten(0, 1), kept, kept[..., : keys.shape[2]], mask, scale=scale)
         mixed = mixed.unflatten(0, q.shape[:2]).transpose(2, 3) @ values[:, None]  # (M, B, H, 1, k)
         return mixed.transpose(2, 3).flatten(-2)
 
