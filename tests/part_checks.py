@@ -76,8 +76,11 @@ def with_variants(name: str, part: Part) -> list[Named]:
 
 
 def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
-    """A model with each of them, and patterns of all kinds, each layer its own, no model deeper than needed: roundings
-    grow from layer to layer."""
+    """A model with each of them, and patterns of all kinds, each layer its own.
+
+    No pattern is deeper than four layers, since roundings grow from layer to layer: of more mixers the next four have
+    one with local mixing and plain MLPs.
+    """
     models = [with_part(*one) for one in parts]
     kinds: dict[str, dict[str, Part]] = {name: {} for name in FAMILIES}
     for name, part in parts:
@@ -85,8 +88,9 @@ def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
     kinds.pop("norm")  # one for all layers
     patterns = {name: tuple(found.values()) for name, found in kinds.items() if found}
     for start in range(0, max(map(len, patterns.values()), default=1), DEEPEST):
-        here: dict[str, Any] = {name: found[start : start + DEEPEST] or found[:DEEPEST]
-                                for name, found in patterns.items()}
+        here: dict[str, Any] = {name: found[start : start + DEEPEST] for name, found in patterns.items()
+                                if found[start:] or name == "local"}
+        here = {name: found or patterns[name][:DEEPEST] for name, found in here.items()}
         models.append(dataclasses.replace(BASE, layers=max(2, *map(len, here.values()), 0), **here))
     return list(dict.fromkeys(models))
 

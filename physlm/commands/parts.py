@@ -43,8 +43,8 @@ def parts(
         for kind in FAMILIES[name].kinds():
             part = FAMILIES[name].of_kind(kind)()
             print(f"  {kind:<20}{_numbers(name, part, width, heads, tokens)}  {_formula(part)}")
-            settings = ", ".join(f"{field.name}={_shown(getattr(part, field.name))}"
-                                 for field in dataclasses.fields(part))  # fmt: skip
+            fields = dataclasses.fields(part)  # type: ignore[arg-type]
+            settings = ", ".join(f"{field.name}={_shown(getattr(part, field.name))}" for field in fields)
             print(f"      {settings}" if settings else "      no settings")
 
 

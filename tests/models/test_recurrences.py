@@ -199,13 +199,14 @@ def test_gradients_are_those_of_the_loop(name: str) -> None:
 def test_gates_at_their_ends_are_finite_in_float32(name: str, gates: tuple[float, float]) -> None:
     """Half of the tokens with one gate, half with the other: forward, backward, and near the same in float64."""
     q, k, v, fade, _ = given(150, 1)
-    fade = torch.where(normal(*LEAD, 150, 1, seed=8) > 0, *(torch.tensor(gate).double() for gate in gates))
+    first, second = (torch.tensor(gate).double() for gate in gates)
+    fade = torch.where(normal(*LEAD, 150, 1, seed=8) > 0, first, second)
     exact = FORMS[name](q, k, v, fade, strength(150))
     inputs = [x.float().requires_grad_() for x in (q, k, v, fade, strength(150))]
     found = FORMS[name](*inputs)
     near((found[0].double(), found[1].double()), exact, 2e-4)
-    for x in torch.autograd.grad(found[0].square().sum() + found[1].sum(), inputs, allow_unused=True):
-        assert x is None or x.isfinite().all()
+    for gradient in torch.autograd.grad(found[0].square().sum() + found[1].sum(), inputs, allow_unused=True):
+        assert gradient is None or gradient.isfinite().all()
 
 
 def test_a_long_constant_row_stays_where_it_is() -> None:
