@@ -12,14 +12,16 @@ from physlm.models.parts.fox import FoX
 from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.gla import GLA
 from physlm.models.parts.part import Mixer
+from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly, Uniform
 from physlm.models.parts.relative import Relative
 from physlm.models.patterns import irope
 
 # mixers beyond softmax over contents and distances, with settings that change what they compute
 BEYOND: dict[str, Mixer] = {
-    **{kind: Mixer.of_kind(kind)() for kind in ("mla", "fox", "linear", "gla", "mamba2", "deltanet", "gated_deltanet")},
-    "fox_pro": FoX(pro=True), "gla_scalar": GLA(gate="scalar", conv=True),
+    **{kind: Mixer.of_kind(kind)() for kind in ("mla", "fox", "path", "linear", "gla", "mamba2", "deltanet",
+                                                "gated_deltanet")},
+    "fox_pro": FoX(pro=True), "path_fox": PaTH(forget=True), "gla_scalar": GLA(gate="scalar", conv=True),
     "delta_product": DeltaNet(negative=True, steps=2), "gated_product": GatedDeltaNet(negative=True, steps=2),
 }
 

@@ -28,6 +28,7 @@ from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
 from physlm.models.parts.norms import LayerNorm, RMSNorm
+from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
@@ -64,7 +65,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                         absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none", rope_heads=1.0, bias="none", window=0, chunk=0,
                       scale=1.0, learnt_scale="none", log_n=False, floor=0, group=1),
-    "FoX": dict(pro=False), "MLA": dict(latent=0.5, rotated=0.5, rope_base=10_000.0),
+    "FoX": dict(pro=False), "PaTH": dict(rank=0.125, conv=True, forget=False),
+    "MLA": dict(latent=0.5, rotated=0.5, rope_base=10_000.0),
     "LinearAttention": dict(normaliser="sum", conv=False),
     "GLA": dict(gate="vector", rank=16, exponent=1 / 16, keys=0.5, values=1.0, conv=False),
     "Mamba2": dict(expand=2, size=64, conv=True), "DeltaNet": dict(negative=False, steps=1, conv=True),
@@ -158,7 +160,7 @@ def test_defaults_never_change() -> None:
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
                             ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
-                            FoX, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
+                            FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
                             TrainConfig)}
     assert defaults == DEFAULTS
 

@@ -27,6 +27,7 @@ from physlm.models.parts.mamba2 import Mamba2
 from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import NoMLP
 from physlm.models.parts.part import Mixer, Next, Whole
+from physlm.models.parts.path import PaTH
 from physlm.models.patterns import hybrid
 
 MODEL = ModelConfig(layers=1, heads=2, width=16)
@@ -35,6 +36,7 @@ MIXERS = [
     GLA(keys=1.0, rank=3, exponent=1.0), Mamba2(), Mamba2(expand=1, size=5, conv=False), DeltaNet(),
     DeltaNet(negative=True, steps=2), DeltaNet(conv=False, steps=3), GatedDeltaNet(),
     GatedDeltaNet(negative=True, steps=2, keys=0.5, values=1.0), GatedDeltaNet(conv=False), FoX(), FoX(pro=True),
+    PaTH(), PaTH(conv=False, rank=0.5, forget=True),
     MLA(), MLA(latent=0.25, rotated=0.0), MLA(rotated=1.0, rope_base=100.0),
 ]  # fmt: skip
 CANON = Canon()
@@ -207,8 +209,27 @@ def mla(m: MLA, p: dict[str, Tensor], x: Tensor) -> Tensor:
     return torch.stack(rows) @ p["out"]
 
 
-FORMULAS: dict[str, Any] = {"mla": mla, "linear": linear, "gla": gla, "mamba2": mamba2, "deltanet": deltanet,
-                            "gated_deltanet": deltanet, "fox": fox}  # fmt: skip
+def path(m: PaTH, p: dict[str, Tensor], x: Tensor) -> Tensor:
+    q, k, v = (x @ p["qkv"]).view(-1, 3, 2, 8).unbind(1)
+    turn = short(p, x @ p["down"] @ p["up"], m.conv).view(-1, 2, 8)
+    beta = 2 * torch.sigmoid(x @ p["beta"] + p["bias"])
+    fade = torch.log(torch.sigmoid(x @ p["fade"] + p["fade_bias"])) if m.forget else torch.zeros(len(x), 2).double()
+    rows = []
+    for i in range(len(x)):
+        heads = []
+        for h in range(2):
+            product, scores = torch.eye(8).double(), []
+            for j in reversed(range(i + 1)):
+                scores.append(k[j, h] @ product @ q[i, h] / math.sqrt(8) + fade[j + 1 : i + 1, h].sum())
+                w = unit(turn[j, h])
+                product = (torch.eye(8) - beta[j, h] * torch.outer(w, w)) @ product
+            heads.append(torch.stack(scores[::-1]).softmax(0) @ v[: i + 1, h])
+        rows.append(torch.cat(heads))
+    return torch.stack(rows) @ p["out"]
+
+
+FORMULAS: dict[str, Any] = {"mla": mla, "path": path, "linear": linear, "gla": gla, "mamba2": mamba2,
+                            "deltanet": deltanet, "gated_deltanet": deltanet, "fox": fox}  # fmt: skip
 
 
 @pytest.mark.parametrize("mixer", MIXERS, ids=lambda mixer: mixer.label)
@@ -368,6 +389,29 @@ def test_fox_shows_the_weights_that_it_mixes_with() -> None:
         torch.testing.assert_close(w(x, Whole()), w.out(mixed.transpose(2, 3).flatten(-2)), atol=1e-10, rtol=1e-10)
 
 
+# ---- PaTH among its relatives
+
+
+def test_without_reflections_path_is_attention_without_positions_or_fox() -> None:
+    ids = ids_of(2, 3, 30)
+    for part, other in ((PaTH(), Attention(rope=0)), (PaTH(forget=True), FoX())):
+        model, plain = (randomised(with_part("mixer", one)) for one in (part, other))
+        renamed = {"forget": "fade", "bias": "fade_bias"} if other.kind == "fox" else {}
+        state = model.state_dict()
+        for name, tensor in state.items():
+            if name.endswith("attention.beta"):
+                tensor.zero_()
+            elif name.endswith("attention.bias"):
+                tensor.fill_(-60.0)
+
+        def of(name: str, renamed: dict[str, str] = renamed) -> str:
+            head, _, own = name.rpartition(".")
+            return f"{head}.{renamed[own]}" if "attention." in name and own in renamed else name
+
+        plain.load_state_dict({name: state[of(name)] for name in plain.state_dict()})
+        torch.testing.assert_close(model(ids).logits, plain(ids).logits, atol=1e-4, rtol=1e-4)
+
+
 # ---- MLA among its relatives
 
 
@@ -429,6 +473,7 @@ def test_hybrids_have_one_layer_of_attention_in_so_many() -> None:
     (lambda: dataclasses.replace(MODEL, mixer=(Attention(group=3),)), "model.mixer.group: got 3"),
     (lambda: Attention(group=0), "model.mixer.group: got 0"),
     (lambda: dataclasses.replace(MODEL, heads=4, mixer=(Attention(rope_heads=0.5, group=4),)), "and 2, those that are"),
+    (lambda: PaTH(rank=0.0), "model.mixer.rank: got 0"),
     (lambda: MLA(latent=0.0), "model.mixer.latent: got 0"), (lambda: MLA(rotated=-1.0), "model.mixer.rotated: got -1"),
     (lambda: MLA(rope_base=0.0), "model.mixer.rope_base: got 0"),
     (lambda: dataclasses.replace(MODEL, mixer=(MLA(rotated=0.4),)), "model.mixer.rotated: got 0.4 of 8 channels"),

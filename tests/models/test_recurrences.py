@@ -13,6 +13,7 @@ from torch import Tensor
 from physlm.models.recurrences.chunks import FLOOR, chunk_of
 from physlm.models.recurrences.decayed import decayed, decayed_step
 from physlm.models.recurrences.delta import delta, delta_step, unit_inverse
+from physlm.models.recurrences.path import path_scores, path_step
 
 LEAD, H, E = (2, 3), 5, 4  # leading axes, width of a key, width of a value
 LENGTHS = (1, 2, 3, 16, 17, 64, 150)
@@ -221,3 +222,69 @@ def test_a_long_constant_row_stays_where_it_is() -> None:
 def test_chunks_are_as_long_as_rows_up_to_64() -> None:
     assert [chunk_of(positions) for positions in (1, 16, 17, 33, 64, 65, 512)] == [16, 16, 32, 64, 64, 64, 64]
     assert torch.tensor(FLOOR).exp() < 1e-21
+
+
+# ---- PaTH
+
+
+def path_loop(q: Tensor, k: Tensor, w: Tensor, beta: Tensor) -> Tensor:
+    """s_ij = k_j . H_(j+1) .. H_i q_i, one reflection after the other, each query on its way back."""
+    positions = q.shape[-2]
+    found = torch.zeros(*q.shape[:-1], positions).double()
+    for i in range(positions):
+        x = q[..., i, :]
+        for j in reversed(range(i + 1)):
+            found[..., i, j] = (k[..., j, :] * x).sum(-1)
+            x = x - beta[..., j, :] * (x * w[..., j, :]).sum(-1, keepdim=True) * w[..., j, :]
+    return found
+
+
+@pytest.mark.parametrize("positions", LENGTHS)
+def test_scores_of_path_are_the_loop(positions: int) -> None:
+    q, k = given(positions, 0)[:2]
+    w, beta = unit(normal(*LEAD, positions, H, seed=7)), strength(positions)
+    wanted = path_loop(q, k, w, beta)
+    keys = k[..., :0, :]
+    for t in range(positions):  # the rule by which they are kept
+        keys = torch.cat((path_step(keys, w[..., t : t + 1, :], beta[..., t : t + 1, :]), k[..., t : t + 1, :]), -2)
+        scores = (keys @ q[..., t, :, None])[..., 0]
+        torch.testing.assert_close(scores, wanted[..., t, : t + 1], atol=1e-10, rtol=1e-10)
+    for chunk in (0, 16, 32, 64):
+        near(path_scores(q, k, w, beta, chunk), (wanted, keys))
+
+
+def test_without_reflections_path_is_a_product_and_with_one_alone_a_parity() -> None:
+    q, k = given(70, 0)[:2]
+    w, none = unit(normal(*LEAD, 70, H, seed=7)), torch.zeros(*LEAD, 70, 1).double()
+    scores, keys = path_scores(q, k, w, none)
+    near((scores, keys), ((q @ k.mT).tril(), k))
+    same = w[..., :1, :].expand_as(w)
+    turned, _ = path_scores(same, same, same, none + 2)
+    place = torch.arange(70)
+    sign = (1 - 2 * ((place[:, None] - place) % 2)).double().tril()
+    torch.testing.assert_close(turned, sign.expand_as(turned), atol=1e-10, rtol=0)
+
+
+def test_hand_set_reflections_follow_permutations_of_five() -> None:
+    """Words of swaps after a start token, whose score is positive where the swaps compose to the identity alone."""
+    generator = torch.Generator().manual_seed(0)
+    swaps = list(itertools.combinations(range(5), 2))
+    word = torch.randint(len(swaps), (200, 40), generator=generator)
+    word[:60, 20:] = word[:60, :20].flip(1)  # back the way they came: the identity
+    w = torch.zeros(len(swaps), 6).double()
+    for number, (x, y) in enumerate(swaps):
+        w[number, x], w[number, y] = 0.5**0.5, -(0.5**0.5)
+    reflections = torch.cat((torch.zeros(200, 1, 6).double(), w[word]), 1)
+    q = torch.tensor([1.0, 2, 3, 4, 5, 1]).double().expand(200, 41, 6)
+    k = torch.zeros(200, 41, 6).double()
+    k[:, 0] = torch.tensor([1.0, 2, 3, 4, 5, -54.5]).double()
+    scores, _ = path_scores(q, k, reflections, torch.full((200, 41, 1), 2.0).double())
+    order = torch.arange(5).expand(200, 5).clone()
+    identity = [torch.ones(200, dtype=torch.bool)]
+    for t in range(40):
+        for row in range(200):
+            x, y = swaps[int(word[row, t])]
+            order[row, [x, y]] = order[row, [y, x]]
+        identity.append((order == torch.arange(5)).all(1))
+    assert (scores[:, :, 0] > 0).equal(torch.stack(identity, 1))
+    assert identity[-1][:60].all() and not torch.stack(identity)[1].any()

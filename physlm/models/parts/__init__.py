@@ -11,6 +11,7 @@ MIXERS = {
     "uniform": "physlm.models.parts.positional:Uniform",
     "mla": "physlm.models.parts.mla:MLA",
     "fox": "physlm.models.parts.fox:FoX",
+    "path": "physlm.models.parts.path:PaTH",
     "linear": "physlm.models.parts.linear:LinearAttention",
     "gla": "physlm.models.parts.gla:GLA",
     "mamba2": "physlm.models.parts.mamba2:Mamba2",
