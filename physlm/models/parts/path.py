@@ -22,8 +22,8 @@ class PaTH(Mixer):
     """softmax_j(k_j^T H_(j+1) .. H_i q_i / sqrt(k)) v_j over j <= i,  H_t = I - b_t w_t w_t^T,  b_t = 2 sigmoid(x_t W).
 
     b_t has a learnt bias in each head.  w_t is SiLU of a short convolution of x W_down W_up, divided by its length in
-    each head; the convolution has four taps, as everywhere here, where the paper has three.  With b_t = 0 this is attention without positions; b_t = 2
-    swaps two channels of a key, so that permutations can be followed.
+    each head; the convolution has four taps, as everywhere here, where the paper has three.  With b_t = 0 this is
+    attention without positions; b_t = 2 swaps two channels of a key, so that permutations can be followed.
 
     The scores of whole rows are written out, as in GPT_rel.  State: keys in float32, which every token turns further,
     and values; the last three inputs of the convolution; with ``forget`` what has faded at each token.
