@@ -30,7 +30,7 @@ from physlm.models.parts.part import Mixer
 CASES = {"cuda": Case(8, 4, 256, rows=96, members=1), "cpu": Case(2, 2, 64, rows=4, members=1)}
 QUICK = {"cuda": Case(2, 2, 64, rows=16, members=1), "cpu": Case(1, 2, 32, rows=1, members=1)}
 WANTED = 0.6  # of the speed of attention
-WANTED_OF = {"deltanet": 0.4, "gated_deltanet": 0.4}
+WANTED_OF = {"deltanet": 0.4, "gated_deltanet": 0.4, "path": 0.4}
 
 
 def mixers_of(kinds: Sequence[str], heads: int) -> Iterator[Mixer]:
