@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from physlm.models.recurrences.chunks import FLOOR, chunk_of
+from physlm.models.recurrences.chunks import FLOOR, chunk_of, running_over_rows
 from physlm.models.recurrences.decayed import decayed, decayed_step
 from physlm.models.recurrences.delta import delta, delta_step, unit_inverse
 from physlm.models.recurrences.path import path_scores, path_step
@@ -222,6 +222,12 @@ def test_a_long_constant_row_stays_where_it_is() -> None:
 def test_chunks_are_as_long_as_rows_up_to_64() -> None:
     assert [chunk_of(positions) for positions in (1, 16, 17, 33, 64, 65, 512)] == [16, 16, 32, 64, 64, 64, 64]
     assert torch.tensor(FLOOR).exp() < 1e-21
+
+
+@pytest.mark.parametrize("positions", [*LENGTHS, 5000])
+def test_running_sums_are_those_of_cumsum(positions: int) -> None:
+    x = normal(2, positions, 3)
+    torch.testing.assert_close(running_over_rows(x), x.cumsum(-2), atol=1e-10, rtol=1e-10)
 
 
 # ---- PaTH

@@ -110,13 +110,14 @@ class FoX(Mixer):
         from physlm.models.module import per_member
         from physlm.models.parts.recurrent import in_heads
         from physlm.models.primitives import product
+        from physlm.models.recurrences.chunks import running_over_rows
 
         qkv = w.mix_local(w.qkv(x), state, where)
         if self.pro:
             qkv = self._shifted(w, x, qkv, state, where)
         q, k, v = (in_heads(part, w.model.heads) for part in qkv.chunk(3, -1))
         logits = product(x, w.forget) + per_member(w.bias)
-        faded = in_heads(F.logsigmoid(logits), w.model.heads).cumsum(-2)  # c, (M, B, H, T, 1)
+        faded = running_over_rows(in_heads(F.logsigmoid(logits), w.model.heads))  # c, (M, B, H, T, 1)
         if isinstance(where, Next):
             assert state is not None
             faded = faded + state["faded"][..., None]

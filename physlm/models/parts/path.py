@@ -115,11 +115,12 @@ class PaTH(Mixer):
         import torch
 
         from physlm.models.parts.distances import future, keep
+        from physlm.models.recurrences.chunks import running_over_rows
         from physlm.models.recurrences.path import path_scores
 
         q, k, v, turn, beta = self._project(w, x, state, where)
         scores, keys = path_scores(q, k, turn, beta)
-        total = self._fade(w, x).cumsum(-2) if self.forget else None
+        total = running_over_rows(self._fade(w, x)) if self.forget else None
         if total is not None:
             scores = scores + (total - total.mT)
         if state is not None:

@@ -36,6 +36,21 @@ def floored(log_decay: Tensor) -> Tensor:
     return log_decay.clamp_min(FLOOR)
 
 
+def running(x: Tensor) -> Tensor:
+    """Sums over all positions of a chunk up to each, (.., C, x): a product with a triangle of ones, as cumsum of floats
+    on a GPU is in no fixed order, and is refused where torch is asked for the same bits every time."""
+    ones = torch.ones(x.shape[-2], x.shape[-2], dtype=x.dtype, device=x.device)
+    return ones.tril() @ x
+
+
+def running_over_rows(x: Tensor) -> Tensor:
+    """The same over whole rows, (.., T, x), chunk by chunk."""
+    positions = x.shape[-2]
+    within = running(in_chunks(x, chunk_of(positions)))
+    ends = within[..., -1, :]
+    return in_rows(within + (running(ends) - ends)[..., None, :], positions)
+
+
 def decays(total: Tensor) -> Tensor:
     """L_ij = exp(G_i - G_j) for j <= i, else 0, of running sums G (.., C, 1) of log decays: (.., C, C).
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from physlm.models.recurrences.chunks import above, carried, chunk_of, decays, floored, in_chunks, in_rows
+from physlm.models.recurrences.chunks import above, carried, chunk_of, decays, floored, in_chunks, in_rows, running
 
 PIECE = 16
 
@@ -43,7 +43,7 @@ def decayed(
     chunk = chunk or chunk_of(positions)
     fade = torch.zeros_like(k[..., :1]) if log_decay is None else floored(log_decay)
     q, k, v, fade = (in_chunks(x, chunk) for x in (q, k, v, fade))
-    total = fade.cumsum(-2)  # G
+    total = running(fade)  # G
     end = total[..., -1:, :]
     before, last = carried(end.exp().mT, (k * (end - total).exp()).mT @ v, state)
     scores = (q @ k.mT) * decays(total) if total.shape[-1] == 1 else _by_channels(q, k, total)

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from physlm.models.parts.recurrent import in_heads, unit
-from physlm.models.recurrences.chunks import above, carried, chunk_of, decays, floored, in_chunks, in_rows
+from physlm.models.recurrences.chunks import above, carried, chunk_of, decays, floored, in_chunks, in_rows, running
 
 BASE = 16
 
@@ -54,7 +54,7 @@ def delta(
     if log_decay is None:
         scores = scores.masked_fill(above(chunk, 1, q.device), 0.0)
     else:
-        total = in_chunks(floored(log_decay), chunk).cumsum(-2)  # G
+        total = running(in_chunks(floored(log_decay), chunk))  # G
         end = total[..., -1:, :]
         faded = decays(total)
         similar, scores, identity = similar * faded, scores * faded, end.exp() * identity
