@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
 from physlm.models.parts.part import MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
-from physlm.models.parts.recurrent import DECAY, GATE, channels, check_recurrent, conv_kept, conv_weights
+from physlm.models.parts.recurrent import CHUNK, DECAY, GATE, channels, check_recurrent, conv_kept, conv_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,7 @@ class PaTH(Mixer):
 
     def flops(self, model: ModelConfig, row_tokens: int) -> float:
         """4 d for each position that is read, and those of the reflections: k^2 a head for each chunk before."""
-        chunk = max(1, min(64, row_tokens))
+        chunk = max(1, min(CHUNK, row_tokens))
         reach = model.mean_reach(row_tokens)
         return (4.0 + 2 * model.head_width / chunk) * model.width * reach + 8.0 * chunk * model.width * bool(row_tokens)
 

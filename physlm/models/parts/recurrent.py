@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GATE = Role("gate", float32=True, multiplied=True)
 DECAY = Role("decay", decays=False, float32=True)
 TAPS = 4
-_CHUNK = 64  # recurrences.chunks.CHUNK, which needs torch
+CHUNK = 64  # tokens at most that a recurrence reads at once, see ``recurrences.chunks``
 NORM_EPS, UNIT_EPS = 1e-5, 1e-6
 
 
@@ -190,7 +190,7 @@ def gated(y: Tensor, gate: Tensor) -> Tensor:
 def chunk_flops(model: ModelConfig, keys: int, values: int, row_tokens: int, solved: bool = False) -> float:
     """Forward FLOPs a token of a recurrence in chunks: 4 h e a head for what goes through the memory, and 2 (h + e) for
     each position of a chunk.  ``solved``: of the delta rule, which has twice of both, and the inverse of C x C."""
-    chunk = min(_CHUNK, row_tokens)
+    chunk = min(CHUNK, row_tokens)
     through = 4.0 * keys * values / model.heads * bool(row_tokens)
     within = 2.0 * chunk * (keys + values)
     return 2 * (through + within) + model.heads * chunk**2 if solved else through + within
@@ -198,5 +198,5 @@ def chunk_flops(model: ModelConfig, keys: int, values: int, row_tokens: int, sol
 
 def chunk_numbers(model: ModelConfig, keys: int, values: int, row_tokens: int) -> int:
     """Numbers a token that the backward pass keeps of it, float32 counted as two: scores, and the memories."""
-    chunk = max(1, min(_CHUNK, row_tokens))
+    chunk = max(1, min(CHUNK, row_tokens))
     return round(2 * (2 * model.heads * chunk + 2 * keys * values / (model.heads * chunk)))

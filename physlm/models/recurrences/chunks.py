@@ -8,7 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CHUNK, LEAST = 64, 16
+from physlm.models.parts.recurrent import CHUNK
+
+LEAST = 16
 # exp(-50) = 2e-22: the past is gone.  A log decay below counts as this, so that sums over a chunk keep their digits.
 FLOOR = -50.0
 
