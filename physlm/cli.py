@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import physlm
-from physlm.commands import biographies, claims, data, grammar, igsm, models, report, results, solving, terminal
+from physlm.commands import biographies, claims, data, grammar, igsm, models, parts, report, results, solving, terminal
 from physlm.commands.options import command, signals_stop, stopped
 
 app = typer.Typer(
@@ -43,11 +43,12 @@ texts = typer.Typer(help="Look at the data of any task, and write it for use els
 app.add_typer(texts, name="data")
 texts.command("sample")(data.sample)
 texts.command("export")(data.export)
-trained = typer.Typer(help="Take trained models out to other libraries, and models of others in.", no_args_is_help=True,
-                      rich_markup_mode=None)
+trained = typer.Typer(help="List the parts of models; take trained models out to other libraries, and others in.",
+                      no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(trained, name="model")
 trained.command("export")(models.export)
 trained.command("import")(models.import_model)
+trained.command("parts")(parts.parts)
 written = typer.Typer(help="Biographies that a language model or a grammar rewrites (bioR).", no_args_is_help=True,
                       rich_markup_mode=None)
 app.add_typer(written, name="biographies")
@@ -125,6 +126,20 @@ def bench_tasks(
 ) -> None:
     """Print how fast every task is sampled and verified on one core, and trained on beside biographies."""
     from physlm.lab.bench_tasks import bench_tasks as run_bench
+
+    run_bench(kinds or (), quick=quick)
+
+
+@bench.command("mixers")
+@command
+def bench_mixers(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND]...", help="Mixers, such as gla or fox. Default: all.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few steps: a check, not a number.")] = False,
+) -> None:
+    """Print how fast every mixer trains and generates beside softmax attention in a model of the same shape."""
+    from physlm.lab.bench_mixers import bench_mixers as run_bench
 
     run_bench(kinds or (), quick=quick)
 

@@ -34,6 +34,7 @@ from physlm.training.step import Population
 VOCABULARY = 11
 CPU = torch.device("cpu")
 BASE = ModelConfig(layers=2, heads=2, width=16)
+DEEPEST = 4  # layers of a model with a pattern of all kinds
 FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local}
 # where only compiling is asked for, the rest of a block is as small as can be
 SMALLEST = {"mixer": dataclasses.replace(BASE, mlp=(NoMLP(),)), "mlp": dataclasses.replace(BASE, mixer=(Uniform(),)),
@@ -75,15 +76,23 @@ def with_variants(name: str, part: Part) -> list[Named]:
 
 
 def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
-    """A model with each of them, and one of a pattern of all kinds, each layer its own."""
+    """A model with each of them, and patterns of all kinds, each layer its own.
+
+    No pattern is deeper than four layers, since roundings grow from layer to layer: of more mixers the next four have
+    one with local mixing and plain MLPs.
+    """
     models = [with_part(*one) for one in parts]
     kinds: dict[str, dict[str, Part]] = {name: {} for name in FAMILIES}
     for name, part in parts:
         kinds[name].setdefault(part.kind, part)
     kinds.pop("norm")  # one for all layers
-    patterns: dict[str, Any] = {name: tuple(found.values()) for name, found in kinds.items() if found}
-    layers = max(2, *map(len, patterns.values())) if patterns else 2
-    return list(dict.fromkeys([*models, dataclasses.replace(BASE, layers=layers, **patterns)]))
+    patterns = {name: tuple(found.values()) for name, found in kinds.items() if found}
+    for start in range(0, max(map(len, patterns.values()), default=1), DEEPEST):
+        here: dict[str, Any] = {name: found[start : start + DEEPEST] for name, found in patterns.items()
+                                if found[start:] or name == "local"}
+        here = {name: found or patterns[name][:DEEPEST] for name, found in here.items()}
+        models.append(dataclasses.replace(BASE, layers=max(2, *map(len, here.values()), 0), **here))
+    return list(dict.fromkeys(models))
 
 
 def compiled_models_of(parts: Sequence[Named]) -> list[tuple[ModelConfig, int]]:
@@ -284,12 +293,13 @@ def check_its_matrices_are_quantised_each_member_alone(config: ModelConfig) -> N
         return
     check_model(config, VOCABULARY)
     model, ids = randomised(config), ids_of(1, 3, 12)[0]
-    setting, texts = Quantisation(bits=3), [Read(ids, torch.ones_like(ids))]
+    setting, texts = Quantisation(bits=2), [Read(ids, torch.ones_like(ids))]
     found = quantised(model, setting, texts)
     for name, weight in listed.items():
         if weight.role.matrix:
             levels = [len(row.unique()) for row in found.state_dict()[name].mT.flatten(0, 1)]
-            assert max(levels) <= 2**setting.bits < weight.shape[0], name
+            assert max(levels) <= 2**setting.bits, name
+    assert any(weight.role.matrix and weight.shape[0] > 2**setting.bits for weight in listed.values())
     assert found(ids[None].expand(2, -1, -1)).logits.isfinite().all()
     with torch.no_grad():
         for p in model.parameters():

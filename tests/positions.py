@@ -7,9 +7,23 @@ from typing import Any
 
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
+from physlm.models.parts.deltanet import DeltaNet
+from physlm.models.parts.fox import FoX
+from physlm.models.parts.gated_deltanet import GatedDeltaNet
+from physlm.models.parts.gla import GLA
+from physlm.models.parts.part import Mixer
+from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly, Uniform
 from physlm.models.parts.relative import Relative
 from physlm.models.patterns import irope
+
+# mixers beyond softmax over contents and distances, with settings that change what they compute
+BEYOND: dict[str, Mixer] = {
+    **{kind: Mixer.of_kind(kind)() for kind in ("mla", "fox", "path", "linear", "gla", "mamba2", "deltanet",
+                                                "gated_deltanet")},
+    "fox_pro": FoX(pro=True), "path_fox": PaTH(forget=True), "gla_scalar": GLA(gate="scalar", conv=True),
+    "delta_product": DeltaNet(negative=True, steps=2), "gated_product": GatedDeltaNet(negative=True, steps=2),
+}
 
 
 def way(position: str, reach: int = 512) -> dict[str, Any]:
@@ -23,7 +37,10 @@ def way(position: str, reach: int = 512) -> dict[str, Any]:
         "window": {"mixer": (Attention(window=9),)}, "irope": {"mixer": irope(8, 2)},
         "scalable": {"mixer": (Attention(log_n=True, learnt_scale="head", scale=0.3),)},
         "temperature": {"mixer": (Attention(rope=0.0, learnt_scale="one", floor=8),)},
+        "gqa": {"mixer": (Attention(group=2),)},
     }  # fmt: skip
+    if position in BEYOND:
+        return {"mixer": (BEYOND[position],)}
     return ways[position]
 
 

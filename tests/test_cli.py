@@ -495,12 +495,13 @@ def test_bench_is_wired(name: str, home: str, physlm: Call, monkeypatch: pytest.
     assert physlm("bench", name, "--quick")[:2] == (0, "quick=True\n")
 
 
-def test_bench_tasks_is_wired(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("physlm.lab.bench_tasks")
-    module.bench_tasks = lambda kinds, quick: print(list(kinds), quick)  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", ["tasks", "mixers"])
+def test_bench_of_kinds_is_wired(name: str, physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType(f"physlm.lab.bench_{name}")
+    setattr(module, f"bench_{name}", lambda kinds, quick: print(list(kinds), quick))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    assert physlm("bench", "tasks")[:2] == (0, "[] False\n")
-    assert physlm("bench", "tasks", "depo", "mqar", "--quick")[:2] == (0, "['depo', 'mqar'] True\n")
+    assert physlm("bench", name)[:2] == (0, "[] False\n")
+    assert physlm("bench", name, "depo", "mqar", "--quick")[:2] == (0, "['depo', 'mqar'] True\n")
 
 
 def test_the_version_is_told(physlm: Call) -> None:

@@ -17,10 +17,18 @@ from physlm.measures.probes import ProbeConfig
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.canon import Canon
+from physlm.models.parts.deltanet import DeltaNet
+from physlm.models.parts.fox import FoX
 from physlm.models.parts.gated import Gated
+from physlm.models.parts.gated_deltanet import GatedDeltaNet
+from physlm.models.parts.gla import GLA
+from physlm.models.parts.linear import LinearAttention
+from physlm.models.parts.mamba2 import Mamba2
+from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
 from physlm.models.parts.norms import LayerNorm, RMSNorm
+from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
@@ -56,7 +64,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
                         absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none", rope_heads=1.0, bias="none", window=0, chunk=0,
-                      scale=1.0, learnt_scale="none", log_n=False, floor=0),
+                      scale=1.0, learnt_scale="none", log_n=False, floor=0, group=1),
+    "FoX": dict(pro=False), "PaTH": dict(rank=0.125, conv=True, forget=False),
+    "MLA": dict(latent=0.5, rotated=0.5, rope_base=10_000.0),
+    "LinearAttention": dict(normaliser="sum", conv=False),
+    "GLA": dict(gate="vector", rank=16, exponent=1 / 16, keys=0.5, values=1.0, conv=False),
+    "Mamba2": dict(expand=2, size=64, conv=True), "DeltaNet": dict(negative=False, steps=1, conv=True),
+    "GatedDeltaNet": dict(negative=False, steps=1, keys=0.75, values=1.5, conv=True),
     "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
     "Gated": dict(ratio=8 / 3, act="silu"),
     "MoE": dict(experts=32, top_k=1, expert=Plain(ratio=1), capacity=2.0, shared=False, alpha=0.01, bias_rate=0.0),
@@ -146,7 +160,8 @@ def test_defaults_never_change() -> None:
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
                             ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
-                            Plain, Gated, MoE, TrainConfig)}
+                            FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
+                            TrainConfig)}
     assert defaults == DEFAULTS
 
 

@@ -1,14 +1,13 @@
-"""What only a CUDA device can show of position schemes and of generation: the captured steps do what the CPU does."""
+"""What only a CUDA device can show of mixers and of generation: the captured steps do what the CPU does."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal, get_args
 
 import pytest
 import torch
-from positions import way
+from positions import BEYOND, way
 
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
@@ -18,16 +17,15 @@ from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-Position = Literal["rope", "none", "absolute", "relative", "position_only", "uniform", "half_rope", "alibi",
-                   "hard_alibi", "t5", "window", "irope", "scalable", "temperature"]  # fmt: skip
-POSITIONS = get_args(Position)
-NO_ENCODER = ("uniform", "alibi", "hard_alibi", "t5", "window", "irope", "scalable", "temperature")
+NO_ENCODER = ("uniform", "alibi", "hard_alibi", "t5", "window", "irope", "scalable", "temperature",
+              *(name for name in BEYOND if name != "mla"))
+POSITIONS = ("rope", "none", "absolute", "relative", "position_only", "half_rope", "gqa", "mla", *NO_ENCODER)
 
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("position", POSITIONS)
-def test_the_captured_step_does_what_the_cpu_does(position: Position, members: int, causal: bool) -> None:
+def test_the_captured_step_does_what_the_cpu_does(position: str, members: int, causal: bool) -> None:
     if position in NO_ENCODER and not causal:
         pytest.skip("it is about earlier tokens, and has no encoder")
     task = BioSConfig(people=200, entries_per_row=1, row_tokens=60)
@@ -55,8 +53,9 @@ def deterministic() -> Iterator[None]:
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(("position", "row_tokens"), [
     ("rope", 512), ("relative", 256), ("position_only", 256), ("uniform", 256), ("alibi", 512), ("t5", 256),
-    ("window", 512), ("irope", 512), ("scalable", 512)])  # fmt: skip
-def test_training_in_bfloat16_gives_the_same_bits_twice(position: Position, row_tokens: int) -> None:
+    ("window", 512), ("irope", 512), ("scalable", 512), ("gqa", 512),
+    *((name, 512) for name in BEYOND)])  # fmt: skip
+def test_training_in_bfloat16_gives_the_same_bits_twice(position: str, row_tokens: int) -> None:
     """Attention kernels over several blocks of keys; products written out, at a length beyond the distances' table."""
     task = BioSConfig(people=200, row_tokens=row_tokens)
     model = ModelConfig(layers=2, heads=4, width=128, **way(position, 200))
@@ -74,7 +73,7 @@ def test_training_in_bfloat16_gives_the_same_bits_twice(position: Position, row_
 
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("position", POSITIONS)
-def test_generation_in_a_graph_is_generation_on_the_cpu(position: Position, members: int) -> None:
+def test_generation_in_a_graph_is_generation_on_the_cpu(position: str, members: int) -> None:
     """In float32, where the logits of the two devices differ by 1e-6 or so: nearly every row is the same to its end."""
     config = ModelConfig(layers=2, heads=2, width=32, **way(position, 64))
     model = Decoder(config, 7, tuple(range(members)))
@@ -93,7 +92,7 @@ def test_generation_in_a_graph_is_generation_on_the_cpu(position: Position, memb
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_half_precision_steps_agree_with_whole_rows(position: Position) -> None:
+def test_half_precision_steps_agree_with_whole_rows(position: str) -> None:
     config = ModelConfig(layers=2, heads=4, width=64, **way(position, 96))
     model = Decoder(config, 7).cuda().in_bfloat16()
     ids = torch.randint(0, 7, (1, 5, 80), generator=torch.Generator().manual_seed(0)).cuda()

@@ -19,7 +19,8 @@ from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import training_flops
 from physlm.models.decoder import Decoder
-from physlm.models.parts.part import Local
+from physlm.models.parts.attention import Attention
+from physlm.models.parts.part import Local, Mixer
 from physlm.tasks.biography.config import BioSConfig
 from physlm.training.batches import AHEAD_TOKENS
 from physlm.training.config import RunSpec, TrainConfig
@@ -33,7 +34,7 @@ SHAPES = ((2, 1, 64), (4, 2, 128), (8, 4, 256), (12, 12, 768))
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table: a shape, the rows a step, the members, and local mixing."""
+    """One line of the table: a shape, the rows a step, the members, local mixing, and the mixer."""
 
     layers: int
     heads: int
@@ -41,11 +42,13 @@ class Case:
     rows: int
     members: int
     local: tuple[Local, ...] = ()
+    mixer: tuple[Mixer, ...] = (Attention(),)
 
     @property
     def model(self) -> ModelConfig:
         """The settings of the model."""
-        return ModelConfig(self.layers, self.heads, self.width, local=self.local, vocab_size=VOCABULARY)
+        return ModelConfig(self.layers, self.heads, self.width, mixer=self.mixer, local=self.local,
+                           vocab_size=VOCABULARY)
 
     @property
     def title(self) -> str:
@@ -131,13 +134,13 @@ def _bench_parts(place: torch.device, seconds: float) -> None:
     """What local mixing costs, in one table of ratios."""
     print("with a part over without it, tokens/s    training  generating")
     for case in part_cases(place.type == "cuda"):
-        plain = _speeds(case, place, seconds)
+        plain = speeds(case, place, seconds)
         for other in with_local(case):
-            ratios = [ours / base for ours, base in zip(_speeds(other, place, seconds), plain, strict=True)]
+            ratios = [ours / base for ours, base in zip(speeds(other, place, seconds), plain, strict=True)]
             print(f"{other.title:>28} x {case.members:<7} {ratios[0]:>10.3f} {ratios[1]:>11.3f}", flush=True)
 
 
-def _speeds(case: Case, place: torch.device, seconds: float) -> tuple[float, float]:
+def speeds(case: Case, place: torch.device, seconds: float) -> tuple[float, float]:
     """Steps a second of training, and tokens a second of generating 64 rows of 256 tokens for each member."""
     _, step = time_step(case, place, seconds)
     torch._dynamo.reset()

@@ -96,9 +96,10 @@ class Block(nn.Module):
         device = next(self.parameters()).device
 
         def zeros(kept: Mapping[str, Any], w: Weights) -> dict[str, Any]:
+            wide = torch.promote_types(w.dtype, torch.float32)
             return {name: zeros(one, w) if isinstance(one, dict) else
-                    torch.zeros(w.members, rows, *one.shape, device=device,
-                                dtype=torch.float32 if one.float32 else w.dtype) for name, one in kept.items()}
+                    torch.zeros(w.members, rows, *one.shape, device=device, dtype=wide if one.float32 else w.dtype)
+                    for name, one in kept.items()}
 
         kept = self.kept(positions, beside)
         # local mixing at A and C computes in the dtype of the branch that it feeds

@@ -96,3 +96,27 @@ def test_without_the_extra_the_install_line_is_said(export, stored, tmp_path, mo
     code, _, err = export(stored.path, "--out", tmp_path / "x")
     assert code == 2 and "transformers is not installed" in err and "pip install 'physlm[hf]'" in err
     assert not (tmp_path / "x").exists()
+
+
+def test_parts_lists_every_part_with_its_numbers(physlm):
+    from physlm.commands.parts import FAMILIES
+
+    code, out, _ = physlm("model", "parts", "--width", "64", "--heads", "4", "--tokens", "100")
+    lines = out.splitlines()
+    assert code == 0
+    for name, family in FAMILIES.items():
+        start = next(i for i, line in enumerate(lines) if line.startswith(f"model.{name} "))
+        listed = [line.split() for line in lines[start + 1 :]]
+        for kind in family.kinds():
+            assert any(line[:1] == [kind] for line in listed), kind
+    (gla,) = [line.split() for line in lines if line.startswith("  gla ")]
+    assert gla[2] == str(64 * 64 // 2 // 4) and "exponent=0.0625" in out
+    (attention,) = [line.split() for line in lines if line.startswith("  attention ")]
+    assert attention[1:3] == [f"{4 * 64 * 64:,}", f"{2 * 64 * 100:,}"]
+
+
+def test_parts_of_one_family_and_what_does_not_fit(physlm):
+    code, out, _ = physlm("model", "parts", "mixer", "--width", "63", "--heads", "4")
+    assert code == 0 and "model.width: got 63 for 4 heads" in out and "gated " not in out
+    code, _, err = physlm("model", "parts", "mixers")
+    assert code == 2 and "FAMILY: unknown name 'mixers'; did you mean 'mixer'" in err

@@ -93,6 +93,36 @@ def test_beyond_the_row_a_setting_is_plain_attention(setting: Attention, plain: 
     torch.testing.assert_close(*(x.taps["block.1.attention"] for x in (a, b)), atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("setting", [
+    Attention(), Attention(window=5), Attention(chunk=7, qk_norm="head"), Attention(rope=0, bias="alibi"),
+    Attention(bias="t5", learnt_scale="head"), Attention(rope_heads=0.5, qk_norm="full", window=9)],
+    ids=lambda part: part.label)  # fmt: skip
+@pytest.mark.parametrize("group", [2, 4])
+def test_shared_keys_are_attention_whose_heads_have_the_same_keys(group: int, setting: Attention) -> None:
+    """GQA, and MQA with 4 heads in a group: the weights of ordinary attention whose columns are repeated."""
+    if setting.rope_heads != 1 and group == 4:
+        pytest.skip("2 turned heads cannot share one head of keys with 2 that are not")
+    few = dataclasses.replace(setting, group=group)
+    shared, plain = (randomised(with_part("mixer", part, FOUR)) for part in (few, setting))
+    state = shared.state_dict()
+    for name, weight in state.items():
+        if name.endswith((".qkv.weight", ".k_gain")):
+            q = weight.shape[-1] - 2 * 32 // group if name.endswith("qkv.weight") else 0
+            keys = weight[..., q:].unflatten(-1, (-1, 8)).repeat_interleave(group, -2).flatten(-2)
+            state[name] = torch.cat((weight[..., :q], keys), -1)
+    plain.load_state_dict(state)
+    ids = ids_of(2, 3, 30)
+    taps = ("block.0.attention",)
+    ours, theirs = shared(ids, taps), plain(ids, taps)
+    torch.testing.assert_close(ours.taps[taps[0]], theirs.taps[taps[0]], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-4)
+    reading = shared.remember(3, 30)
+    parts = [shared.read(ids[..., :9], reading)]
+    parts += [shared.step(ids[..., t : t + 1], torch.tensor([t]), reading) for t in range(9, 30)]
+    torch.testing.assert_close(torch.cat(parts, 2), shared.hidden(ids)[0], atol=5e-5, rtol=5e-5)
+    assert shared.state_bytes(30) * group == plain.state_bytes(30)
+
+
 @pytest.mark.parametrize("learnt", ["head", "one"])
 def test_a_learnt_scale_that_is_one_changes_nothing(learnt: Any) -> None:
     ids = ids_of(2, 3, 12)

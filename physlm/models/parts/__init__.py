@@ -9,6 +9,14 @@ MIXERS = {
     "relative": "physlm.models.parts.relative:Relative",
     "position_only": "physlm.models.parts.positional:PositionOnly",
     "uniform": "physlm.models.parts.positional:Uniform",
+    "mla": "physlm.models.parts.mla:MLA",
+    "fox": "physlm.models.parts.fox:FoX",
+    "path": "physlm.models.parts.path:PaTH",
+    "linear": "physlm.models.parts.linear:LinearAttention",
+    "gla": "physlm.models.parts.gla:GLA",
+    "mamba2": "physlm.models.parts.mamba2:Mamba2",
+    "deltanet": "physlm.models.parts.deltanet:DeltaNet",
+    "gated_deltanet": "physlm.models.parts.gated_deltanet:GatedDeltaNet",
 }
 MLPS = {
     "plain": "physlm.models.parts.mlp:Plain",

@@ -64,6 +64,9 @@ class Attention(Mixer):
             2501.19399).  ``scale`` is its s; a learnt one should begin at ``scores.scalable_start`` of the row.
         floor: logits grow with the position of the query from so many tokens on, see ``scores.floor_scale`` (iRoPE); 0:
             they do not.
+        group: heads of queries that share one head of keys and values (GQA, arXiv 2305.13245), neighbours; as many as
+            there are heads is MQA (arXiv 1911.02150).  Keys and values then have d / group channels, and so has the
+            state.
     """
 
     kind: ClassVar[str] = "attention"
@@ -78,6 +81,7 @@ class Attention(Mixer):
     learnt_scale: Literal["none", "head", "one"] = "none"
     log_n: bool = False
     floor: int = 0
+    group: int = 1
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rope <= 1.0:
@@ -93,6 +97,8 @@ class Attention(Mixer):
             if getattr(self, name) < 0:
                 raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected at least 1 token, or 0, "
                                 f"where {none}")
+        if self.group < 1:
+            raise UserError(f"model.mixer.group: got {self.group}, expected at least 1")
         if self.window and self.chunk:
             raise UserError(f"model.mixer.window, model.mixer.chunk: got {self.window} and {self.chunk}, expected one "
                             "of them to be 0")
@@ -112,6 +118,10 @@ class Attention(Mixer):
         if abs(model.heads * self.rope_heads - self.turned_heads(model)) > 1e-6 or not self.turned_heads(model):
             raise UserError(f"model.mixer.rope_heads: got {self.rope_heads} of {model.heads} heads, expected a whole "
                             "number of heads, at least 1")
+        if model.heads % self.group or self.turned_heads(model) % self.group:
+            turned = "" if self.rope_heads == 1 else f", and {self.turned_heads(model)}, those that are turned"
+            raise UserError(f"model.mixer.group: got {self.group}, expected a number that divides {model.heads}, the "
+                            f"heads{turned}")
         if self.bias == "hard_alibi" and model.heads < 2:
             raise UserError("model.mixer.bias: got hard_alibi, of half of the heads, with 1 head; expected at least 2 "
                             "heads")
@@ -138,6 +148,7 @@ class Attention(Mixer):
         parts += [f"qk{self.qk_norm}"] * (self.qk_norm != "none")
         parts += [self.bias.replace("_", "")] * (self.bias != "none")
         parts += [f"{name}{getattr(self, name)}" for name in ("window", "chunk", "floor") if getattr(self, name)]
+        parts += [f"group{self.group}"] * (self.group != 1)
         parts += ["logn"] * self.log_n + [f"scale{self.scale:g}"] * (self.scale != 1)
         return "_".join(parts + [f"learnt{self.learnt_scale}"] * (self.learnt_scale != "none"))
 
@@ -149,12 +160,17 @@ class Attention(Mixer):
         parts += [f"{name}{getattr(self, name)}" for name in ("window", "chunk") if getattr(self, name)]
         return "+".join(parts) or "none"
 
+    def key_channels(self, model: ModelConfig) -> int:
+        """Channels of the keys, and as many of the values, of all heads together."""
+        return model.width // self.group
+
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
-        d = model.width
-        gains = ("q_gain", "k_gain") if self.qk_norm in ("head", "full") else ()
+        d, keys = model.width, self.key_channels(model)
+        gains = (("q_gain", d), ("k_gain", keys)) if self.qk_norm in ("head", "full") else ()
         scale = Weight("scale", (model.heads,), Constant(self.scale), TEMPERATURE)
-        return (Weight("qkv", (d, 3 * d), Normal(), MATRIX, low_rank=(0, 2), blocks=3),
-                *(Weight(name, (d,), Constant(1.0), GAIN) for name in gains),
+        moved = (*range(self.group), self.group + 1)  # q, in blocks as wide as k, and v
+        return (Weight("qkv", (d, d + 2 * keys), Normal(), MATRIX, low_rank=moved, blocks=self.group + 2),
+                *(Weight(name, (width,), Constant(1.0), GAIN) for name, width in gains),
                 *(scale,) * (self.learnt_scale == "head"),
                 Weight("out", (d, d), Normal(small=True), MATRIX))
 
@@ -194,11 +210,11 @@ class Attention(Mixer):
     def state(self, model: ModelConfig, positions: int, beside: bool) -> tuple[Kept, ...]:
         # tokens beside the rows look at any place; multiples of 16 are what attention kernels on GPUs want of a mask
         kept = min(positions, 16 * -(-self.reach // 16)) if self.reach and not beside else positions
-        shape = (model.heads, kept, model.head_width)
+        shape = (model.heads // self.group, kept, model.head_width)
         return Kept("keys", shape, axis=1), Kept("values", shape, axis=1)
 
     def local_width(self, model: ModelConfig) -> int:
-        return 3 * model.width
+        return model.width + 2 * self.key_channels(model)
 
     def flops(self, model: ModelConfig, row_tokens: int) -> float:
         """2 d for the score and 2 d for the mixture at each position that is read, see ``mean_reach``: of a window w of
@@ -229,19 +245,29 @@ class Attention(Mixer):
                 keep(state[name], new.unflatten(0, x.shape[:2]), place)
         sight = self._bias(where), self.window, self.chunk
         if not w.model.causal:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            mixed = F.scaled_dot_product_attention(q, self._for_queries(k), self._for_queries(v))
         elif isinstance(where, Whole):
-            mixed = attend(q, k, v, *sight)
+            mixed = attend(q, self._for_queries(k), self._for_queries(v), *sight)
         else:
             assert state is not None
             keys, values = state["keys"].flatten(0, 1), state["values"].flatten(0, 1)
             if isinstance(where, Next):
-                mixed = masked(q, keys, values, kept_in_sight(where.place_1, keys, *sight))
+                mask = kept_in_sight(where.place_1, keys, *sight)
+                if self.group == 1:
+                    mixed = masked(q, keys, values, mask)
+                else:  # the queries of a group stand side by side, and nothing of the state is written out for each
+                    mask = mask.unflatten(1, (-1, self.group)).squeeze(3) if mask.shape[1] > 1 else mask
+                    mixed = masked(q.unflatten(1, (-1, self.group)).squeeze(3), keys, values, mask)
+                    mixed = mixed.flatten(1, 2)[:, :, None]
             else:
-                keys, values = torch.cat((keys, k), 2), torch.cat((values, v), 2)
+                keys, values = (self._for_queries(torch.cat(both, 2)) for both in ((keys, k), (values, v)))
                 mask = beside_in_sight(where, w.members, keys, *sight)
                 mixed = F.scaled_dot_product_attention(q, keys, values, mask)
         return w.out(mixed.transpose(1, 2).reshape(x.shape))
+
+    def _for_queries(self, x_NGTk: Tensor) -> Tensor:
+        """Keys or values once for each head of queries, (N, H, T, k)."""
+        return x_NGTk.repeat_interleave(self.group, 1) if self.group > 1 else x_NGTk
 
     def _bias(self, where: Where) -> Tensor | None:
         """b of each head at each distance, (m, H, W) float32, with m = M where it is learnt, else 1."""
@@ -260,7 +286,7 @@ class Attention(Mixer):
         from physlm.models.parts.attend import scores_in_sight
 
         q, k, _ = self._project(w, x, None, where)
-        scores = ((q @ k.mT).float() / q.shape[-1] ** 0.5).unflatten(0, x.shape[:2])
+        scores = ((q @ self._for_queries(k).mT).float() / q.shape[-1] ** 0.5).unflatten(0, x.shape[:2])
         if w.model.causal:
             scores = scores_in_sight(scores, self._bias(where), self.window, self.chunk)
         return scores.softmax(-1)
@@ -268,20 +294,27 @@ class Attention(Mixer):
     def _project(
         self, w: Weights, x_MBTd: Tensor, state: State | None, where: Where
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v, each (M B, H, T, k), in the order of the released code: norm, local mixing, rotation; then the
-        scale, of q."""
-        members, rows, positions, _ = x_MBTd.shape
+        """q (M B, H, T, k), and k and v, (M B, H / group, T, k) each, in the order of the released code: norm, local
+        mixing, rotation; then the scale, of q."""
         qkv = w.qkv(x_MBTd)
         if self.qk_norm != "none":
             qkv = self._normed(w, qkv)
-        qkv = w.mix_local(qkv, state, where).view(members * rows, positions, 3, w.model.heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        qkv = w.mix_local(qkv, state, where).flatten(0, 1)
+        if self.group == 1:
+            q, k, v = qkv.unflatten(-1, (3, w.model.heads, -1)).permute(2, 0, 3, 1, 4)
+        else:
+            q, k, v = (x.unflatten(-1, (-1, w.model.head_width)).transpose(1, 2) for x in self._parted(w.model, qkv))
         shared = self._named(where.shared)
         if isinstance(where, Next):
             shared |= {name: x.index_select(0, where.place_1) for name, x in shared.items() if name in _OF_PLACES}
         if self.rope:
             q, k = (self._turned(x, w.model, shared["cos"], shared["sin"]) for x in (q, k))
         return self._scaled(w, q, shared), k, v
+
+    def _parted(self, model: ModelConfig, qkv: Tensor) -> tuple[Tensor, ...]:
+        """The channels of q, k and v."""
+        keys = self.key_channels(model)
+        return qkv.split((model.width, keys, keys), -1)
 
     def _turned(self, x_NHTk: Tensor, model: ModelConfig, cos: Tensor, sin: Tensor) -> Tensor:
         import torch
@@ -290,7 +323,7 @@ class Attention(Mixer):
 
         if self.rope_heads == 1:
             return turn(x_NHTk, cos, sin)
-        heads = self.turned_heads(model)
+        heads = self.turned_heads(model) * x_NHTk.shape[1] // model.heads
         return torch.cat((turn(x_NHTk[:, :heads], cos, sin), x_NHTk[:, heads:]), 1)
 
     def _scaled(self, w: Weights, q_NHTk: Tensor, shared: dict[str, Tensor]) -> Tensor:
@@ -313,13 +346,13 @@ class Attention(Mixer):
 
         from physlm.models.module import per_member
 
-        q, k, v = qkv.chunk(3, -1)
+        q, k, v = self._parted(w.model, qkv)
         gains = (w.q_gain, w.k_gain) if self.qk_norm != "unit" else (None, None)
         found = []
         for x, gain in zip((q, k), gains, strict=True):
             wide = x.float()
             if self.qk_norm != "full":
-                wide = wide.unflatten(-1, (w.model.heads, -1))
+                wide = wide.unflatten(-1, (-1, w.model.head_width))
             wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)
             if self.qk_norm != "full":
                 wide = wide.flatten(-2)

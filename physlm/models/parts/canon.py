@@ -76,7 +76,7 @@ class Canon(Local):
         if isinstance(where, Whole):
             y = local_filter(x, w.filter, residual, then)
             if state is not None:
-                _begin(state, x)
+                begin(state, x)
             return y
         assert state is not None
         if isinstance(where, Next) and "last" in state:
@@ -112,7 +112,7 @@ def _taps(filter_M4m: Tensor) -> list[Tensor]:
     return [per_member(filter_M4m[:, s]) for s in range(TAPS)]
 
 
-def _begin(state: State, x_MBTm: Tensor) -> None:
+def begin(state: State, x_MBTm: Tensor) -> None:
     """Leave in the state of rows from their beginning what later tokens need."""
     import torch
 

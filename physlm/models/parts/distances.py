@@ -31,7 +31,8 @@ def turn(x_BHTk: Tensor, cos_Tr: Tensor, sin_Tr: Tensor) -> Tensor:
     GPT-NeoX.
     """
     dims = 2 * cos_Tr.shape[-1]
-    turned, rest = x_BHTk[..., :dims].float(), x_BHTk[..., dims:]
+    turned, rest = x_BHTk[..., :dims], x_BHTk[..., dims:]
+    turned = turned.to(torch.promote_types(x_BHTk.dtype, torch.float32))
     a, b = turned.chunk(2, -1)
     turned = torch.cat((a * cos_Tr - b * sin_Tr, b * cos_Tr + a * sin_Tr), -1).to(x_BHTk.dtype)
     return torch.cat((turned, rest), -1) if rest.shape[-1] else turned

@@ -193,7 +193,7 @@ Where = Whole | Next | Beside
 
 @dataclass(frozen=True)
 class Kept:
-    """One tensor of a state: (M, B, *shape) zeros in the dtype that the part computes in, or float32.
+    """One tensor of a state: (M, B, *shape) zeros in the dtype that the part computes in, or ``float32``, at least.
 
     Attributes:
         axis: of ``shape``, the one that counts positions; None where the size does not depend on them.

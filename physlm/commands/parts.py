@@ -1,0 +1,73 @@
+"""The command model parts: which parts there are, what can be set, what they weigh and what they remember."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Annotated
+
+import typer
+
+from physlm.commands.options import command, printable
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.models.config import ModelConfig
+from physlm.models.listing import block_slots
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
+
+FAMILIES: dict[str, type[Mixer] | type[MLP] | type[NormPart] | type[Local]] = {
+    "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local}  # fmt: skip
+
+
+@command
+def parts(
+    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="mixer, mlp, norm or local. Default: all.")
+                      ] = None,
+    width: Annotated[int, typer.Option("--width", min=1, help="Of the model whose numbers are shown.")] = 256,
+    heads: Annotated[int, typer.Option("--heads", min=1, help="Of it.")] = 8,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Of a row that it has read.")] = 512,
+) -> None:
+    """List the parts of models (mixers such as attention, gla or deltanet; MLPs; norms) with their settings.
+
+    \b
+    Parameters are those of one layer; the state is what one row leaves for the next token. Examples:
+      physlm model parts
+      physlm model parts mixer --width 512 --heads 8 --tokens 2048
+    A setting is changed by --set model.mixer=gla, or --set 'model.mixer={"kind": "gla", "gate": "scalar"}'.
+    """
+    if family is not None and family not in FAMILIES:
+        raise UserError(unknown_key("FAMILY", family, tuple(FAMILIES)))
+    print(f"one layer, {width} wide, {heads} heads, rows of {tokens} tokens")
+    for name in FAMILIES if family is None else (family,):
+        print(f"\nmodel.{name}{'parameters':>{28 - len(name)}} {'state, numbers':>15}")
+        for kind in FAMILIES[name].kinds():
+            part = FAMILIES[name].of_kind(kind)()
+            print(f"  {kind:<20}{_numbers(name, part, width, heads, tokens)}  {_formula(part)}")
+            fields = dataclasses.fields(part)  # type: ignore[arg-type]
+            settings = ", ".join(f"{field.name}={_shown(getattr(part, field.name))}" for field in fields)
+            print(f"      {settings}" if settings else "      no settings")
+
+
+def _numbers(name: str, part: Part, width: int, heads: int, tokens: int) -> str:
+    """Parameters and state, or why it has none here."""
+    setting = part if name == "norm" else (part,)
+    try:
+        model = ModelConfig(layers=1, heads=heads, width=width, **{name: setting})  # type: ignore[arg-type]
+    except UserError as error:
+        return printable(str(error))
+    slots = [slot for slot in block_slots(model, 0).values() if slot.part == part]
+    weights = sum(weight.numbers for slot in slots for weight in slot.weights)
+    state = sum(math.prod(one.shape) for slot in slots for one in slot.state(model, tokens, False))
+    return f"{weights:>12,} {state:>15,}"
+
+
+def _formula(part: Part) -> str:
+    """The first paragraph of its docstring."""
+    text = (type(part).__doc__ or "").split("\n\n")[0]
+    return " ".join(text.split())
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Part):
+        return value.label
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,87 @@
+"""How fast every mixer trains and generates on this machine, beside softmax attention in a model of the same shape.
+
+    training      tokens/s of the whole step, data generation and optimiser included, rows of 512 tokens
+    generating    tokens/s of 64 rows of 256 tokens (on a CPU 32)
+    ratio         of these over those of rotary attention
+    state         bytes that a row of 512 tokens leaves for the next token, all layers
+
+The wanted ratios of training are bounds of ours, on a GPU at 8 x 256; on a CPU nothing is judged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from physlm.config import unknown_key
+from physlm.errors import UserError
+from physlm.lab.bench import TASK, Case, speeds
+from physlm.models.config import ModelConfig
+from physlm.models.decoder import Decoder
+from physlm.models.parts.attention import Attention
+from physlm.models.parts.deltanet import DeltaNet
+from physlm.models.parts.fox import FoX
+from physlm.models.parts.gated_deltanet import GatedDeltaNet
+from physlm.models.parts.gla import GLA
+from physlm.models.parts.part import Mixer
+
+CASES = {"cuda": Case(8, 4, 256, rows=96, members=1), "cpu": Case(2, 2, 64, rows=4, members=1)}
+QUICK = {"cuda": Case(2, 2, 64, rows=16, members=1), "cpu": Case(1, 2, 32, rows=1, members=1)}
+WANTED = 0.6  # of the speed of attention
+WANTED_OF = {"deltanet": 0.4, "gated_deltanet": 0.4, "path": 0.4}
+
+
+def mixers_of(kinds: Sequence[str], heads: int) -> Iterator[Mixer]:
+    """The mixers of these kinds, or of all, with their defaults and with what changes their speed.
+
+    Raises:
+        UserError: there is no such mixer.
+    """
+    variants: dict[str, tuple[Mixer, ...]] = {
+        "attention": (Attention(group=heads), Attention(window=64)), "fox": (FoX(pro=True),),
+        "gla": (GLA(gate="scalar"),), "deltanet": (DeltaNet(negative=True, steps=2),),
+        "gated_deltanet": (GatedDeltaNet(negative=True, steps=2),),
+    }  # fmt: skip
+    for kind in kinds:
+        if kind not in Mixer.kinds():
+            raise UserError(unknown_key("KIND", kind, Mixer.kinds()))
+    for kind in kinds or Mixer.kinds():
+        yield from (Mixer.of_kind(kind)(), *variants.get(kind, ()))
+
+
+def bench_mixers(kinds: Sequence[str] = (), quick: bool = False, device: str | None = None) -> None:
+    """Print the table, line by line as it is measured."""
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    case, seconds = (QUICK if quick else CASES)[place.type], 0.2 if quick else 2.0
+    chosen = list(mixers_of(kinds, case.heads))
+    machine = torch.cuda.get_device_name(place) if place.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    size = f"{case.title}, {case.heads} heads, {case.rows} x {TASK.row_tokens} tokens a step"
+    print(f"{machine}; torch {torch.__version__}; {size}")
+    print(f"{'mixer':<36} {'training':>10} {'ratio':>6} {'wanted':>6} {'generating':>11} {'ratio':>6} {'state':>11}")
+    base = _line(case, Attention(), place, seconds, None)
+    for mixer in chosen:
+        if mixer != Attention():
+            _line(case, mixer, place, seconds, base)
+
+
+def _line(
+    case: Case, mixer: Mixer, place: torch.device, seconds: float, base: tuple[float, float] | None
+) -> tuple[float, float]:
+    """Measure one mixer and print it; its steps a second and tokens a second of generation."""
+    here = dataclasses.replace(case, mixer=(mixer,))
+    found = speeds(here, place, seconds)
+    ratios, wanted = ["", ""], ""
+    if base is not None:
+        ratios = [f"{ours / theirs:.2f}" for ours, theirs in zip(found, base, strict=True)]
+        wanted = f"{WANTED_OF.get(mixer.kind, WANTED):.1f}" if place.type == "cuda" else ""
+    trained = found[0] * here.members * here.rows * TASK.row_tokens
+    print(f"{mixer.label:<36} {trained:>10,.0f} {ratios[0]:>6} {wanted:>6} {found[1]:>11,.0f} {ratios[1]:>6} "
+          f"{_state_bytes(here.model, place):>11,}", flush=True)
+    return found
+
+
+def _state_bytes(config: ModelConfig, place: torch.device) -> int:
+    model = Decoder(dataclasses.replace(config, vocab_size=2), 2)
+    return (model.in_bfloat16() if place.type == "cuda" else model).state_bytes(TASK.row_tokens)

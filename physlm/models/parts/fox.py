@@ -1,0 +1,173 @@
+"""The Forgetting Transformer (FoX, arXiv 2503.02130): softmax attention whose scores fade as the tokens choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from physlm.models.parts.part import GAIN, MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.recurrent import DECAY, GATE, check_recurrent
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from physlm.models.config import ModelConfig
+    from physlm.models.module import Weights
+    from physlm.models.parts.part import State
+
+_COLUMNS = 8  # of keys for what has faded: kernels of GPUs want heads of a multiple of 8
+
+
+@dataclass(frozen=True)
+class FoX(Mixer):
+    """o_i = Sum_j softmax_j(q_i . k_j / sqrt(k) + c_i - c_j) v_j over j <= i,  c_t = ln f_1 + .. + ln f_t.
+
+    f_t = sigmoid(x_t W_f + b) in each head; that of the key's own token does not count.  No other positions.  Where f
+    is the constant e^-m this is ALiBi of slope m, and where f = 1 attention without positions.
+
+    The weights of a query do not depend on c_i, so that -c_j alone is added, as further channels of the keys: in
+    bfloat16 the three that it rounds to one after the other, which hold c to the digits of float32.
+
+    State: keys with those 8 channels and values of each token, H (2 k + 8), and c of the last one.
+
+    Attributes:
+        pro: the paper's larger block: k~_t = a_t k_(t-1) + (1 - a_t) k_t with a_t = sigmoid(x_t W) in each head, and
+            so for v; then q and k are divided by their root mean square in each head; the output of each head is
+            normed so too, and multiplied with sigmoid(x W_gate).  It has d^2 weights more; a narrower MLP makes up
+            for them.
+    """
+
+    kind: ClassVar[str] = "fox"
+    reads_beside: ClassVar[bool] = False  # type: ignore[misc]
+    pro: bool = False
+
+    def check(self, model: ModelConfig) -> None:
+        check_recurrent(self, model)
+
+    def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        d, heads = model.width, model.heads
+        pro = (Weight("shift", (d, 2 * heads), Normal(), GATE), Weight("gate", (d, d), Normal(), MATRIX),
+               *(Weight(name, (d,), Constant(1.0), GAIN) for name in ("q_gain", "k_gain", "gain")))  # fmt: skip
+        return (Weight("qkv", (d, 3 * d), Normal(), MATRIX, low_rank=(0, 2), blocks=3),
+                Weight("forget", (d, heads), Normal(), GATE), Weight("bias", (heads,), Constant(0.0), DECAY),
+                *pro * self.pro, Weight("out", (d, d), Normal(small=True), MATRIX))
+
+    def state(self, model: ModelConfig, positions: int, beside: bool) -> tuple[Kept, ...]:
+        heads, width = model.heads, model.head_width
+        return (Kept("keys", (heads, positions, width + _COLUMNS), axis=1),
+                Kept("values", (heads, positions, width), axis=1), Kept("faded", (heads, 1), float32=True),
+                *(Kept("last", (1, 2 * model.width)),) * self.pro)
+
+    def local_width(self, model: ModelConfig) -> int:
+        return 3 * model.width
+
+    def flops(self, model: ModelConfig, row_tokens: int) -> float:
+        return (4.0 * model.width + 2 * _COLUMNS * model.heads) * model.mean_reach(row_tokens)
+
+    def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
+        return 3 * _COLUMNS * model.heads + 8 * model.width * self.pro
+
+    def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
+        import torch.nn.functional as F
+
+        from physlm.models.parts.distances import keep, seen
+
+        q, k, v = self._project(w, x, state, where)
+        mask = None
+        if state is not None:
+            place = where.place_1 if isinstance(where, Next) else None
+            keep(state["keys"], k, place)
+            keep(state["values"], v, place)
+            if isinstance(where, Next):
+                k, v = state["keys"], state["values"]
+                mask = seen(k.shape[3], where.place_1)[None, None, None]
+        # values as wide as keys: else the kernels of GPUs that need no memory for the scores refuse
+        q, k, v = (y.flatten(0, 1) for y in (q, k, F.pad(v, (0, _COLUMNS))))
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=1.0)
+        mixed = mixed[..., :-_COLUMNS].unflatten(0, x.shape[:2])
+        return w.out(self._gated(w, x, mixed) if self.pro else mixed.transpose(2, 3).reshape(x.shape))
+
+    @property
+    def shows_attention(self) -> bool:
+        return True
+
+    def attention(self, w: Weights, x: Tensor, where: Whole) -> Tensor:
+        import torch
+
+        from physlm.models.parts.distances import future
+        from physlm.models.parts.recurrent import widened
+
+        q, k, _ = self._project(w, x, None, where)
+        scores = widened(q) @ widened(k).mT
+        return scores.masked_fill(future(x.shape[2], x.device), -torch.inf).softmax(-1)
+
+    def _project(self, w: Weights, x: Tensor, state: State | None, where: Where) -> tuple[Tensor, Tensor, Tensor]:
+        """q / sqrt(k) and k with the channels of c, (M, B, H, T, k + 8), and v, (M, B, H, T, k)."""
+        import torch
+        import torch.nn.functional as F
+
+        from physlm.models.module import per_member
+        from physlm.models.parts.recurrent import in_heads
+        from physlm.models.primitives import product
+        from physlm.models.recurrences.chunks import running_over_rows
+
+        qkv = w.mix_local(w.qkv(x), state, where)
+        if self.pro:
+            qkv = self._shifted(w, x, qkv, state, where)
+        q, k, v = (in_heads(part, w.model.heads) for part in qkv.chunk(3, -1))
+        logits = product(x, w.forget) + per_member(w.bias)
+        faded = running_over_rows(in_heads(F.logsigmoid(logits), w.model.heads))  # c, (M, B, H, T, 1)
+        if isinstance(where, Next):
+            assert state is not None
+            faded = faded + state["faded"][..., None]
+        if state is not None:
+            state["faded"].copy_(faded[..., -1, :])
+        columns = _columns(faded, x.dtype)
+        q = F.pad(q * q.shape[-1] ** -0.5, (0, columns.shape[-1]), value=1.0)
+        q, k = q.to(x.dtype), torch.cat((k.to(x.dtype), -columns), -1)
+        return q, k, v.to(x.dtype)
+
+    def _shifted(self, w: Weights, x: Tensor, qkv: Tensor, state: State | None, where: Where) -> Tensor:
+        """q normed, k a mean of itself and the one before, normed, and v such a mean."""
+        import torch
+
+        from physlm.models.parts.recurrent import in_heads, normed_heads, out_of_heads
+        from physlm.models.primitives import product
+
+        heads, d = w.model.heads, w.model.width
+        both = qkv[..., d:]
+        if isinstance(where, Next):
+            assert state is not None
+            before = state["last"]
+        else:
+            before = torch.cat((torch.zeros_like(both[:, :, :1]), both[:, :, :-1]), 2)
+        share = in_heads(product(x, w.shift).sigmoid(), 2 * heads)
+        mixed = out_of_heads(in_heads(both, 2 * heads).lerp(in_heads(before, 2 * heads), share))
+        if state is not None:
+            state["last"].copy_(both[:, :, -1:])
+        q = normed_heads(in_heads(qkv[..., :d], heads), w.q_gain)
+        k = normed_heads(in_heads(mixed[..., :d], heads), w.k_gain)
+        return torch.cat((q, k, mixed[..., d:]), -1).to(qkv.dtype)
+
+    def _gated(self, w: Weights, x: Tensor, mixed_MBHTk: Tensor) -> Tensor:
+        from physlm.models.parts.recurrent import normed_heads, widened
+
+        gate = w.gate(x)
+        return (normed_heads(widened(mixed_MBHTk), w.gain) * widened(gate).sigmoid()).to(gate.dtype)
+
+
+def _columns(faded: Tensor, dtype: torch.dtype) -> Tensor:
+    """c as channels of a key in ``dtype`` whose sum it is, (.., T, 8): itself, or in 16 bits its leading digits, those
+    that they leave, and so on, then zeros.  The gradient is that of the first, since those of all are the same."""
+    import torch
+    import torch.nn.functional as F
+
+    first = faded.to(dtype)
+    parts, rest = [first], (faded - first).detach()
+    if first.dtype != faded.dtype:
+        for _ in range(2):
+            parts.append(rest.to(dtype))
+            rest = rest - parts[-1]
+    together = torch.cat(parts, -1)
+    return F.pad(together, (0, _COLUMNS - together.shape[-1]))

@@ -1,0 +1,166 @@
+"""The delta rule: what is written for a key replaces what was there.
+
+    S' = a_t S_(t-1),   u_t = b_t (v_t - S'^T k_t),   S_t = S' + k_t u_t^T,   o_t = S_t^T q_t
+
+DeltaNet (arXiv 2406.06484) has a = 1, Gated DeltaNet (arXiv 2412.06464) 0 < a <= 1, a number for each head.  With unit
+keys S_t = a (I - b k k^T) S_(t-1) + b k v^T: an eigenvalue of 1 - b, which is negative for b > 1 (arXiv 2411.12537).
+
+Whole rows are read in chunks of C positions (the WY form).  With G the running sum of ln a in a chunk, S what it begins
+with, L_ij = e^(G_i - G_j) for j <= i, and lower(X) what lies below the diagonal of X,
+
+    X = (I + lower(diag(b) K K^T * L))^-1,   U = X diag(b) V,   W = X diag(b e^G) K,   V' = U - W S
+    O = diag(e^G) Q S + (Q K^T * L) V'
+    S <- e^(G_C) S + (diag(e^(G_C - G)) K)^T V' = (e^(G_C) I - K~^T W) S + K~^T U
+
+so that only one product a chunk waits for the chunk before.
+
+Shape letters: ``..`` any leading axes (members, rows, heads), T positions, n chunks of C positions, h width of a key, e
+width of a value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from physlm.models.parts.recurrent import in_heads, unit
+from physlm.models.recurrences.chunks import above, carried, chunk_of, decays, floored, in_chunks, in_rows, running
+
+BASE = 16
+
+
+def delta(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None = None, state: Tensor | None = None,
+    chunk: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """o (.., T, e) and the last S (.., h, e), in the dtype of the arguments: float32 or float64.
+
+    Args:
+        q, k: (.., T, h); the keys no longer than 1.
+        v: (.., T, e).
+        beta: b, (.., T, 1), from 0 to 2.
+        log_decay: ln a, (.., T, 1); None: 0.
+        state: S before the first token, (.., h, e); None: 0.
+        chunk: C, a power of two from 16 up; 0: ``chunk_of`` T.
+    """
+    positions = q.shape[-2]
+    chunk = chunk or chunk_of(positions)
+    q, k, v, beta = (in_chunks(x, chunk) for x in (q, k, v, beta))
+    identity = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
+    similar, scores, written = (beta * k) @ k.mT, q @ k.mT, beta * k
+    if log_decay is None:
+        scores = scores.masked_fill(above(chunk, 1, q.device), 0.0)
+    else:
+        total = running(in_chunks(floored(log_decay), chunk))  # G
+        end = total[..., -1:, :]
+        faded = decays(total)
+        similar, scores, identity = similar * faded, scores * faded, end.exp() * identity
+        q, k, written = q * total.exp(), k * (end - total).exp(), written * total.exp()
+    inverse = unit_inverse(similar.masked_fill(above(chunk, 0, q.device), 0.0))
+    u, w = inverse @ (beta * v), inverse @ written
+    before, last = carried(identity - k.mT @ w, k.mT @ u, state)
+    return in_rows(q @ before + scores @ (u - w @ before), positions), last
+
+
+def delta_step(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same for few tokens more, by the recurrence itself; T is 1, or the updates of one token."""
+    read = []
+    for t in range(k.shape[-2]):
+        q_t, k_t, v_t, beta_t = (x[..., t : t + 1, :] for x in (q, k, v, beta))
+        kept = state if log_decay is None else floored(log_decay[..., t : t + 1, :]).exp() * state
+        state = kept + k_t.mT @ (beta_t * (v_t - k_t @ kept))
+        read.append(q_t @ state)
+    return torch.cat(read, -2), state
+
+
+def heads_of_steps(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, heads: int, steps: int, negative: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """q, k, v and b of ``delta`` where each token makes N = ``steps`` updates, one after the other as tokens of a row
+    of T N: (M, B, H, T N, h), .., (M, B, H, T N, 1).  What is read out after the last of a token is its own.
+
+    Args:
+        q: (M, B, T, H h), k and v: (M, B, T, N H h or e), before they are made units.
+        beta: (M, B, T, N H), the logits of b, which is at most 1, or 2 if ``negative``.
+    """
+    q, k, v, beta = (_steps(x, heads, n) for x, n in ((q, 1), (k, steps), (v, steps), (beta, steps)))
+    q = unit(q) * q.shape[-1] ** -0.5
+    if steps > 1:
+        q = q.repeat_interleave(steps, -2)
+    return q, unit(k), v, beta.sigmoid() * (2 if negative else 1)
+
+
+def _steps(x_MBTc: Tensor, heads: int, steps: int) -> Tensor:
+    """(M, B, T, N H h) as (M, B, H, T N, h)."""
+    return in_heads(x_MBTc.unflatten(-1, (steps, -1)).flatten(2, 3), heads)
+
+
+def decay_of_steps(log_decay: Tensor, steps: int) -> Tensor:
+    """The log decay of a token at the first of its updates, 0 at the others: (M, B, H, T, 1) as (M, B, H, T N, 1)."""
+    if steps == 1:
+        return log_decay
+    return F.pad(log_decay[..., None, :], (0, 0, 0, steps - 1)).flatten(-3, -2)
+
+
+def unit_inverse(lower: Tensor) -> Tensor:
+    """X = (I + A)^-1 of A (.., C, C) with nothing on and above its diagonal; C is a power of two.
+
+    Blocks of 1, 2, 4, .. positions are put together: with P and R the inverses of two neighbours and B what is below,
+    [[P, 0], [-R B P, R]].  That is as stable as substitution and takes log2 C steps of a fixed shape; powers of A, the
+    other way to double, grow beyond float32 where keys repeat.  The backward pass needs X alone: dA = -X^T dX X^T.
+    """
+    inverse: Tensor = _UnitInverse.apply(lower)
+    return inverse
+
+
+class _UnitInverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, lower: Tensor) -> Tensor:
+        inverse = _inverse(lower)
+        ctx.save_for_backward(inverse)
+        return inverse
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        return -(inverse.mT @ grad @ inverse.mT).tril(-1)
+
+
+def _inverse(lower: Tensor) -> Tensor:
+    size = lower.shape[-1]
+    base = min(BASE, size)
+    blocks = _base(_diagonal(lower, base))  # (.., C / s, s, s)
+    while base < size:
+        first, second = blocks[..., 0::2, :, :], blocks[..., 1::2, :, :]
+        below = -second @ _diagonal(lower, 2 * base)[..., base:, :base] @ first
+        right = torch.zeros_like(first)
+        blocks = torch.cat((torch.cat((first, right), -1), torch.cat((below, second), -1)), -2)
+        base *= 2
+    return blocks.squeeze(-3)
+
+
+def _base(lower: Tensor) -> Tensor:
+    """The same step for small blocks, where parts of whole matrices are masked: X <- X - X B X."""
+    size = lower.shape[-1]
+    place = torch.arange(size, device=lower.device)
+    inverse = torch.eye(size, dtype=lower.dtype, device=lower.device).expand_as(lower)
+    width = 1
+    while width < size:
+        block = place // width
+        below = (block[:, None] == block + 1) & (block % 2 == 0)  # an odd block of rows, the even one before of columns
+        part = lower.masked_fill(~below, 0.0)
+        inverse = inverse - (part if width == 1 else inverse @ part @ inverse)
+        width *= 2
+    return inverse
+
+
+def _diagonal(x: Tensor, size: int) -> Tensor:
+    """The blocks on the diagonal, (.., C / s, s, s)."""
+    blocks = x.shape[-1] // size
+    parted = x.unflatten(-1, (blocks, size)).unflatten(-3, (blocks, size))  # (.., row block, s, column block, s)
+    return parted.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
