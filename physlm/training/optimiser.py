@@ -64,8 +64,8 @@ class AdamW:
         half = self.config.precision == "bf16" if half is None else half
         self.working = torch.zeros_like(self.master, dtype=torch.bfloat16) if half else None
         # in the dtype that the gradients come in: then all are copied by one kernel
-        wide = self.working is None or float32_gradient
-        self.gradient = torch.zeros_like(self.master if wide else self.working)
+        computed = self.master if self.working is None else self.working
+        self.gradient = torch.zeros_like(self.master if float32_gradient else computed)
         # group 2 m + 1: decayed weights of member m; group 2 m: its others
         group = torch.zeros(sum(sizes), dtype=torch.uint8)
         self.gradient_views: list[Tensor] = []

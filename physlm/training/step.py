@@ -160,7 +160,7 @@ class Population:
         self.batches.close()
 
     def recent_losses(self, count: int) -> dict[str, Tensor]:
-        """Means over the last ``count`` <= window steps, on the host: by name, (M,) each.  All processes ask at once."""
+        """Means over the last ``count`` <= window steps, on the host: by name, (M,) each.  Asked by all processes."""
         places = torch.arange(self.step - count, self.step) % self.window
         means_KM = self._losses_WKM.cpu()[places].double().mean(0)
         self.ranks.sum(means_KM)

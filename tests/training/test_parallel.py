@@ -1,0 +1,164 @@
+"""Several processes on the rows of one step train what one process trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from killed import untimed
+from ranks import CPU, alone, together, train
+from task_examples import example, kinds
+
+from physlm.config import override
+from physlm.errors import UserError
+from physlm.models.config import ModelConfig
+from physlm.storage import load_tensors
+from physlm.tasks.biography.config import BioDConfig
+from physlm.training.config import RunSpec, TrainConfig
+from physlm.training.optimiser import AdamW
+from physlm.training.parallel import ALONE, Ranks
+from physlm.training.step import Population
+
+TASK = BioDConfig(people=24, attributes=2, diversity=4, chunk_tokens=1, alphabet=4, name_pools=(3, 3, 3),
+                  entries_per_row=2, row_tokens=36)  # fmt: skip
+TRAIN = TrainConfig(exposures=10, batch_rows=8, learning_rate=1e-2, warmup_steps=2, precision="float32")
+SPEC = RunSpec(TASK, ModelConfig(layers=1, heads=1, width=8), TRAIN)  # 15 steps
+MEMBERS = [SPEC, override(SPEC, ["train.learning_rate=3e-3", "train.seed=1"])]
+
+
+def close(ours: Any, one: Any, tolerance: float = 1e-5) -> None:
+    """Records and weights of several processes are those of one."""
+    (records, _, states), (expected, _, whole) = ours, one
+    assert len(records) == len(expected) and len(states) == len(whole) > 0
+    for record, other in zip(map(untimed, records), map(untimed, expected), strict=True):
+        assert record == pytest.approx(other, rel=10 * tolerance, abs=tolerance)
+    for state, reference in zip(states, whole, strict=True):
+        for name, value in reference.items():
+            np.testing.assert_allclose(state[name], value, atol=10 * tolerance, rtol=tolerance, err_msg=name)
+
+
+def same(ours: Any, one: Any) -> None:
+    """Bit for bit."""
+    (records, _, states), (expected, _, whole) = ours, one
+    assert list(map(untimed, records)) == list(map(untimed, expected))
+    for state, reference in zip(states, whole, strict=True):
+        assert state.keys() == reference.keys()
+        assert all(np.array_equal(state[name], value) for name, value in reference.items())
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_processes_train_what_one_trains(tmp_path: Path, count: int) -> None:
+    """The same records and weights but for the order of sums, and in all processes the same bits."""
+    one = alone(MEMBERS, tmp_path / "one")
+    said = together(count, tmp_path, train, MEMBERS, tmp_path / "several")
+    close(said[0], one)
+    for other in said[1:]:
+        same(other, said[0])
+    here, there = (load_tensors(tmp_path / name) for name in ("one", "several"))
+    assert here[1] == there[1] and {name: (x.shape, x.dtype) for name, x in here[0].items()} == {
+        name: (x.shape, x.dtype) for name, x in there[0].items()}, "a checkpoint does not tell how many wrote it"
+
+
+def test_stopped_on_four_and_resumed_on_two_and_on_one(tmp_path: Path) -> None:
+    one = alone(MEMBERS, tmp_path / "one")
+    stopped = together(4, tmp_path / "four", train, MEMBERS, tmp_path / "c", None, 6)
+    assert all(states == [] for _, _, states in stopped)
+    first = [record for record in stopped[0][0] if record["step"] <= 6]
+    (tmp_path / "copy").write_bytes((tmp_path / "c").read_bytes())
+    records, rewinds, states = together(2, tmp_path / "two", train, MEMBERS, tmp_path / "c")[0]
+    assert rewinds == [6]
+    close((first + records, rewinds, states), one)
+    records, rewinds, states = alone(MEMBERS, tmp_path / "copy")
+    assert rewinds == [6]
+    close((first + records, rewinds, states), one)
+
+
+def test_killed_and_resumed_on_as_many_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = together(2, tmp_path / "whole", train, MEMBERS, tmp_path / "w")[0]
+    first = together(2, tmp_path / "first", train, MEMBERS, tmp_path / "c", None, 9)[0]
+    then = together(2, tmp_path / "then", train, MEMBERS, tmp_path / "c")[0]
+    assert first[2] == [] and then[1] == [9]
+    same((first[0] + then[0], then[1], then[2]), whole)
+
+
+@pytest.mark.parametrize("changes", [
+    ["train.precision=bf16"], ["train.z_loss=0.01"], ["model.causal=false", "train.mask_rate=0.3"],
+    ["model.local=canon"], ["model.ternary=true"],
+], ids=lambda changes: changes[0])
+def test_settings_that_look_at_whole_steps(tmp_path: Path, changes: list[str]) -> None:
+    """Losses are means over the tokens of all processes, however many of them each has."""
+    specs = [override(spec, changes) for spec in MEMBERS]
+    one = alone(specs, tmp_path / "one")
+    said = together(2, tmp_path, train, specs, tmp_path / "several")
+    # in bfloat16 each process rounds its own gradients
+    close(said[0], one, 1e-5 if "bf16" not in changes[0] and "ternary" not in changes[0] else 1e-3)
+
+
+def test_low_rank_updates(tmp_path: Path) -> None:
+    base = alone([SPEC], tmp_path / "base")[2][0]
+    initial = [{name: torch.from_numpy(value) for name, value in base.items()}]
+    tuned = dataclasses.replace(SPEC, train=dataclasses.replace(TRAIN, lora_rank=2, lora_embedding_rank=3), start=SPEC)
+    one = alone([tuned], tmp_path / "one", initial)
+    close(together(2, tmp_path, train, [tuned], tmp_path / "several", initial)[0], one)
+
+
+@pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_rows_of_all_processes_are_those_of_the_step(kind: str, count: int) -> None:
+    """Of every task, also where rows are made by CPU cores in blocks."""
+    task = example(kind)
+    spec = RunSpec(task, ModelConfig(layers=1, heads=1, width=8),
+                   TrainConfig(steps=20, exposures=1, batch_rows=6, precision="float32"))
+    whole = Population([spec], CPU)
+    parts = [Population([spec], CPU, ranks=Ranks(rank, count)) for rank in range(count)]
+    for step in (0, 7):
+        for found, expected in zip(zip(*(part.sample(step, 2) for part in parts), strict=True), whole.sample(step, 2),
+                                   strict=True):
+            assert torch.cat(found, 2).equal(expected)
+    for population in (whole, *parts):
+        population.batches._ranks = ALONE if population is whole else _Silent(population.ranks.rank, count)
+        population.batches.prepare(5)
+    rows = [population.batches.at(torch.tensor(5))[0] for population in (whole, *parts)]
+    assert torch.cat(rows[1:], 1).equal(rows[0])
+    for population in (whole, *parts):
+        population.close()
+
+
+class _Silent(Ranks):
+    """Speaks to nobody."""
+
+    def sum(self, tensor: torch.Tensor) -> None:
+        pass
+
+
+def test_the_gradients_that_are_summed_are_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    summed: list[torch.Tensor] = []
+    monkeypatch.setattr(Ranks, "sum", lambda self, tensor: summed.append(tensor))
+    population = Population([override(SPEC, ["train.precision=bf16"])], CPU, ranks=Ranks(0, 2))
+    population.advance()
+    gradients = [tensor for tensor in summed if isinstance(population.optimiser, AdamW)
+                 and tensor is population.optimiser.gradient]
+    assert [tensor.dtype for tensor in gradients] == [torch.float32]
+    assert next(population.model.parameters()).dtype == torch.bfloat16
+
+
+def refused(specs: Sequence[RunSpec], count: int, words: str) -> None:
+    for rank in range(count):
+        with pytest.raises(UserError, match=words):
+            Population(specs, CPU, ranks=Ranks(rank, count))
+    Population(specs, CPU)
+
+
+def test_rows_that_do_not_divide_are_refused_with_the_numbers_that_do() -> None:
+    refused([override(SPEC, ["train.batch_rows=12"])], 5, r"5 processes for the 12 rows .*: 1, 2, 3, 4, 6, 12$")
+    refused([override(SPEC, ["train.batch_rows=7"])], 2, r": 1, 7$")
+
+
+def test_experts_that_share_out_all_tokens_of_a_step_are_refused() -> None:
+    spec = override(SPEC, ["model.mlp=moe"])
+    refused([spec], 2, "whose moe looks at all rows of a step together; expected parts .* or one process")
