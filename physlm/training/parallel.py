@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from physlm.errors import UserError
+from physlm.models.listing import model_weights
 
 if TYPE_CHECKING:
     from physlm.training.config import RunSpec
@@ -71,6 +72,13 @@ class Ranks:
         if self.count > 1:
             dist.all_reduce(tensor)
 
+    def tell(self, message: Any) -> Any:
+        """What the first process tells all of them, which wait for it; the others' own ``message`` is not read."""
+        told = [message]
+        if self.count > 1:
+            dist.broadcast_object_list(told, device=torch.device("cpu"))
+        return told[0]
+
     def check(self, specs: Sequence[RunSpec]) -> None:
         """Raises ``UserError`` for a run that so many processes cannot train as one does."""
         if self.count > 1:
@@ -87,10 +95,11 @@ def _check(spec: RunSpec, count: int) -> None:
         allowed = ", ".join(str(n) for n in range(1, min(rows, 64) + 1) if rows % n == 0)
         raise UserError(f"data parallel: got {count} processes for the {rows} rows of a step (train.batch_rows) of "
                         f"{spec.title}; expected a number that divides them: {allowed}")
-    for part in (*spec.model.mixers, *spec.model.mlps, *(part for part in spec.model.locals if part is not None)):
-        if part.losses or any(weight.running for weight in part.weights(spec.model)):
-            raise UserError(f"data parallel: got {spec.title}, whose {part.kind} looks at all rows of a step together; "
-                            "expected parts that read each row by itself, or one process")
+    parts = (*spec.model.mixers, *spec.model.mlps, *(part for part in spec.model.locals if part is not None))
+    running = (name for name, weight in model_weights(spec.model, 1).items() if weight.running)
+    if found := [*(part.kind for part in parts if part.losses), *running]:
+        raise UserError(f"data parallel: got {spec.title}, whose {found[0]} looks at all rows of a step together; "
+                        "expected parts that read each row by itself, or one process")
 
 
 @contextlib.contextmanager
@@ -110,11 +119,11 @@ def joined(device: torch.device, rank: int, count: int, meeting: str) -> Iterato
         dist.destroy_process_group()
 
 
-def of_torchrun() -> tuple[int, int]:
+def torchrun_rank(device: torch.device) -> tuple[int, int]:
     """The rank of this process and the number of processes, as torchrun tells them.
 
     Raises:
-        UserError: it was not started by torchrun, or not by one of a single host.
+        UserError: it was not started by torchrun, or not by one of a single host, or there are too few GPUs.
     """
     told = {name: os.environ.get(name, "") for name in _TORCHRUN}
     if not all(text.isdecimal() for text in told.values()):
@@ -124,4 +133,7 @@ def of_torchrun() -> tuple[int, int]:
     if rank != local:
         raise UserError(f"--data-parallel: got process {rank} of {count}, the number {local} of its host; expected all "
                         "on one host")
+    if device.type == "cuda" and count > (gpus := torch.cuda.device_count()):
+        raise UserError(f"--data-parallel: got {count} processes, but torch finds {gpus} GPUs here; expected at most "
+                        "as many")
     return rank, count

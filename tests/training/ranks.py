@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,36 @@ def _one(rank: int, count: int, meeting: str, send: Any, do: Callable[..., None]
 
 
 def train(
-    ranks: Ranks, say: Say, specs: Sequence[RunSpec], checkpoint: Path, initial: Any = None, stop: int = 0,
+    ranks: Ranks, say: Say, folder: Path, cases: Mapping[str, Sequence[RunSpec]], initial: Mapping[str, Any],
+    stops: Mapping[str, int] = {},
 ) -> None:
-    """Says the records and the weights; with ``stop`` each process ends, as if killed, once it has made so many steps,
-    with a checkpoint at every log point before."""
+    """Train all cases, some again until a step and then on; of each say the records, the rewinds and the weights."""
+    said = {name: _trained(ranks, specs, folder / f"{number}", initial.get(name))
+            for number, (name, specs) in enumerate(cases.items())}
+    for name, step in stops.items():
+        checkpoint = folder / "stopped"
+        said[f"{name}, stopped"] = _trained(ranks, cases[name], checkpoint, stop=step)
+        if ranks.first:
+            for copy in ("copy", "copy2"):
+                shutil.copy(checkpoint, folder / f"stopped-{copy}")
+        said[f"{name}, resumed"] = _trained(ranks, cases[name], checkpoint)
+    say(said)
+
+
+def resume(ranks: Ranks, say: Say, specs: Sequence[RunSpec], checkpoint: Path) -> None:
+    """Go on from a checkpoint, and say the same."""
+    say(_trained(ranks, specs, checkpoint))
+
+
+def alone(specs: Sequence[RunSpec], checkpoint: Path) -> Any:
+    """The same by this process."""
+    return _trained(ALONE, specs, checkpoint)
+
+
+def _trained(
+    ranks: Ranks, specs: Sequence[RunSpec], checkpoint: Path, initial: Any = None, stop: int = 0
+) -> tuple[list[dict[str, Any]], list[int], list[dict[str, Any]]]:
+    """With a checkpoint at every log point; with ``stop`` each process leaves, as if killed, after so many steps."""
     records: list[dict[str, Any]] = []
     rewinds: list[int] = []
 
@@ -62,22 +89,7 @@ def train(
     try:
         models = loop.train_population(specs, CPU, checkpoint=checkpoint, log=log, rewind=rewinds.append,
                                        initial=initial, checkpoint_seconds=0.0, progress=False, ranks=ranks)
-        states = [{name: value.numpy().copy() for name, value in model.state_dict().items()} for model in models]
     except KeyboardInterrupt:
-        states = []
-    say((records, rewinds, states))
-
-
-def alone(specs: Sequence[RunSpec], checkpoint: Path, initial: Any = None) -> Any:
-    """The same by this process."""
-    said: list[Any] = []
-    train(ALONE, said.append, specs, checkpoint, initial)
-    return said[0]
-
-
-def refuse(ranks: Ranks, say: Say, specs: Sequence[RunSpec], checkpoint: Path) -> None:
-    """Says the error."""
-    try:
-        train(ranks, say, specs, checkpoint)
-    except Exception as error:
-        say(f"{type(error).__name__}: {error}")
+        return records, rewinds, []
+    states = [{name: value.numpy().copy() for name, value in model.state_dict().items()} for model in models]
+    return records, rewinds, states

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from killed import untimed
-from ranks import CPU, alone, together, train
+from ranks import CPU, alone, resume, together, train
 from task_examples import example, kinds
 
 from physlm.config import override
@@ -51,77 +51,85 @@ def same(ours: Any, one: Any) -> None:
         assert all(np.array_equal(state[name], value) for name, value in reference.items())
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_processes_train_what_one_trains(tmp_path: Path, count: int) -> None:
-    """The same records and weights but for the order of sums, and in all processes the same bits."""
-    one = alone(MEMBERS, tmp_path / "one")
-    said = together(count, tmp_path, train, MEMBERS, tmp_path / "several")
-    close(said[0], one)
-    for other in said[1:]:
-        same(other, said[0])
-    here, there = (load_tensors(tmp_path / name) for name in ("one", "several"))
+def low_rank() -> RunSpec:
+    return dataclasses.replace(SPEC, train=dataclasses.replace(TRAIN, lora_rank=2, lora_embedding_rank=3), start=SPEC)
+
+
+CASES: dict[str, list[RunSpec]] = {
+    "plain": MEMBERS,
+    "low rank": [low_rank()],
+    **{change[0]: [override(spec, change) for spec in MEMBERS] for change in (
+        ["train.precision=bf16"], ["train.z_loss=0.01"], ["model.causal=false", "train.mask_rate=0.3"],
+        ["model.local=canon"], ["model.ternary=true"])},
+}
+
+
+@pytest.fixture(scope="module")
+def initial() -> list[dict[str, torch.Tensor]]:
+    return [dict(Population([SPEC], CPU).model_of(0).state_dict())]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory, initial: Any) -> dict[str, Any]:
+    """What one process says of all cases."""
+    folder, said = tmp_path_factory.mktemp("one"), dict[str, Any]()
+    train(ALONE, said.update, folder, CASES, {"low rank": initial})
+    return said
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, initial: Any) -> list[dict[str, Any]]:
+    """What each of two processes says, and of one case again, stopped after nine steps and gone on with."""
+    folder = tmp_path_factory.mktemp("two")
+    return together(2, folder, train, folder, CASES, {"low rank": initial}, {"plain": 9})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_what_one_trains(one: dict[str, Any], two: list[dict[str, Any]], case: str) -> None:
+    """The same records and weights but for the order of sums, and in both processes the same bits.
+
+    Losses are means over the tokens of all processes, however many of them each has.
+    """
+    # in bfloat16 each process rounds its own gradients, and ternary weights turn over
+    close(two[0][case], one[case], 1e-3 if case in ("train.precision=bf16", "model.ternary=true") else 1e-5)
+    same(two[1][case], two[0][case])
+
+
+def test_killed_and_resumed_on_as_many_ends_with_the_same_bits(two: list[dict[str, Any]]) -> None:
+    first, then = two[0]["plain, stopped"], two[0]["plain, resumed"]
+    assert first[2] == [] and then[1] == [9]
+    same((first[0] + then[0], then[1], then[2]), two[0]["plain"])
+
+
+def test_stopped_on_four_and_resumed_on_two_and_on_one(tmp_path: Path, one: dict[str, Any]) -> None:
+    cases = {"plain": MEMBERS}
+    four = together(4, tmp_path / "4", train, tmp_path, cases, {}, {"plain": 6})
+    close(four[0]["plain"], one["plain"])
+    assert all(said["plain, stopped"][2] == [] for said in four)
+    first = [record for record in four[0]["plain, stopped"][0] if record["step"] <= 6]
+    two = together(2, tmp_path / "2", resume, MEMBERS, tmp_path / "stopped-copy")
+    for records, rewinds, states in (*two, alone(MEMBERS, tmp_path / "stopped-copy2")):
+        assert rewinds == [6]
+        close((first + records, rewinds, states), one["plain"])
+    here, there = (load_tensors(tmp_path / name) for name in ("stopped-copy", "stopped-copy2"))
     assert here[1] == there[1] and {name: (x.shape, x.dtype) for name, x in here[0].items()} == {
         name: (x.shape, x.dtype) for name, x in there[0].items()}, "a checkpoint does not tell how many wrote it"
 
 
-def test_stopped_on_four_and_resumed_on_two_and_on_one(tmp_path: Path) -> None:
-    one = alone(MEMBERS, tmp_path / "one")
-    stopped = together(4, tmp_path / "four", train, MEMBERS, tmp_path / "c", None, 6)
-    assert all(states == [] for _, _, states in stopped)
-    first = [record for record in stopped[0][0] if record["step"] <= 6]
-    (tmp_path / "copy").write_bytes((tmp_path / "c").read_bytes())
-    records, rewinds, states = together(2, tmp_path / "two", train, MEMBERS, tmp_path / "c")[0]
-    assert rewinds == [6]
-    close((first + records, rewinds, states), one)
-    records, rewinds, states = alone(MEMBERS, tmp_path / "copy")
-    assert rewinds == [6]
-    close((first + records, rewinds, states), one)
-
-
-def test_killed_and_resumed_on_as_many_ends_with_the_same_bits(tmp_path: Path) -> None:
-    whole = together(2, tmp_path / "whole", train, MEMBERS, tmp_path / "w")[0]
-    first = together(2, tmp_path / "first", train, MEMBERS, tmp_path / "c", None, 9)[0]
-    then = together(2, tmp_path / "then", train, MEMBERS, tmp_path / "c")[0]
-    assert first[2] == [] and then[1] == [9]
-    same((first[0] + then[0], then[1], then[2]), whole)
-
-
-@pytest.mark.parametrize("changes", [
-    ["train.precision=bf16"], ["train.z_loss=0.01"], ["model.causal=false", "train.mask_rate=0.3"],
-    ["model.local=canon"], ["model.ternary=true"],
-], ids=lambda changes: changes[0])
-def test_settings_that_look_at_whole_steps(tmp_path: Path, changes: list[str]) -> None:
-    """Losses are means over the tokens of all processes, however many of them each has."""
-    specs = [override(spec, changes) for spec in MEMBERS]
-    one = alone(specs, tmp_path / "one")
-    said = together(2, tmp_path, train, specs, tmp_path / "several")
-    # in bfloat16 each process rounds its own gradients
-    close(said[0], one, 1e-5 if "bf16" not in changes[0] and "ternary" not in changes[0] else 1e-3)
-
-
-def test_low_rank_updates(tmp_path: Path) -> None:
-    base = alone([SPEC], tmp_path / "base")[2][0]
-    initial = [{name: torch.from_numpy(value) for name, value in base.items()}]
-    tuned = dataclasses.replace(SPEC, train=dataclasses.replace(TRAIN, lora_rank=2, lora_embedding_rank=3), start=SPEC)
-    one = alone([tuned], tmp_path / "one", initial)
-    close(together(2, tmp_path, train, [tuned], tmp_path / "several", initial)[0], one)
-
-
 @pytest.mark.parametrize("kind", kinds())
 @pytest.mark.parametrize("count", [2, 3])
-def test_the_rows_of_all_processes_are_those_of_the_step(kind: str, count: int) -> None:
+def test_the_rows_of_all_processes_are_those_of_the_step(tmp_path: Path, kind: str, count: int) -> None:
     """Of every task, also where rows are made by CPU cores in blocks."""
-    task = example(kind)
+    task = example(kind, tmp_path)
     spec = RunSpec(task, ModelConfig(layers=1, heads=1, width=8),
                    TrainConfig(steps=20, exposures=1, batch_rows=6, precision="float32"))
     whole = Population([spec], CPU)
-    parts = [Population([spec], CPU, ranks=Ranks(rank, count)) for rank in range(count)]
+    parts = [Population([spec], CPU, ranks=_Silent(rank, count)) for rank in range(count)]
     for step in (0, 7):
         for found, expected in zip(zip(*(part.sample(step, 2) for part in parts), strict=True), whole.sample(step, 2),
                                    strict=True):
             assert torch.cat(found, 2).equal(expected)
     for population in (whole, *parts):
-        population.batches._ranks = ALONE if population is whole else _Silent(population.ranks.rank, count)
         population.batches.prepare(5)
     rows = [population.batches.at(torch.tensor(5))[0] for population in (whole, *parts)]
     assert torch.cat(rows[1:], 1).equal(rows[0])
