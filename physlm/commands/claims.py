@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from physlm.lab.results import Finding
     from physlm.lab.run import Run
     from physlm.lab.sweep import Train
+    from physlm.lab.trackers import Trackers
     from physlm.measures.measure import AnyMeasure
     from physlm.training.config import RunSpec
 
@@ -130,6 +131,14 @@ def run(
         bool, typer.Option("--data-parallel", help="Under torchrun: all its processes train each run together, each on "
                                                    "its share of the rows of a step.")
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option("--track", metavar="TRACKER[,..]", help="Copy the curves of training to tensorboard, wandb "
+                                                             "(offline) or trackio; may be given several times.")
+    ] = None,
+    track_dir: Annotated[
+        Path | None, typer.Option("--track-dir", metavar="DIR", help="Where. Default: tracking/ in the folder of runs.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start tier paper without asking.")] = False,
     only: Annotated[
         list[str] | None,
@@ -163,6 +172,7 @@ def run(
     from physlm.lab.results import results_folder
     from physlm.lab.selection import selected
     from physlm.lab.store import Store
+    from physlm.lab.trackers import Trackers
 
     claims = list({claim.name: claim for claim in (named_experiment(name, experiments) for name in names)}.values())
     specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
@@ -177,7 +187,9 @@ def run(
         train = context.with_resource(of_torchrun(choose_device(device), planned))
         if train is None:
             return  # not the first process, and its work is done
-    sweep = partial(_sweep, store=store, device=device, members=members, processes=processes, train=train)
+    trackers = Trackers.asked(track or (), track_dir or store.root / "tracking")
+    sweep = partial(_sweep, store=store, device=device, members=members, processes=processes, track=trackers,
+                    train=train)
     if not finished_only:
         _announce(claims, tier, [spec for claim in claims for spec in chosen[claim.name]], store, members, yes)
     if len(claims) > 1 and not finished_only:
@@ -242,12 +254,12 @@ def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict
 
 def _sweep(
     specs: list[RunSpec], measures: dict[RunSpec, tuple[AnyMeasure, ...]], store: Any, device: str | None,
-    members: int, processes: int, train: Train | None,
+    members: int, processes: int, track: Trackers, train: Train | None,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
     return sweep(specs, measures, store, choose_device(device, processes), members=members, processes=processes,
-                 train=train)
+                 track=track, train=train)
 
 
 def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:
