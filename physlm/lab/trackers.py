@@ -53,7 +53,7 @@ class TensorBoard:
         _library("tensorboard", folder)
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(_emptied(folder, run.name)))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(_emptied(folder, run.name)))
         self._writer.add_text("settings", f"```\n{json.dumps(to_dict(run.spec), indent=1)}\n```", 0)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

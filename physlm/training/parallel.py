@@ -113,10 +113,8 @@ def joined(device: torch.device, rank: int, count: int, meeting: str) -> Iterato
         torch.cuda.set_device(rank)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", init_method=meeting, rank=rank,
                             world_size=count, timeout=PATIENCE)
-    try:
-        yield Ranks(rank, count)
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(rank, count)
+    dist.destroy_process_group()  # not after an error: it might wait for others, which are not there any more
 
 
 def torchrun_rank(device: torch.device) -> tuple[int, int]:

@@ -109,6 +109,16 @@ def test_names_that_a_user_gives(tmp_path: Path) -> None:
         Trackers.asked(["tensorbord"], tmp_path)
 
 
+def test_the_command_refuses_a_name_and_a_second_way_to_share_work(tmp_path: Path, physlm: Any) -> None:
+    command = ("run", "p33_capacity", "--tier", "smoke", "--runs", tmp_path)
+    for options, words in ((("--track", "tensorbord"), "did you mean 'tensorboard'"),
+                           (("--data-parallel",), "expected torchrun --nproc-per-node N -m physlm run"),
+                           (("--data-parallel", "--processes", "2"), "expected neither")):
+        code, out, err = physlm(*command, *options)
+        assert code == 2 and words in err and not out
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_tracker_that_is_not_installed_is_refused_before_training(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -151,7 +161,7 @@ def wandb_steps(folder: Path, run: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def level_records(file: bytes) -> Iterator[bytes]:
-    """The records of a log of LevelDB: blocks of 32 KiB of pieces (checksum, length, whether it begins and ends one)."""
+    """The records of a log of LevelDB: blocks of 32 KiB of pieces: checksum, length, whether it begins or ends one."""
     place, record = 7, b""
     while place < len(file):
         if 32768 - place % 32768 < 7:

@@ -1,4 +1,4 @@
-"""Several processes that train together on the CPU: what each of them does, in a module that they can import."""
+"""Several processes that train together: what each of them does, in a module that they can import."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ CPU = torch.device("cpu")
 Say = Callable[[Any], None]
 
 
-def together(count: int, folder: Path, do: Callable[..., None], *args: Any) -> list[Any]:
+def together(
+    count: int, folder: Path, do: Callable[..., None], *args: Any, device: torch.device = CPU
+) -> list[Any]:
     """What ``do(ranks, say, *args)`` said in each of so many processes; raises where one of them failed."""
     context = multiprocessing.get_context("spawn")
     folder.mkdir(parents=True, exist_ok=True)
     meeting = f"file://{folder / 'meeting'}"
     pipes = [context.Pipe(duplex=False) for _ in range(count)]
-    processes = [context.Process(target=_one, args=(rank, count, meeting, send, do, args))
+    processes = [context.Process(target=_one, args=(rank, count, meeting, send, device, do, args))
                  for rank, (_, send) in enumerate(pipes)]
     for process in processes:
         process.start()
@@ -41,9 +43,11 @@ def together(count: int, folder: Path, do: Callable[..., None], *args: Any) -> l
     return said
 
 
-def _one(rank: int, count: int, meeting: str, send: Any, do: Callable[..., None], args: Sequence[Any]) -> None:
+def _one(
+    rank: int, count: int, meeting: str, send: Any, device: torch.device, do: Callable[..., None], args: Sequence[Any]
+) -> None:
     torch.set_num_threads(1)
-    with joined(CPU, rank, count, meeting) as ranks:
+    with joined(device, rank, count, meeting) as ranks:
         do(ranks, send.send, *args)
 
 
@@ -52,30 +56,31 @@ def train(
     stops: Mapping[str, int] = {},
 ) -> None:
     """Train all cases, some again until a step and then on; of each say the records, the rewinds and the weights."""
-    said = {name: _trained(ranks, specs, folder / f"{number}", initial.get(name))
+    said = {name: trained(ranks, specs, folder / f"{number}", initial.get(name))
             for number, (name, specs) in enumerate(cases.items())}
     for name, step in stops.items():
         checkpoint = folder / "stopped"
-        said[f"{name}, stopped"] = _trained(ranks, cases[name], checkpoint, stop=step)
+        said[f"{name}, stopped"] = trained(ranks, cases[name], checkpoint, stop=step)
         if ranks.first:
             for copy in ("copy", "copy2"):
                 shutil.copy(checkpoint, folder / f"stopped-{copy}")
-        said[f"{name}, resumed"] = _trained(ranks, cases[name], checkpoint)
+        said[f"{name}, resumed"] = trained(ranks, cases[name], checkpoint)
     say(said)
 
 
 def resume(ranks: Ranks, say: Say, specs: Sequence[RunSpec], checkpoint: Path) -> None:
     """Go on from a checkpoint, and say the same."""
-    say(_trained(ranks, specs, checkpoint))
+    say(trained(ranks, specs, checkpoint))
 
 
 def alone(specs: Sequence[RunSpec], checkpoint: Path) -> Any:
     """The same by this process."""
-    return _trained(ALONE, specs, checkpoint)
+    return trained(ALONE, specs, checkpoint)
 
 
-def _trained(
-    ranks: Ranks, specs: Sequence[RunSpec], checkpoint: Path, initial: Any = None, stop: int = 0
+def trained(
+    ranks: Ranks, specs: Sequence[RunSpec], checkpoint: Path, initial: Any = None, stop: int = 0,
+    device: torch.device = CPU,
 ) -> tuple[list[dict[str, Any]], list[int], list[dict[str, Any]]]:
     """With a checkpoint at every log point; with ``stop`` each process leaves, as if killed, after so many steps."""
     records: list[dict[str, Any]] = []
@@ -87,7 +92,7 @@ def _trained(
         records.append(record)
 
     try:
-        models = loop.train_population(specs, CPU, checkpoint=checkpoint, log=log, rewind=rewinds.append,
+        models = loop.train_population(specs, device, checkpoint=checkpoint, log=log, rewind=rewinds.append,
                                        initial=initial, checkpoint_seconds=0.0, progress=False, ranks=ranks)
     except KeyboardInterrupt:
         return records, rewinds, []
