@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,5 +47,19 @@ def sweep_killed(specs: Sequence[RunSpec], measures: tuple[AnyMeasure, ...], roo
 
 def contents(root: Path) -> dict[str, bytes]:
     """Every file of the run folders that a repetition must repeat, bit for bit."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*"))
+    return {str(path.relative_to(root)): repeated(path) for path in sorted(root.rglob("*"))
             if path.is_file() and path.name not in VARYING and path.parent.parent == root}
+
+
+def repeated(path: Path) -> bytes:
+    """What a file holds, but for the times of a log."""
+    if path.name != "metrics.jsonl":
+        return path.read_bytes()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert all(line.endswith(b"\n") for line in lines)
+    return b"".join(json.dumps(untimed(json.loads(line))).encode() + b"\n" for line in lines)
+
+
+def untimed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of a log without what a repetition cannot repeat."""
+    return {name: value for name, value in record.items() if name not in loop.TIMES}

@@ -59,7 +59,7 @@ EXPERIMENT = Experiment(
 
 
 def fake_sweep(specs: Sequence[RunSpec], measures: Any, store: Store, device: torch.device,
-               members: int, processes: int = 1) -> list[Run]:
+               members: int, processes: int = 1, **_: Any) -> list[Run]:
     """Finishes every run at once; its score is 1000 times its learning rate."""
     finished = []
     for spec in specs:
@@ -487,7 +487,7 @@ def test_splits_of_the_command_line_are_the_tasks() -> None:
     assert set(OFFERED) == set(SPLITS)
 
 
-@pytest.mark.parametrize(("name", "home"), [("train", "bench"), ("igsm", "bench_igsm")])
+@pytest.mark.parametrize(("name", "home"), [("train", "bench"), ("igsm", "bench_igsm"), ("parallel", "bench_parallel")])
 def test_bench_is_wired(name: str, home: str, physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType(f"physlm.lab.{home}")
     setattr(module, f"bench_{name}", lambda quick: print(f"quick={quick}"))

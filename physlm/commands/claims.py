@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
     from physlm.lab.results import Finding
     from physlm.lab.run import Run
+    from physlm.lab.sweep import Train
+    from physlm.lab.trackers import Trackers
     from physlm.measures.measure import AnyMeasure
     from physlm.training.config import RunSpec
 
@@ -115,6 +117,7 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
 
 @command
 def run(
+    context: typer.Context,
     names: NamesArgument,
     tier: TierOption = "demo",
     settings: SetOption = None,
@@ -124,6 +127,18 @@ def run(
     device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU if any.")] = None,
     members: MembersOption = MAX_MEMBERS,
     processes: ProcessesOption = 1,
+    data_parallel: Annotated[
+        bool, typer.Option("--data-parallel", help="Under torchrun: all its processes train each run together, each on "
+                                                   "its share of the rows of a step.")
+    ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option("--track", metavar="TRACKER[,..]", help="Copy the curves of training to tensorboard, wandb "
+                                                             "(offline) or trackio; may be given several times.")
+    ] = None,
+    track_dir: Annotated[
+        Path | None, typer.Option("--track-dir", metavar="DIR", help="Where. Default: tracking/ in the folder of runs.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start tier paper without asking.")] = False,
     only: Annotated[
         list[str] | None,
@@ -145,6 +160,7 @@ def run(
       physlm run p31_extraction p31_probing --tier demo
       physlm run p33_capacity --tier demo --set train.exposures=50 --set model.layers=3
       physlm run p41_mano --tier gpu --only train.seed=1 --only model.position=rope
+      torchrun --nproc-per-node 4 -m physlm run p33_capacity --tier paper --data-parallel --yes
 
     Settings changed with --set apply to every run of the tier, those of the model and of the people also to the runs
     that it begins with, whose others are start.train.exposures and so on; the results of tiers gpu and paper then go to
@@ -152,15 +168,28 @@ def run(
 
     Where physlm was installed as a package, runs/ and results/ are made in the current folder.
     """
+    from physlm.lab.parallel import of_torchrun
     from physlm.lab.results import results_folder
     from physlm.lab.selection import selected
     from physlm.lab.store import Store
+    from physlm.lab.trackers import Trackers
 
     claims = list({claim.name: claim for claim in (named_experiment(name, experiments) for name in names)}.values())
     specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
     store, target_root = Store(folder("runs", runs)), written_folder("results", results)
-    sweep = partial(_sweep, store=store, device=device, members=members, processes=processes)
     chosen = {name: selected(planned, only or ()) for name, planned in specs.items()}
+    train = None
+    if data_parallel:
+        if processes > 1 or finished_only:
+            raise UserError("--data-parallel: got --processes or --finished-only beside it; expected neither: torchrun "
+                            "says how many processes train")
+        planned = [spec for specs_of_one in chosen.values() for spec in specs_of_one]
+        train = context.with_resource(of_torchrun(choose_device(device), planned))
+        if train is None:
+            return  # not the first process, and its work is done
+    trackers = Trackers.asked(track or (), track_dir or store.root / "tracking")
+    sweep = partial(_sweep, store=store, device=device, members=members, processes=processes, track=trackers,
+                    train=train)
     if not finished_only:
         _announce(claims, tier, [spec for claim in claims for spec in chosen[claim.name]], store, members, yes)
     if len(claims) > 1 and not finished_only:
@@ -225,11 +254,12 @@ def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict
 
 def _sweep(
     specs: list[RunSpec], measures: dict[RunSpec, tuple[AnyMeasure, ...]], store: Any, device: str | None,
-    members: int, processes: int,
+    members: int, processes: int, track: Trackers, train: Train | None,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
-    return sweep(specs, measures, store, choose_device(device, processes), members=members, processes=processes)
+    return sweep(specs, measures, store, choose_device(device, processes), members=members, processes=processes,
+                 track=track, train=train)
 
 
 def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:

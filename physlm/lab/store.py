@@ -6,7 +6,8 @@
       <slug>-<hash>/                        one run; the hash is the content hash of its RunSpec
         config.json  env.json               what was asked for, and where it was run
         vocabulary.json                     the tokens of the task, in the order of their ids
-        metrics.jsonl                       losses, the same for every repetition
+        metrics.jsonl                       a record a log point: losses, rate and gradient norm, the same for every
+                                            repetition, and its seconds, which are not
         timing.json  measuring.json         seconds of its training, and of each measure, which are not
         snapshot-STEP.safetensors           weights along the way, where the run asks for them
         model.safetensors                   written once, after the last step

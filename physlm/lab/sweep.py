@@ -43,6 +43,7 @@ from physlm.lab.loading import load_model
 from physlm.lab.planner import MAX_MEMBERS, Population
 from physlm.lab.run import MetricsLog, Run
 from physlm.lab.store import Store
+from physlm.lab.trackers import NO_TRACKERS, TrackedLog, Trackers
 from physlm.lab.workers import Job, finish_jobs, keep_bars_to_this_process, processes_a_gpu
 from physlm.measures.measure import AnyMeasure, check, name_of, take
 from physlm.measures.rows import Row
@@ -66,6 +67,7 @@ def sweep(
     members: int = MAX_MEMBERS,
     processes: int = 1,
     progress: bool = True,
+    track: Trackers = NO_TRACKERS,
     train: Train | None = None,
     load: Load | None = None,
     measure: Take | None = None,
@@ -81,6 +83,7 @@ def sweep(
         members: most runs that train together; on a GPU no more than its memory holds.
         processes: how many are at work at once; on CUDA each with a GPU, which several share where there are fewer.
         progress: show bars.
+        track: trackers that get a copy of what is logged.
         train, load, measure: stand-ins for ``train_population``, ``load_model`` and ``measures.measure.take``, for
             tests.
 
@@ -93,7 +96,7 @@ def sweep(
     asked = {run.hash: {name_of(one): one for one in (
         measures[run.spec] if isinstance(measures, Mapping) else measures)} for run in runs}
     worker = _Worker(
-        asked, store, device, progress, train or _train_population, load or load_model, measure or take)
+        asked, store, device, progress, train or _train_population, load or load_model, measure or take, track)
     if measure is None:
         for run in runs:
             for one in asked[run.hash].values():
@@ -105,6 +108,7 @@ def sweep(
         if run.finished() and not whole:
             run.check_weights("a measure that was not taken yet needs it")
     _unfinished(runs, store)
+    track.check()
     with store.lock():
         store.remove_leftovers(specs)
         _each(worker, [run.spec for run in runs if run.trained() and not run.has(asked[run.hash])], processes, "runs")
@@ -212,6 +216,7 @@ class _Worker:
     train: Train
     load: Load
     measure: Take
+    track: Trackers
 
     def finish_population(self, population: Population) -> None:
         """Train a population, then measure every member and close the population."""
@@ -318,11 +323,15 @@ class _Worker:
 
     def _train_models(self, population: Population, unfinished: dict[int, Run]) -> None:
         checkpoint = self.store.checkpoint(population)
-        metrics = MetricsLog(unfinished)
+        metrics, tracked = MetricsLog(unfinished), TrackedLog(self.track, unfinished)
         if not checkpoint.exists():
             metrics.rewind(-1)
         metrics.first_step = metrics.last_step = 0
         start = time.perf_counter()
+
+        def log(record: Mapping[str, Any]) -> None:
+            metrics.log(record)
+            tracked.log(record)
 
         def snapshot(step: int, models: Sequence[Any]) -> None:
             for i, run in unfinished.items():
@@ -330,7 +339,7 @@ class _Worker:
 
         try:
             models = self.train(
-                population.members, self.device, checkpoint=checkpoint, log=metrics.log, rewind=metrics.rewind,
+                population.members, self.device, checkpoint=checkpoint, log=log, rewind=metrics.rewind,
                 snapshot=snapshot, initial=self._initial(population), progress=self.progress,
             )
         except torch.cuda.OutOfMemoryError as error:
@@ -339,6 +348,7 @@ class _Worker:
                             "a GPU") from error
         finally:
             metrics.close()
+            tracked.close()
         timing = _timing(population, metrics.first_step, metrics.last_step, time.perf_counter() - start)
         for i, run in unfinished.items():
             run.write_timing(timing)

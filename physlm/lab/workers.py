@@ -270,9 +270,14 @@ def _error_of(do: Do, work: Population | RunSpec) -> Exception | None:
 
 def _die_with_parent() -> None:
     """The parent's lock on the store is gone with it, and another sweep may be there any moment."""
-    if sys.platform == "linux":  # the system sees to it, also while an import or a compiler keeps all threads waiting
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    killed_with_parent()
     threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def killed_with_parent() -> None:
+    """On Linux the system sees to it, also while an import or a compiler keeps all threads waiting."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_for_parent() -> None:

@@ -24,28 +24,35 @@ from itertools import takewhile
 from typing import Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from physlm.tasks.task import HostTask
 
 T = TypeVar("T")
+IntArray = npt.NDArray[np.int64]
 BESIDE = {"cuda": True, "cpu": False}  # whether blocks are made beside training
 CHUNK_TOKENS = 1 << 21  # made by one call: 0.1 s of one core, after which a thread that is to stop does so
 
 
 class BlocksAhead:
-    """Block n holds training rows n R .. n R + R - 1 of each source, whatever was asked for before.
+    """Block n holds training rows n R .. n R + R - 1 of each source, or the rows that have those places among the rows
+    of one process, whatever was asked for before.
 
     The host keeps two blocks on a GPU, else one, and a chunk; a GPU another one while it is widened there.
 
     Args:
         sources: tasks, and the stream of each.
         rows: R.
+        numbers: from places (r,) to the numbers of the rows.
     """
 
-    def __init__(self, sources: Sequence[tuple[HostTask, int]], rows: int, device: torch.device):
-        self._sources, self._rows, self._device = list(sources), rows, device
+    def __init__(
+        self, sources: Sequence[tuple[HostTask, int]], rows: int, device: torch.device,
+        numbers: Callable[[IntArray], IntArray] = lambda places: places,
+    ):
+        self._sources, self._rows, self._device, self._numbers = list(sources), rows, device, numbers
         self._beside = BESIDE[device.type]
         task = self._sources[0][0]
         shape = (len(self._sources), rows, task.config.row_tokens + 1)
@@ -94,7 +101,8 @@ class BlocksAhead:
                 if stop.is_set():
                     return
                 some_RW = packed_RW[start : start + chunk]
-                some_RW[:] = task.host_rows(number * self._rows + start + np.arange(len(some_RW)), "train", stream)
+                places = number * self._rows + start + np.arange(len(some_RW))
+                some_RW[:] = task.host_rows(self._numbers(places), "train", stream)
 
 
 def each(make: Callable[[int], Iterable[T]], blocks: int, device: torch.device) -> Generator[T]:

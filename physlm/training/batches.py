@@ -3,7 +3,8 @@
 Sampling many rows costs little more than sampling few, so the rows of many steps are made at once.  Members with the
 same data share one sampling.  Rows that CPU cores make are made beside training (``physlm.training.ahead``).
 
-Shape letters: M members, U sources of data, S steps sampled at once, R rows, B rows of a step, T positions.
+Shape letters: M members, U sources of data, S steps sampled at once, R rows, B rows of a step (of those, the ones of
+this process, where several train together), T positions.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from physlm.tasks.rows import IGNORE, Rows, unpacked
 from physlm.tasks.task import HostTask, Task
 from physlm.training.ahead import BlocksAhead
 from physlm.training.config import RunSpec
+from physlm.training.parallel import ALONE, Numbers, Ranks
 
 # Tokens sampled at once, at most: a GPU waits mostly for launches, a CPU wants its caches.
 AHEAD_TOKENS = {"cuda": 1 << 23, "cpu": 1 << 19}
@@ -32,15 +34,17 @@ class Batches:
     Args:
         specs: of the members; they have one shape of batches.
         objective: from a task, its rows, their numbers (R,) and its stream to the rows that are trained on.
+        ranks: whose rows are made.
     """
 
-    def __init__(self, specs: Sequence[RunSpec], device: torch.device, objective: Objective):
-        self.device, self._objective = device, objective
+    def __init__(self, specs: Sequence[RunSpec], device: torch.device, objective: Objective, ranks: Ranks = ALONE):
+        self.device, self._objective, self._ranks = device, objective, ranks
         sources = list(dict.fromkeys((spec.task, spec.train.seed) for spec in specs))
         tasks = {config: config.build().to(device) for config in dict.fromkeys(spec.task for spec in specs)}
         self._sources: list[tuple[Task, int]] = [(tasks[config], stream) for config, stream in sources]
         self._source_M = torch.tensor([sources.index((s.task, s.train.seed)) for s in specs], device=device)
-        self._rows, positions = specs[0].train.batch_rows, specs[0].task.row_tokens
+        self._all_rows, positions = specs[0].train.batch_rows, specs[0].task.row_tokens
+        self._rows = ranks.rows_of(self._all_rows)
         self.ahead = max(1, min(AHEAD_STEPS, AHEAD_TOKENS[device.type] // (len(sources) * self._rows * positions)))
         shape = (self.ahead, len(sources), self._rows, positions)
         self._inputs_SUBT, self._targets_SUBT = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
@@ -50,7 +54,7 @@ class Batches:
         self._blocks: BlocksAhead | None = None
         if specs[0].task.made_on_host:
             on_host = cast(list[tuple[HostTask, int]], self._sources)
-            self._blocks = BlocksAhead(on_host, self.ahead * self._rows, device)
+            self._blocks = BlocksAhead(on_host, self.ahead * self._rows, device, self._numbers)
 
     @property
     def vocabulary(self) -> int:
@@ -65,12 +69,15 @@ class Batches:
 
     def _drawn(self, step: int, steps: int, packed_URW: Tensor | None = None) -> list[Rows]:
         """What is trained on in these steps, for every source of data; its rows may have been made ahead."""
-        index_R = torch.arange(step * self._rows, (step + steps) * self._rows, device=self.device)
+        index_R = self._numbers(torch.arange(step * self._rows, (step + steps) * self._rows, device=self.device))
         drawn = []
         for u, (task, stream) in enumerate(self._sources):
             rows = task.rows(index_R, "train", stream) if packed_URW is None else unpacked(packed_URW[u])
             drawn.append(self._objective(task, rows, index_R, stream))
         return drawn
+
+    def _numbers(self, own: Numbers) -> Numbers:
+        return self._ranks.numbers(own, self._all_rows)
 
     def prepare(self, step: int) -> None:
         """Have the batch of this step in the buffers, whichever step training starts from."""
@@ -83,6 +90,7 @@ class Batches:
                 for buffer_SUBT, rows_RT in zip((self._inputs_SUBT, self._targets_SUBT), rows, strict=True):
                     buffer_SUBT[:, u].copy_(rows_RT.unflatten(0, (self.ahead, self._rows)))
             scored_SU = (self._targets_SUBT != IGNORE).sum((2, 3))
+            self._ranks.sum(scored_SU)
             if self._sampled_from is None and not scored_SU.any(0).all():  # the host looks once, before the first step
                 raise UserError(f"{self._sources[0][0].config.title}: nothing is to be predicted in the first "
                                 f"{self.ahead} steps; expected longer rows, or a larger train.mask_rate of an encoder")
@@ -97,7 +105,8 @@ class Batches:
             self._blocks.close()
 
     def at(self, counter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs and targets (M, B, T) and the number of scored tokens (M,) of a step that only the device knows."""
+        """Inputs and targets (M, B, T) and the number of scored tokens (M,), of all processes, of a step that only the
+        device knows."""
         slot = (counter % self.ahead).view(1)
         inputs, targets, scored = (
             x.index_select(0, slot)[0].index_select(0, self._source_M)

@@ -30,13 +30,45 @@ def captured(
     """
     if device.type != "cuda":
         return step
+    _warm_up(step, tensors, warm_up)
+    return _recorded(step, pool)
+
+
+def captured_around(
+    first: Callable[[], None], between: Callable[[], None], then: Callable[[], None],
+    tensors: Callable[[], Iterable[Tensor]], device: torch.device,
+) -> Callable[[], None]:
+    """The same for a step with something ``between`` its halves that is not recorded, as what several processes do
+    together.  Arguments else as in ``captured``."""
+
+    def whole() -> None:
+        first()
+        between()
+        then()
+
+    if device.type != "cuda":
+        return whole
+    _warm_up(whole, tensors, WARM_UP)
+    # other threads, as one that watches over the processes' words to each other, may ask the device meanwhile
+    halves = [_recorded(half, None, "thread_local") for half in (first, then)]
+
+    def replay() -> None:
+        halves[0]()
+        between()
+        halves[1]()
+
+    return replay
+
+
+def _warm_up(step: Callable[[], None], tensors: Callable[[], Iterable[Tensor]], times: int) -> None:
+    """Do the step so often, beside the stream that is recorded, and undo it."""
     before = [(tensor, tensor.detach().clone()) for tensor in tensors()]
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream), warnings.catch_warnings():
         # an optimiser that can be captured warns where it is not, as here
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
-        for _ in range(warm_up):
+        for _ in range(times):
             step()
             with torch.no_grad():
                 for tensor in tensors():
@@ -44,8 +76,12 @@ def captured(
                 for tensor, old in before:
                     tensor.copy_(old)
     torch.cuda.current_stream().wait_stream(stream)
+
+
+def _recorded(step: Callable[[], None], pool: Any, errors: str = "global") -> Callable[[], None]:
+    """A replay of the step, which is not done now."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode=errors):
         step()
     return graph.replay
 

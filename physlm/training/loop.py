@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from physlm.models.decoder import Decoder
 from physlm.storage import load_tensors, save_tensors
 from physlm.training.config import RunSpec
 from physlm.training.hardware import peak_flops
+from physlm.training.parallel import ALONE, Ranks
+from physlm.training.schedule import schedule
 from physlm.training.step import Population, check_members
 
 LOGS = 100  # log points of a run
+TIMES = ("seconds", "tokens_per_second")  # of a record: what a repetition does not repeat
 CHECKPOINT_SHARE = 0.02  # of the time of training that may go into writing checkpoints, on slow disks
 
 
@@ -36,6 +39,7 @@ def train_population(
     initial: Sequence[Mapping[str, torch.Tensor] | None] | None = None,
     checkpoint_seconds: float = 60.0,
     progress: bool = True,
+    ranks: Ranks = ALONE,
 ) -> list[Decoder]:
     """Train ``specs`` together and return each member as a model of its own, on the CPU in float32.
 
@@ -45,13 +49,14 @@ def train_population(
     Args:
         checkpoint: one safetensors file for the whole population; resumed from when it exists, written atomically
             after each ``checkpoint_seconds`` (later where writing takes long) and at the end, never deleted here.
-        log: called at each of about 100 log points, and at the end, once a member, with step, member, mean loss
-            in nats a token since the last point, and tokens seen.
+        log: called at each of about 100 log points, and at the end, once a member, with a record: see ``_records``.
         snapshot: called with the step and each member as a model of its own after each of ``snapshot_steps``; after a
             resumption perhaps once more, with the same weights.
         initial: for each member the ``state_dict`` of the model of one member that it begins with, or None for random
             weights; needed where ``spec.start`` is set, also when training is resumed.
         rewind: called once before the first step, with the step that training goes on from (0 without a checkpoint).
+        ranks: the processes that train this population together, each of which calls this function with the same
+            arguments.  The first alone writes the checkpoint, which all read; what else is written is the caller's.
 
     Raises:
         UserError: the checkpoint belongs to other runs, or the weights to begin with are missing or of another shape.
@@ -59,37 +64,58 @@ def train_population(
     check_members(specs)
     every = max(1, specs[0].steps // LOGS)
     kept = set(specs[0].snapshot_steps)
-    population = Population(specs, device, window=every, initial=initial)
+    population = Population(specs, device, window=every, initial=initial, ranks=ranks)
     if checkpoint.exists():
         _resume(population, checkpoint)
     rewind(population.step)
+    rates = schedule(specs[0].train, population.steps)
     saved_at, wait = time.monotonic(), checkpoint_seconds
     diverged: set[int] = set()  # a weight that is not finite stays so; a loss may recover
     with closing(population), _Bar(population, progress) as bar:
         while population.step < population.steps:
             target = min((population.step // every + 1) * every, population.steps)
-            count = target - population.step
+            count, since = target - population.step, time.perf_counter()
             while population.step < target:
                 population.advance()
                 if population.step in kept:
                     snapshot(population.step, _models(population))
             losses = population.recent_losses(count)
+            seconds = time.perf_counter() - since
             bar.show(count, losses["loss"])
-            tokens = population.step * specs[0].train.batch_rows * specs[0].task.row_tokens
-            for i in range(len(specs)):
-                values = {name: float(loss_M[i]) for name, loss_M in losses.items()}
-                finite = {name: x if math.isfinite(x) else None for name, x in values.items()}  # JSON has no NaN
-                log({"step": population.step, "member": i, **finite, "tokens": tokens})
-                if finite["loss"] is None and i not in diverged and not _has_finite_weights(population.model_of(i)):
+            for record in _records(population, losses, count, seconds, float(rates[population.step - 1])):
+                log(record)
+                i = record["member"]
+                if record["loss"] is None and i not in diverged and not _has_finite_weights(population.model_of(i)):
                     diverged.add(i)
             if len(diverged) == len(specs):
                 break
             if time.monotonic() - saved_at >= wait or population.step == population.steps:
                 begun = time.monotonic()
-                _save(population, checkpoint)
+                if ranks.first:
+                    _save(population, checkpoint)
                 saved_at = time.monotonic()
                 wait = _pause(checkpoint_seconds, saved_at - begun)
     return _models(population)
+
+
+def _records(
+    population: Population, losses: Mapping[str, torch.Tensor], steps: int, seconds: float, rate: float
+) -> Iterator[dict[str, Any]]:
+    """What a log point says of each member, of the ``steps`` steps since the last one, which took so many seconds.
+
+    step, member; loss and what is added to it, means in nats a token; tokens seen by this member since the start;
+    learning_rate and gradient_norm (Euclidean, before the update) of the last step; seconds, from the first step with
+    the compilation, without what checkpoints and logging take; tokens_per_second of this member.  What is not finite
+    is None: JSON has no NaN.  The norms are of the gradients that the last step left behind: no step computes them.
+    """
+    spec, norms_M = population.spec, population.optimiser.gradient_norms().cpu()
+    a_step = spec.train.batch_rows * spec.task.row_tokens
+    for i, one in enumerate(population.specs):
+        values = {name: float(loss_M[i]) for name, loss_M in losses.items()}
+        last = {"learning_rate": rate * one.train.learning_rate, "gradient_norm": float(norms_M[i])}
+        times = {"seconds": seconds, "tokens_per_second": steps * a_step / max(seconds, 1e-9)}
+        finite = {name: x if math.isfinite(x) else None for name, x in {**values, **last, **times}.items()}
+        yield {"step": population.step, "member": i, "tokens": population.step * a_step, **finite}
 
 
 def _models(population: Population) -> list[Decoder]:
@@ -139,7 +165,8 @@ class _Bar:
         self._tokens = spec.train.batch_rows * spec.task.row_tokens * self._members
         vocabulary = len(spec.task.vocabulary())
         self._flops = training_flops(spec.model, vocabulary, spec.task.row_tokens)
-        self._peak = peak_flops(population.device, spec.train.precision)
+        peak = peak_flops(population.device, spec.train.precision)
+        self._peak = peak and peak * population.ranks.count
         name = f"{spec.task.title} {spec.model.label} x{self._members}"
         self._bar = tqdm(total=population.steps, initial=population.step, desc=name, unit="step", leave=False,
                          disable=not shown, dynamic_ncols=True)  # fmt: skip

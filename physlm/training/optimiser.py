@@ -43,6 +43,7 @@ class AdamW:
         steps: length of the schedule.
         wrap: applied to the elementwise update, for example ``torch.compile``.
         half: let the model compute with a bfloat16 copy; by default where the precision is ``bf16``.
+        float32_gradient: keep the gradient in float32 in any case, as sums over processes need it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class AdamW:
         steps: int,
         wrap: Wrap = lambda update: update,
         half: bool | None = None,
+        float32_gradient: bool = False,
     ):
         self.config = configs[0]
         self.parameters = [p for p in model.parameters() if p.requires_grad]
@@ -62,7 +64,8 @@ class AdamW:
         half = self.config.precision == "bf16" if half is None else half
         self.working = torch.zeros_like(self.master, dtype=torch.bfloat16) if half else None
         # in the dtype that the gradients come in: then all are copied by one kernel
-        self.gradient = torch.zeros_like(self.master if self.working is None else self.working)
+        computed = self.master if self.working is None else self.working
+        self.gradient = torch.zeros_like(self.master if float32_gradient else computed)
         # group 2 m + 1: decayed weights of member m; group 2 m: its others
         group = torch.zeros(sum(sizes), dtype=torch.uint8)
         self.gradient_views: list[Tensor] = []
@@ -100,9 +103,14 @@ class AdamW:
             self.working.copy_(self.master)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], step: Tensor) -> None:
-        """One update; ``step`` is the number of updates done so far, a 0-dimensional int64 tensor on the device."""
+    def take(self, gradients: Sequence[Tensor]) -> None:
+        """Have ``gradient`` hold these, of ``parameters`` in their order."""
         torch._foreach_copy_(self.gradient_views, list(gradients))
+
+    @torch.no_grad()
+    def update(self, step: Tensor) -> None:
+        """One update by ``gradient``; ``step``, the number of updates done so far, is a 0-dimensional int64 tensor on
+        the device."""
         for buffer in (self.master, self.gradient, self.first, self.second, self.working, self.group):
             if buffer is not None:
                 torch._dynamo.maybe_mark_dynamic(buffer, 0)  # compiled once for every size
@@ -110,6 +118,11 @@ class AdamW:
             self.master, self.gradient, self.first, self.second, self.working, self.group, self.rate_G, self.decay_G,
             self.coefficients.index_select(0, step.view(1))[0], self.config.betas, self.config.eps,
         )  # fmt: skip
+
+    def gradient_norms(self) -> Tensor:
+        """The Euclidean norm of each member's gradient, the last one taken, (M,) float32."""
+        squares = [view_M.float().flatten(1).square().sum(1) for view_M in self.gradient_views]
+        return torch.stack(squares).sum(0).sqrt()
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of the optimiser, which is the state of the weights too."""
@@ -143,10 +156,23 @@ class LowRankAdamW:
         """All weights of the model in float32, merged."""
         return self.factors.merged()
 
-    def step(self, gradients: Sequence[Tensor], step: Tensor) -> None:
-        """One update of the factors and of the model; see ``AdamW.step``."""
-        self._adamw.step(self.factors.gradients(gradients), step)
+    @property
+    def gradient(self) -> Tensor:
+        """Of the factors, in float32; see ``AdamW.take``."""
+        return self._adamw.gradient
+
+    def take(self, gradients: Sequence[Tensor]) -> None:
+        """Have ``gradient`` hold what follows for the factors from the gradients of ``parameters``."""
+        self._adamw.take(self.factors.gradients(gradients))
+
+    def update(self, step: Tensor) -> None:
+        """One update of the factors and of the model; see ``AdamW.update``."""
+        self._adamw.update(step)
         self.factors.merge()
+
+    def gradient_norms(self) -> Tensor:
+        """Of each member's factors; see ``AdamW.gradient_norms``."""
+        return self._adamw.gradient_norms()
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of the optimiser and of the factors.  The frozen weights are not in it."""
@@ -158,13 +184,17 @@ class LowRankAdamW:
         self.factors.merge()
 
 
-def optimiser_for(model: Decoder, configs: Sequence[TrainConfig], steps: int, wrap: Wrap) -> AdamW | LowRankAdamW:
+def optimiser_for(
+    model: Decoder, configs: Sequence[TrainConfig], steps: int, wrap: Wrap, float32_gradient: bool = False
+) -> AdamW | LowRankAdamW:
     """``LowRankAdamW`` where the settings ask for low-rank updates, else ``AdamW``, of learnt scales alone if they say
     so."""
     if configs[0].trained == "scales":
         for name, p in model.named_parameters():
             p.requires_grad_(model.weights[name].role == TEMPERATURE)
-    return (LowRankAdamW if configs[0].low_rank else AdamW)(model, configs, steps, wrap)
+    if configs[0].low_rank:
+        return LowRankAdamW(model, configs, steps, wrap)
+    return AdamW(model, configs, steps, wrap, float32_gradient=float32_gradient)
 
 
 def _update(

@@ -1,14 +1,15 @@
 """One training step of a population: sample, forward, backward, update, all on the device.
 
 On a GPU the elementwise work is compiled and everything after the sampling is captured once in a CUDA graph; a step is
-then one replay, and the host neither sends nor reads a number.  On the CPU the same code runs as it stands.
+then one replay, and the host neither sends nor reads a number.  On the CPU the same code runs as it stands.  Where
+several processes train together, the step is two graphs, and between them the gradients are summed.
 
 Shape letters: M members, S steps, B rows, T positions, K losses in the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,10 +25,11 @@ from physlm.models.upcycling import upcycled
 from physlm.tasks.rows import Rows
 from physlm.tasks.task import Task
 from physlm.training.batches import Batches
-from physlm.training.captured import captured
+from physlm.training.captured import captured, captured_around
 from physlm.training.config import RunSpec, shape_key
 from physlm.training.objective import hidden_rows, masked_rows
 from physlm.training.optimiser import optimiser_for
+from physlm.training.parallel import ALONE, Ranks
 
 
 def check_members(specs: Sequence[RunSpec]) -> None:
@@ -45,6 +47,7 @@ class Population:
     Args:
         initial: for each member the weights of the model of one member that it begins with, those of its start; None:
             random weights.
+        ranks: the processes that train this population together.
 
     Attributes:
         step: updates done so far, on the host.
@@ -58,12 +61,14 @@ class Population:
         device: torch.device,
         window: int = 1,
         initial: Sequence[Mapping[str, Tensor] | None] | None = None,
+        ranks: Ranks = ALONE,
     ):
         check_members(specs)
-        self.specs, self.device = list(specs), device
+        ranks.check(specs)
+        self.specs, self.device, self.ranks = list(specs), device, ranks
         self.spec, self.steps, self.window = specs[0], specs[0].steps, window
         self.step = 0
-        self.batches = Batches(specs, device, self._objective)
+        self.batches = Batches(specs, device, self._objective, ranks)
         states = _states(specs, initial)
         seeds = [spec.train.seed if state is None else None for spec, state in zip(specs, states, strict=True)]
         self.model = Decoder(self.spec.model, self.batches.vocabulary, seeds)
@@ -75,7 +80,7 @@ class Population:
         if not self._on_gpu:
             keep_freed_memory()
         wrap = compiled if self._on_gpu else _same
-        self.optimiser = optimiser_for(self.model, [spec.train for spec in specs], self.steps, wrap)
+        self.optimiser = optimiser_for(self.model, [spec.train for spec in specs], self.steps, wrap, ranks.count > 1)
         if self._on_gpu:
             self.model.compile_parts(wrap)
         self._counter = torch.zeros((), dtype=torch.long, device=device)
@@ -98,11 +103,13 @@ class Population:
         return masked_rows(rows, index_R, self.spec.train.mask_rate, len(task.vocabulary), rng.key("mask", stream))
 
     def sample(self, step: int, steps: int = 1) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of ``steps`` steps from ``step`` on for every member, (S, M, B, T) each; pure."""
+        """This process's inputs and targets of ``steps`` steps from ``step`` on for every member, (S, M, B, T) each;
+        pure."""
         return self.batches.sample(step, steps)
 
     def losses(self, inputs_MBT: Tensor, targets_MBT: Tensor, scored_M: Tensor) -> dict[str, Tensor]:
-        """``loss``, the mean nats a scored token, and what is added to it, by name: each (M,)."""
+        """``loss``, the mean nats a scored token, and what is added to it, by name: each (M,); of each its part in the
+        sum over processes."""
         hidden, auxiliary = self.model.hidden_with_losses(inputs_MBT)
         table, z = self.model.output_table, self.spec.train.z_loss
         if not z:
@@ -111,20 +118,39 @@ class Population:
         z_M = z * squares_M / scored_M  # without a gradient: that is in ``both``
         return {"loss": both_M / scored_M - z_M, **auxiliary, "z_loss": z_M}
 
-    def _one_step(self) -> None:
+    def _backward(self) -> None:
         losses = self.losses(*self.batches.at(self._counter))
         losses_KM = torch.stack([losses[name] for name in self.loss_names])
         gradients = torch.autograd.grad(losses_KM.sum(), self.optimiser.parameters)
-        self.optimiser.step(gradients, self._counter)
+        self.optimiser.take(gradients)
         # index_copy_, not indexing: a 0-dimensional index would be read by the host
         self._losses_WKM.index_copy_(0, (self._counter % self.window).view(1), losses_KM.detach()[None])
+
+    def _reduce(self) -> None:
+        self.ranks.sum(self.optimiser.gradient)
+
+    def _update(self) -> None:
+        self.optimiser.update(self._counter)
         self._counter += 1
+
+    def _one_step(self) -> None:
+        self._backward()
+        self._update()
+
+    def _ready(self) -> Callable[[], None]:
+        """The step, compiled and recorded on a GPU."""
+        def tensors() -> Iterable[Tensor]:
+            return self.tensors().values()
+
+        if self.ranks.count > 1:
+            return captured_around(self._backward, self._reduce, self._update, tensors, self.device)
+        return captured(self._one_step, tensors, self.device)
 
     def advance(self) -> None:
         """Do one step.  The first on a GPU compiles, then captures the graph."""
         self.batches.prepare(self.step)
         if self._advance is None:
-            self._advance = captured(self._one_step, lambda: self.tensors().values(), self.device)
+            self._advance = self._ready()
             self.load(self.tensors())  # what follows from the state is as it was, too
         self._advance()
         self.step += 1
@@ -134,9 +160,10 @@ class Population:
         self.batches.close()
 
     def recent_losses(self, count: int) -> dict[str, Tensor]:
-        """Means over the last ``count`` <= window steps, on the host: by name, (M,) each."""
+        """Means over the last ``count`` <= window steps, on the host: by name, (M,) each.  Asked by all processes."""
         places = torch.arange(self.step - count, self.step) % self.window
         means_KM = self._losses_WKM.cpu()[places].double().mean(0)
+        self.ranks.sum(means_KM)
         return dict(zip(self.loss_names, means_KM, strict=True))
 
     def model_of(self, index: int) -> Decoder:

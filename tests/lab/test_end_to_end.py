@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from killed import contents
 
 from physlm.lab.experiment import load_experiment
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.storage import load_tensors
 
-# where and how fast: what a repetition cannot repeat
-VARYING = {"env.json", "timing.json", "measuring.json", ".lock"}
 EXPERIMENT = '''
 """Four runs of two shapes, so two populations; slow enough for another process to interrupt them where it wants."""
 
@@ -80,12 +79,6 @@ def experiments(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "tiny.py").write_text(EXPERIMENT)
     return folder
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    """Every file of the run folders that a repetition must repeat, bit for bit."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*"))
-            if path.is_file() and path.name not in VARYING and path.parent.parent == root}  # fmt: skip
 
 
 def done_times(root: Path) -> dict[str, int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from killed import VARYING, repeated
 
 from physlm.config import override
 from physlm.errors import UserError
@@ -36,8 +37,8 @@ TUNED = [dataclasses.replace(one, train=dataclasses.replace(one.train, seed=3), 
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*"))
-            if path.is_file() and path.name not in ("env.json", "timing.json", "measuring.json", ".lock")}
+    return {str(path.relative_to(root)): repeated(path) for path in sorted(root.rglob("*"))
+            if path.is_file() and path.name not in VARYING}
 
 
 def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:

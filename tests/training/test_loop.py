@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from killed import untimed
 from torch import Tensor
 
 from physlm.config import override
@@ -21,6 +22,7 @@ from physlm.tasks.rows import IGNORE
 from physlm.training import batches, loop
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.loop import train_population
+from physlm.training.schedule import schedule
 from physlm.training.step import Population, check_members
 
 CPU = torch.device("cpu")
@@ -42,17 +44,19 @@ class Killed(BaseException):
 
 
 class Log:
-    """The lines of a log, cut back when training resumes; dies at line number ``die_at``."""
+    """The lines of a log, cut back when training resumes, and by themselves their times; dies at line ``die_at``."""
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
+        self.times: list[dict[str, float]] = []
         self.rewinds: list[int] = []
         self.die_at = -1
 
     def __call__(self, line: dict[str, Any]) -> None:
         if len(self.lines) == self.die_at:
             raise Killed
-        self.lines.append(line)
+        self.lines.append(untimed(line))
+        self.times.append({name: line[name] for name in loop.TIMES})
 
     def rewind(self, step: int) -> None:
         self.rewinds.append(step)
@@ -171,6 +175,30 @@ def test_the_log_says_what_was_trained(tmp_path: Path) -> None:
     first = [line["loss"] for line in log.lines if line["step"] == 1]
     words = population.model.vocabulary
     assert first == pytest.approx([math.log(words)] * 2, rel=0.1)
+
+
+def test_the_log_tells_rate_norm_and_speed_of_each_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The norm is that of the gradient by which the last step before the line was made."""
+    monkeypatch.setattr(loop, "LOGS", 5)
+    log, clock = Log(), iter(range(100))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
+    train(MEMBERS[:2], tmp_path / "c", log)
+    population, norms = Population(MEMBERS[:2], CPU), []
+    for step in range(SPEC.steps):
+        inputs, targets = population.sample(step)
+        scored = (targets[0] != IGNORE).sum((1, 2))
+        loss = population.losses(inputs[0], targets[0], scored)["loss"].sum()
+        gradients = torch.autograd.grad(loss, list(population.model.parameters()))
+        norms.append(torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt().tolist())
+        population.advance()
+    rates = schedule(TRAIN, SPEC.steps)
+    assert [line["step"] for line in log.lines] == [3, 3, 6, 6, 9, 9, 12, 12, 15, 15]
+    for line, times in zip(log.lines, log.times, strict=True):
+        last, member = line["step"] - 1, line["member"]
+        assert line["gradient_norm"] == pytest.approx(norms[last][member], rel=1e-4)
+        assert line["learning_rate"] == pytest.approx(MEMBERS[member].train.learning_rate * float(rates[last]))
+        assert times == {"seconds": 1.0, "tokens_per_second": 3 * 4 * 36}
+    assert len({line["gradient_norm"] for line in log.lines}) == 10
 
 
 @pytest.mark.parametrize("other", [

@@ -36,7 +36,8 @@ def train(configs: Sequence[TrainConfig], seeds: Sequence[int], grads: Sequence[
     model = Decoder(SHAPE, VOCABULARY, seeds)
     optimiser = AdamW(model, configs, STEPS)
     for t, grad in enumerate(grads):
-        optimiser.step(grad, torch.tensor(t))
+        optimiser.take(grad)
+        optimiser.update(torch.tensor(t))
     return optimiser
 
 
@@ -136,7 +137,8 @@ def test_the_model_computes_with_the_rounded_master(
     check()
     assert all(optimiser.master_views[name].equal(value) for name, value in before.items()), "not rounded at the start"
     for t, grad in enumerate(grads):
-        optimiser.step(grad, torch.tensor(t))
+        optimiser.take(grad)
+        optimiser.update(torch.tensor(t))
         check()
     assert all(not optimiser.master_views[name].equal(value) for name, value in before.items())
 
@@ -154,7 +156,8 @@ def test_a_loaded_state_goes_on_bit_by_bit(
     for name, p in model.named_parameters():
         assert p.detach().equal(resumed.master_views[name].to(p.dtype)), "the copy follows the loaded weights"
     for t, grad in enumerate(grads[7:], start=7):
-        resumed.step(grad, torch.tensor(t))
+        resumed.take(grad)
+        resumed.update(torch.tensor(t))
     assert all(resumed.tensors()[name].equal(tensor) for name, tensor in whole.tensors().items())
 
 
@@ -165,7 +168,8 @@ def test_decay_alone_shrinks_matrices_and_spares_gains() -> None:
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimiser = AdamW(model, [config], STEPS)
     for t in range(4):
-        optimiser.step([torch.zeros_like(p) for p in model.parameters()], torch.tensor(t))
+        optimiser.take([torch.zeros_like(p) for p in model.parameters()])
+        optimiser.update(torch.tensor(t))
     for name, p in model.named_parameters():
         shrunk = 1.0 if name.endswith("norm.weight") else 0.95**4
         torch.testing.assert_close(p.detach(), before[name] * shrunk, atol=0, rtol=1e-6)
