@@ -24,8 +24,8 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 TAPS = 4  # tokens that a Canon layer sees
 EPS, QK_EPS = 1e-5, 1e-6
 # what a block says of its attention beside ``rope``, ``rope_base`` and ``qk_norm``, where it says nothing
-PLAIN: dict[str, Any] = {"rope_heads": 1.0, "bias": "none", "window": 0, "chunk": 0, "scale": 1.0, "learnt_scale": "none",
-                         "log_n": False, "floor": 0}
+PLAIN: dict[str, Any] = {"rope_heads": 1.0, "bias": "none", "window": 0, "chunk": 0, "scale": 1.0,
+                         "learnt_scale": "none", "log_n": False, "floor": 0}
 # the smallest distance of each bucket of T5 but the first: 1 .. 16, and 15 more of equal ratio up to 128
 BOUNDS = (*range(1, 17), *(math.ceil(16 * 8 ** (s / 16)) for s in range(1, 16)))
 # how this version of transformers calls the memory of generation
