@@ -65,6 +65,30 @@ def test_attention_in_pieces_is_attention(
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4)
 
 
+@pytest.mark.parametrize(("bias", "window", "chunk"), [
+    ("none", 0, 0), ("one for all", 0, 0), ("each member", 0, 0), ("none", 3, 0), ("each member", 20, 0),
+    ("none", 0, 7), ("each member", 0, 16)])  # fmt: skip
+def test_what_a_kernel_is_given_fits_it(bias: str, window: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of GPUs take so many rows at once, chunks and blocks counted, and masks of whole sixteens of keys."""
+    monkeypatch.setattr(attending, "MOST_ROWS", 5)
+    kernel, given = attending.F.scaled_dot_product_attention, []
+
+    def watched(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        given.append((len(q), 0 if mask is None else mask.shape[-1], mask is None or len(mask) == 1))
+        found: Tensor = kernel(q, k, v, mask, is_causal=is_causal)
+        return found
+
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(12, 2, 150, 8, generator=generator) for _ in range(3))
+    biases = {"none": None, "one for all": torch.randn(1, 2, 150), "each member": torch.randn(2, 2, 150)}[bias]
+    whole = attend(q, k, v, biases, window, chunk)
+    monkeypatch.setattr(attending.F, "scaled_dot_product_attention", watched)
+    torch.testing.assert_close(attend(q, k, v, biases, window, chunk), whole, atol=1e-5, rtol=1e-5)
+    rows, keys, shared = zip(*given, strict=True)
+    assert max(rows) <= 5 < 12 <= sum(rows) * (2 if bias == "each member" else 1)
+    assert all(number % 16 == 0 for number in keys) and all(shared)
+
+
 def test_the_gradient_of_a_learnt_bias_goes_through_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attending, "QUERIES", 16)
     q, k, v = torch.randn(3, 4, 2, 40, 8, generator=torch.Generator().manual_seed(0)).unbind()
