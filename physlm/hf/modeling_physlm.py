@@ -143,7 +143,7 @@ class Attention(nn.Module):
                             alone), ``t5``, ``none``
         window, chunk       each token sees so many tokens, or its own chunk of the text; 0: all before it
         scale, learnt_scale t: a number, or learnt, for each ``head`` or ``one`` for the model
-        log_n               t: times ln n, n the number of keys that the query sees (scalable softmax)
+        log_n               t: times ln n, n the number of keys that the query sees in this head (scalable softmax)
         floor               t: times 1 + 0.1 ln(floor((i + 1) / floor) + 1); 0: not
     """
 
@@ -203,7 +203,11 @@ class Attention(nn.Module):
         place = rows.place_BT[:, None, :, None]
         if self.log_n:
             seen = place % self.chunk + 1 if self.chunk else place + 1
-            scale = scale * (seen.clamp_max(self.window) if self.window else seen).double().log().float()
+            seen = seen.clamp_max(self.window) if self.window else seen
+            if self.bias == "hard_alibi":
+                number = torch.arange(1, self.heads + 1, device=seen.device)[:, None, None]
+                seen = torch.where(number <= self.heads // 2, torch.minimum(seen, number), seen)
+            scale = scale * seen.double().log().float()
         if self.floor:
             scale = scale * (1 + 0.1 * ((place + 1) // self.floor + 1).double().log()).float()
         return (q_BHTk.float() * scale).to(q_BHTk.dtype)

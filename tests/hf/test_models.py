@@ -63,7 +63,8 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
                                 "local": (Canon(sites="B"),)}),
     "t5": ("physlm", {"mixer": (Attention(rope=0.0, bias="t5", learnt_scale="one"),
                                 Attention(bias="t5", window=11, log_n=True, learnt_scale="one"))}),
-    "hard alibi": ("physlm", {"mixer": (Attention(rope=0.0, bias="hard_alibi", scale=1.5),), "heads": 4}),
+    "hard alibi": ("physlm", {"mixer": (Attention(rope=0.0, bias="hard_alibi", scale=1.5),
+                                        Attention(rope=0.0, bias="hard_alibi", log_n=True, chunk=9)), "heads": 4}),
     "alibi, 3 heads": ("physlm", {"mixer": (Attention(rope=0.0, bias="alibi", chunk=20),), "heads": 3, "width": 24}),
     "llama in windows": ("physlm", {"mixer": (Attention(window=6),), "mlp": (Gated(),), "norm": RMSNorm()}),
 }  # fmt: skip
