@@ -40,4 +40,4 @@ def test_nothing_overlaps() -> None:
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     boxes = [axes.get_tightbbox(renderer) for axes in figure.axes] + [figure.texts[0].get_window_extent(renderer)]
     for i, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[:i])
+        assert box is not None and not any(box.overlaps(other) for other in boxes[:i] if other)

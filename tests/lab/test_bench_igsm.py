@@ -50,7 +50,7 @@ def test_training_is_timed_in_whole_blocks_of_both_tasks(monkeypatch: pytest.Mon
 def test_a_block_that_was_made_in_the_turn_of_the_other_task_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 3 steps take 6 s to be made ahead and 3 s to be trained on: training goes at half its speed."""
     monkeypatch.setattr(batches, "AHEAD_STEPS", 3)
-    clock, made_at = [0.0], {}
+    clock, made_at = [0.0], dict[int, float]()
     advance, prepare = Population.advance, batches.Batches.prepare
 
     def counted(population: Population) -> None:

@@ -46,7 +46,7 @@ def test_the_size_of_each_tap() -> None:
     with torch.no_grad():
         x, y = (model.embedding(one)[:, :, 4] for one in (ids, changed))
         v, u = (block.attention.qkv(block.attention_norm(one[:, :, None], torch.float32))[..., 16:] for one in (x, y))
-        taps = block.attention.local.filter[0, :, 16:]
+        taps = dict(model.named_parameters())["blocks.0.attention.local.filter"][0, :, 16:]
         for s in range(4):
             moved = block.attention.out((u - v) * (taps[s] + (s == 0)))[:, :, 0] + (y - x) * (s == 0)
             wanted = (moved.square().sum(-1).mean() / (y - x).square().sum(-1).mean()).sqrt()

@@ -133,7 +133,7 @@ def _kernel(q_NHTk: Tensor, k_NHLk: Tensor, v_NHLk: Tensor, mask_1HTL: Tensor | 
     if len(q_NHTk) <= MOST_ROWS:
         return F.scaled_dot_product_attention(q_NHTk, k_NHLk, v_NHLk, mask_1HTL, is_causal=mask_1HTL is None)
     pieces = zip(*(x.split(MOST_ROWS) for x in (q_NHTk, k_NHLk, v_NHLk)), strict=True)
-    return torch.cat([_kernel(*piece, mask_1HTL) for piece in pieces])
+    return torch.cat([_kernel(q, k, v, mask_1HTL) for q, k, v in pieces])
 
 
 def _biased(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor) -> Tensor:
