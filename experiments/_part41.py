@@ -98,7 +98,7 @@ MANO = {
 # ---- layers of 16 stay long where they begin: the small tiers have larger ones.
 
 _COPY = TrainConfig(steps=50_000, batch_rows=32, learning_rate=2e-3, weight_decay=0.03, seed=1)
-_COPY_SMALL = replace(_COPY, steps=2_000, batch_rows=16, learning_rate=1e-2, warmup_steps=20, precision="float32")
+_COPY_SMALL = replace(_COPY, steps=3_000, batch_rows=16, learning_rate=1e-2, warmup_steps=100, precision="float32")
 _COPY_RATES = (5e-4, 1e-3, 5e-3)
 COPY = {
     "smoke": Setting(CopyConfig(6, 6, row_tokens=16), (1, 1, 8), replace(_COPY_SMALL, steps=4, batch_rows=4), (1,),

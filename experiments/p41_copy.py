@@ -57,6 +57,6 @@ EXPERIMENT = Experiment(
     deviations=(
         "A copy counts if all 500 words are right, written greedily; two seeds at the rate 2e-3, one at the others.",
         "Warm-up of 1,000 steps and a cosine to a tenth, as the paper has them elsewhere. " + SMALL_TIERS,
-        "Tier demo: length, width and first weights were chosen after trials of these and other seeds.",
+        "Tier demo: length, width, first weights and steps were chosen after trials of these and other seeds.",
     ),
 )  # fmt: skip

@@ -55,7 +55,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def figures(name: str) -> int:
     """How many a tour draws: those of committed claims, one problem in Part 2, own trainings in Part 3.3."""
     claims = committed_claims(ROOT / "results")
-    return {"part1_grammars": 2, "part2_igsm": 1, "part33_capacity": 2, "part33_person": 1,
+    return {"part1_grammars": 2, "part2_igsm": 1, "part33_capacity": 2, "part33_person": 1, "part41_playground": 5,
             "part31_knowledge": sum(claim.startswith(("p31_", "p32_")) for claim in claims)}[name]
 
 

@@ -23,7 +23,8 @@ from physlm import storage
 from physlm.config import to_dict
 from physlm.errors import UserError
 from physlm.extras import needed
-from physlm.hf.architectures import ARCHITECTURES, architecture_of, class_of, to_hf, to_ours
+from physlm.hf.architectures import ARCHITECTURES
+from physlm.hf.convert import architecture_of, class_of, to_hf, to_ours
 from physlm.hf.tokenizer import hf_tokenizer
 from physlm.models.counting import parameter_counts
 from physlm.tasks.config import TaskConfig
@@ -60,7 +61,7 @@ def read(folder: Path, task: TaskConfig, device: torch.device, progress: bool = 
     known: it counts as one step in float32, and has no snapshots.
 
     Raises:
-        UserError: no such folder, a model that no ``Decoder`` is (``architectures.to_ours``), or transformers is
+        UserError: no such folder, a model that no ``Decoder`` is (``convert.to_ours``), or transformers is
             missing.
     """
     from physlm.measures.trained import Trained

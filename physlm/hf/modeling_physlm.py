@@ -2,8 +2,8 @@
 
     x <- x + attention(norm(x));  x <- x + mlp(norm(x));  logits = norm(x) E^T
 
-Each block says for itself how much of a head is rotated (all, a part, nothing: NoPE), whether queries and keys are
-normed, which MLP it has (plain, gated, none), and where Canon layers mix neighbouring tokens (arXiv 2512.17351).
+Each block says for itself how its attention knows positions and what it sees (``Attention``), which MLP it has (plain,
+gated, none), and where Canon layers mix neighbouring tokens (arXiv 2512.17351).
 No linear map and no norm has a bias.  The file needs torch and transformers, and nothing of physlm.
 
 Shape letters: B rows, T tokens read now, L tokens read so far, d width, H heads, k = d / H, c channels.
@@ -11,6 +11,7 @@ Shape letters: B rows, T tokens read now, L tokens read so far, d width, H heads
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,6 +23,11 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 TAPS = 4  # tokens that a Canon layer sees
 EPS, QK_EPS = 1e-5, 1e-6
+# what a block says of its attention beside ``rope``, ``rope_base`` and ``qk_norm``, where it says nothing
+PLAIN: dict[str, Any] = {"rope_heads": 1.0, "bias": "none", "window": 0, "chunk": 0, "scale": 1.0,
+                         "learnt_scale": "none", "log_n": False, "floor": 0}
+# the smallest distance of each bucket of T5 but the first: 1 .. 16, and 15 more of equal ratio up to 128
+BOUNDS = (*range(1, 17), *(math.ceil(16 * 8 ** (s / 16)) for s in range(1, 16)))
 # how this version of transformers calls the memory of generation
 MEMORY = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 
@@ -30,9 +36,9 @@ class PhyslmConfig(PretrainedConfig):
     """The shape of the model.
 
     Args:
-        blocks: one table a block: ``rope`` (share of a head), ``rope_base``, ``qk_norm`` (none, head, full), ``mlp``
-            (plain, gated, none), ``hidden`` (units of the MLP), ``act`` (gelu in its tanh form, relu2, silu), and
-            ``canon`` (empty, or any of ABCD), ``canon_residual``, ``canon_act``.
+        blocks: one table a block: the settings of ``Attention``, ``mlp`` (plain, gated, none), ``hidden`` (units of the
+            MLP), ``act`` (gelu in its tanh form, relu2, silu), and ``canon`` (empty, or any of ABCD),
+            ``canon_residual``, ``canon_act``.
         norm: ``layernorm`` or ``rmsnorm``.
         absolute: rows of a table of learnt positions; 0: none.
     """
@@ -64,17 +70,26 @@ def norm(config: PhyslmConfig) -> nn.Module:
     return nn.LayerNorm(config.hidden_size, eps=EPS, bias=False)
 
 
+def places(mask_BL: Tensor) -> Tensor:
+    """Positions in the text, which begins after the padding."""
+    return (mask_BL.long().cumsum(-1) - 1).clamp_min(0)
+
+
 class Rows:
     """What the blocks know of the rows that they read.
 
     Attributes:
         real_BT1: 1 for tokens, 0 for padding.
         place_BT: positions in the text.
+        distance_BTL: how far before a token another stands in the text.
         seen: (B, 1, T, L), true where a token sees another; each sees itself, so that padding is a number as well.
+        shared: weights of attention that all blocks have in common, by name.
     """
 
-    def __init__(self, mask_BL: Tensor, place_BT: Tensor, memory: Any):
-        self.tokens, self.place_BT, self.memory = place_BT.shape[1], place_BT, memory
+    def __init__(self, mask_BL: Tensor, place_BT: Tensor, memory: Any, shared: dict[str, Tensor]):
+        self.tokens, self.place_BT, self.memory, self.shared = place_BT.shape[1], place_BT, memory, shared
+        places_BL = torch.cat((places(mask_BL)[:, : -self.tokens], place_BT), 1)
+        self.distance_BTL = place_BT[:, :, None] - places_BL[:, None]
         at_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
         at_T = at_L[-self.tokens :, None]
         self.seen = (((at_L <= at_T) & mask_BL[:, None].bool()) | (at_L == at_T))[:, None]
@@ -116,45 +131,127 @@ class Canon(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(q k^T / sqrt(k)) v in each head, after rotation of the first dimensions of q and k."""
+    """softmax_j(t_i q_i . k_j / sqrt(k) + b[i - j]) v_j in each head, q and k rotated in their first dimensions.
+
+    Of the table of a block:
+
+        qk_norm             q and k over their root mean square with learnt gains, over each ``head`` or the ``full``
+                            width; over each head without gains, ``unit``; ``none``
+        rope, rope_base     share of a head's dimensions that are rotated; 0: none (NoPE)
+        rope_heads          share of the heads that are rotated, the first ones
+        bias                b: ``alibi``, ``hard_alibi`` (the first half of the heads sees its 1, 2, .. nearest tokens
+                            alone), ``t5``, ``none``
+        window, chunk       each token sees so many tokens, or its own chunk of the text; 0: all before it
+        scale, learnt_scale t: a number, or learnt, for each ``head`` or ``one`` for the model
+        log_n               t: times ln n, n the number of keys that the query sees in this head (scalable softmax)
+        floor               t: times 1 + 0.1 ln(floor((i + 1) / floor) + 1); 0: not
+    """
 
     def __init__(self, config: PhyslmConfig, block: dict[str, Any], layer: int, canon: Canon | None):
         super().__init__()
+        block = PLAIN | block
         d = config.hidden_size
         self.layer, self.heads, self.qk_norm = layer, config.num_attention_heads, block["qk_norm"]
         self.qkv, self.out = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
-        if self.qk_norm != "none":
+        if self.qk_norm in ("head", "full"):
             self.q_gain, self.k_gain = nn.Parameter(torch.ones(d)), nn.Parameter(torch.ones(d))
         self.local = canon
         self.dims, self.base = int(d // self.heads * block["rope"]), block["rope_base"]
+        self.turned_heads = round(self.heads * block["rope_heads"])
+        self.bias, self.window, self.chunk = block["bias"], block["window"], block["chunk"]
+        self.factor, self.learnt, self.log_n, self.floor = (
+            block["scale"], block["learnt_scale"], block["log_n"], block["floor"])
+        if self.learnt == "head":
+            self.scale = nn.Parameter(torch.full((self.heads,), float(self.factor)))
 
     def forward(self, x_BTd: Tensor, rows: Rows) -> Tensor:
         qkv = self.qkv(x_BTd)
         if self.qk_norm != "none":
             q, k, v = qkv.chunk(3, -1)
-            qkv = torch.cat((self.normed(q) * self.q_gain, self.normed(k) * self.k_gain, v), -1)
+            q, k = self.normed(q), self.normed(k)
+            qkv = torch.cat((q, k, v) if self.qk_norm == "unit" else (q * self.q_gain, k * self.k_gain, v), -1)
         if self.local is not None:
             qkv = self.local(qkv, rows)
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if self.dims:
             q, k = self.turned(q, rows.place_BT), self.turned(k, rows.place_BT)
-        mixed = F.scaled_dot_product_attention(q, *rows.keys(self.layer, k, v), rows.seen)
+        q = self.scaled(q, rows)
+        mixed = F.scaled_dot_product_attention(q, *rows.keys(self.layer, k, v), self.sight(rows, q.dtype))
         found: Tensor = self.out(mixed.transpose(1, 2).reshape(x_BTd.shape))
         return found
 
     def normed(self, x_BTd: Tensor) -> Tensor:
         """Over the root mean square, of each head or of all."""
-        wide = x_BTd.unflatten(-1, (self.heads, -1)) if self.qk_norm == "head" else x_BTd
+        wide = x_BTd if self.qk_norm == "full" else x_BTd.unflatten(-1, (self.heads, -1))
         return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + QK_EPS)).reshape(x_BTd.shape)
 
     def turned(self, x_BHTk: Tensor, place_BT: Tensor) -> Tensor:
-        """Dimension pairs (j, j + r/2) of the first r turned by t base^(-2j/r)."""
-        r = self.dims
+        """Dimension pairs (j, j + r/2) of the first r turned by t base^(-2j/r), in the first heads."""
+        r, x_BHTk, others = self.dims, x_BHTk[:, : self.turned_heads], x_BHTk[:, self.turned_heads :]
         rate = self.base ** (-torch.arange(0, r, 2, device=x_BHTk.device, dtype=torch.float64) / r)
         angle = place_BT[:, None, :, None] * rate
         cos, sin = angle.cos().to(x_BHTk.dtype), angle.sin().to(x_BHTk.dtype)
         a, b = x_BHTk[..., : r // 2], x_BHTk[..., r // 2 : r]
-        return torch.cat((a * cos - b * sin, b * cos + a * sin, x_BHTk[..., r:]), -1)
+        return torch.cat((torch.cat((a * cos - b * sin, b * cos + a * sin, x_BHTk[..., r:]), -1), others), 1)
+
+    def scaled(self, q_BHTk: Tensor, rows: Rows) -> Tensor:
+        """t q."""
+        if self.learnt == "none":
+            scale = torch.tensor(float(self.factor), device=q_BHTk.device)
+        else:
+            scale = (self.scale if self.learnt == "head" else rows.shared["scale"])[:, None, None].float()
+        place = rows.place_BT[:, None, :, None]
+        if self.log_n:
+            seen = place % self.chunk + 1 if self.chunk else place + 1
+            seen = seen.clamp_max(self.window) if self.window else seen
+            if self.bias == "hard_alibi":
+                number = torch.arange(1, self.heads + 1, device=seen.device)[:, None, None]
+                seen = torch.where(number <= self.heads // 2, torch.minimum(seen, number), seen)
+            scale = scale * seen.double().log().float()
+        if self.floor:
+            scale = scale * (1 + 0.1 * ((place + 1) // self.floor + 1).double().log()).float()
+        return (q_BHTk.float() * scale).to(q_BHTk.dtype)
+
+    def sight(self, rows: Rows, dtype: torch.dtype) -> Tensor:
+        """Which keys are seen, (B, 1, T, L), or with a bias what is added to their scores, (B, H, T, L)."""
+        distance, seen = rows.distance_BTL[:, None], rows.seen
+        if self.window:
+            seen = seen & (distance < self.window)
+        if self.chunk:
+            place = rows.place_BT[:, None, :, None]
+            seen = seen & (place // self.chunk == (place - distance) // self.chunk)
+        if self.bias == "none":
+            return seen
+        return self.biases(distance, rows).to(dtype).masked_fill(~seen, -torch.inf)
+
+    def biases(self, distance_B1TL: Tensor, rows: Rows) -> Tensor:
+        """b of each head, (B, H, T, L)."""
+        device = distance_B1TL.device
+        if self.bias == "t5":
+            bucket = torch.bucketize(distance_B1TL[:, 0], torch.tensor(BOUNDS, device=device), right=True)
+            return rows.shared["buckets"][bucket].permute(0, 3, 1, 2)
+        if self.bias == "alibi":
+            return -torch.tensor(slopes(self.heads), device=device)[:, None, None] * distance_B1TL
+        reach = torch.arange(1, self.heads + 1, device=device)[:, None, None]
+        far = (distance_B1TL >= reach) & (reach <= self.heads // 2)
+        return torch.zeros_like(far, dtype=torch.float32).masked_fill(far, -torch.inf)
+
+
+def slopes(heads: int) -> list[float]:
+    """Of ALiBi: 2^(-8 h / H), h = 1 .. H; where H is no power of two those of the next lower one, and then every other
+    of those of twice that power."""
+    power = 1 << (heads.bit_length() - 1)
+    if power == heads:
+        return [2.0 ** (-8 * h / heads) for h in range(1, heads + 1)]
+    return slopes(power) + slopes(2 * power)[::2][: heads - power]
+
+
+class Shared(nn.Module):
+    """A weight that attention has in all blocks."""
+
+    def __init__(self, *shape: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(shape))
 
 
 class MLP(nn.Module):
@@ -224,10 +321,19 @@ class PhyslmForCausalLM(PreTrainedModel, GenerationMixin):
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.positions = nn.Embedding(config.absolute, config.hidden_size) if config.absolute else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        tables = [PLAIN | block for block in config.blocks]
+        if any(block["bias"] == "t5" for block in tables):
+            self.buckets = Shared(len(BOUNDS) + 1, config.num_attention_heads)
+        if any(block["learnt_scale"] == "one" for block in tables):
+            self.scale = Shared(1)
         self.final_norm = norm(config)
         tied = config.tie_word_embeddings
         self.output = None if tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def shared_weights(self) -> dict[str, Tensor]:
+        """Those of attention that all blocks have in common, by name."""
+        return {name: module.weight for name, module in self.named_children() if isinstance(module, Shared)}
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embedding
@@ -256,8 +362,8 @@ class PhyslmForCausalLM(PreTrainedModel, GenerationMixin):
         if attention_mask is None:
             attention_mask = torch.ones(x.shape[0], read + x.shape[1], dtype=torch.long, device=x.device)
         if position_ids is None:
-            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp_min(0)[:, read:]
-        rows = Rows(attention_mask, position_ids.expand(x.shape[0], -1), memory)
+            position_ids = places(attention_mask)[:, read:]
+        rows = Rows(attention_mask, position_ids.expand(x.shape[0], -1), memory, self.shared_weights())
         if self.positions is not None:
             x = x + self.positions(rows.place_BT)
         states: tuple[Tensor, ...] = (x,)

@@ -10,7 +10,7 @@ from extras import of_extra
 from torch import Tensor
 
 from physlm.errors import UserError
-from physlm.hf.architectures import to_hf
+from physlm.hf.convert import to_hf
 from physlm.measures.features import hf_features
 from physlm.measures.probes import Labelled, ProbeConfig, Target, probe, tap_features
 from physlm.models.config import ModelConfig

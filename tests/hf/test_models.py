@@ -23,7 +23,8 @@ from physlm import storage
 from physlm.config import override
 from physlm.errors import UserError
 from physlm.hf import folders
-from physlm.hf.architectures import ARCHITECTURES, architecture_of, to_hf, to_ours
+from physlm.hf.architectures import ARCHITECTURES
+from physlm.hf.convert import architecture_of, to_hf, to_ours
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
@@ -56,14 +57,25 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
                           "local": (Canon(residual=False),), "tied": False}),
     "learnt positions": ("physlm", {"mixer": (Attention(rope=0.0, qk_norm="full"),), "absolute": 64,
                                     "mlp": (Plain(ratio=2),)}),
+    "irope": ("physlm", {"mixer": (Attention(chunk=8, qk_norm="unit"), Attention(rope=0.0, floor=8))}),
+    "short sights": ("physlm", {"mixer": (Attention(rope=0.0, bias="alibi", window=9, learnt_scale="head"),
+                                          Attention(rope_heads=0.5, chunk=7, log_n=True, scale=0.7)),
+                                "local": (Canon(sites="B"),)}),
+    "t5": ("physlm", {"mixer": (Attention(rope=0.0, bias="t5", learnt_scale="one"),
+                                Attention(bias="t5", window=11, log_n=True, learnt_scale="one"))}),
+    "hard alibi": ("physlm", {"mixer": (Attention(rope=0.0, bias="hard_alibi", scale=1.5),
+                                        Attention(rope=0.0, bias="hard_alibi", log_n=True, chunk=9)), "heads": 4}),
+    "alibi, 3 heads": ("physlm", {"mixer": (Attention(rope=0.0, bias="alibi", chunk=20),), "heads": 3, "width": 24}),
+    "llama in windows": ("physlm", {"mixer": (Attention(window=6),), "mlp": (Gated(),), "norm": RMSNorm()}),
 }  # fmt: skip
-WRITE = ("rope, layer norm", "rope, rms norm, gated", "canon", "nope")  # of random and of trained weights
+# of random and of trained weights
+WRITE = ("rope, layer norm", "rope, rms norm, gated", "canon", "nope", "short sights", "t5")
 EVERY = [pytest.param(*shape, id=name) for name, shape in SHAPES.items()]
 
 
 def shaped(changes: dict[str, Any], **more: Any) -> ModelConfig:
     # wide first weights: random models then write more than one word, and are sure of it beyond all rounding
-    return ModelConfig(layers=2, heads=2, width=32, **{"init_std": 0.3, **changes, **more})
+    return ModelConfig(**{"layers": 2, "heads": 2, "width": 32, "init_std": 0.3, **changes, **more})
 
 
 @cache
@@ -82,7 +94,13 @@ def trained(name: str, kind: str) -> tuple[RunSpec, Decoder]:
 
 def random(config: ModelConfig, kind: str) -> tuple[RunSpec, Decoder]:
     spec = RunSpec(task(kind), config, TrainConfig(steps=1, batch_rows=1))
-    return spec, Decoder(config, len(task(kind).vocabulary()), (6,))
+    model = Decoder(config, len(task(kind).vocabulary()), (6,))
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.dim() == 2:  # gains and scales begin all alike
+                p.mul_(0.8 + 0.4 * torch.rand(p.shape, generator=generator))
+    return spec, model
 
 
 def texts(kind: str, rows: int, split: str = "evaluation") -> list[list[int]]:
@@ -127,7 +145,7 @@ def test_logits_are_the_same(architecture: str, changes: dict[str, Any], kind: s
         torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=0)
         assert ours.std() > 0.1
         back = to_ours(found, model.vocabulary)
-    again = back(ids[None]).logits[0]
+        again = back(ids[None]).logits[0]
     assert torch.equal(again, ours) and back.config == override(config, ["init_std=0.02", "vocab_size=0"])
 
 
@@ -150,7 +168,7 @@ def test_they_write_the_same_texts(name: str, kind: str, weights: str, tmp_path:
     assert tokenizer.batch_decode(new, skip_special_tokens=True) == [vocabulary.decode(row.tolist()) for row in ours]
 
 
-@pytest.mark.parametrize("name", ["canon", "hybrid", "learnt positions"])
+@pytest.mark.parametrize("name", ["canon", "hybrid", "learnt positions", "irope", "short sights", "t5", "hard alibi"])
 def test_our_code_writes_alike_with_and_without_a_memory(name: str) -> None:
     _, model = random(shaped(SHAPES[name][1]), "grammar")
     found, ids = to_hf(model, 64), torch.tensor([(ids * 4)[:20] for ids in texts("grammar", 6)])
@@ -187,6 +205,23 @@ def test_our_code_needs_nothing_of_physlm(tmp_path: Path) -> None:
     prompt = torch.tensor([spec.task.vocabulary().encode("<eos> 3 2 1")])
     ours = generate(model, prompt, 9, temperature=0.0)
     assert json.loads(done.stdout.splitlines()[-1]) == ours.ids[0, : int(ours.lengths[0]) + int(ours.ended[0])].tolist()
+
+
+def test_a_folder_from_before_a_setting_was_there_is_read(tmp_path: Path) -> None:
+    """A block that does not speak of windows, biases and scales has none."""
+    spec, model = random(shaped(SHAPES["quarter rope, gated"][1]), "grammar")
+    folders.export(spec, model, tmp_path / "out")
+    settings = storage.read_json(tmp_path / "out" / "config.json", "an export")
+    first = ("rope", "rope_base", "qk_norm", "mlp", "hidden", "act", "canon", "canon_residual", "canon_act")
+    assert all(set(block) > set(first) for block in settings["blocks"])
+    blocks = [{name: block[name] for name in first} for block in settings["blocks"]]
+    storage.write_json(tmp_path / "out" / "config.json", settings | {"blocks": blocks})
+    back = folders.read(tmp_path / "out", spec.task, torch.device("cpu"))
+    assert back.spec.model == override(spec.model, ["init_std=0.02"])
+    ids = torch.tensor([(ids * 4)[:20] for ids in texts("grammar", 3)])
+    with torch.no_grad():
+        theirs, ours = loaded(tmp_path / "out")[0](ids).logits, model(ids[None]).logits[0]
+    torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("changes", "words"), [

@@ -44,7 +44,31 @@ def test_training_is_timed_in_whole_blocks_of_both_tasks(monkeypatch: pytest.Mon
     monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
     ours, plain = bench.time_training((TINY, BIOGRAPHIES), SMALL, CPU, 4.0)
     assert ours == 2 * TINY.row_tokens and plain == 2 * ours
-    assert steps == {TINY: 9, BIOGRAPHIES: 9}, "as many turns of 3 steps as 4 s are at half a second a step"
+    assert steps == {TINY: 18, BIOGRAPHIES: 18}, "turns of 3 + 3 steps, 4 s of the latter at half a second a step"
+
+
+def test_a_block_that_was_made_in_the_turn_of_the_other_task_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 3 steps take 6 s to be made ahead and 3 s to be trained on: training goes at half its speed."""
+    monkeypatch.setattr(batches, "AHEAD_STEPS", 3)
+    clock, made_at = [0.0], dict[int, float]()
+    advance, prepare = Population.advance, batches.Batches.prepare
+
+    def counted(population: Population) -> None:
+        clock[0] += 1.0
+        advance(population)
+
+    def waits(rows: batches.Batches, step: int) -> None:
+        """As for a thread that begins the next block when this one is taken."""
+        if step % 3 == 0 and rows._sources[0][0].config == TINY:
+            clock[0] = max(clock[0], made_at.get(step, 0.0))
+            made_at[step + 3] = clock[0] + 6.0
+        prepare(rows, step)
+
+    monkeypatch.setattr(Population, "advance", counted)
+    monkeypatch.setattr(batches.Batches, "prepare", waits)
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
+    ours, plain = bench.time_training((TINY, BIOGRAPHIES), SMALL, CPU, 4.0)
+    assert ours == pytest.approx(plain / 2)
 
 
 def test_what_is_compared_differs_in_the_task_alone() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, ids_of, randomised, with_part
+from part_checks import BASE, CHECKS, ids_of, randomised, with_part
 from torch import Tensor
 
 from physlm.errors import UserError
@@ -63,6 +64,30 @@ def test_attention_in_pieces_is_attention(
         results.append([y, *torch.autograd.grad((y * torch.arange(8)).square().sum(), (q, k, v))])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize(("bias", "window", "chunk"), [
+    ("none", 0, 0), ("one for all", 0, 0), ("each member", 0, 0), ("none", 3, 0), ("each member", 20, 0),
+    ("none", 0, 7), ("each member", 0, 16)])  # fmt: skip
+def test_what_a_kernel_is_given_fits_it(bias: str, window: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels of GPUs take so many rows at once, chunks and blocks counted, and masks of whole sixteens of keys."""
+    monkeypatch.setattr(attending, "MOST_ROWS", 5)
+    kernel, given = attending.F.scaled_dot_product_attention, []
+
+    def watched(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        given.append((len(q), 0 if mask is None else mask.shape[-1], mask is None or len(mask) == 1))
+        found: Tensor = kernel(q, k, v, mask, is_causal=is_causal)
+        return found
+
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(12, 2, 150, 8, generator=generator) for _ in range(3))
+    biases = {"none": None, "one for all": torch.randn(1, 2, 150), "each member": torch.randn(2, 2, 150)}[bias]
+    whole = attend(q, k, v, biases, window, chunk)
+    monkeypatch.setattr(attending.F, "scaled_dot_product_attention", watched)
+    torch.testing.assert_close(attend(q, k, v, biases, window, chunk), whole, atol=1e-5, rtol=1e-5)
+    rows, keys, shared = zip(*given, strict=True)
+    assert max(rows) <= 5 < 12 <= sum(rows) * (2 if bias == "each member" else 1)
+    assert all(number % 16 == 0 for number in keys) and all(shared)
 
 
 def test_the_gradient_of_a_learnt_bias_goes_through_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +212,52 @@ def test_scalable_softmax_is_softmax_where_s_ln_n_is_one() -> None:
 def test_n_is_the_number_of_keys_that_the_query_sees(part: Attention, seen: Any) -> None:
     table = scores.row_scale(True, 0, part.window, part.chunk, 16, CPU)
     torch.testing.assert_close(table[:, 0], torch.tensor([math.log(seen(i)) for i in range(16)]))
+
+
+@pytest.mark.parametrize("part", [
+    Attention(rope=0, bias="hard_alibi", log_n=True), Attention(bias="hard_alibi", log_n=True, window=3),
+    Attention(rope=0, bias="hard_alibi", log_n=True, chunk=5, scale=0.7), Attention(log_n=True, window=3),
+    Attention(rope=0, bias="hard_alibi", log_n=True, chunk=3, floor=4, learnt_scale="head", scale=0.7),
+], ids=lambda part: part.label)  # fmt: skip
+def test_weights_are_scaled_by_the_keys_that_each_head_sees(part: Attention) -> None:
+    """Head by head and query by query, from the logits of the same model without log n: counted is what has weight."""
+    log_n, plain = weights_of(part), weights_of(dataclasses.replace(part, log_n=False))
+    assert plain.shape == (4, 12, 12)
+    for ours_TT, logits_TT in zip(log_n, plain.double().log(), strict=True):
+        for query in range(12):
+            seen = logits_TT[query] > -math.inf
+            wanted = (logits_TT[query][seen] * math.log(int(seen.sum()))).softmax(0)
+            torch.testing.assert_close(ours_TT[query][seen].double(), wanted, atol=1e-5, rtol=1e-4)
+            assert not ours_TT[query][~seen].any()
+    counts = (plain[:, -1] > 0).sum(-1).tolist()
+    near = [seen or 12 for seen in scores.nearest(4)] if part.bias == "hard_alibi" else [12] * 4
+    room = 12 % part.chunk or part.chunk if part.chunk else part.window or 12
+    assert counts == [min(one, room) for one in near]
+
+
+COUNTED = [with_part("mixer", Attention(rope=0, bias="hard_alibi", log_n=True, **rest), FOUR)
+           for rest in ({}, {"window": 3, "learnt_scale": "head"}, {"chunk": 5})]  # fmt: skip
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("config", COUNTED, ids=lambda config: config.label)
+def test_scales_of_each_head_pass_what_every_part_must(config: ModelConfig, check: Callable[[ModelConfig], None]
+                                                       ) -> None:  # fmt: skip
+    """Step by step, beside the rows, in populations."""
+    check(config)
+
+
+@pytest.mark.parametrize(("window", "chunk"), [(0, 0), (3, 0), (0, 5), (1, 0)])
+def test_n_is_the_number_of_keys_that_each_head_sees(window: int, chunk: int) -> None:
+    """Counted pair by pair."""
+    reach = scores.nearest(8)
+    table = scores.row_scale(True, 0, window, chunk, 16, CPU, reach)
+    assert table.shape == (16, 8)
+    for head, most in enumerate(reach):
+        for i in range(16):
+            seen = sum(not (window and i - j >= window) and not (chunk and i // chunk != j // chunk)
+                       and not (most and i - j >= most) for j in range(i + 1))
+            assert float(table[i, head]) == pytest.approx(math.log(seen))
 
 
 def test_the_temperature_of_irope_as_printed() -> None:

@@ -23,6 +23,8 @@ from physlm.models.parts.part import Beside
 
 QUERIES = 512  # of a block under a bias, in longer rows
 LEAST_BLOCK = 64  # of a window
+MOST_ROWS = (1 << 16) - 1  # of one call, chunks and blocks counted: a grid of CUDA has no more
+WHOLE = 16  # keys: what kernels on GPUs want the rows of a mask to be multiples of
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None = None, window: int = 0, chunk: int = 0) -> Tensor:
@@ -30,14 +32,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None = None, wind
     positions = q.shape[2]
     if chunk and chunk < positions:
         return _in_chunks(q, k, v, bias_mHW, chunk)
-    if not window or window >= positions:
-        if bias_mHW is None:
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return _biased(q, k, v, bias_mHW)
-    block = max(LEAST_BLOCK, 16 * -(-window // 16))
-    if positions > 2 * block:
+    windowed = 0 < window < positions
+    if bias_mHW is None and not windowed:
+        return _kernel(q, k, v)
+    block = max(LEAST_BLOCK, WHOLE * -(-window // WHOLE))
+    if windowed and positions > 2 * block:
         return _in_blocks(q, k, v, bias_mHW, window, block)
-    return masked(q, k, v, _last_in_sight(bias_mHW, positions, positions, window, q))
+    if more := -positions % WHOLE:  # no query sees what comes after it
+        q, k, v = (F.pad(x, (0, 0, 0, more)) for x in (q, k, v))
+        bias_mHW = None if bias_mHW is None else F.pad(bias_mHW, (0, more))
+    if windowed:
+        mixed = masked(q, k, v, _last_in_sight(bias_mHW, positions + more, positions + more, window, q))
+    else:
+        assert bias_mHW is not None
+        mixed = _biased(q, k, v, bias_mHW)
+    return mixed[:, :, :positions]
 
 
 def scores_in_sight(scores_MBHTT: Tensor, bias_mHW: Tensor | None, window: int, chunk: int) -> Tensor:
@@ -112,11 +121,19 @@ def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Attention under a mask that all rows share, (1, .., queries, keys), or that the rows of each member share."""
     members = len(mask)
     if members == 1:
-        return F.scaled_dot_product_attention(q, k, v, mask)
+        return _kernel(q, k, v, mask)
     # members stand beside the heads, so that no mask is written out for each row
     q, k, v = (x.unflatten(0, (members, -1)).transpose(0, 1).flatten(1, 2) for x in (q, k, v))
-    mixed = F.scaled_dot_product_attention(q, k, v, mask.flatten(0, 1)[None])
+    mixed = _kernel(q, k, v, mask.flatten(0, 1)[None])
     return mixed.unflatten(1, (members, -1)).transpose(0, 1).flatten(0, 1)
+
+
+def _kernel(q_NHTk: Tensor, k_NHLk: Tensor, v_NHLk: Tensor, mask_1HTL: Tensor | None = None) -> Tensor:
+    """torch's attention under a mask, or without one causal; in pieces where there are too many rows for one call."""
+    if len(q_NHTk) <= MOST_ROWS:
+        return F.scaled_dot_product_attention(q_NHTk, k_NHLk, v_NHLk, mask_1HTL, is_causal=mask_1HTL is None)
+    pieces = zip(*(x.split(MOST_ROWS) for x in (q_NHTk, k_NHLk, v_NHLk)), strict=True)
+    return torch.cat([_kernel(q, k, v, mask_1HTL) for q, k, v in pieces])
 
 
 def _biased(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor) -> Tensor:
