@@ -17,7 +17,7 @@ GIVEN_PROCESSES = $(if $(filter command environment,$(firstword $(origin PROCESS
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify report docs bench list sample clean clean-runs
+.PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify notebooks report docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +85,9 @@ figures: $(STAMP)  ## draw every figure of results/ again from its saved table, 
 
 verify: $(STAMP)  ## every claim: how many quantities agree, the worst miss; every law refitted from its saved table
 	$(PHYSLM) verify --refit
+
+notebooks: $(STAMP)  ## execute the tours; store their outputs anew where others come out
+	OMP_NUM_THREADS=1 $(PY) notebooks/tours.py
 
 report: $(STAMP)  ## the committed results as pages to look at, in report/index.html
 	$(PHYSLM) report
