@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ _CODE = re.compile(r"(^ *(`{3,})\w*\n.*?^ *\2$|`[^`\n]+`)", re.DOTALL | re.MULTI
 _LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)\s#]+)")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\w$])\$(?P<inline>[^$\n]+)\$(?!\w)", re.DOTALL)
+_EXAMPLES = re.compile(r"^\x08\n(.+:)\n((?: .+\n)+)", re.MULTILINE)  # lines that a terminal shows as they are
 _STYLE = re.compile(r"<style.*?</style>\n?", re.DOTALL)
 
 Nav = list[dict[str, Any]]  # title: a page, or such a list
@@ -48,14 +50,23 @@ def main(out: Path) -> None:
         folder = Path(name)
         pages = folder / "pages"
         nav = gather(pages)
-        written = ROOT / "docs" / "site" / "zensical.toml"
-        config = written.read_text().replace("nav = []", f"nav = {_toml(nav)}").replace("CHECKOUT", ROOT.as_posix())
-        (folder / "zensical.toml").write_text(config)
-        _run("zensical", "build", "--strict", "--config-file", folder / "zensical.toml")
+        build(folder, nav)
         shutil.rmtree(out, ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder / "site", out)
     print(f"{out}: open index.html, or, with search, python -m http.server --directory {out}")
+
+
+def build(folder: Path, nav: Nav) -> None:
+    """Make ``folder/site`` of ``folder/pages``.
+
+    Raises:
+        SystemExit: a page or an anchor that is linked to, or a docstring, is not there.
+    """
+    written = (ROOT / "docs" / "site" / "zensical.toml").read_text()
+    config = written.replace("nav = []", f"nav = {_toml(nav)}").replace("CHECKOUT", ROOT.as_posix())
+    (folder / "zensical.toml").write_text(config)
+    _run("zensical", "build", "--strict", "--config-file", folder / "zensical.toml")
 
 
 def gather(pages: Path) -> Nav:
@@ -195,7 +206,8 @@ def _api() -> Iterator[tuple[str, str]]:
 
 def _commands() -> str:
     """The help texts of all commands."""
-    return _run("typer", "physlm.cli", "utils", "docs", "--name", "physlm", "--title", "Commands").replace("\b", "")
+    text = _run("typer", "physlm.cli", "utils", "docs", "--name", "physlm", "--title", "Commands")
+    return _EXAMPLES.sub(lambda lines: f"{lines[1]}\n\n{_fenced(textwrap.dedent(lines[2]), 'sh')}", text)
 
 
 # ---- Small things
@@ -216,8 +228,8 @@ def _run(module: str, *arguments: object) -> str:
     Raises:
         SystemExit: it failed; the reason is shown.
     """
-    done = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], cwd=ROOT, text=True, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}{module} failed")
     return done.stdout
