@@ -150,7 +150,10 @@ def test_shells_complete_claims_and_words(physlm: Call, monkeypatch: pytest.Monk
     monkeypatch.setenv("_PHYSLM_COMPLETE", "complete_bash")
     for words, offered in ((["show", "p"], ["p33_toy"]), (["show", "q"], []), (["list", "--part", ""], ["3.3"]),
                            (["run", "p33_toy", "--tier", "s"], ["smoke"]), (["verify", "p33"], ["p33_toy"]),
-                           (["verify", "--verdict", "not"], ["not reproduced", "not run"])):
+                           (["verify", "--verdict", "not"], ["not reproduced", "not run"]),
+                           (["data", "sample", "bios"], ["bios"]),
+                           (["data", "export", "mano", "--to", "p"], ["parquet"]),
+                           (["data", "sample", "mano", "--split", "e"], ["evaluation"])):
         monkeypatch.setenv("COMP_WORDS", " ".join(["physlm", *words]))
         monkeypatch.setenv("COMP_CWORD", str(len(words)))
         assert physlm()[1].split() == " ".join(offered).split(), words
@@ -501,6 +504,12 @@ def test_bench_tasks_is_wired(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert physlm("bench", "tasks")[:2] == (0, "[] False\n")
     assert physlm("bench", "tasks", "depo", "mqar", "--quick")[:2] == (0, "['depo', 'mqar'] True\n")
+
+
+@pytest.mark.parametrize("group", [(), ("data",), ("bench",)])
+def test_lists_of_commands_cut_no_sentence(physlm: Call, group: tuple[str, ...]) -> None:
+    code, out, _ = physlm(*group, "--help")
+    assert code == 0 and "..." not in out.partition("Commands:")[2].partition("Start with")[0]
 
 
 def test_the_version_is_told(physlm: Call) -> None:
