@@ -129,16 +129,19 @@ def _kinds(output: dict[str, Any] | None) -> list[str]:
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    if PNG in one.get("data", {}):
-        return _alike(one["data"][PNG], other["data"][PNG])
-    return _shown(one) == _shown(other)
+    """Whether two outputs of the same kinds show the same."""
+    data, theirs = one.get("data", {}), other.get("data", {})
+    return _text(one.get("text", "")) == _text(other.get("text", "")) and all(
+        _alike(shown, theirs[kind]) if kind == PNG else _text(shown) == _text(theirs[kind])
+        for kind, shown in data.items())
 
 
 def _shown(output: dict[str, Any] | None) -> str:
     """The text of an output."""
     if output is None:
         return ""
-    return _text(output["text"] if "text" in output else output.get("data", {}).get("text/plain", ""))
+    data = output.get("data", {})
+    return _text(output["text"] if "text" in output else data.get("text/html") or data.get("text/plain", ""))
 
 
 def _alike(one: str, other: str) -> bool:

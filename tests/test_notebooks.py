@@ -102,7 +102,8 @@ def test_a_tour_runs_from_top_to_bottom_and_shows_what_is_stored(
 def a_tour(tags: list[str]) -> dict[str, Any]:
     """A cell that prints and one that draws."""
     text = {"output_type": "stream", "name": "stdout", "text": ["1\n", "2\n"]}
-    drawn = {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "<Image>", "image/png": png(0)}}
+    drawn = {"output_type": "display_data", "metadata": {},
+             "data": {"text/plain": "<Image>", "text/html": "<p>1</p>", "image/png": png(0)}}
     cells = [{"cell_type": "code", "id": f"c{i}", "execution_count": i, "metadata": {"tags": tags}, "source": ["1\n"],
               "outputs": [output]} for i, output in enumerate((text, drawn), 1)]
     notebook: dict[str, Any] = {"cells": cells, "metadata": {}}
@@ -152,6 +153,10 @@ def other_text(outputs: list[dict[str, Any]]) -> None:
     outputs[0]["text"] = "1\n3\n"
 
 
+def other_html(outputs: list[dict[str, Any]]) -> None:
+    outputs[1]["data"]["text/html"] = "<p>2</p>"
+
+
 def other_picture(outputs: list[dict[str, Any]]) -> None:
     outputs[1]["data"]["image/png"] = png(3)
 
@@ -160,7 +165,7 @@ def other_size(outputs: list[dict[str, Any]]) -> None:
     outputs[1]["data"]["image/png"] = png(0, width=101)
 
 
-@pytest.mark.parametrize("change", [other_text, other_picture, other_size])
+@pytest.mark.parametrize("change", [other_text, other_html, other_picture, other_size])
 def test_other_outputs_are_found_but_of_cells_whose_numbers_no_two_processors_share(
     change: Callable[[list[dict[str, Any]]], None]
 ) -> None:
