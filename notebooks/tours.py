@@ -78,7 +78,7 @@ def execute(path: Path, folder: Path) -> dict[str, Any]:
     command = specs.get_kernel_spec("python3").argv
     assert command[0] == sys.executable and "ipykernel_launcher" in command
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
-    client = NotebookClient(notebook, km=kernel, timeout=300, record_timing=False, coalesce_streams=True,
+    client = NotebookClient(notebook, km=kernel, timeout=1200, record_timing=False, coalesce_streams=True,
                             resources={"metadata": {"path": str(folder)}})
     client.execute(cleanup_kc=True)  # a kernel that is given is not ended by itself
     notebook.metadata = metadata
