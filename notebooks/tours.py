@@ -119,8 +119,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     for old, new in zip(code_cells(before), code_cells(after), strict=True):
         trained = TRAINED in new["metadata"].get("tags", ())
         for place, (one, other) in enumerate(zip_longest(old["outputs"], new["outputs"]), 1):
-            found = _kinds(one) != _kinds(other) or not trained and not _same(one, other)
-            if found:
+            if _kinds(one) != _kinds(other) or (not trained and not _same(one, other)):
                 yield f"cell {new['id']}, output {place}: {_shown(one)!r} is stored, {_shown(other)!r} comes out"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physlm import storage
+from physlm.commands import completion
 from physlm.commands.options import (
     ExperimentsOption,
     OptionalNameArgument,
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 def figure(
     name: OptionalNameArgument = None,
     every: Annotated[bool, typer.Option("--all", help="Those of all claims with committed results.")] = False,
-    tier: Annotated[str | None, typer.Option("--tier", metavar="TIER", help="Default: the largest that ran.")] = None,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="TIER", help="Default: the largest that ran.",
+                                             autocompletion=completion.tiers)] = None,
     runs: RunsOption = None,
     results: ResultsOption = None,
     experiments: ExperimentsOption = None,
