@@ -17,7 +17,7 @@ GIVEN_PROCESSES = $(if $(filter command environment,$(firstword $(origin PROCESS
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify report docs bench list sample clean clean-runs
+.PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify notebooks report site docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,8 +42,10 @@ test: lint types  ## lint, types and tests (ARGS="-k name" passes on to pytest)
 	$(PY) -m pytest -n auto $(ARGS)
 
 # Of each extra: what pyproject.toml calls it, then its tests.  Each is installed in an environment of its own that sees .venv.
-EXTRAS := hf,parquet,datasets=tests/hf,tests/commands/test_model_commands.py,tests/test_docs.py::test_python_runs_as_it_stands[docs/probe-your-own-model.md]
-EXTRAS += tensorboard,wandb,trackio=tests/lab/test_trackers.py
+EXTRAS := \
+  hf,parquet,datasets=tests/hf,tests/commands/test_model_commands.py,tests/test_docs.py::test_python_runs_as_it_stands[docs/probe-your-own-model.md] \
+  tensorboard,wandb,trackio=tests/lab/test_trackers.py \
+  docs=tests/test_site.py
 
 test-extras: $(STAMP)  ## tests of what needs an extra, each extra installed in turn in .venv/extras/
 	@for extra in $(foreach one,$(EXTRAS),"$(one)"); do .ci/extra "$${extra%%=*}" "$${extra#*=}" || exit; done
@@ -87,8 +89,15 @@ figures: $(STAMP)  ## draw every figure of results/ again from its saved table, 
 verify: $(STAMP)  ## every claim: how many quantities agree, the worst miss; every law refitted from its saved table
 	$(PHYSLM) verify --refit
 
+notebooks: $(STAMP)  ## execute the tours; store their outputs anew where others come out
+	OMP_NUM_THREADS=1 $(PY) notebooks/tours.py
+
 report: $(STAMP)  ## the committed results as pages to look at, in report/index.html
 	$(PHYSLM) report
+
+site: $(STAMP)  ## the documentation site, in build/site/: pages, results, notebooks, commands, docstrings
+	@.ci/extra docs
+	.venv/extras/docs/bin/python docs/site/make_site.py
 
 docs: $(STAMP)  ## write the tables of README.md and docs/results/ again from the committed results
 	$(PHYSLM) verify --into README.md $(patsubst %,--into %,$(wildcard docs/results/*.md))

@@ -8,6 +8,7 @@ training answers at once.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -164,6 +165,20 @@ def bench_probes(
     from physlm.lab.bench_probes import bench_probes as run_bench
 
     run_bench(quick=quick)
+
+
+def _whole_summaries(group: typer.Typer) -> None:
+    """Lists of commands show the first sentence of each whole, where typer would cut it to one line."""
+    for one in group.registered_commands:
+        text = " ".join((one.callback.__doc__ or "").split()) if one.callback else ""
+        one.short_help = re.split(r"(?<=\.)\s", text, maxsplit=1)[0]
+    for other in group.registered_groups:
+        if other.typer_instance is not None:
+            other.short_help = other.typer_instance.info.help
+            _whole_summaries(other.typer_instance)
+
+
+_whole_summaries(app)
 
 
 def main() -> None:

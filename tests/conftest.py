@@ -35,3 +35,19 @@ def physlm(monkeypatch, capsys):
         return end.value.code, out, err
 
     return run
+
+
+@pytest.fixture
+def toy_claim(tmp_path, monkeypatch):
+    """The current folder is one with a claim, p33_toy, whose runs train at once."""
+    from toy_claim import EXPERIMENT, fake_sweep
+
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "p33_toy.py").write_text(EXPERIMENT)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("PHYSLM_RUNS", "PHYSLM_RESULTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PHYSLM_EXPERIMENTS", "experiments")  # as a user says that these files may be run
+    monkeypatch.setattr("physlm.lab.sweep.sweep", fake_sweep)

@@ -1,16 +1,23 @@
-"""The tours of notebooks/: each runs from top to bottom, writes nothing beside it, and is stored without outputs."""
+"""The tours of notebooks/: each runs from top to bottom, writes nothing beside it, and is stored with the outputs that
+come out of it."""
 
 from __future__ import annotations
 
+import base64
+import copy as copies
 import importlib.util
-import json
+import io
+import re
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import tours
+from PIL import Image
+from tours import code_cells, pictures
 
 from physlm.lab.committed import committed_claims
 from physlm.lab.experiment import load_experiment
@@ -19,7 +26,8 @@ from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 
 ROOT = Path(__file__).parents[1]
-TOURS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+TOURS = [path.stem for path in tours.tours()]
+MOST_BYTES = 1_000_000
 MISSING = [name for name in ("nbclient", "ipykernel") if importlib.util.find_spec(name) is None]
 PARTS = ("notebooks", "experiments", "results")
 needs_kernel = pytest.mark.skipif(
@@ -38,12 +46,7 @@ def copy(tmp_path: Path) -> Path:
 
 def stored(name: str) -> dict[str, Any]:
     """A tour as it lies in the checkout."""
-    notebook: dict[str, Any] = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
-    return notebook
-
-
-def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
-    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return tours.stored(ROOT / "notebooks" / f"{name}.ipynb")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -52,55 +55,128 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def figures(name: str) -> int:
-    """How many a tour draws: those of committed claims, one problem in Part 2, own trainings in Part 3.3."""
-    claims = committed_claims(ROOT / "results")
-    return {"part1_grammars": 2, "part2_igsm": 1, "part33_capacity": 2, "part33_person": 1, "part41_playground": 5,
-            "part31_knowledge": sum(claim.startswith(("p31_", "p32_")) for claim in claims)}[name]
-
-
-def execute(path: Path, folder: Path) -> Any:
-    """Run a notebook as if it lay in ``folder``, by this interpreter, whatever kernels are registered here."""
-    import nbformat
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
-    from nbclient import NotebookClient
-
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    specs = KernelSpecManager(kernel_dirs=[])  # where it finds none registered, it takes this interpreter's ipykernel
-    command = specs.get_kernel_spec("python3").argv
-    assert command[0] == sys.executable and "ipykernel_launcher" in command
-    kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs)
-    client = NotebookClient(notebook, km=kernel, timeout=300, resources={"metadata": {"path": str(folder)}})
-    client.execute(cleanup_kc=True)  # a kernel that is given is not ended by itself
-    return notebook
-
-
 def test_there_are_tours() -> None:
     assert {"part1_grammars", "part2_igsm", "part31_knowledge", "part33_capacity"} <= set(TOURS)
 
 
 @pytest.mark.parametrize("name", TOURS)
-def test_a_tour_is_stored_without_outputs_and_without_paths(name: str) -> None:
+def test_a_tour_is_stored_with_the_outputs_of_its_code(name: str) -> None:
     notebook = stored(name)
-    assert code_cells(notebook)
-    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code_cells(notebook))
-    assert not [word for word in (str(ROOT), "/home/", "/tmp/", "/Users/") if word in json.dumps(notebook)]
+    assert tours.stale(notebook) is None, "give make notebooks"
+    text = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert len(text.encode()) < MOST_BYTES
+    assert not re.findall(r"/(?:home|tmp|Users|root|work)/|\b0x[0-9a-f]{6,}|" + re.escape(str(ROOT)), text)
+    shown = [output for cell in code_cells(notebook) for output in pictures(cell)]
+    assert shown, "people look at pictures first"
+    assert all(output["metadata"]["image/png"]["alt"].strip() for output in shown)
+
+
+def test_tours_draw_the_claims_that_they_are_about() -> None:
+    claims = committed_claims(ROOT / "results")
+    drawn = {name: sum(len(pictures(cell)) for cell in code_cells(stored(name))) for name in TOURS}
+    expected = {"part1_grammars": 2, "part2_igsm": 1, "part33_capacity": 2, "part33_person": 1, "part41_playground": 5,
+                "part31_knowledge": sum(claim.startswith(("p31_", "p32_")) for claim in claims)}
+    assert drawn | expected == drawn
 
 
 @needs_kernel
 @pytest.mark.parametrize("name", TOURS)
-def test_a_tour_runs_from_top_to_bottom(name: str, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tour_runs_from_top_to_bottom_and_shows_what_is_stored(
+    name: str, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):  # keep out of the user's own folders
         monkeypatch.setenv(variable, str(copy / "jupyter"))
     before = {part: contents(copy / part) for part in PARTS}
-    cells = code_cells(execute(copy / "notebooks" / f"{name}.ipynb", copy / "notebooks"))
+    notebook = tours.execute(copy / "notebooks" / f"{name}.ipynb", copy / "notebooks")
+    cells = code_cells(notebook)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
-    assert not [output for output in outputs if output["output_type"] == "error"]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == figures(name)
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert list(tours.differences(stored(name), notebook)) == [], "give make notebooks"
     assert {part: contents(copy / part) for part in PARTS} == before
+
+
+# ---- Outputs that are not those of the code
+
+
+def a_tour(tags: list[str]) -> dict[str, Any]:
+    """A cell that prints and one that draws."""
+    text = {"output_type": "stream", "name": "stdout", "text": ["1\n", "2\n"]}
+    drawn = {"output_type": "display_data", "metadata": {},
+             "data": {"text/plain": "<Image>", "text/html": "<p>1</p>", "image/png": png(0)}}
+    cells = [{"cell_type": "code", "id": f"c{i}", "execution_count": i, "metadata": {"tags": tags}, "source": ["1\n"],
+              "outputs": [output]} for i, output in enumerate((text, drawn), 1)]
+    notebook: dict[str, Any] = {"cells": cells, "metadata": {}}
+    notebook["metadata"][tours.HASH] = tours.code_hash(notebook)
+    return notebook
+
+
+def png(dark: int, width: int = 100) -> str:
+    """A white square with some dark rows."""
+    image = Image.new("RGB", (width, 100), "white")
+    image.paste("black", (0, 0, width, dark))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def spoil_source(notebook: dict[str, Any]) -> None:
+    notebook["cells"][0]["source"] = ["2\n"]
+
+
+def spoil_order(notebook: dict[str, Any]) -> None:
+    notebook["cells"][0]["execution_count"] = 2
+
+
+def drop_counts(notebook: dict[str, Any]) -> None:
+    notebook["cells"][0]["execution_count"] = None
+
+
+def drop_outputs(notebook: dict[str, Any]) -> None:
+    for cell in notebook["cells"]:
+        cell["outputs"] = []
+
+
+def drop_hash(notebook: dict[str, Any]) -> None:
+    del notebook["metadata"][tours.HASH]
+
+
+@pytest.mark.parametrize("spoil", [spoil_source, spoil_order, drop_counts, drop_outputs, drop_hash])
+def test_stale_and_missing_outputs_are_found(spoil: Callable[[dict[str, Any]], None]) -> None:
+    notebook = a_tour([])
+    assert tours.stale(notebook) is None
+    spoil(notebook)
+    assert tours.stale(notebook) is not None
+
+
+def other_text(outputs: list[dict[str, Any]]) -> None:
+    outputs[0]["text"] = "1\n3\n"
+
+
+def other_html(outputs: list[dict[str, Any]]) -> None:
+    outputs[1]["data"]["text/html"] = "<p>2</p>"
+
+
+def other_picture(outputs: list[dict[str, Any]]) -> None:
+    outputs[1]["data"]["image/png"] = png(3)
+
+
+def other_size(outputs: list[dict[str, Any]]) -> None:
+    outputs[1]["data"]["image/png"] = png(0, width=101)
+
+
+@pytest.mark.parametrize("change", [other_text, other_html, other_picture, other_size])
+def test_other_outputs_are_found_but_of_cells_whose_numbers_no_two_processors_share(
+    change: Callable[[list[dict[str, Any]]], None]
+) -> None:
+    for tags, found in (([], 1), ([tours.TRAINED], 0)):
+        notebook = a_tour(tags)
+        changed = copies.deepcopy(notebook)
+        assert not list(tours.differences(notebook, changed))
+        change([cell["outputs"][0] for cell in changed["cells"]])
+        assert len(list(tours.differences(notebook, changed))) == found
+        changed["cells"][0]["outputs"] = []
+        assert any("cell c1" in text for text in tours.differences(notebook, changed))
 
 
 @needs_kernel

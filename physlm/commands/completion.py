@@ -1,14 +1,17 @@
-"""What a shell offers after the tab key: claims, parts, tiers, verdicts.  No experiment is run for it."""
+"""What a shell offers after the tab key: claims, parts, tiers, verdicts, tasks, words of a list.  No experiment is
+run for it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args
 
 from physlm.lab.experiment import TIERS, experiment_names, part_of
 from physlm.lab.folders import folder
 from physlm.laws.verdict import Verdict
+from physlm.tasks.config import TaskConfig
 
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 
@@ -33,3 +36,13 @@ def tiers(incomplete: str) -> list[str]:
 def verdicts(incomplete: str) -> list[str]:
     """All verdicts."""
     return [verdict for verdict in VERDICTS if verdict.startswith(incomplete)]
+
+
+def tasks(incomplete: str) -> list[str]:
+    """The tasks of the package, as commands spell them."""
+    return [kind for kind in map(str.lower, TaskConfig.kinds()) if kind.startswith(incomplete)]
+
+
+def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """These words."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]

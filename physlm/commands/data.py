@@ -11,6 +11,7 @@ import typer
 from tqdm import tqdm
 
 from physlm import storage
+from physlm.commands import completion
 from physlm.commands.dataset import FORMATS, lines_of, texts_of, write_folder
 from physlm.commands.options import ExperimentsOption, SetOption, command, named_experiment
 from physlm.config import override, unknown_key
@@ -20,12 +21,15 @@ from physlm.tasks.config import SPLITS, TaskConfig
 FILE_FORMATS = ("jsonl",)
 
 TaskArgument = Annotated[
-    str, typer.Argument(metavar="TASK", help=f"One of {', '.join(kind.lower() for kind in TaskConfig.kinds())}.")
+    str, typer.Argument(metavar="TASK", help=f"One of {', '.join(kind.lower() for kind in TaskConfig.kinds())}.",
+                        autocompletion=completion.tasks)
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Another seed is another dataset.")]
-SplitOption = Annotated[str, typer.Option("--split", metavar="SPLIT", help=f"One of {', '.join(SPLITS)}.")]
+SplitOption = Annotated[str, typer.Option("--split", metavar="SPLIT", help=f"One of {', '.join(SPLITS)}.",
+                                          autocompletion=completion.one_of(SPLITS))]
 ExperimentOption = Annotated[
-    str | None, typer.Option("--experiment", metavar="NAME", help="Load this experiment, for a task defined there.")
+    str | None, typer.Option("--experiment", metavar="NAME", help="Load this experiment, for a task defined there.",
+                             autocompletion=completion.claims)
 ]
 
 
@@ -68,7 +72,7 @@ def export(
                                      "--to a new folder.")] = "-",
     to: Annotated[
         str | None, typer.Option("--to", metavar="KIND", help=f"Write a folder with every split, the vocabulary and a "
-                                 f"data card: {' | '.join(FORMATS)}.")
+                                 f"data card: {' | '.join(FORMATS)}.", autocompletion=completion.one_of(FORMATS))
     ] = None,
     vocabulary: Annotated[
         str | None, typer.Option("--vocabulary", metavar="FILE", help="The file of the vocabulary. Default: beside "
@@ -107,17 +111,7 @@ def export(
         print(f"{n} texts of each split in {out}, {len(config.vocabulary())} words in {out}/vocabulary.json",
               file=sys.stderr)
         return
-    lines = lines_of(config, n, split)
-    first = next(lines)  # a bad setting is reported before a file is opened
-    quiet = True if out == "-" and sys.stdout.isatty() else None  # else on a terminal, if it takes long
-    with tqdm(total=n, desc="exporting", unit=" texts", leave=False, disable=quiet, delay=1) as bar:
-        if out == "-":
-            for line in _counted(first, lines, bar):
-                sys.stdout.write(line)
-        else:
-            with storage.output(Path(out)) as file:
-                for line in _counted(first, lines, bar):
-                    file.write(line.encode())
+    _write_lines(lines_of(config, n, split), n, out)
     beside = vocabulary or _beside(out)
     if beside is not None:
         with storage.output(Path(beside)) as file:
@@ -137,6 +131,20 @@ def task_config(name: str, settings: list[str] | None, seed: int | None, experim
         raise UserError(unknown_key("task", name, kinds))
     config: TaskConfig = override(TaskConfig.of_kind(kinds[name.lower()])(), settings or ())
     return config if seed is None else override(config, [f"seed={seed}"])
+
+
+def _write_lines(lines: Iterator[str], n: int, out: str) -> None:
+    """Into a file, or to standard output."""
+    first = next(lines)  # a bad setting is reported before a file is opened
+    quiet = True if out == "-" and sys.stdout.isatty() else None  # else on a terminal, if it takes long
+    with tqdm(total=n, desc="exporting", unit=" texts", leave=False, disable=quiet, delay=1) as bar:
+        if out == "-":
+            for line in _counted(first, lines, bar):
+                sys.stdout.write(line)
+        else:
+            with storage.output(Path(out)) as file:
+                for line in _counted(first, lines, bar):
+                    file.write(line.encode())
 
 
 def _counted(first: str, lines: Iterator[str], bar: tqdm[Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physlm import storage
+from physlm.commands import completion
 from physlm.commands.data import ExperimentOption, task_config
 from physlm.commands.options import ExperimentsOption, RunsOption, SetOption, choose_device, command, folder
 from physlm.config import override, unknown_key
@@ -32,11 +33,12 @@ ToOption = Annotated[str, typer.Option("--to", metavar="LIBRARY", help="hf: a fo
 
 @command
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or an experiment and --tier, --run.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or an experiment and --tier, --run.",
+                                       autocompletion=completion.claims)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")],
     to: ToOption = LIBRARIES[0],
-    tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Of which tier the run of an experiment is.")
-                    ] = "demo",
+    tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Of which tier the run of an experiment is.",
+                                          autocompletion=completion.tiers)] = "demo",
     number: Annotated[int, typer.Option("--run", min=0, help="Which of the tier's runs.")] = 0,
     step: Annotated[int | None, typer.Option("--step", help="The weights of a snapshot. Default: the last.")] = None,
     runs: RunsOption = None,

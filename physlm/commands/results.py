@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from physlm import storage
+from physlm.commands import completion
 from physlm.commands.options import (
     ExperimentsOption,
     OptionalNameArgument,
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 def figure(
     name: OptionalNameArgument = None,
     every: Annotated[bool, typer.Option("--all", help="Those of all claims with committed results.")] = False,
-    tier: Annotated[str | None, typer.Option("--tier", metavar="TIER", help="Default: the largest that ran.")] = None,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="TIER", help="Default: the largest that ran.",
+                                             autocompletion=completion.tiers)] = None,
     runs: RunsOption = None,
     results: ResultsOption = None,
     experiments: ExperimentsOption = None,
@@ -127,30 +129,50 @@ def verify(
     known = experiment_names(where) if where.is_dir() else []
     checked, kept = _checked(name, part, Refits(where, found), known if load else (), refit or write)
     checked = [one for one in checked if wanted in (None, headline(one.rows))]
+    _show(checked, where, detailed=name is not None, as_json=as_json, markdown=markdown, into=into)
+    for one in checked:
+        if write and one.law is not None:
+            verifying.rewrite(one, found)
+    _note_amiss(checked, known, where, load)
+    if kept:
+        print(f"note: {kept} claims as they were last refitted, since nothing of them has changed; --refit refits all",
+              file=sys.stderr)
+    if any(one.disagreements for one in checked) and not write:
+        raise typer.Exit(1)
+
+
+def _show(checked: Sequence[Checked], experiments: Path, detailed: bool, as_json: bool, markdown: bool,
+          into: list[Path] | None) -> None:
+    """In the form that was asked for."""
+    from physlm.lab import verify as verifying
+
     if as_json:
         print(json.dumps([row for one in checked for row in one.rows], indent=2, allow_nan=False))
     elif markdown:
         print(verifying.markdown(checked))
     elif into:
         _write_tables(into, checked)
-    elif name is not None:
+    elif detailed:
         print("\n\n".join(_details(one) for one in checked))
     else:
-        _print_claims(checked, where)
+        _print_claims(checked, experiments)
+
+
+def _note_amiss(checked: Sequence[Checked], known: Sequence[str], experiments: Path, load: bool) -> None:
+    """Say where law.json disagrees with its table, and which could not be held against theirs.
+
+    Args:
+        known: the experiments that there are.
+        load: whether they may be run.
+    """
     for one in checked:
-        if write and one.law is not None:
-            verifying.rewrite(one, found)
         for text in one.disagreements:
             print(f"{one.claim}: {text}", file=sys.stderr)
         if one.experiment is None and (load or one.claim not in known):
-            print(f"{one.claim}: no experiment file in {where}: its law.json is taken at its word", file=sys.stderr)
+            print(f"{one.claim}: no experiment file in {experiments}: its law.json is taken at its word",
+                  file=sys.stderr)
     if known and not load:
-        note_not_loaded(where, known, "law.json is taken at its word, and claims without results are not shown")
-    if kept:
-        print(f"note: {kept} claims as they were last refitted, since nothing of them has changed; --refit refits all",
-              file=sys.stderr)
-    if any(one.disagreements for one in checked) and not write:
-        raise typer.Exit(1)
+        note_not_loaded(experiments, known, "law.json is taken at its word, and claims without results are not shown")
 
 
 def _print_claims(checked: Sequence[Checked], experiments: Path) -> None:
@@ -180,7 +202,7 @@ def _details(one: Checked) -> str:
     return "\n".join(lines)
 
 
-def _write_tables(files: list[Path], checked: list[Checked]) -> None:
+def _write_tables(files: list[Path], checked: Sequence[Checked]) -> None:
     """Write the tables of these files anew, all or none."""
     from physlm.lab.documents import with_tables
 
