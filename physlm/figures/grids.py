@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -31,13 +31,14 @@ NARROWEST, ROW_LABEL, COLUMN_LABEL = 4.4, 24, 13  # letters in a line of a label
 
 
 def grids(forms: Mapping[str, Form], rows: str, columns: str = "", *, published: Mapping[str, Published] | None = None,
-          names: Names | None = None, caption: str = "") -> Draw:
+          names: Names | None = None, caption: str | Callable[[pd.DataFrame], str] = "") -> Draw:
     """A panel for each form, under its title; forms that have no number in the table are left out.
 
     Args:
         rows, columns: keys of the forms; each has these, and no others.  Without columns there is one.
         published: title -> values of the form's keys, in their order -> what was published.
         names: how readers call values, as in ``plots.bars``.
+        caption: a text below; or how it is made of the table, such as of the sizes of models that differ between tiers.
 
     Raises:
         UserError: a form whose keys are not these; when it draws, what a form raises.
@@ -65,8 +66,9 @@ def grids(forms: Mapping[str, Form], rows: str, columns: str = "", *, published:
         with style.style():
             width = max(abreast * (left + wide + BETWEEN) + RIGHT, NARROWEST)
             covers = error_bars({(title, *key): one for title, cells in found.items() for key, one in cells.items()})
+            said = caption(table) if callable(caption) else caption
             text = wrapped(" ".join(filter(None, (
-                caption, covers.replace("Error bars", "Small numbers") if found else "",
+                said, covers.replace("Error bars", "Small numbers") if found else "",
                 "Brackets: published." if any(published or ()) else ""))), width)
             lines = -(-len(found) // abreast) or 1
             sheet = Sheet(width, lines * (TOP + high + BOTTOM) + 0.16 * (text.count("\n") + 1) + 0.1)

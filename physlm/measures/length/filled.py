@@ -3,6 +3,9 @@
     solved            task=cycles kind=k4 steps=4 filler=edges filled=0.9     the share of questions answered exactly
     solved_untrained  ..                                                      control: random weights
     solved_constant   ..                                                      control: the best constant answer
+    solved_guess      ..                                                      control, of tasks with
+                                                                              ``guesses_from_text``: any fitting word
+                                                                              of the prompt
     tokens            task=.. filler=.. filled=..                             of the prompts, the mean
 
 A task says by ``TaskConfig.filled`` with which kinds of filler its questions can be asked; of a mixture every task that

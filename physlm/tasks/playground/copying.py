@@ -72,8 +72,8 @@ class CopyConfig(TaskConfig):
         return {("answer", "test"): {}}
 
     def longer(self, times: int) -> dict[str, int]:
-        """More words."""
-        return {"length": times * self.length}
+        """More words: a text of ``times`` as many tokens."""
+        return {"length": times * (self.length + 1) - 1}
 
 
 class Copy:

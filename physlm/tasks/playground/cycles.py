@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.playground.haystack import FILLERS, begins, filler, filler_words
+from physlm.tasks.playground.haystack import FILLERS, begins, filler, filler_words, guessed
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
@@ -57,6 +57,7 @@ class CyclesConfig(TaskConfig):
     kind: ClassVar[str] = "cycles"
     shared_fields: ClassVar[tuple[str, ...]] = ("names", "hops", "fillers")
     has_verifier: ClassVar[bool] = True
+    guesses_from_text: ClassVar[bool] = True
     nodes: int = 8
     hops: int = 4
     queries: int = 6
@@ -207,6 +208,12 @@ class Cycles:
         span = config.row_tokens
         return cut(ids_BW, end_B - 1, end_B + 1, tuple(f"k{k}" for k in hops), texts_in_row(span, span, width),
                    kind_B=kind_B, item_B=row_B)  # fmt: skip
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with any node of their text behind, as a model that follows no edges would answer; (B, P + 1)."""
+        from physlm import rng
+
+        return guessed(prompts, FIRST_NODE, self._query + 1, rng.key("cycles guess", self.config.seed))
 
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with a text, read from its tokens alone; nothing if it is right."""

@@ -56,6 +56,7 @@ class MqarConfig(TaskConfig):
     shared_fields: ClassVar[tuple[str, ...]] = ("words", "reassigned")
     has_test_rows: ClassVar[bool] = True
     has_verifier: ClassVar[bool] = True
+    guesses_from_text: ClassVar[bool] = True
     pairs: int = 8
     words: int = 8192
     gap: float = 0.01
@@ -172,6 +173,16 @@ class Mqar:
         at_R = query_RQ.gather(1, which_R[:, None])[:, 0]
         ids_RW = torch.nn.functional.pad(ids_RW, (0, 1)).scatter_(1, at_R[:, None] + 2, BOS)  # it ends the answer
         return cut(ids_RW, at_R + 1, at_R + 3, (f"pairs{config.pairs}",), 1)
+
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with any value of their text behind, as a model that reads no keys would answer; (B, P + 1).
+
+        Values of the filler are among them.
+        """
+        from physlm import rng
+        from physlm.tasks.playground.haystack import guessed
+
+        return guessed(prompts, self.config.words // 2, self.config.words, rng.key("mqar guess", self.config.seed))
 
     def fault(self, ids: Sequence[int], *, pairs: int = 0) -> str:
         """The first thing that is wrong with a text that ends with an answer, read from its tokens alone; nothing if it

@@ -91,8 +91,8 @@ class NeedleConfig(TaskConfig):
         return {("answer", "test"): {}}
 
     def longer(self, times: int) -> dict[str, int]:
-        """A larger window of as many pairs."""
-        return {"window": times * self.window}
+        """A larger window of as many pairs: a text of ``times`` as many tokens."""
+        return {"window": times * (self.window + AROUND) - AROUND}
 
     def filled(self, share: float) -> dict[str, dict[str, Any]]:
         """Filler words, or other pairs."""

@@ -130,7 +130,9 @@ def test_questions_are_as_long_as_is_said_and_planted_answers_are_found(monkeypa
         assert (row.value, row.n) == (right, 60) and row.lo <= right <= row.hi
         assert the(rows, "answered_untrained", times=times).value == 0.0
         assert the(rows, "answered_constant", times=times).value == 1 / VALUES
-    assert len(rows) == 9
+        context = the(rows, "tokens", times=times)
+        assert (context.value, context.unit) == (6 * times + 5, "tokens") and context.where == {"times": times}
+    assert len(rows) == 12
 
 
 def test_a_model_that_is_changed_is_another_one_with_the_same_weights() -> None:
