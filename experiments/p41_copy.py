@@ -6,7 +6,7 @@ from typing import Any
 from _part41 import COPY, LOCALS, NAMES, SMALL_TIERS
 
 from physlm.figures.plots import bars
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Best, Contrast, Shares, laws, most_seeds
 from physlm.laws.verdict import bound, own_test, published_bound
 from physlm.training.config import RunSpec
@@ -22,7 +22,7 @@ MORE = {
 
 def runs(tier: str) -> list[RunSpec]:
     """The narrow layer without and with Canon layers; wider ones and two layers without."""
-    setting = COPY[tier]
+    setting = of_tier(COPY, tier)
     others = [replace(setting, shape=shape) for shape in MORE[tier]]
     return [*setting.grid((1.0,)), *(run for other in others for run in other.grid((1.0,), LOCALS[:1]))]
 

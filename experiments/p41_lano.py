@@ -8,7 +8,7 @@ from _part41 import LANO, NAMES, SMALL_TIERS, along
 
 from _part1 import DEMO
 from physlm.figures.plots import curves
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Arrival, Contrast, Ratio, Shares, laws
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, published
@@ -28,7 +28,7 @@ SETTINGS = {
 
 def runs(tier: str) -> list[RunSpec]:
     """All of the head rotary, without and with Canon layers."""
-    return SETTINGS[tier].grid((1.0,))
+    return of_tier(SETTINGS, tier).grid((1.0,))
 
 
 BY = ("model.position", "model.local")

@@ -3,7 +3,7 @@
 from _part41 import MANO, NAMES, OPERATIONS, along
 
 from physlm.figures.plots import bars
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Above, Best, Contrast, Shares, laws, most_seeds
 from physlm.laws.verdict import bound, own_test
 from physlm.training.config import RunSpec
@@ -11,7 +11,7 @@ from physlm.training.config import RunSpec
 
 def runs(tier: str) -> list[RunSpec]:
     """All, nothing and a quarter of the head rotary, each without and with Canon layers at all places."""
-    return MANO[tier].grid()
+    return of_tier(MANO, tier).grid()
 
 
 END = {"at.half": "test", "train.learning_rate": most_seeds}

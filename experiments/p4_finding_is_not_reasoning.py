@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from physlm.figures.panels import Panel, panels
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Contrast, Least, Minus, Most, Shares, laws
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.filled import Filled
@@ -73,7 +73,7 @@ SETTINGS = {
 
 def runs(tier: str) -> list[RunSpec]:
     """One model of all tasks, from each seed."""
-    found = SETTINGS[tier]
+    found = of_tier(SETTINGS, tier)
     return [RunSpec(found.task, found.model, replace(found.train, seed=seed)) for seed in found.seeds]
 
 

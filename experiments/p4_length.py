@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from physlm.figures.panels import Drawn, Panel, panels
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Contrast, Extreme, Most, Ratio, Shares, largest, laws, smallest
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.accuracy import Length
@@ -105,7 +105,7 @@ SETTINGS = {
 
 def runs(tier: str) -> list[RunSpec]:
     """Every scheme on every task."""
-    found = SETTINGS[tier]
+    found = of_tier(SETTINGS, tier)
     return [RunSpec(task, ModelConfig(*found.shape, mixers, (Gated(),), RMSNorm(), found.local),
                     replace(found.train, seed=seed))
             for task in found.tasks for mixers in found.mixers.values() for seed in found.seeds]  # fmt: skip
