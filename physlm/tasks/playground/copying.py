@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
-from physlm.tasks.task import AnswerRows, Text, question
+from physlm.tasks.task import AnswerRows, OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from physlm.tasks.rows import Rows
@@ -76,17 +75,10 @@ class CopyConfig(TaskConfig):
         return {"length": times * self.length}
 
 
-class Copy:
+class Copy(OnDevice[CopyConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
 
     grade = staticmethod(grade_without_hints)
-
-    def __init__(self, config: CopyConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
-
-    def to(self, device: torch.device | str) -> Copy:
-        """The same task on another device."""
-        return Copy(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the words of answers."""

@@ -27,7 +27,7 @@ from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.playground.haystack import FILLERS, begins, filler, filler_words
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
-from physlm.tasks.task import Text, question
+from physlm.tasks.task import OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -123,19 +123,15 @@ class _Shape(NamedTuple):
     others: int
 
 
-class Cycles:
+class Cycles(OnDevice[CyclesConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
 
     grade = staticmethod(grade_without_hints)
 
     def __init__(self, config: CyclesConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+        super().__init__(config, device)
         self._query = FIRST_NODE + config.names - 1  # <query_k> is token k after this one
         self._answer = self._query + config.hops + 1
-
-    def to(self, device: torch.device | str) -> Cycles:
-        """The same task on another device."""
-        return Cycles(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are <ans> and the answers."""

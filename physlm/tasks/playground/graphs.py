@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from physlm.errors import UserError
 from physlm.machine import cpu_cores
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.draws import as_share
+from physlm.tasks.task import OnDevice
 
 if TYPE_CHECKING:
     import torch
@@ -151,16 +152,12 @@ class Reader:
 Config = TypeVar("Config", bound=GraphConfig)
 
 
-class GraphTask(Generic[Config]):
+class GraphTask(OnDevice[Config]):
     """What both tasks do alike, on one device; instances are made on the host."""
 
     def __init__(self, config: Config, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+        super().__init__(config, device)
         self.reader = Reader(config)
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same task on another device."""
-        return type(self)(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets."""

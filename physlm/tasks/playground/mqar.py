@@ -28,11 +28,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
-from physlm.tasks.task import AnswerRows, Text, question
+from physlm.tasks.task import AnswerRows, OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from physlm.tasks.rows import Rows
@@ -120,17 +119,10 @@ class MqarConfig(TaskConfig):
         return {"pairs": times * self.pairs, "window": times * self.row_tokens}
 
 
-class Mqar:
+class Mqar(OnDevice[MqarConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
 
     grade = staticmethod(grade_without_hints)
-
-    def __init__(self, config: MqarConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
-
-    def to(self, device: torch.device | str) -> Mqar:
-        """The same task on another device."""
-        return Mqar(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the values after queries."""

@@ -23,11 +23,10 @@ from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words, guessed
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
-from physlm.tasks.task import Text, question
+from physlm.tasks.task import OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from physlm.tasks.rows import Rows
@@ -100,17 +99,10 @@ class NeedleConfig(TaskConfig):
         return {self.filler: {"filled": share}, "pairs": {"filled": 0.0, "distractors": others}}
 
 
-class Needle:
+class Needle(OnDevice[NeedleConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
 
     grade = staticmethod(grade_without_hints)
-
-    def __init__(self, config: NeedleConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
-
-    def to(self, device: torch.device | str) -> Needle:
-        """The same task on another device."""
-        return Needle(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the values after queries."""
