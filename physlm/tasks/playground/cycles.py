@@ -4,7 +4,8 @@
     <bos> n3 n1 n8 n7 n2 n3 n7 n8 n1 n2 <query_2> n3 <ans> n2 ..          of n7 and n8 nothing is ever asked
 
 A cycle of ``nodes`` nodes is written as shuffled edges, a node and its successor, and asked for successors up to the
-``hops``-th (Depo of arXiv 2512.17351; a name is one token).  Filler says nothing about the answer:
+``hops``-th (Depo of arXiv 2512.17351; a name is one token).  A cycle has at least 2 K + 1 nodes, so that up to K steps
+back never lead where up to K steps lead.  Filler says nothing about the answer:
 
     words, repeat    words of their own, at random or one phrase over and over (``haystack``), between edges
     edges            edges of other cycles of as many nodes, mixed with those of the asked one
@@ -12,8 +13,8 @@ A cycle of ``nodes`` nodes is written as shuffled edges, a node and its successo
 
 Texts follow each other from the beginning of a row, whose end cuts the last.  In training each has a uniform amount of
 filler from nothing up to ``share`` of ``window`` tokens; <ans> and the answers are learnt.  Asked are texts with a
-given share, ``prompts(filled=0.9, filler="edges")``, for each k that is a power of two and for K.  The asked cycle and
-its question are the same whatever fills the window.
+given share, ``prompts(filled=0.9, filler="edges")``, for each k that is a power of two and for K.  The asked cycle, the
+order of its edges and its question are the same whatever fills the window, there and in training.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class CyclesConfig(TaskConfig):
     kind: ClassVar[str] = "cycles"
     shared_fields: ClassVar[tuple[str, ...]] = ("names", "hops", "fillers")
     has_verifier: ClassVar[bool] = True
-    nodes: int = 8
+    nodes: int = 9
     hops: int = 4
     queries: int = 6
     names: int = 256
@@ -70,10 +71,10 @@ class CyclesConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         check_between(self, "row_tokens", 8, MOST_TOKENS)
-        check_between(self, "names", 2, MOST_WORDS)
+        check_between(self, "names", 3, MOST_WORDS)
         check_between(self, "fillers", 1, MOST_WORDS)
-        check_between(self, "nodes", 2, self.names)
-        check_between(self, "hops", 1, self.nodes - 1)  # n steps lead back
+        check_between(self, "hops", 1, (self.names - 1) // 2)
+        check_between(self, "nodes", 2 * self.hops + 1, self.names)
         check_between(self, "queries", 1, self.nodes * self.hops)  # different ones
         check_between(self, "window", 2 * self.nodes, self.row_tokens - 1 - QUESTION * self.queries)
         check_between(self, "share", 0, 1 - 2 * self.nodes / self.window)
@@ -86,7 +87,7 @@ class CyclesConfig(TaskConfig):
 
     @property
     def title(self) -> str:
-        """For readers: ``cycles 8 K=8 in 128, any``."""
+        """For readers: ``cycles 9 K=4 in 96, any``."""
         return f"{self.kind} {self.nodes} K={self.hops} in {self.window}, {self.filler}"
 
     def vocabulary(self) -> Vocabulary:
@@ -144,10 +145,10 @@ class Cycles(OnDevice[CyclesConfig]):
         shape = self._drawn(index_R, config.row_tokens // shortest + 1, split, stream)
         ids_RW, end_RI = self._written(index_R, config.row_tokens + 1, shape, split, stream)
         learnt_RW = torch.zeros(len(ids_RW), config.row_tokens + 2, dtype=torch.bool, device=index_R.device)
-        for question_at in range(config.queries):
-            for token in (1, 2):  # the last two of each
-                at_RI = (end_RI - QUESTION * question_at - token).clamp_max(config.row_tokens + 1)
-                learnt_RW.scatter_(1, at_RI, True)
+        back_Q = QUESTION * torch.arange(config.queries, device=index_R.device)
+        for token in (1, 2):  # the last two of each question
+            at_RIQ = (end_RI[..., None] - back_Q - token).clamp_max(config.row_tokens + 1)
+            learnt_RW.scatter_(1, at_RIQ.flatten(1), True)
         return Rows(ids_RW[:, :-1], ids_RW[:, 1:].where(learnt_RW[:, 1:-1], IGNORE))
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
@@ -256,10 +257,7 @@ class Cycles(OnDevice[CyclesConfig]):
 
     def _written(self, index_R: Tensor, width: int, shape: _Shape, split: str, stream: int | str,
                  hop_R: Tensor | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Texts after another in each row, cut to (R, W), and where each one ends, (R, I).
-
-        Nodes 0 .. n - 1 of a text are the asked cycle, those after them the others, n each; U counts all that may be.
-        """
+        """Texts after another in each row, cut to (R, W), and where each one ends, (R, I)."""
         import torch
 
         from physlm import rng
@@ -268,35 +266,61 @@ class Cycles(OnDevice[CyclesConfig]):
         check_split(split)
         config, key, n = self.config, rng.key("cycles", self.config.seed, split, stream), self.config.nodes
         text_RI, kind_RI, filler_RI, queries, others = shape
-        edges_RI = torch.where(kind_RI == KINDS.index(EDGES), n + filler_RI // 2, n)
-        words_RI = torch.where(kind_RI == KINDS.index(EDGES), 0, filler_RI)
-        end_RI = (1 + 2 * edges_RI + words_RI + QUESTION * queries).cumsum(1)
-        begin_RI = end_RI - 1 - 2 * edges_RI - words_RI - QUESTION * queries
-        # as many names are drawn whatever is used of them, so that those of the asked cycle are the same
-        drawn = min(config.names, config.window // 2) if others or config.filler in (EDGES, "any") else n
-        names_RIU = FIRST_NODE + distinct(drawn, config.names, own_key(rng.key("names", key), text_RI))
-        at_U = torch.arange(n + others, device=index_R.device)
-        last_RIU = torch.minimum((at_U // n + 1) * n, edges_RI[..., None]) - 1  # of the node's cycle
-        after_RIU = torch.where(at_U < last_RIU, at_U + 1, at_U // n * n).clamp_max(n + others - 1)
-        used_RIU = at_U < edges_RI[..., None]
-        share_RIU = rng.uniform(own_key(rng.key("places", key), text_RI), at_U).where(used_RIU, 2.0)
-        share_RIU, order_RIU = share_RIU.sort(dim=-1, stable=True)
-        at_RIU = begins(share_RIU, words_RI, torch.full_like(order_RIU, 2)) + begin_RI[..., None] + 1
-        at_RIU = at_RIU.where(used_RIU, width)  # as many first places are used
-        parts = [(begin_RI, torch.zeros_like(begin_RI)), (at_RIU, names_RIU.gather(-1, order_RIU)),
-                 (at_RIU + 1, names_RIU.gather(-1, after_RIU.gather(-1, order_RIU)))]  # fmt: skip
+        end_RI = (1 + 2 * n + filler_RI + QUESTION * queries).cumsum(1)
+        begin_RI = end_RI - 1 - 2 * n - filler_RI - QUESTION * queries
+        cycle_RIN = distinct(n, config.names, own_key(rng.key("names", key), text_RI))
+        ids_RW = self._filler(index_R, width + 1, kind_RI, end_RI, key)  # the last column is cut off
+        row_RI = (width + 1) * torch.arange(len(index_R), device=index_R.device)[:, None].expand_as(text_RI)
+        among_RI, inside_RI = kind_RI == KINDS.index(EDGES), begin_RI < width
+        for more, chosen_RI in ((0, inside_RI & ~among_RI), (others, inside_RI & among_RI)):
+            at_SU, edges_SU2 = self._edges(key, text_RI[chosen_RI], cycle_RIN[chosen_RI], filler_RI[chosen_RI], more)
+            for token in (0, 1):
+                place_SU = (at_SU + begin_RI[chosen_RI][:, None] + 1 + token).clamp_max(width)
+                place_SU = place_SU + row_RI[chosen_RI][:, None]
+                ids_RW.view(-1).scatter_(0, place_SU.flatten(), FIRST_NODE + edges_SU2[..., token].flatten())
         asked_RIQ = distinct(queries, n * config.hops, own_key(rng.key("asked", key), text_RI))
         asked_RIQ, hop_RIQ = asked_RIQ // config.hops, 1 + asked_RIQ % config.hops
         if hop_R is not None:
             hop_RIQ = hop_R[:, None, None].expand_as(asked_RIQ)
         at_RIQ = end_RI[..., None] - QUESTION * torch.arange(queries, 0, -1, device=index_R.device)
-        parts += [(at_RIQ, self._query + hop_RIQ), (at_RIQ + 1, names_RIU.gather(-1, asked_RIQ)),
-                  (at_RIQ + 2, torch.full_like(at_RIQ, self._answer)),
-                  (at_RIQ + 3, names_RIU.gather(-1, (asked_RIQ + hop_RIQ) % n))]
-        words_RW = self._filler(index_R, width + 1, kind_RI, end_RI, key)  # the last column is cut off
-        for at, ids in parts:
-            words_RW.scatter_(1, at.flatten(1).clamp_max(width), ids.flatten(1))
-        return words_RW[:, :width], end_RI
+        for at, ids in ((begin_RI, torch.zeros_like(begin_RI)), (at_RIQ, self._query + hop_RIQ),
+                        (at_RIQ + 1, FIRST_NODE + cycle_RIN.gather(-1, asked_RIQ)),
+                        (at_RIQ + 2, torch.full_like(at_RIQ, self._answer)),
+                        (at_RIQ + 3, FIRST_NODE + cycle_RIN.gather(-1, (asked_RIQ + hop_RIQ) % n))):  # fmt: skip
+            ids_RW.scatter_(1, at.flatten(1).clamp_max(width), ids.flatten(1))
+        return ids_RW[:, :width], end_RI
+
+    def _edges(self, key: int, text_S: Tensor, cycle_SN: Tensor, filler_S: Tensor, others: int
+               ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Where edges of some texts begin in their windows, far beyond them where there is none, and their two nodes;
+        (S, U) and (S, U, 2).
+
+        Args:
+            cycle_SN: the asked cycle, nodes in its order.
+            filler_S: tokens of filler, which are words if ``others`` is 0.
+            others: the most edges of other cycles, of as many nodes each; the last one may be shorter.
+        """
+        import torch
+
+        from physlm import rng
+        from physlm.tasks.playground.drawing import beside, distinct, own_key
+
+        n, names_SU = self.config.nodes, cycle_SN
+        at_U = torch.arange(n + others, device=text_S.device)
+        edges_S1 = torch.full_like(text_S, n)[:, None]
+        if others:
+            drawn_SU = distinct(others, self.config.names - n, own_key(rng.key("others", key), text_S))
+            names_SU = torch.cat((cycle_SN, beside(drawn_SU, cycle_SN)), -1)
+            edges_S1 = edges_S1 + filler_S[:, None] // 2
+        used_SU = at_U < edges_S1
+        last_SU = torch.minimum((at_U // n + 1) * n, edges_S1) - 1  # of the node's cycle
+        after_SU = torch.where(at_U < last_SU, at_U + 1, at_U // n * n).clamp_max(n + others - 1)
+        share_SU = rng.uniform(own_key(rng.key("places", key), text_S), at_U).where(used_SU, 2.0)
+        share_SU, order_SU = share_SU.sort(dim=-1, stable=True)
+        words_S = torch.zeros_like(filler_S) if others else filler_S
+        at_SU = begins(share_SU, words_S, torch.full_like(order_SU, 2))
+        nodes_SU2 = torch.stack((names_SU, names_SU.gather(-1, after_SU)), -1)
+        return at_SU.where(used_SU, 1 << 30), nodes_SU2.gather(1, order_SU[..., None].expand(-1, -1, 2))
 
     def _filler(self, index_R: Tensor, width: int, kind_RI: Tensor, end_RI: Tensor, key: int) -> Tensor:
         """Words of filler of each text's kind at every position, (R, W)."""

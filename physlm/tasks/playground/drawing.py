@@ -68,7 +68,7 @@ def beside(rank_SC: Tensor, taken_SU: Tensor) -> Tensor:
     """
     sorted_SU = taken_SU.sort(dim=-1).values
     free_SU = sorted_SU - torch.arange(taken_SU.shape[-1], device=taken_SU.device)  # how many are free below each
-    return rank_SC + torch.searchsorted(free_SU, rank_SC, right=True)
+    return rank_SC + torch.searchsorted(free_SU, rank_SC.contiguous(), right=True)
 
 
 def exponential(key: int | Tensor, counter: Tensor) -> Tensor:
@@ -86,8 +86,8 @@ def exponential(key: int | Tensor, counter: Tensor) -> Tensor:
 def power_weights(count: int, exponent: float) -> Tensor:
     """1, 2, .., count to a power, in parts of the largest of them; float64 on the CPU.
 
-    Libraries round the last bit of a power as they like.  So 24 bits of it are kept, on which all of them agree: another
-    device or machine has the same numbers.
+    Libraries round the last bit of a power as they like.  So 24 bits of it are kept, on which all of them agree:
+    another device or machine has the same numbers.
     """
     largest = count if exponent > 0 else 1
     powers = (math.frexp(max((place / largest) ** exponent, _LEAST)) for place in range(1, count + 1))

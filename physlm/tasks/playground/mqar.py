@@ -169,8 +169,8 @@ class Mqar(OnDevice[MqarConfig]):
 
     def fault(self, ids: Sequence[int], *, pairs: int = 0) -> str:
         """The first thing that is wrong with a text that ends with an answer, read from its tokens alone; nothing if it
-        is right.  The first ``pairs`` pairs count (0: as many as in training); whatever keys stand after them, each with
-        its value behind; and the last query."""
+        is right.  The first ``pairs`` pairs count (0: as many as in training), each of their keys that stands after
+        them, with its value behind, and the last query."""
         text, pairs, half = without_end(ids), pairs or self.config.pairs, self.config.words // 2
         keys, values = text[1 : 2 * pairs + 1 : 2], text[2 : 2 * pairs + 2 : 2]
         if text[:1] != [BOS] or len(text) < 2 * pairs + 3:
