@@ -268,26 +268,31 @@ class Cycles(OnDevice[CyclesConfig]):
         text_RI, kind_RI, filler_RI, queries, others = shape
         end_RI = (1 + 2 * n + filler_RI + QUESTION * queries).cumsum(1)
         begin_RI = end_RI - 1 - 2 * n - filler_RI - QUESTION * queries
-        cycle_RIN = distinct(n, config.names, own_key(rng.key("names", key), text_RI))
-        ids_RW = self._filler(index_R, width + 1, kind_RI, end_RI, key)  # the last column is cut off
+        ids_RW = self._filler(index_R, width + 1, kind_RI, begin_RI, end_RI, key)  # the last column is cut off
+        inside_RI = begin_RI < width  # the others would only cost time
         row_RI = (width + 1) * torch.arange(len(index_R), device=index_R.device)[:, None].expand_as(text_RI)
-        among_RI, inside_RI = kind_RI == KINDS.index(EDGES), begin_RI < width
-        for more, chosen_RI in ((0, inside_RI & ~among_RI), (others, inside_RI & among_RI)):
-            at_SU, edges_SU2 = self._edges(key, text_RI[chosen_RI], cycle_RIN[chosen_RI], filler_RI[chosen_RI], more)
+        row_S1, begin_S1, end_S1 = (x[inside_RI][:, None] for x in (row_RI, begin_RI, end_RI))
+        text_S, filler_S, among_S = (x[inside_RI] for x in (text_RI, filler_RI, kind_RI == KINDS.index(EDGES)))
+        cycle_SN = distinct(n, config.names, own_key(rng.key("names", key), text_S))
+
+        def put(row_S1: Tensor, at_SU: Tensor, ids_SU: Tensor) -> None:
+            ids_RW.view(-1).scatter_(0, (row_S1 + at_SU.clamp_max(width)).flatten(), ids_SU.flatten())
+
+        put(row_S1, begin_S1, torch.full_like(begin_S1, BOS))
+        for more, chosen_S in ((0, ~among_S), (others, among_S)):
+            at_SU, edges_SU2 = self._edges(key, text_S[chosen_S], cycle_SN[chosen_S], filler_S[chosen_S], more)
             for token in (0, 1):
-                place_SU = (at_SU + begin_RI[chosen_RI][:, None] + 1 + token).clamp_max(width)
-                place_SU = place_SU + row_RI[chosen_RI][:, None]
-                ids_RW.view(-1).scatter_(0, place_SU.flatten(), FIRST_NODE + edges_SU2[..., token].flatten())
-        asked_RIQ = distinct(queries, n * config.hops, own_key(rng.key("asked", key), text_RI))
-        asked_RIQ, hop_RIQ = asked_RIQ // config.hops, 1 + asked_RIQ % config.hops
+                put(row_S1[chosen_S], at_SU + begin_S1[chosen_S] + 1 + token, FIRST_NODE + edges_SU2[..., token])
+        asked_SQ = distinct(queries, n * config.hops, own_key(rng.key("asked", key), text_S))
+        asked_SQ, hop_SQ = asked_SQ // config.hops, 1 + asked_SQ % config.hops
         if hop_R is not None:
-            hop_RIQ = hop_R[:, None, None].expand_as(asked_RIQ)
-        at_RIQ = end_RI[..., None] - QUESTION * torch.arange(queries, 0, -1, device=index_R.device)
-        for at, ids in ((begin_RI, torch.zeros_like(begin_RI)), (at_RIQ, self._query + hop_RIQ),
-                        (at_RIQ + 1, FIRST_NODE + cycle_RIN.gather(-1, asked_RIQ)),
-                        (at_RIQ + 2, torch.full_like(at_RIQ, self._answer)),
-                        (at_RIQ + 3, FIRST_NODE + cycle_RIN.gather(-1, (asked_RIQ + hop_RIQ) % n))):  # fmt: skip
-            ids_RW.scatter_(1, at.flatten(1).clamp_max(width), ids.flatten(1))
+            hop_SQ = hop_R[:, None].expand_as(text_RI)[inside_RI][:, None].expand_as(asked_SQ)
+        at_SQ = end_S1 - QUESTION * torch.arange(queries, 0, -1, device=index_R.device)
+        for token, ids_SQ in enumerate((
+            self._query + hop_SQ, FIRST_NODE + cycle_SN.gather(1, asked_SQ), torch.full_like(at_SQ, self._answer),
+            FIRST_NODE + cycle_SN.gather(1, (asked_SQ + hop_SQ) % n),
+        )):  # fmt: skip
+            put(row_S1, at_SQ + token, ids_SQ)
         return ids_RW[:, :width], end_RI
 
     def _edges(self, key: int, text_S: Tensor, cycle_SN: Tensor, filler_S: Tensor, others: int
@@ -322,12 +327,13 @@ class Cycles(OnDevice[CyclesConfig]):
         nodes_SU2 = torch.stack((names_SU, names_SU.gather(-1, after_SU)), -1)
         return at_SU.where(used_SU, 1 << 30), nodes_SU2.gather(1, order_SU[..., None].expand(-1, -1, 2))
 
-    def _filler(self, index_R: Tensor, width: int, kind_RI: Tensor, end_RI: Tensor, key: int) -> Tensor:
+    def _filler(self, index_R: Tensor, width: int, kind_RI: Tensor, begin_RI: Tensor, end_RI: Tensor, key: int
+                ) -> Tensor:  # fmt: skip
         """Words of filler of each text's kind at every position, (R, W)."""
-        import torch
+        from physlm.tasks.rows import laid_out
 
         config, first = self.config, self._answer + 1
         random_RW, phrase_RW = (filler(kind, config.fillers, key, index_R, width) for kind in FILLERS)
-        at_RW = torch.arange(width, device=index_R.device).expand(len(index_R), width).contiguous()
-        text_RW = torch.searchsorted(end_RI, at_RW, right=True).clamp_max(end_RI.shape[1] - 1)
-        return first + phrase_RW.where(kind_RI.gather(1, text_RW) == FILLERS.index("repeat"), random_RW)
+        number_RW, _ = laid_out(end_RI - begin_RI, width)
+        repeat_RI = kind_RI == KINDS.index("repeat")
+        return first + phrase_RW.where(repeat_RI.gather(1, number_RW), random_RW)

@@ -46,14 +46,20 @@ def distinct(count: int, n: int, key_S1: Tensor) -> Tensor:
         return order[..., :count]
     counter_C, attempt = torch.arange(count, device=key_S1.device), 0
     drawn_SC = rng.below(n, key_S1, counter_C)
+    found_SC, keys_S1 = drawn_SC.view(-1, count), key_S1.reshape(-1, 1)
+    at_S = torch.arange(len(found_SC), device=key_S1.device)  # rows that may have a number twice
     while True:
-        sorted_SC, order_SC = drawn_SC.sort(dim=-1, stable=True)
-        again_SC = torch.zeros_like(drawn_SC, dtype=torch.bool)
-        again_SC.scatter_(-1, order_SC[..., 1:], sorted_SC[..., 1:] == sorted_SC[..., :-1])
-        if not bool(again_SC.any()):
+        some_SC = found_SC[at_S] if attempt else found_SC
+        sorted_SC, order_SC = some_SC.sort(dim=-1, stable=True)
+        twice_SC = sorted_SC[:, 1:] == sorted_SC[:, :-1]
+        left = twice_SC.any(-1).nonzero()[:, 0]
+        if not len(left):
             return drawn_SC
         attempt += 1
-        drawn_SC = torch.where(again_SC, rng.below(n, key_S1, counter_C + attempt * _ATTEMPT), drawn_SC)
+        at_S = at_S[left]
+        again_SC = torch.zeros_like(some_SC[left], dtype=torch.bool).scatter_(-1, order_SC[left, 1:], twice_SC[left])
+        new_SC = rng.below(n, keys_S1[at_S], counter_C + attempt * _ATTEMPT)
+        found_SC[at_S] = torch.where(again_SC, new_SC, some_SC[left])
 
 
 def beside(rank_SC: Tensor, taken_SU: Tensor) -> Tensor:
