@@ -194,7 +194,8 @@ class Mixture:
                        for name in ([task] if task else asked)])
 
     def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
-        """Each answer is graded by the task whose question it is to; a word that this task does not have is wrong."""
+        """Each answer is graded by the task whose question it is to; a word that this task does not have is wrong: to
+        the task it is the id -1."""
         import torch
 
         from physlm.tasks.prompts import Grades
@@ -205,10 +206,12 @@ class Mixture:
             at = torch.isin(prompts.kind_B, torch.tensor(kinds, device=ids_BW.device)).nonzero()[:, 0]
             if len(at):
                 task, theirs_V = cast("AskedTask", self.tasks[k]), self._theirs[k]
+                known_BW = (ids_BW[at] >= 0) & (ids_BW[at] < len(theirs_V))
+                theirs_BW = theirs_V[ids_BW[at].clamp(0, len(theirs_V) - 1)].where(known_BW, -1)
                 theirs = prompts.some(at)._replace(
                     ids_BP=theirs_V[prompts.ids_BP[at]], answers_BQ=theirs_V[prompts.answers_BQ[at]],
                     kinds=tuple(kind.removeprefix(f"{name}_") for kind in prompts.kinds))  # fmt: skip
-                for ours_B, found_B in zip(grades, task.grade(theirs, theirs_V[ids_BW[at]]), strict=True):
+                for ours_B, found_B in zip(grades, task.grade(theirs, theirs_BW), strict=True):
                     ours_B[at] = found_B
         return grades
 

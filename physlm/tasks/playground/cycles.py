@@ -27,7 +27,7 @@ from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.playground.haystack import FILLERS, begins, filler, filler_words
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -208,10 +208,12 @@ class Cycles(OnDevice[CyclesConfig]):
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with a text, read from its tokens alone; nothing if it is right."""
         text = without_end(ids)
+        if not self.vocabulary.has(text):
+            return FOREIGN
         begin = next((at for at, i in enumerate(text) if self._query < i < self._answer), len(text))
         nodes = [i for i in text[1:begin] if FIRST_NODE <= i <= self._query]
         after = dict(zip(nodes[::2], nodes[1::2], strict=False))
-        if text[:1] != [BOS] or any(FIRST_NODE <= i <= self._answer for i in text[1:begin] if i > self._query):
+        if text[:1] != [BOS] or not all(FIRST_NODE <= i <= self._query or i > self._answer for i in text[1:begin]):
             return "got something other than <bos>, nodes and filler before the questions"
         if len(nodes) != 2 * len(after) or {*after} != {*after.values()}:
             return "got edges that are not cycles"

@@ -40,6 +40,7 @@ MOST_WORDS = 8192
 MOST_NAME = 14  # tokens
 MOST_NAMES = 1 << 56  # of one length: a name is a number of so many bits, beside its length
 MOST_ROW = 1 << 20  # tokens; a row of the shortest instances has less than ROW_INSTANCES
+MOST_IDS, NO_TOKEN = 0xD800, "\uffff"  # no vocabulary has so many, which would not be characters
 ROW_INSTANCES = 1 << 16  # numbers of instances that a row has for itself
 
 
@@ -135,8 +136,10 @@ class Reader:
 
     @staticmethod
     def text(ids: npt.NDArray[Any] | Sequence[int]) -> str:
-        """One character a token: strings are searched faster than lists."""
-        return np.asarray(ids).astype("<u4").tobytes().decode("utf-32-le")
+        """One character a token: strings are searched faster than lists.  What is no token reads as ``NO_TOKEN``."""
+        found = np.asarray(ids, np.int64)
+        known = (found >= 0) & (found < MOST_IDS)
+        return np.where(known, found, ord(NO_TOKEN)).astype("<u4").tobytes().decode("utf-32-le")
 
     def names(self, text: str) -> list[str] | None:
         """The names that a part of a text is made of; None where it is made of something else."""

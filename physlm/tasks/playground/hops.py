@@ -36,7 +36,7 @@ from physlm.tasks.playground.haystack import (
     guessed,
     laid,
 )
-from physlm.tasks.prompts import Prompts, cut, texts_in_row, without_end
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -155,8 +155,9 @@ class Hops(WindowTask[HopsConfig]):
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with a text, read sentence by sentence from its tokens alone; nothing if it is
         right."""
-        words, years, same = self.vocabulary.words, dict[str, str](), dict[str, str]()
-        text = [words[i] for i in without_end(ids)]
+        if not self.vocabulary.has(ids):
+            return FOREIGN
+        years, same, text = dict[str, str](), dict[str, str](), self.vocabulary.read(without_end(ids))
         if text[:1] != ["<bos>"] or text[-ASKED : 1 - ASKED] != ["<query>"] or text[2 - ASKED : -1] != FACT:
             return "got no <bos>, or no question at the end"
         people = 0

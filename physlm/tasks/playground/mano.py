@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -116,6 +116,8 @@ class Mano(OnDevice[ManoConfig]):
         """The first thing that is wrong with an instance, with the <bos> after it or without; nothing if it is right.
         The expression is read from right to left, and every operation takes the two values that were read last."""
         text, L, values = without_end(ids), self.config.length, list[int]()
+        if not self.vocabulary.has(text):
+            return FOREIGN
         length = text[1] - self._markers if len(text) > 1 else 0
         if text[:1] != [0] or not 1 <= length <= L or len(text) != 2 * length + 5 or text[-2] != text[1] + L:
             return "got no <bos>, <len>, 2 l + 1 tokens, the same <ans>, and one token"

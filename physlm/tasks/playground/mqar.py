@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import AnswerRows, OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -172,6 +172,8 @@ class Mqar(OnDevice[MqarConfig]):
         is right.  The first ``pairs`` pairs count (0: as many as in training), each of their keys that stands after
         them, with its value behind, and the last query."""
         text, pairs, half = without_end(ids), pairs or self.config.pairs, self.config.words // 2
+        if not self.vocabulary.has(text):
+            return FOREIGN
         keys, values = text[1 : 2 * pairs + 1 : 2], text[2 : 2 * pairs + 2 : 2]
         if text[:1] != [BOS] or len(text) < 2 * pairs + 3:
             return f"got no <bos> and {pairs} pairs before a query"

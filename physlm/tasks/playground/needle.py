@@ -38,7 +38,7 @@ from physlm.tasks.playground.haystack import (
     guessed,
     laid,
 )
-from physlm.tasks.prompts import Prompts, cut, texts_in_row, without_end
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
@@ -179,6 +179,8 @@ class Needle(WindowTask[NeedleConfig]):
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with a text, read from its tokens alone; nothing if it is right."""
         text = without_end(ids)
+        if not self.vocabulary.has(text):
+            return FOREIGN
         if text[:1] != [BOS] or text[-3:-2] != [QUERY]:
             return "got no <bos>, or no <query> before the last two tokens"
         haystack, (asked, answer) = text[1:-3], text[-2:]
