@@ -60,11 +60,11 @@ TRAIN = TrainConfig(steps=15_000, batch_rows=96, learning_rate=2e-3, weight_deca
 SMALL = replace(TRAIN, steps=2_500, batch_rows=8, learning_rate=5e-3, warmup_steps=100, precision="float32")
 LITTLE: dict[str, Any] = {"group_items": 4, "letter_order": "alphabetical", "categorisations": 2}
 SETTINGS = {
-    "smoke": Setting(mixture(256, "tiny", 6, 8, 128, 128, **LITTLE), ModelConfig(1, 1, 16, (Attention(0.25),)),
+    "smoke": Setting(mixture(256, "tiny", 9, 8, 128, 128, **LITTLE), ModelConfig(1, 1, 16, (Attention(0.25),)),
                      replace(SMALL, steps=4, batch_rows=4), 4),
-    "demo": Setting(mixture(256, "tiny", 6, 8, 128, 128, **LITTLE),
+    "demo": Setting(mixture(256, "tiny", 9, 8, 128, 128, **LITTLE),
                     ModelConfig(3, 2, 64, (Attention(0.25),), local=(Canon(),), init_std=0.08), SMALL, 50),
-    "gpu": Setting(mixture(1024, "small4", 8, 24, 512, 512), ModelConfig(6, 8, 256, (Attention(0.25),)), TRAIN, 500,
+    "gpu": Setting(mixture(1024, "small4", 9, 24, 512, 512), ModelConfig(6, 8, 256, (Attention(0.25),)), TRAIN, 500,
                    (1, 2, 3)),
     "paper": Setting(mixture(4096, "med", 16, 48, 2048, 2048), ModelConfig(12, 12, 768, (Attention(0.25),)),
                      replace(TRAIN, steps=100_000, batch_rows=128)),
@@ -143,12 +143,12 @@ EXPERIMENT = Experiment(
             "as problem and solution leave room of a row (the quantity tokens says how long prompts are)."
         ),
         (
-            "A cycle is Depo's with names of one token, 8 nodes and up to 4 steps, asked 24 times in training. Each "
+            "A cycle is Depo's with names of one token, 9 nodes and up to 4 steps, asked 24 times in training. Each "
             "token of a problem of iGSM is learnt, of the other tasks the answers alone."
         ),
         (
             "Tier gpu: problems of at most 4 operations; 1.5 billion tokens a seed. Tiers smoke and demo: 256 tokens, "
-            "6 nodes, problems modulo 5 with few names, which bounds noise of other graphs to some 100 tokens."
+            "problems modulo 5 with few names, which bounds noise of other graphs to some 100 tokens."
         ),
     ),
     columns=tuple(f"solved/kind={kind}/half=test/task={task}/steps={steps}/filled={share}/filler={filler}"

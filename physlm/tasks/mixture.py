@@ -211,15 +211,18 @@ class Mixture:
         return found_BW
 
     def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
-        """Each answer is graded by the task whose question it is to; a word that this task does not have is wrong."""
+        """Each answer is graded by the task whose question it is to; a word that this task does not have is wrong: to
+        the task it is the id -1."""
         import torch
 
         from physlm.tasks.prompts import Grades
 
         grades = Grades(*(torch.zeros(len(ids_BW), dtype=torch.bool, device=ids_BW.device) for _ in Grades._fields))
         for k, at, theirs in self._of_tasks(prompts):
-            task = cast("AskedTask", self.tasks[k])
-            for ours_B, found_B in zip(grades, task.grade(theirs, self._theirs[k][ids_BW[at]]), strict=True):
+            task, theirs_V = cast("AskedTask", self.tasks[k]), self._theirs[k]
+            known_BW = (ids_BW[at] >= 0) & (ids_BW[at] < len(theirs_V))
+            theirs_BW = theirs_V[ids_BW[at].clamp(0, len(theirs_V) - 1)].where(known_BW, -1)
+            for ours_B, found_B in zip(grades, task.grade(theirs, theirs_BW), strict=True):
                 ours_B[at] = found_B
         return grades
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, ids_of, randomised, with_part
+from part_checks import BASE, CHECKS, ids_of, randomised, with_part
 from torch import Tensor
 
 from physlm.errors import UserError
@@ -157,6 +158,52 @@ def test_scalable_softmax_is_softmax_where_s_ln_n_is_one() -> None:
 def test_n_is_the_number_of_keys_that_the_query_sees(part: Attention, seen: Any) -> None:
     table = scores.row_scale(True, 0, part.window, part.chunk, 16, CPU)
     torch.testing.assert_close(table[:, 0], torch.tensor([math.log(seen(i)) for i in range(16)]))
+
+
+@pytest.mark.parametrize("part", [
+    Attention(rope=0, bias="hard_alibi", log_n=True), Attention(bias="hard_alibi", log_n=True, window=3),
+    Attention(rope=0, bias="hard_alibi", log_n=True, chunk=5, scale=0.7), Attention(log_n=True, window=3),
+    Attention(rope=0, bias="hard_alibi", log_n=True, chunk=3, floor=4, learnt_scale="head", scale=0.7),
+], ids=lambda part: part.label)  # fmt: skip
+def test_weights_are_scaled_by_the_keys_that_each_head_sees(part: Attention) -> None:
+    """Head by head and query by query, from the logits of the same model without log n: counted is what has weight."""
+    log_n, plain = weights_of(part), weights_of(dataclasses.replace(part, log_n=False))
+    assert plain.shape == (4, 12, 12)
+    for ours_TT, logits_TT in zip(log_n, plain.double().log(), strict=True):
+        for query in range(12):
+            seen = logits_TT[query] > -math.inf
+            wanted = (logits_TT[query][seen] * math.log(int(seen.sum()))).softmax(0)
+            torch.testing.assert_close(ours_TT[query][seen].double(), wanted, atol=1e-5, rtol=1e-4)
+            assert not ours_TT[query][~seen].any()
+    counts = (plain[:, -1] > 0).sum(-1).tolist()
+    near = [seen or 12 for seen in scores.nearest(4)] if part.bias == "hard_alibi" else [12] * 4
+    room = 12 % part.chunk or part.chunk if part.chunk else part.window or 12
+    assert counts == [min(one, room) for one in near]
+
+
+COUNTED = [with_part("mixer", Attention(rope=0, bias="hard_alibi", log_n=True, **rest), FOUR)
+           for rest in ({}, {"window": 3, "learnt_scale": "head"}, {"chunk": 5})]  # fmt: skip
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("config", COUNTED, ids=lambda config: config.label)
+def test_scales_of_each_head_pass_what_every_part_must(config: ModelConfig, check: Callable[[ModelConfig], None]
+                                                       ) -> None:  # fmt: skip
+    """Step by step, beside the rows, in populations."""
+    check(config)
+
+
+@pytest.mark.parametrize(("window", "chunk"), [(0, 0), (3, 0), (0, 5), (1, 0)])
+def test_n_is_the_number_of_keys_that_each_head_sees(window: int, chunk: int) -> None:
+    """Counted pair by pair."""
+    reach = scores.nearest(8)
+    table = scores.row_scale(True, 0, window, chunk, 16, CPU, reach)
+    assert table.shape == (16, 8)
+    for head, most in enumerate(reach):
+        for i in range(16):
+            seen = sum(not (window and i - j >= window) and not (chunk and i // chunk != j // chunk)
+                       and not (most and i - j >= most) for j in range(i + 1))
+            assert float(table[i, head]) == pytest.approx(math.log(seen))
 
 
 def test_the_temperature_of_irope_as_printed() -> None:

@@ -135,9 +135,10 @@ class Filled(Measure):
 
 
 def steps_of(kind: str) -> int:
-    """How many steps a kind of question says that it has, ``k4`` or ``cycles_k4``; 1 where it says nothing."""
-    found = re.search(r"(?:^|_)k(\d+)$", kind)
-    return int(found[1]) if found else 1
+    """How many steps a kind of question says that it has, ``k4``, ``cycles_k4`` or ``2-hop``; 1 where it says
+    nothing."""
+    found = re.search(r"(?:^|_)(?:k(\d+)|(\d+)-hop)$", kind)
+    return int(found[1] or found[2]) if found else 1
 
 
 measure = Filled()  # that of the table of measures

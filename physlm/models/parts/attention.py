@@ -60,8 +60,9 @@ class Attention(Mixer):
         chunk: each token sees its own chunk of the row alone, [0, c), [c, 2 c), ..; 0: all before it.
         scale: of all logits; the first value of a learnt one.
         learnt_scale: a scale for each ``head``, or ``one`` for all heads and layers.
-        log_n: the logits are multiplied with ln n, where n is how many keys the query sees (scalable softmax, arXiv
-            2501.19399).  ``scale`` is its s; a learnt one should begin at ``scores.scalable_start`` of the row.
+        log_n: the logits are multiplied with ln n, where n is how many keys the query sees in this head, of a window, a
+            chunk or its nearest (scalable softmax, arXiv 2501.19399).  ``scale`` is its s; a learnt one should begin at
+            ``scores.scalable_start`` of the row.
         floor: logits grow with the position of the query from so many tokens on, see ``scores.floor_scale`` (iRoPE); 0:
             they do not.
     """
@@ -169,7 +170,9 @@ class Attention(Mixer):
 
         found: tuple[Tensor, ...] = angles(self.dims(model), self.rope_base, size, device) if self.rope else ()
         if self.log_n or self.floor:
-            found += (scores.row_scale(self.log_n, self.floor, self.window, self.chunk, size, device),)
+            hard = self.log_n and self.bias == "hard_alibi"
+            reach = scores.nearest(model.heads) if hard else (0,)
+            found += (scores.row_scale(self.log_n, self.floor, self.window, self.chunk, size, device, reach),)
         return found + ((scores.bias(self.bias, model.heads, size, device),) if self.bias != "none" else ())
 
     def shared(self, tables: tuple[Tensor, ...], weights: Sequence[Tensor], positions: int) -> tuple[Tensor, ...]:
@@ -178,14 +181,15 @@ class Attention(Mixer):
         return (*(x[:positions] for x in tables[:at]), *(x[:, :positions] for x in tables[at:]), *weights)
 
     def shared_at(self, shared: tuple[Tensor, ...], places_BQ: Tensor, members: int) -> tuple[Tensor, ...]:
-        def at(x: Tensor) -> Tensor:
-            return x[places_BQ][:, None].repeat(members, 1, 1, 1)
+        def at(name: str, x: Tensor) -> Tensor:
+            found = x[places_BQ].repeat(members, 1, 1)
+            return found if name == "rows" else found[:, None]
 
-        return tuple(at(x) if name in _OF_PLACES else x for name, x in self._named(shared).items())
+        return tuple(at(name, x) if name in _OF_PLACES else x for name, x in self._named(shared).items())
 
     def _named(self, shared: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """``shared`` by name: of each place ``cos`` and ``sin``, (T, r / 2), and ``rows``, (T, 1); ``bias``, (H, T), or
-        which bucket, (32, T); learnt ones, ``buckets`` (M, 32, H) and ``scale`` (M, 1)."""
+        """``shared`` by name: of each place ``cos`` and ``sin``, (T, r / 2), and ``rows``, (T, 1) or (T, H); ``bias``,
+        (H, T), or which bucket, (32, T); learnt ones, ``buckets`` (M, 32, H) and ``scale`` (M, 1)."""
         names = [*("cos", "sin") * bool(self.rope), *("rows",) * bool(self.log_n or self.floor),
                  *("bias",) * (self.bias != "none"), *("buckets",) * (self.bias == "t5"),
                  *("scale",) * (self.learnt_scale == "one")]  # fmt: skip
@@ -306,7 +310,9 @@ class Attention(Mixer):
             scaled = scaled * each[..., None, None]
         elif self.scale != 1:
             scaled = scaled * self.scale
-        return (scaled * shared["rows"] if "rows" in shared else scaled).to(q_NHTk.dtype)
+        if "rows" in shared:
+            scaled = scaled * shared["rows"].mT[..., None]  # (H, T, 1), or beside the rows (M B, H, Q, 1)
+        return scaled.to(q_NHTk.dtype)
 
     def _normed(self, w: Weights, qkv: Tensor) -> Tensor:
         import torch

@@ -80,21 +80,27 @@ def floor_scale(place: int, floor: int) -> float:
 FLOOR_GAIN = 0.1
 
 
-def row_scale(log_n: bool, floor: int, window: int, chunk: int, size: int, device: torch.device) -> Tensor:
-    """What the logits of each query are multiplied with beside the scale of its head, (size, 1) float32.
+def row_scale(log_n: bool, floor: int, window: int, chunk: int, size: int, device: torch.device,
+              reach: tuple[int, ...] = (0,)) -> Tensor:  # fmt: skip
+    """What the logits of each query are multiplied with beside the learnt scale of its head, float32, (size, H).
 
     ln n with n the number of keys that the query sees, and ``floor_scale``.
+
+    Args:
+        reach: how many nearest tokens each head sees at most, 0: all, see ``nearest``; one number where all heads see
+            the same.
     """
     import torch
 
     place = torch.arange(size, device=device)
-    scale = torch.ones(size, device=device, dtype=torch.float64)
+    scale = torch.ones(size, len(reach), device=device, dtype=torch.float64)
     if log_n:
         seen = place % chunk + 1 if chunk else (place + 1).clamp_max(window) if window else place + 1
-        scale = scale * seen.double().log()
+        most = torch.tensor([tokens or size for tokens in reach], device=device)
+        scale = scale * torch.minimum(seen[:, None], most).double().log()
     if floor:
-        scale = scale * (1 + FLOOR_GAIN * ((place + 1) // floor + 1).double().log())
-    return scale.float()[:, None]
+        scale = scale * (1 + FLOOR_GAIN * ((place + 1) // floor + 1).double().log())[:, None]
+    return scale.float()
 
 
 def peak_weight(length: int, scale: float = 1.0, log_n: bool = False, high: float = 3.0, low: float = -2.0) -> float:
