@@ -199,6 +199,67 @@ def test_where_canon_layers_do_nothing_no_claim_is_reproduced(name: str) -> None
     assert wrong == set(gains) - {"gain_C@kind=copy"}, "which is to be at most a tenth"
 
 
+def test_capacities_are_compared_size_by_size() -> None:
+    """Canon gains a tenth at the small size and halves the large one: of peaks it would be a gain."""
+    claim = CLAIMS["p41_capo"]
+
+    def score(spec: RunSpec) -> float:
+        return 1.0 if not canon(spec) else 1.1 if spec.model.width == 64 else 0.5
+
+    _, law = law_of(claim, score)
+    by_size = {size: law.get(f"gain_by_size@llama-tied/position=rope/{size}") for size in ("2x64", "2x96")}
+    assert [one.value for one in by_size.values() if one is not None] == pytest.approx([1.1, 0.5])
+    gain = law.get("gain@llama-tied/position=rope")
+    assert gain is not None and gain.value == pytest.approx((1.1 * 0.5) ** 0.5)
+
+
+def test_half_of_the_strings_are_right_after_fewer_steps_with_canon_layers() -> None:
+    """Planted: the share is score x step / steps, with Canon layers score x (step / steps) ^ 0.4."""
+    _, law = law_of(CLAIMS["p41_lano"], as_published)
+    late, soon = (law.get(f"arrival@position=rope/local={local}") for local in ("none", "canon"))
+    assert late is not None and soon is not None and soon.value < 25_000 < 50_000 < late.value < 100_000
+    fewer = law.get("fewer@position=rope")
+    assert fewer is not None and fewer.value == pytest.approx(late.value / soon.value)
+
+
+def test_curves_end_where_training_does() -> None:
+    for name, quantity, end in (("p41_lano", "curve", 0.96), ("p41_mano", "curve", 0.902)):
+        _, law = law_of(CLAIMS[name], as_published)
+        curve = {int(key.rpartition("step=")[2]): value for key, value in law.details[quantity].items()
+                 if key.startswith("position=rope/local=canon/")}
+        assert max(curve) == CLAIMS[name].specs("gpu")[0].steps and curve[max(curve)] == pytest.approx(end)
+        assert len(curve) > 3
+
+
+def test_the_figure_of_the_playground_says_how_large_tasks_and_models_are() -> None:
+    claim = CLAIMS["p41_playground"]
+    table, law = law_of(claim, as_published)
+    texts = " ".join(text.get_text() for text in claim.figure(table, law).texts).replace("\n", " ")
+    specs = {kind_of(spec): spec for spec in claim.specs("gpu")}
+    depo, mano = specs["depo"].task, specs["mano"].task
+    assert "Each cell is the best of rates." in texts
+    assert f"Depo N = {depo.nodes}, K = {depo.hops}, 8 x 128" in texts  # type: ignore[attr-defined]
+    assert f"Mano L = {mano.length}, 6 x 256" in texts  # type: ignore[attr-defined]
+    assert law.get("mano_best@position=rope/local=canon").value == pytest.approx(0.903)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_of_the_runs_gives_a_verdict_on_what_it_measured(name: str) -> None:
+    """The first run alone, and the last ones: what needs others is not run, and nothing is judged by half of it."""
+    claim = CLAIMS[name]
+    specs = claim.specs("gpu")
+    for keep in (specs[:1], specs[-2:]):
+        found = planted.table([row for number, spec in enumerate(keep)
+                               for row in planted_rows(spec, number, as_published(spec))])
+        law = claim.law(found)
+        rows = verdict_rows(name, law, claim.expect, "gpu")
+        assert {row["verdict"] for row in rows} <= {"not run", "reproduced", "holds", "not reproduced", "fails"}
+        if len(keep) == 1 and name != "p41_positions":
+            assert not any("gain" in row["quantity"] and row["ours"] is not None for row in rows), "of one model"
+            assert headline(rows) == "not run"
+        assert_inside_and_apart(claim.figure(found, law))
+
+
 def test_places_and_variants_are_told_from_each_other() -> None:
     values = {"none": 0.1, "canonA": 0.4, "canonB": 0.4, "canonC": 0.35, "canonD": 0.3, "canon": 0.9,
               "canon_residualfalse": 0.3, "canon_acttrue": 0.9, "canon_trainedfalse": 0.8}  # fmt: skip

@@ -63,6 +63,14 @@ def test_results_of_an_earlier_design_need_not_give_what_is_asked_of_todays(fold
     assert f"{len(make_specs())} runs of an earlier design" in text and "# p33_toy: not run" in text
 
 
+def test_as_many_other_runs_are_another_design_too(folder: Path) -> None:
+    others = [make_spec(seed=70 + n) for n in range(len(make_specs()))]
+    for runs, earlier in (((*others[:-1], *make_specs()[-1:]), False), (others, True)):
+        today = dataclasses.replace(CLAIM, runs=lambda tier, runs=runs: list(runs))
+        verify.rewrite(verify.check("p33_toy", today, folder), folder)
+        assert ("of an earlier design" in (folder / "p33_toy" / "VERDICT.md").read_text()) == earlier
+
+
 @pytest.mark.parametrize(("change", "sentence"), [
     (lambda law: law["quantities"][0].update(value=law["quantities"][0]["value"] + 1e-3,
                                              hi=law["quantities"][0]["hi"] + 1),

@@ -72,6 +72,8 @@ def test_planted_answers_are_found_at_the_shares_and_steps_that_are_said(monkeyp
                                      "filled": share, "steps": steps}  # fmt: skip
                 right = not (filler == "edges" and share == 0.8 and steps > 1)
                 assert (row.value, row.n) == (float(right), 12)
+                guess = the(rows, "solved_guess", filler=filler, filled=share, steps=steps)
+                assert guess.value <= 0.6 and guess.where == row.where, "one node out of several"
                 silent = the(rows, "solved_untrained", filler=filler, filled=share, steps=steps)
                 assert silent.value == 0.0 and silent.where == row.where
                 assert 1 / 12 <= the(rows, "solved_constant", filler=filler, filled=share, steps=steps).value <= 0.5
@@ -169,3 +171,16 @@ def test_what_cannot_be_measured_is_refused() -> None:
                               ({"shares": (0.5, 0.0)}, "shares"), ({"questions": -1}, "questions")):  # fmt: skip
         with pytest.raises(UserError, match=message):
             Filled(**settings)
+
+
+def test_of_a_mixture_each_task_that_can_guess_does() -> None:
+    """A value of three, or a node of nine; what iGSM asks for stands nowhere in the text."""
+    task = MIXTURE.build()
+    for name, chance in (("needle", 1 / 3), ("cycles", 1 / CYCLES.nodes)):
+        sheets = [ask(task, MIXTURE, cell, 400) for cell in Filled((0.0, 0.4)).cells(MIXTURE)
+                  if cell.task == name and cell.fillers[:1] == ("words",)]
+        shares = [sheet.guessed().double().mean().item() for sheet in sheets]
+        assert len(shares) >= 2 and shares == pytest.approx([chance] * len(shares), abs=0.06)
+    assert not MIXTURE.guesses_from_text, "iGSM and Mano do not"
+    rows = Filled((0.0,), tasks=("needle", "igsm"), ops=(2,), questions=4)(run_of(MIXTURE))
+    assert {row.where["task"] for row in rows if row.quantity == "solved_guess"} == {"needle"}

@@ -240,3 +240,12 @@ def test_both_are_measures_of_the_package() -> None:
         for row in found:
             measure.check_quantity([name], row.quantity)
         assert {row.where["times"] for row in found} == {1, 2, 4, 8, 16}
+
+
+def test_a_guess_is_any_fitting_word_of_the_text_however_long_it_is() -> None:
+    """One of four values of needles; of pairs that grow with the text, one of more and more."""
+    from physlm.tasks.playground.needle import NeedleConfig
+
+    asked = Asked(NeedleConfig(60, 16, 3, row_tokens=64))
+    for times in (1, 4):
+        assert asked.sheet(times, 400).guessed().double().mean().item() == pytest.approx(1 / 4, abs=0.05)

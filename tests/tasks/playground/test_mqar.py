@@ -169,3 +169,14 @@ def test_the_most_pairs_are_rows_and_one_more_is_refused(config: MqarConfig) -> 
         dataclasses.replace(config, pairs=most.pairs + 1)
     with pytest.raises(UserError, match=r"task\.pairs: got"):
         config.build().prompts(3, pairs=most.pairs + 1)
+
+
+def test_a_guess_is_some_value_of_the_text() -> None:
+    config = MqarConfig(4, 64, row_tokens=32)
+    task = config.build()
+    prompts = task.prompts(300)
+    guesses = task.guesses(prompts).gather(1, prompts.lengths_B[:, None])[:, 0]
+    assert (guesses >= 32).all() and (guesses < 64).all()
+    assert all(guess in ids[:n] for guess, ids, n in zip(
+        guesses.tolist(), prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), strict=True))
+    assert 0.1 < task.grade(prompts, task.guesses(prompts)).answer_B.double().mean() < 0.3, "of four pairs, and filler"
