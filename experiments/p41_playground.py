@@ -25,8 +25,7 @@ from _part41 import (
 
 from physlm.figures.grids import grids
 from physlm.lab.experiment import Experiment
-from physlm.laws import columns
-from physlm.laws.forms import Best, Contrast, Form, Ratio, Shares, largest, laws, most_seeds
+from physlm.laws.forms import Best, Contrast, Form, Ratio, Shares, largest, laws, most_seeds, value_text
 from physlm.laws.verdict import bound, own_test
 from physlm.training.config import RunSpec
 
@@ -89,7 +88,7 @@ def caption(table: pd.DataFrame) -> str:
         rows = table[table["task.kind"] == kind]
         if len(rows):
             row = rows.loc[rows["model.width"].astype(int).idxmax()]
-            told = ", ".join(f"{sign} = {columns.plain(row[setting])}" for sign, setting in dials
+            told = ", ".join(f"{sign} = {value_text(row[setting])}" for sign, setting in dials
                              if "\n" not in str(row[setting]))  # a grammar of our own has no name
             parts.append(f"{name} {told}, {row['model.layers']} x {row['model.width']}")
     return (f"Each cell is the best of rates. {'; '.join(parts)} (layers x dimensions). Published: 8 x 512 at the "
