@@ -89,9 +89,12 @@ class Filled(Measure):
         if not spec.model.causal:
             raise UserError("measure filled: got an encoder, expected a causal model, which writes")
         from physlm.measures.length.filling import ask
+        from physlm.measures.length.settings import check_positions
 
+        task = spec.task.build()
         for cell in self.cells(spec.task):
-            ask(spec.task.build(), spec.task, cell, 1)  # refuses a share for which there is no room
+            sheet = ask(task, spec.task, cell, 1)  # refuses a share for which there is no room
+            check_positions(spec, sheet.prompts, self.kind)
 
     def cells(self, task: TaskConfig) -> Iterator[Cell]:
         """Everything that is asked.

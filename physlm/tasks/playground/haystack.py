@@ -89,14 +89,13 @@ class WindowConfig(TaskConfig):
             UserError: no room for the parts, or a share that is none.
         """
         window = window or self.window
-        if filled is not None:
-            if not 0 <= filled <= 1:  # also a NaN
-                raise UserError(f"{self.kind}: got filled {filled}, expected between 0 and 1")
-            return round(filled * window) + parts
-        if not parts <= window <= MOST_TOKENS:
-            raise UserError(f"{self.kind}: got a window of {window} tokens, expected between {parts}, which are no "
-                            f"filler, and {MOST_TOKENS:,}")
-        return window
+        if filled is not None and not 0 <= filled <= 1:  # also a NaN
+            raise UserError(f"{self.kind}: got filled {filled}, expected between 0 and 1")
+        if not parts * (filled is None) <= window <= MOST_TOKENS:
+            least = f"{parts}, which are no filler," if filled is None else "0"
+            raise UserError(f"{self.kind}: got a window of {window} tokens, expected between {least} and "
+                            f"{MOST_TOKENS:,}")
+        return window if filled is None else round(filled * window) + parts
 
     def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
         """A window as long as the longest of training."""

@@ -106,7 +106,7 @@ def test_of_a_mixture_every_task_that_can_be_filled_is_asked_with_each_of_its_fi
         if name == "igsm":  # its few names are soon used up
             assert 10 < added <= 80
         else:
-            most = 0.4 * MIXTURE.members[name].window
+            most = 0.4 * (NEEDLE if name == "needle" else CYCLES).window
             assert most - 2 * 2 * (filler == "pairs") - 2 <= added <= most, (name, filler)
     some = list(Filled((0.0, 0.4), tasks=("igsm",)).cells(MIXTURE))
     assert {cell.task for cell in some} == {"igsm"} and {cell.steps for cell in some} == set(range(1, IGSM.max_op + 1))
@@ -164,6 +164,13 @@ def test_what_cannot_be_measured_is_refused() -> None:
     ):
         with pytest.raises(UserError, match=message):
             given.check(run_of(task).spec)
+    table = ModelConfig(1, 1, 8, absolute=100)
+    for share, tokens in ((0.0, 19), (0.8, 99)):
+        fits = replace(run_of(CYCLES).spec, model=replace(table, absolute=tokens))
+        Filled(tuple(sorted({0.0, share}))).check(fits)
+        with pytest.raises(UserError, match=rf"got questions of {tokens} tokens with their answers, expected at most "
+                                            rf"{tokens - 1}, model\.absolute"):  # fmt: skip
+            Filled(tuple(sorted({0.0, share}))).check(replace(fits, model=replace(table, absolute=tokens - 1)))
     encoder = replace(run_of(CYCLES).spec, model=ModelConfig(1, 1, 8, causal=False))
     with pytest.raises(UserError, match="got an encoder"):
         Filled().check(encoder)

@@ -211,6 +211,11 @@ def test_what_cannot_be_measured_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     ):
         with pytest.raises(UserError, match=message):
             Length().check(run.spec)
+    sheet = Asked(task).sheet(16, 1).prompts
+    tokens = int((sheet.lengths_B + sheet.answer_lengths_B).max()) - 1
+    Length().check(run_of(task, replace(MODEL, absolute=tokens)).spec)
+    with pytest.raises(UserError, match=rf"{tokens} tokens with their answers, expected at most {tokens - 1}, model"):
+        Length().check(run_of(task, replace(MODEL, absolute=tokens - 1)).spec)
     with pytest.raises(UserError, match="unrotated"):
         Length(variants=(Variant("x", among="unrotated", floor=8),)).check(run_of(task).spec)
     for settings, message in (({"times": (2, 1)}, "times"), ({"times": ()}, "times"), ({"times": (0,)}, "times"),

@@ -93,7 +93,8 @@ def test_training_shows_every_kind_and_amount_and_learns_the_answers() -> None:
 def test_the_same_number_is_the_same_problem_whatever_training_shows(names: int) -> None:
     """However many names are drawn of however many there are: in training too, but for what the amount moves."""
     found = []
-    for kind in (*KINDS, "any"):
+    kinds: tuple[Any, ...] = (*KINDS, "any")
+    for kind in kinds:
         config = replace(CONFIG, names=names, filler=kind)
         words, texts = config.vocabulary().words, config.build().texts(torch.arange(40))
         found.append([[words[i] for i in text.ids[-20:]] for text in texts])

@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], message: str) ->
 def test_longer_and_filled_windows_are_those_that_measures_ask_for(config: HopsConfig) -> None:
     task = config.build()
     for times in (1, 3):
-        prompts = task.prompts(5, **config.longer(times))
+        prompts = task.prompts(5, window=config.longer(times)["window"])
         assert prompts.lengths_B.tolist() == [times * (config.window + config.around) - 1] * 5
     most = 1 - config.parts / config.window
     for share in (0.0, 0.1, most):
@@ -204,3 +204,8 @@ def test_questions_that_cannot_be_are_refused() -> None:
         TWO.build().prompts(3, window=37)
     with pytest.raises(UserError, match=r"filled -0\.1, expected between 0 and 1"):
         TWO.build().prompts(3, filled=-0.1)
+    for window in (-5, (1 << 20) + 1):
+        with pytest.raises(UserError, match=rf"a window of {window} tokens, expected between 0 and 1,048,576"):
+            TWO.build().prompts(3, window=window, filled=0.5)
+    with pytest.raises(UserError, match=r"filled nan, expected between 0 and 1"):
+        TWO.build().prompts(3, filled=math.nan)
