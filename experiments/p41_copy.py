@@ -50,9 +50,10 @@ EXPERIMENT = Experiment(
              ANSWER.of("answer_untrained", "untrained"), FORCED.of("forced_majority"),
              FORCED.of("forced_untrained"), items="questions, or windows of forced"),
     figure=bars(BEST, "width", "local", names={**NAMES, ("layers", 1): "one layer", ("layers", 2): "two layers"},
-                published=PUBLISHED, besides=BEST_FORCED, besides_name="words, each after the true ones before it",
+                published=PUBLISHED, besides=BEST_FORCED, besides_name="single words",
                 ylabel="copied as a whole (%)",
-                caption="The best of the rates; a copy counts if all its words are right."),
+                caption="The best of the rates. A copy counts if all its words are right; single words are told the "
+                        "true ones before them."),
     expect=(
         published_bound("best@layers=1/width=16/local=canon", "at least", 0.99, FIGURE_5),
         bound("best@layers=1/width=16/local=none", "at most", 0.1, FIGURE_5, "published as about 0"),

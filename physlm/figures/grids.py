@@ -26,7 +26,8 @@ from physlm.laws.forms import Cells, Form
 from physlm.laws.law import Law
 
 CELL, TALL, TOP, BOTTOM, BETWEEN, RIGHT = 1.02, 0.46, 0.42, 0.5, 0.3, 0.2  # inches
-LETTER, WIDEST = 0.075, 12.5  # of a label of a row; panels go on in the next line beyond this width
+LETTER, TITLE_LETTER = 0.075, 0.085  # of a label of a row, and of a panel's title
+WIDEST = 12.5  # panels go on in the next line beyond this width
 NARROWEST, ROW_LABEL, COLUMN_LABEL = 4.4, 24, 13  # letters in a line of a label
 
 
@@ -62,9 +63,11 @@ def grids(forms: Mapping[str, Form], rows: str, columns: str = "", *, published:
                  for value in across]
         left = 0.25 + LETTER * max((len(line) for label in labels for line in label.split("\n")), default=0)
         wide, high = CELL * max(len(across), 1), TALL * max(len(down), 1)
-        abreast = max(1, min(len(found), int((WIDEST - RIGHT) / (left + wide + BETWEEN))))
+        # a title begins where its panel does, and may be longer
+        step = BETWEEN + max(left + wide, TITLE_LETTER * max(map(len, found), default=0))
+        abreast = max(1, min(len(found), int((WIDEST - RIGHT) / step)))
         with style.style():
-            width = max(abreast * (left + wide + BETWEEN) + RIGHT, NARROWEST)
+            width = max(abreast * step + RIGHT, NARROWEST)
             covers = error_bars({(title, *key): one for title, cells in found.items() for key, one in cells.items()})
             said = caption(table) if callable(caption) else caption
             text = wrapped(" ".join(filter(None, (
@@ -74,7 +77,7 @@ def grids(forms: Mapping[str, Form], rows: str, columns: str = "", *, published:
             sheet = Sheet(width, lines * (TOP + high + BOTTOM) + 0.16 * (text.count("\n") + 1) + 0.1)
             for place, (title, cells) in enumerate(found.items()):
                 line, column = divmod(place, abreast)
-                axes = sheet.axes(left + column * (left + wide + BETWEEN), TOP + line * (TOP + high + BOTTOM), wide,
+                axes = sheet.axes(left + column * step, TOP + line * (TOP + high + BOTTOM), wide,
                                   high)
                 form = forms[title]
                 keys = [[tuple({rows: one, columns: other}[key] for key in form.keys) for other in across]
