@@ -339,10 +339,10 @@ class Cycles(OnDevice[CyclesConfig]):
     def _filler(self, index_R: Tensor, width: int, kind_RI: Tensor, begin_RI: Tensor, end_RI: Tensor, key: int
                 ) -> Tensor:  # fmt: skip
         """Words of filler of each text's kind at every position, (R, W)."""
-        from physlm.tasks.rows import laid_out
-
         config, first = self.config, self._answer + 1
         random_RW, phrase_RW = (filler(kind, config.fillers, key, index_R, width) for kind in FILLERS)
-        number_RW, _ = laid_out(end_RI - begin_RI, width)
-        repeat_RI = kind_RI == KINDS.index("repeat")
-        return first + phrase_RW.where(repeat_RI.gather(1, number_RW), random_RW)
+        repeat_RI = (kind_RI == KINDS.index("repeat")).long()
+        marks_RW = repeat_RI.new_zeros(len(index_R), width + 1)  # 1 where such texts begin, -1 where they end
+        for at_RI, mark_RI in ((begin_RI, repeat_RI), (end_RI, -repeat_RI)):
+            marks_RW.scatter_add_(1, at_RI.clamp_max(width), mark_RI)
+        return first + phrase_RW.where(marks_RW[:, :width].cumsum(1) > 0, random_RW)

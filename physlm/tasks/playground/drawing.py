@@ -49,17 +49,14 @@ def distinct(count: int, n: int, key_S1: Tensor) -> Tensor:
     found_SC, keys_S1 = drawn_SC.view(-1, count), key_S1.reshape(-1, 1)
     at_S = torch.arange(len(found_SC), device=key_S1.device)  # rows that may have a number twice
     while True:
-        some_SC = found_SC[at_S] if attempt else found_SC
-        sorted_SC, order_SC = some_SC.sort(dim=-1, stable=True)
-        twice_SC = sorted_SC[:, 1:] == sorted_SC[:, :-1]
-        left = twice_SC.any(-1).nonzero()[:, 0]
-        if not len(left):
+        sorted_SC, order_SC = (found_SC[at_S] if attempt else found_SC).sort(dim=-1, stable=True)
+        row_D, place_D = (sorted_SC[:, 1:] == sorted_SC[:, :-1]).nonzero(as_tuple=True)
+        if not len(row_D):
             return drawn_SC
         attempt += 1
-        at_S = at_S[left]
-        again_SC = torch.zeros_like(some_SC[left], dtype=torch.bool).scatter_(-1, order_SC[left, 1:], twice_SC[left])
-        new_SC = rng.below(n, keys_S1[at_S], counter_C + attempt * _ATTEMPT)
-        found_SC[at_S] = torch.where(again_SC, new_SC, some_SC[left])
+        again_D, column_D = at_S[row_D], order_SC[row_D, place_D + 1]
+        found_SC[again_D, column_D] = rng.below(n, keys_S1[again_D, 0], column_D + attempt * _ATTEMPT)
+        at_S = again_D.unique_consecutive()
 
 
 def beside(rank_SC: Tensor, taken_SU: Tensor) -> Tensor:
