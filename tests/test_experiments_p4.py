@@ -12,6 +12,7 @@ from planted import Row, number, share, table
 from sheets import legend
 
 from physlm.config import content_hash
+from physlm.lab.cost import cost_of
 from physlm.lab.experiment import load_experiment
 from physlm.lab.results import settings_of
 from physlm.laws.verdict import judge
@@ -119,6 +120,11 @@ def test_what_each_scheme_keeps_of_each_task_is_found() -> None:
     assert value("entropy_even_growth") == pytest.approx(math.log(16))
     judged = {one.quantity: judge(one, law.get(one.quantity)) for one in LENGTH.expect}
     assert set(judged.values()) == {"holds", "reproduced"}, judged
+
+
+@pytest.mark.parametrize("experiment", [LENGTH, FINDING], ids=["length", "finding"])
+def test_a_claim_keeps_to_the_minutes_that_it_was_given(experiment: Any) -> None:
+    assert cost_of(experiment.specs("gpu")).seconds["one NVIDIA H100"] < 60 * 25
 
 
 def test_the_longest_text_of_training_fills_a_row_and_longer_ones_are_asked_at_one_place_of_a_chunk() -> None:
