@@ -12,11 +12,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from physlm.config import unknown_key
-from physlm.errors import UserError
-from physlm.lab.experiment import TIERS
+from physlm.lab.experiment import of_tier
 from physlm.measures.igsm.solutions import measure
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
@@ -108,12 +107,7 @@ DEVIATIONS = (
     ),
 )
 
-
-def setting(tier: str) -> Setting:
-    """The numbers of a tier."""
-    if tier not in TIERS:
-        raise UserError(unknown_key("tier", tier, TIERS))
-    return SETTINGS[tier]
+setting = partial(of_tier, SETTINGS)
 
 
 def base_run(tier: str, seed: int, shape: tuple[int, int, int] | None = None, **task: object) -> RunSpec:

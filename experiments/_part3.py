@@ -17,10 +17,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from physlm.config import unknown_key
-from physlm.errors import UserError
-from physlm.lab.experiment import TIERS
+from physlm.lab.experiment import of_tier
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.augmentation import augmentation
 from physlm.tasks.biography.config import BioSConfig
@@ -117,12 +116,7 @@ DEVIATIONS = (
     "Tiers smoke and demo: few people, pools cut to few values, small models, in float32.",
 )
 
-
-def setting(tier: str) -> Setting:
-    """The numbers of a tier."""
-    if tier not in TIERS:
-        raise UserError(unknown_key("tier", tier, TIERS))
-    return SETTINGS[tier]
+setting = partial(of_tier, SETTINGS)
 
 
 def base_run(tier: str, name: str, seed: int = 0, celebrities: int = 0, causal: bool = True) -> RunSpec:

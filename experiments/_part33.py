@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
-from physlm.config import unknown_key
-from physlm.errors import UserError
-from physlm.lab.experiment import TIERS
+from physlm.lab.experiment import of_tier
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -71,12 +70,7 @@ DEVIATIONS = (
     "Tiers smoke and demo: few people, pools cut to few values, small models, in float32.",
 )
 
-
-def setting(tier: str) -> Setting:
-    """The numbers of a tier."""
-    if tier not in TIERS:
-        raise UserError(unknown_key("tier", tier, TIERS))
-    return SETTINGS[tier]
+setting = partial(of_tier, SETTINGS)
 
 
 def base_run(tier: str, shape: tuple[int, int, int], exposures: int, rate: float, seed: int = 0,

@@ -8,7 +8,7 @@ import pandas as pd
 from _part33 import DECAY, DEVIATIONS, RATIO, a_step
 
 from physlm.figures.plots import bars
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Best, Most, Ratio, Shares, laws
 from physlm.laws.verdict import own_test, published
 from physlm.models.config import ModelConfig
@@ -62,7 +62,7 @@ SETTINGS = {
 
 def runs(tier: str) -> list[RunSpec]:
     """Conditions x exposures x sizes x rates."""
-    found = SETTINGS[tier]
+    found = of_tier(SETTINGS, tier)
     return [spec for name, exposures in found.exposures.items() for times in exposures
             for spec in condition_runs(found, name, times)]  # fmt: skip
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from _part41 import COPY, MANO, SMALL_TIERS
+from _part41 import COPY, MANO, OPERATIONS, SMALL_TIERS
 
 from physlm.figures.grids import grids
 from physlm.lab.experiment import Experiment
@@ -16,7 +16,7 @@ from physlm.training.config import RunSpec
 PLACES = {f"canon{site}": (Canon(site),) for site in "ABCD"}
 VARIANTS = {"none": (), **PLACES, "canon": (Canon(),), "canon_residualfalse": (Canon(residual=False),),
             "canon_acttrue": (Canon(act=True),), "canon_trainedfalse": (Canon(trained=False),)}  # fmt: skip
-SEEDS = {"smoke": (1,), "demo": (1,), "gpu": (1, 2), "paper": (1, 2)}
+SEEDS = {"smoke": (1,), "demo": (1,), "gpu": (1, 2, 3), "paper": (1, 2)}
 
 
 def runs(tier: str) -> list[RunSpec]:
@@ -72,8 +72,8 @@ EXPERIMENT = Experiment(
         own_test("gain_C@kind=copy", "at most", 0.1, "after attention no filter helps to find the next word"),
     ),
     deviations=(
-        "Tier gpu: Mano in the setting of p41_mano, 6 layers of 256 dimensions; L = 10 alone.",
+        f"Tier gpu: Mano in the setting of p41_mano, 6 layers of 256 dimensions, {OPERATIONS} operations, not 10.",
         "Full copy, on which the paper compares no places, in the setting of p41_copy at the rate 2e-3.",
-        "Rotary positions alone; two seeds, at one rate fixed before. " + SMALL_TIERS,
+        "Rotary positions alone; three seeds, at one rate fixed before. " + SMALL_TIERS,
     ),
 )  # fmt: skip

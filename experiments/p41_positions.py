@@ -15,7 +15,7 @@ from physlm.training.config import RunSpec
 MIXERS = (Attention(), Attention(0.5), Attention(0.25), Attention(0.5, rope_heads=0.5), Attention(0.0),
           Attention(0.0, bias="alibi"), Attention(0.0, bias="hard_alibi"))  # fmt: skip
 SHAPES = {"smoke": (1, 2, 16)}  # layers, heads and width, where the playground's have too few heads
-SEEDS = {"smoke": (1,), "demo": (1,), "gpu": (1, 2), "paper": (1,)}
+SEEDS = {"smoke": (1,), "demo": (1,), "gpu": (1, 2, 3), "paper": (1,)}
 
 
 def runs(tier: str) -> list[RunSpec]:
@@ -57,7 +57,7 @@ EXPERIMENT = Experiment(
               slack=0.1),
     ),
     deviations=(
-        "Depo alone, in the setting of p41_playground; two seeds at its rate.",
+        "Depo alone, in the setting of p41_playground; three seeds at its rate.",
         "The paper's quarter is half of the channels of half of the heads, that of its code a quarter of each head.",
         SMALL_TIERS,
     ),

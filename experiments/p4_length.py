@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from physlm.figures.panels import Drawn, Panel, panels
-from physlm.lab.experiment import Experiment
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Contrast, Extreme, Most, Ratio, Shares, largest, laws, smallest
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.accuracy import Length
@@ -36,7 +36,11 @@ FEW = ("rope", "nope", "windows", "scalable")  # schemes of the smaller tiers
 
 @dataclass(frozen=True)
 class Setting:
-    """One tier: rows of T ``tokens``, each task in them, the schemes, and how far beyond T is asked."""
+    """One tier: rows of T ``tokens``, each task in them, the schemes, and how far beyond T is asked.
+
+    The longest text of each task fills a row, and one of n T tokens is asked at the same place in its chunk: after
+    n T - 2 tokens (needle), n T / 2 (copy) or 3/4 n T + 3 (Depo); that of MQAR anywhere.
+    """
 
     tokens: int
     tasks: tuple[TaskConfig, ...]
@@ -83,17 +87,17 @@ class Setting:
 TRAIN = TrainConfig(steps=3_000, batch_rows=256, learning_rate=1e-3, weight_decay=0.1, warmup_steps=300, seed=1)
 SMALL = replace(TRAIN, steps=1_000, batch_rows=32, learning_rate=3e-3, warmup_steps=100, precision="float32")
 SETTINGS = {
-    "smoke": Setting(32, (CopyConfig(4, 64, 1, 32), NeedleConfig(16, 8, 1, fillers=4, keys=8, values=8, row_tokens=32)),
+    "smoke": Setting(32, (CopyConfig(4, 80, 1, 32), NeedleConfig(28, 8, 1, fillers=4, keys=8, values=8, row_tokens=32)),
                      (2, 2, 16), replace(SMALL, steps=4, batch_rows=4), FEW, questions=(8, 4)),
     "demo": Setting(32, (CopyConfig(15, 128, 1, 32),
                          NeedleConfig(28, 8, 2, fillers=16, keys=16, values=16, row_tokens=32)),
                     (2, 2, 64), SMALL, FEW, (1, 2, 4, 8), (50, 8)),
     "gpu": Setting(128, (CopyConfig(63, 1024, 1, 128), MqarConfig(8, 1024, row_tokens=128),
-                         DepoConfig(16, 4, 1, 1, 256, row_tokens=128),
+                         DepoConfig(48, 4, 1, 1, 1024, 7, 128),
                          NeedleConfig(124, 16, 3, row_tokens=128)),
-                   (4, 4, 128), TRAIN, questions=(500, 32), seeds=(2, 3, 4)),
+                   (4, 4, 128), TRAIN, questions=(300, 32), seeds=(2, 3, 4)),
     "paper": Setting(1024, (CopyConfig(511, 8192, 1, 1024), MqarConfig(32, 8192, row_tokens=1024),
-                            DepoConfig(75, 8, 1, 1, 2048, row_tokens=1024),
+                            DepoConfig(384, 8, 1, 1, 8192, 15, 1024),
                             NeedleConfig(1020, 32, 7, row_tokens=1024)),
                      (12, 12, 768), replace(TRAIN, steps=20_000, batch_rows=256)),
 }  # fmt: skip
@@ -101,7 +105,7 @@ SETTINGS = {
 
 def runs(tier: str) -> list[RunSpec]:
     """Every scheme on every task."""
-    found = SETTINGS[tier]
+    found = of_tier(SETTINGS, tier)
     return [RunSpec(task, ModelConfig(*found.shape, mixers, (Gated(),), RMSNorm(), found.local),
                     replace(found.train, seed=seed))
             for task in found.tasks for mixers in found.mixers.values() for seed in found.seeds]  # fmt: skip
@@ -124,9 +128,20 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(way=way, **{"at.variant": ""})
 
 
+def by_context(table: pd.DataFrame) -> pd.DataFrame:
+    """``named``, with tokens of context, of question and answer, in place of lengths of training."""
+    table = named(table)
+    asked = [str(kind) + str(times) for kind, times in zip(table["task.kind"], table["at.times"], strict=True)]
+    counted = table["quantity"] == "tokens"
+    tokens = {key: round(value) for key, value, one in zip(asked, table["value"].astype(float), counted, strict=True)
+              if one}
+    return table.assign(**{"at.times": [tokens.get(key, times) for key, times in zip(asked, table["at.times"],
+                                                                                    strict=True)]})
+
+
 BY = {"task": "task.kind", "way": "way", "times": "at.times"}
 ANSWERED = Shares("answered", BY, {"at.half": "test"}, over="at.kind")
-CONTROLS = [ANSWERED.of(f"answered_{name}", name) for name in ("untrained", "constant")]
+CONTROLS = [ANSWERED.of(f"answered_{name}", name) for name in ("untrained", "constant", "guess")]
 GAINS = {  # of one way over another
     "nope_gain": ("nope", "rope"), "hard_gain": ("hard_alibi", "rope"), "t5_gain": ("t5", "rope"),
     "windows_gain": ("windows", "rope"), "irope_gain": ("irope", "rope"), "base_gain": ("rope+base", "rope"),
@@ -153,21 +168,42 @@ def ends(name: str, pick: Any) -> Extreme:
                 over=("layer",))
 
 
+# what attention would have that is spread evenly, of the same questions, whoever is asked
+EVEN = {"way": "rope"}
+MASS_EVEN, NEAR_EVEN, FAR_EVEN = (Shares("mass_even", by, {**EVEN, **where}, called=name) for name, by, where in (
+    ("mass_even", {"times": "at.times"}, {}), ("near", (), {"at.times": smallest}), ("far", (), {"at.times": largest})))
+ENTROPY_EVEN = Shares("entropy_even", {"times": "at.times"}, EVEN, unit="nats", share=False)
+EVENS = (MASS_EVEN, Ratio("mass_even_kept", FAR_EVEN, NEAR_EVEN), ENTROPY_EVEN,
+         Contrast("entropy_even_growth", ENTROPY_EVEN, "times", 16, 1))
 NEAR, FAR = ends("mass_near", smallest), ends("mass_far", largest)
 TRAINED = tuple(dict.fromkeys(LABELS.values()))
 
 
-def of_task(kind: str, ways: tuple[str, ...] = TRAINED) -> Shares:
-    """One task's answers."""
-    return Shares("answered", PLACED, {"at.half": "test", "task.kind": kind, "way": ways}, over="at.kind")
+# ---- For the figure, whose tables are those of ``by_context``
+
+CONTEXT = {"context": "at.times"}
+
+
+def of_task(title: str, kind: str, ways: tuple[str, ...] = TRAINED) -> Panel:
+    """One task's answers, and a guess of any fitting word."""
+    form = Shares("answered", {"way": "way", **CONTEXT}, {"at.half": "test", "task.kind": kind, "way": ways}, "at.kind")
+    guess = Shares("answered_guess", CONTEXT, {**form.where, **EVEN}, "at.kind")
+    return Panel(title, form, "context", "way", control=guess)
 
 
 def trained(form: Shares) -> Shares:
     """The form of models as they were trained alone."""
-    return replace(form, where={**form.where, "way": TRAINED})
+    by = {("context" if key == "times" else key): column for key, column in zip(form.keys, form.columns, strict=True)}
+    return replace(form, by=by, where={**form.where, "way": TRAINED})
 
 
-TITLES = {"copy": "Copying", "mqar": "Recalling pairs (MQAR)", "depo": "Steps on a cycle (Depo)", "needle": "Needle"}
+def even(form: Shares) -> Shares:
+    """A reference by context."""
+    return replace(form, by=CONTEXT)
+
+
+TITLES = {"copy": "Copying", "mqar": "Recalling pairs (MQAR)", "depo": "Steps on larger cycles (Depo)",
+          "needle": "Needle"}  # fmt: skip
 LENGTHS = [2**n for n in range(21)]
 FADING = Drawn("One +3 among numbers of −2", {
     "softmax": [(n, peak_weight(n)) for n in LENGTHS],
@@ -193,16 +229,18 @@ EXPERIMENT = Experiment(
     source="arXiv:2501.19399, 2305.19466, 2402.01032, 2501.18795; Llama 4", runs=runs,
     measures=tuple(one for found in SETTINGS.values() for one in found.measures), measures_of=measures_of,
     law=laws(ANSWERED, *(gain(name) for name in GAINS), NEEDLE, ENTROPY,
-             Contrast("entropy_growth", ENTROPY, "times", 16, 1), NEAR, FAR, Ratio("mass_kept", FAR, NEAR), *CONTROLS,
+             Contrast("entropy_growth", ENTROPY, "times", 16, 1), NEAR, FAR, Ratio("mass_kept", FAR, NEAR), *EVENS,
+             *CONTROLS,
              items="questions", prepare=named, details=(MASS,)),
     figure=panels(
-        FADING, *(Panel(title, of_task(kind), "times", "way") for kind, title in TITLES.items()),
-        Panel("Needle, changed after training", of_task("needle", CHANGED), "times", "way"),
-        Panel("Attention that finds the needle", Most("best", trained(MASS), over=("layer",)), "times", "way",
-              "largest of all heads (%)"),
-        Panel("Entropy of attention", trained(ENTROPY), "times", "way", "nats"),
-        names=NAMES, xlabel="length, in lengths of training", prepare=named,
-        caption="Attention: from the last token of the question."),
+        FADING, *(of_task(title, kind) for kind, title in TITLES.items()),
+        of_task("Needle, changed after training", "needle", CHANGED),
+        Panel("Attention that finds the needle", Most("best", trained(MASS), over=("layer",)), "context", "way",
+              "largest of all heads (%)", control=even(MASS_EVEN)),
+        Panel("Entropy of attention", trained(ENTROPY), "context", "way", "nats", control=even(ENTROPY_EVEN)),
+        names=NAMES, xlabel="tokens of context", prepare=by_context,
+        caption="Attention: from the last token of the question. Dashed: a guess of any fitting word of the text, or "
+                "attention that is spread evenly."),
     expect=(
         own_test("answered@task=copy/way=rope/times=1", "at least", 0.9, "it is learnt at the length of training"),
         own_test("answered@task=needle/way=rope/times=1", "at least", 0.9, "as is the needle"),
@@ -226,13 +264,16 @@ EXPERIMENT = Experiment(
             "rows. No published value is compared: the bounds are ours."
         ),
         (
-            "A length of training is the longest: copies have 1 to 63 words, needles 16 to 124 tokens, cycles 3 to 16 "
-            "nodes in rows of 128 tokens. At 16 times the length of MQAR there are 16 times as many pairs too."
+            "A length of training is that of the longest text, which fills a row of 128 tokens: 63 words twice, a "
+            "needle in 124 tokens, a cycle of 48 nodes with 7 questions. Longer texts of copies, MQAR and Depo have "
+            "more words, pairs or nodes in proportion, so that they are harder too; those of needles have filler "
+            "alone. The figure shows tokens of context, of question and answer, on average."
         ),
         (
-            "Windows and chunks are a quarter of a row, and every fourth layer sees all of it without positions; "
-            "iRoPE's chunks are aligned with the row. Temperatures of models without positions are two fixed ones, "
-            "not tuned."
+            "Windows and chunks are a quarter of a row, and every fourth layer sees all of it without positions. "
+            "iRoPE's chunks are aligned with the row, and longer questions are asked at the same place of a chunk "
+            "(MQAR: at any). It has neither QK-norm nor the base 500,000 of Llama 4: the base is 10,000, as that of "
+            "all. Temperatures of models without positions are two fixed ones, not tuned."
         ),
         (
             "All models have Canon layers, which those of the sources do not: then each scheme learns in little "

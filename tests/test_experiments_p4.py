@@ -12,11 +12,15 @@ from planted import Row, number, share, table
 from sheets import legend
 
 from physlm.config import content_hash
+from physlm.lab.cost import cost_of
 from physlm.lab.experiment import load_experiment
 from physlm.lab.results import settings_of
 from physlm.laws.verdict import judge
 from physlm.measures.length.accuracy import Length
+from physlm.measures.length.asking import Asked
 from physlm.measures.length.filled import Filled
+from physlm.models.parts.attention import Attention
+from physlm.tasks.playground.depo import DepoConfig
 from physlm.tasks.playground.needle import NeedleConfig
 from physlm.training.config import RunSpec
 
@@ -47,6 +51,12 @@ def length_rows(spec: RunSpec) -> list[Row]:
             rows += [share(run, f"answered/{at}/variant={name}", 0.96 * kept(spec, name) ** doublings, 500)
                      for name in variants]
             rows += [share(run, f"answered_untrained/{at}", 0.0, 200), share(run, f"answered_constant/{at}", 0.01, 200)]
+            if spec.task.guesses_from_text:
+                rows.append(share(run, f"answered_guess/{at}", 0.25, 500))
+        rows.append(number(run, f"tokens/times={times}", 128 * times, 500, "tokens"))
+        if len(LENGTH.asked(spec)) > 1:
+            rows += [number(run, f"mass_even/times={times}", 1 / (128 * times), 32),
+                     number(run, f"entropy_even/times={times}", math.log(128 * times), 32, "nats")]
         for name in variants if len(LENGTH.asked(spec)) > 1 else ():
             for layer, head in ((1, "mean"), (1, "best"), (2, "mean"), (2, "best")):
                 at = f"times={times}/variant={name}/layer={layer}/head={head}"
@@ -70,6 +80,7 @@ def filled_rows(spec: RunSpec) -> list[Row]:
                 cost = {"needle1": 0.02, "cycles": 0.04 * steps, "igsm": 0.1 * steps}[cell.task] * cell.filled / 0.9
                 rows += [share(run, f"solved/{at}", 0.97 - cost, 2000), share(run, f"solved_untrained/{at}", 0.0, 100),
                          share(run, f"solved_constant/{at}", 0.05, 500)]
+                rows += [share(run, f"solved_guess/{at}", 0.25, 500)] * (cell.task != "igsm")
             at = f"task={cell.task}/steps={cell.steps}/filled={cell.filled}/filler={filler}"
             rows.append(number(run, f"tokens/{at}", 100.0 + 900 * cell.filled, 500, "tokens", 5.0))
     return rows
@@ -102,8 +113,37 @@ def test_what_each_scheme_keeps_of_each_task_is_found() -> None:
     assert value("entropy_growth@way=rope") == pytest.approx(1.2)
     assert value("mass@way=rope/times=4") == pytest.approx(0.9 / 4) and value("mass_far@way=rope") < 0.06
     assert value("mass_kept@way=nope") == pytest.approx(0.8**4)
+    assert value("guess@task=needle/way=rope/times=4") == pytest.approx(0.25)
+    assert law.get("guess@task=copy/way=rope/times=4") is None, "nothing can be guessed there"
+    assert value("mass_even@times=4") == pytest.approx(1 / 512)
+    assert value("mass_even_kept") == pytest.approx(1 / 16)
+    assert value("entropy_even_growth") == pytest.approx(math.log(16))
     judged = {one.quantity: judge(one, law.get(one.quantity)) for one in LENGTH.expect}
     assert set(judged.values()) == {"holds", "reproduced"}, judged
+
+
+@pytest.mark.parametrize("experiment", [LENGTH, FINDING], ids=["length", "finding"])
+def test_a_claim_keeps_to_the_minutes_that_it_was_given(experiment: Any) -> None:
+    assert cost_of(experiment.specs("gpu")).seconds["one NVIDIA H100"] < 60 * 25
+
+
+def test_the_longest_text_of_training_fills_a_row_and_longer_ones_are_asked_at_one_place_of_a_chunk() -> None:
+    tasks = {spec.task.kind: spec.task for spec in LENGTH.specs("gpu")}
+    (chunk,) = {mixer.chunk for spec in LENGTH.specs("gpu") for mixer in spec.model.mixers
+                if isinstance(mixer, Attention) and mixer.chunk}  # fmt: skip
+    assert set(tasks) == {"copy", "mqar", "depo", "needle"}
+    for kind, task in tasks.items():
+        if kind != "mqar":
+            asked = Asked(task)
+            ends = [asked.sheet(times, 3).prompts.lengths_B for times in (1, 2, 4, 16)]
+            assert len({(end - 1) % chunk for lengths_B in ends for end in lengths_B.tolist()}) == 1, kind
+            assert [lengths_B.double().mean().item() for lengths_B in ends] == pytest.approx(
+                [times * ends[0].double().mean().item() for times in (1, 2, 4, 16)], rel=0.05)
+    assert isinstance(depo := tasks["depo"], DepoConfig)
+    assert depo.row_tokens - 4 < depo.longest_instance(depo.nodes) <= depo.row_tokens
+    for kind in ("copy", "needle"):
+        prompts = Asked(tasks[kind]).sheet(1, 3).prompts
+        assert (prompts.lengths_B + prompts.answer_lengths_B - 1).tolist() == [128] * len(prompts.lengths_B)
 
 
 def test_bounds_on_length_are_missed_where_all_schemes_lose_alike(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +159,7 @@ def test_what_a_full_window_costs_is_found_by_task_filler_and_steps(monkeypatch:
     expected = {"lost@task=needle1/filler=words/steps=1": 0.02, "lost@task=cycles/filler=edges/steps=2": 0.08,
                 "lost_4@task=cycles/filler=edges": 0.16, "lost_4@task=igsm/filler=all": 0.4,
                 "more_steps@task=igsm/filler=graph": 0.3, "more_steps@task=cycles/filler=words": 0.12,
+                "guess@task=cycles/filler=edges/filled=0.9/steps=4": 0.25,
                 "least_clean": 0.97, "most_lost@task=igsm": 0.4}  # fmt: skip
     for name, value in expected.items():
         quantity = law.get(name)
@@ -139,3 +180,5 @@ def test_figures_have_a_panel_for_each_part_and_one_legend(experiment: Any, rows
         softmax, scalable = figure.axes[0].lines[:2]
         assert softmax.get_ydata()[-1] < 0.01 and scalable.get_ydata()[-1] > 0.99, "the demonstration"
         assert len(names) == 17
+        (needle,) = (axes for axes in figure.axes if axes.get_title(loc="left") == "Needle")
+        assert list(needle.lines[0].get_xdata()) == [128, 256, 512, 1024, 2048], "tokens of context"

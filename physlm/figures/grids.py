@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -26,18 +26,20 @@ from physlm.laws.forms import Cells, Form
 from physlm.laws.law import Law
 
 CELL, TALL, TOP, BOTTOM, BETWEEN, RIGHT = 1.02, 0.46, 0.42, 0.5, 0.3, 0.2  # inches
-LETTER, WIDEST = 0.075, 12.5  # of a label of a row; panels go on in the next line beyond this width
+LETTER, TITLE_LETTER = 0.075, 0.085  # of a label of a row, and of a panel's title
+WIDEST = 12.5  # panels go on in the next line beyond this width
 NARROWEST, ROW_LABEL, COLUMN_LABEL = 4.4, 24, 13  # letters in a line of a label
 
 
 def grids(forms: Mapping[str, Form], rows: str, columns: str = "", *, published: Mapping[str, Published] | None = None,
-          names: Names | None = None, caption: str = "") -> Draw:
+          names: Names | None = None, caption: str | Callable[[pd.DataFrame], str] = "") -> Draw:
     """A panel for each form, under its title; forms that have no number in the table are left out.
 
     Args:
         rows, columns: keys of the forms; each has these, and no others.  Without columns there is one.
         published: title -> values of the form's keys, in their order -> what was published.
         names: how readers call values, as in ``plots.bars``.
+        caption: a text below; or how it is made of the table, such as of the sizes of models that differ between tiers.
 
     Raises:
         UserError: a form whose keys are not these; when it draws, what a form raises.
@@ -61,18 +63,21 @@ def grids(forms: Mapping[str, Form], rows: str, columns: str = "", *, published:
                  for value in across]
         left = 0.25 + LETTER * max((len(line) for label in labels for line in label.split("\n")), default=0)
         wide, high = CELL * max(len(across), 1), TALL * max(len(down), 1)
-        abreast = max(1, min(len(found), int((WIDEST - RIGHT) / (left + wide + BETWEEN))))
+        # a title begins where its panel does, and may be longer
+        step = BETWEEN + max(left + wide, TITLE_LETTER * max(map(len, found), default=0))
+        abreast = max(1, min(len(found), int((WIDEST - RIGHT) / step)))
         with style.style():
-            width = max(abreast * (left + wide + BETWEEN) + RIGHT, NARROWEST)
+            width = max(abreast * step + RIGHT, NARROWEST)
             covers = error_bars({(title, *key): one for title, cells in found.items() for key, one in cells.items()})
+            said = caption(table) if callable(caption) else caption
             text = wrapped(" ".join(filter(None, (
-                caption, covers.replace("Error bars", "Small numbers") if found else "",
+                said, covers.replace("Error bars", "Small numbers") if found else "",
                 "Brackets: published." if any(published or ()) else ""))), width)
             lines = -(-len(found) // abreast) or 1
             sheet = Sheet(width, lines * (TOP + high + BOTTOM) + 0.16 * (text.count("\n") + 1) + 0.1)
             for place, (title, cells) in enumerate(found.items()):
                 line, column = divmod(place, abreast)
-                axes = sheet.axes(left + column * (left + wide + BETWEEN), TOP + line * (TOP + high + BOTTOM), wide,
+                axes = sheet.axes(left + column * step, TOP + line * (TOP + high + BOTTOM), wide,
                                   high)
                 form = forms[title]
                 keys = [[tuple({rows: one, columns: other}[key] for key in form.keys) for other in across]

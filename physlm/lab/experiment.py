@@ -16,11 +16,11 @@ import contextlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from physlm import storage
 from physlm.config import content_hash, override, unknown_key
@@ -38,7 +38,19 @@ if TYPE_CHECKING:
 
 TIERS = ("smoke", "demo", "gpu", "paper")
 COMMITTED_TIERS = ("gpu", "paper")
+Settings = TypeVar("Settings")
 _MODULE = "physlm_experiment_"  # how the name of an experiment's module begins
+
+
+def of_tier(settings: Mapping[str, Settings], tier: str) -> Settings:
+    """The entry of a tier in a table of settings, as claims and what they share keep them.
+
+    Raises:
+        UserError: there is no such tier (the nearest is named), or the table says nothing of it.
+    """
+    if tier not in settings:
+        raise UserError(unknown_key("tier", tier, [one for one in TIERS if one in settings]))
+    return settings[tier]
 
 
 @dataclass(frozen=True)

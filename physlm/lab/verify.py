@@ -12,8 +12,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab.committed import (
     committed_claims,
@@ -26,6 +27,9 @@ from physlm.lab.experiment import Experiment, part_of
 from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import Expectation, asked_for, by_asked, headline, measured, verdict_rows
+
+if TYPE_CHECKING:
+    from physlm.lab.results import Finding
 
 PRECISION = 1e-9  # relative: sums in another order, on another machine, differ in their last bits
 
@@ -90,7 +94,7 @@ def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
     again = replace(finding, law=law)
     found = [*_quantities(finding.law, again.law), *_verdicts(committed, again.verdicts)]
     finished, planned = planned_runs(results / claim)
-    whole = finished == planned and not _earlier_design(experiment, finding.tier, planned)
+    whole = finished == planned and not _earlier_design(experiment, finding, planned)
     if whole and not diverged_runs(finding.law):
         found += [f"{row['quantity']}: expected, but all runs of tier {finding.tier} give no such quantity"
                   for row in again.verdicts if row["ours"] is None]
@@ -114,12 +118,15 @@ def rewrite(checked: Checked, results: Path) -> None:
     finding = replace(finding, law=replace(checked.law, quantities=quantities))
     finished, planned = planned_runs(folder)
     write_law(finding, folder, f"physlm run {checked.claim} --tier {finding.tier}", finished, planned,
-              _earlier_design(checked.experiment, finding.tier, planned))
+              _earlier_design(checked.experiment, finding, planned))
 
 
-def _earlier_design(experiment: Experiment, tier: str, planned: int) -> bool:
-    """Whether the claim's tier has come to other runs since; what is asked of these the old ones need not give."""
-    return len(experiment.specs(tier)) != planned
+def _earlier_design(experiment: Experiment, finding: Finding, planned: int) -> bool:
+    """Whether the claim's tier has come to other runs since, in number or because none of the measured ones is among
+    them; what is asked of these the old ones need not give."""
+    hashes = set(map(content_hash, experiment.specs(finding.tier)))
+    measured = {str(run).rpartition("-")[2] for run in finding.table["run"].unique()}  # names end with the hash
+    return len(hashes) != planned or not hashes & measured
 
 
 def markdown(checked: Sequence[Checked]) -> str:

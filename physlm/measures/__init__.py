@@ -83,7 +83,7 @@ QUANTITIES = {
         for control in ("", "_untrained", "_shuffled"))),
     "regret": ("called_wrong", "called_right", "called_wrong_untrained", "called_right_untrained", "solved", "gain",
                "retries"),
-    "length": ("answered", "answered_untrained", "answered_constant"),
-    "filled": ("solved", "solved_untrained", "solved_constant", "tokens"),
+    "length": ("answered", "answered_untrained", "answered_constant", "answered_guess", "tokens"),
+    "filled": ("solved", "solved_untrained", "solved_constant", "solved_guess", "tokens"),
     "needle_attention": ("mass", "entropy", "mass_untrained", "entropy_untrained", "mass_even", "entropy_even"),
 }

@@ -92,6 +92,12 @@ class Sheet(NamedTuple):
         return common_B
 
 
+    def guessed(self) -> Tensor:
+        """Whether any fitting word of the prompt would be right, of a task with ``guesses_from_text``; (B,)."""
+        guesses_BW = cast(GuessedTask, self.task).guesses(self.prompts)
+        return self.task.grade(self.prompts, guesses_BW).answer_B
+
+
 def check(spec: RunSpec) -> None:
     """Refuse a run that nothing can be asked.
 
@@ -117,8 +123,7 @@ def measure(run: Trained) -> list[Row]:
     test = sheets[HELD_OUT]
     rows += test.rows("majority", "test", test.commonest())
     if run.spec.task.guesses_from_text:
-        guesses_BW = cast(GuessedTask, test.task).guesses(test.prompts)
-        rows += test.rows("guess", "test", test.task.grade(test.prompts, guesses_BW).answer_B)
+        rows += test.rows("guess", "test", test.guessed())
     controls = {"answer_untrained": run.untrained}
     if run.load_start is not None:
         controls["answer_start"] = run.load_start()

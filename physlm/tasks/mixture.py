@@ -11,7 +11,7 @@ questions are called after the task and their kind in it, ``mano_length10``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from physlm.tasks.prompts import Grades, Prompts
     from physlm.tasks.rows import Rows
-    from physlm.tasks.task import AskedTask, HostTask, Task
+    from physlm.tasks.task import AskedTask, GuessedTask, HostTask, Task
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class MixtureConfig(TaskConfig):
     def hides_answers(self) -> bool:
         """Whether those of all tasks are hidden from an encoder."""
         return all(task.hides_answers for task in self.tasks)
+
+    @property
+    def guesses_from_text(self) -> bool:  # type: ignore[override]
+        """Whether all tasks that are asked any questions can guess."""
+        return all(task.guesses_from_text for task in self.tasks if task.conditions())
 
     @property
     def title(self) -> str:
@@ -193,24 +198,46 @@ class Mixture:
                                   condition or members[name].conditions().get(HELD_OUT, {}))
                        for name in ([task] if task else asked)])
 
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with what the task of each would guess behind, (B, W); of a task that cannot, with nothing."""
+        import torch.nn.functional as F
+
+        found_BW = F.pad(prompts.ids_BP, (0, prompts.answers_BQ.shape[1]))
+        for k, at, theirs in self._of_tasks(prompts):
+            if self.tasks[k].config.guesses_from_text:
+                theirs_BW = cast("GuessedTask", self.tasks[k]).guesses(theirs)
+                found_BW = F.pad(found_BW, (0, max(0, theirs_BW.shape[1] - found_BW.shape[1])))
+                found_BW[at] = F.pad(self._ours[k][theirs_BW], (0, found_BW.shape[1] - theirs_BW.shape[1]))
+        return found_BW
+
     def grade(self, prompts: Prompts, ids_BW: Tensor) -> Grades:
-        """Each answer is graded by the task whose question it is to; a word that this task does not have is wrong."""
+        """Each answer is graded by the task whose question it is to; a word that this task does not have is wrong: to
+        the task it is the id -1."""
         import torch
 
         from physlm.tasks.prompts import Grades
 
         grades = Grades(*(torch.zeros(len(ids_BW), dtype=torch.bool, device=ids_BW.device) for _ in Grades._fields))
+        for k, at, theirs in self._of_tasks(prompts):
+            task, theirs_V = cast("AskedTask", self.tasks[k]), self._theirs[k]
+            known_BW = (ids_BW[at] >= 0) & (ids_BW[at] < len(theirs_V))
+            theirs_BW = theirs_V[ids_BW[at].clamp(0, len(theirs_V) - 1)].where(known_BW, -1)
+            for ours_B, found_B in zip(grades, task.grade(theirs, theirs_BW), strict=True):
+                ours_B[at] = found_B
+        return grades
+
+    def _of_tasks(self, prompts: Prompts) -> Iterator[tuple[int, Tensor, Prompts]]:
+        """The place of each task that is asked any of these, which ones, and these in its words."""
+        import torch
+
         for k, name in enumerate(self.names):
             kinds = [i for i, kind in enumerate(prompts.kinds) if kind.startswith(f"{name}_")]
-            at = torch.isin(prompts.kind_B, torch.tensor(kinds, device=ids_BW.device)).nonzero()[:, 0]
+            at = torch.isin(prompts.kind_B, torch.tensor(kinds, device=prompts.kind_B.device)).nonzero()[:, 0]
             if len(at):
-                task, theirs_V = cast("AskedTask", self.tasks[k]), self._theirs[k]
-                theirs = prompts.some(at)._replace(
+                theirs_V = self._theirs[k]
+                yield k, at, prompts.some(at)._replace(
                     ids_BP=theirs_V[prompts.ids_BP[at]], answers_BQ=theirs_V[prompts.answers_BQ[at]],
                     kinds=tuple(kind.removeprefix(f"{name}_") for kind in prompts.kinds))  # fmt: skip
-                for ours_B, found_B in zip(grades, task.grade(theirs, theirs_V[ids_BW[at]]), strict=True):
-                    ours_B[at] = found_B
-        return grades
 
     def _told(self, k: int, n: int, split: str, condition: Mapping[str, Any]) -> Prompts:
         """Questions of one task in our words."""

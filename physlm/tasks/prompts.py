@@ -154,6 +154,9 @@ def without_end(ids: Sequence[int]) -> list[int]:
     return list(ids[:-1] if len(ids) > 1 and ids[-1] == 0 else ids)
 
 
+FOREIGN = "got a token that is no word of the task"  # what verifiers say of it
+
+
 def texts_in_row(entries_per_row: int, row_tokens: int, width: int) -> int:
     """How many texts of ``width`` positions, both separators counted, a row has room for; at least one, and at most as
     many as it shows.  Neighbours share a separator."""

@@ -6,7 +6,7 @@ Importing this module does not import torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +66,20 @@ class Task(Protocol):
 
     def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
         """Labelled texts by number."""
+
+
+Config = TypeVar("Config", bound="TaskConfig")
+
+
+class OnDevice(Generic[Config]):
+    """What tasks have alike whose only state is their settings."""
+
+    def __init__(self, config: Config, device: torch.device | str = "cpu"):
+        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same task on another device."""
+        return type(self)(self.config, device)
 
 
 class HostTask(Task, Protocol):

@@ -12,6 +12,7 @@ from typing import ClassVar
 from physlm.errors import UserError
 
 EOS = "<eos>"
+NO_WORD = "<no_word>"  # what an id reads as that no word has; no task has this word
 
 
 class Vocabulary:
@@ -41,7 +42,17 @@ class Vocabulary:
         """Ids of a text whose words and punctuation are separated by blanks, or of a sequence of words."""
         return [self.id(word) for word in (text.split() if isinstance(text, str) else text)]
 
+    def read(self, ids: Iterable[int]) -> list[str]:
+        """The words of ids, and ``NO_WORD`` for an id that is none: models write whatever their embeddings have room
+        for, and -1 would be the last word."""
+        words, n = self.words, len(self.words)
+        return [words[i] if 0 <= i < n else NO_WORD for i in ids]
+
+    def has(self, ids: Sequence[int]) -> bool:
+        """Whether all of these are ids of words."""
+        return not ids or (min(ids) >= 0 and max(ids) < len(self.words))
+
     def decode(self, ids: Iterable[int]) -> str:
         """Readable text: no blank before punctuation; ``<eos>`` is left out."""
-        words = (self.words[i] for i in ids)
+        words = self.read(ids)
         return re.sub(f" (?={self.glued})", "", " ".join(word for word in words if word != EOS))

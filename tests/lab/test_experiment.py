@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, Experiment, experiment_names, load_experiment, loaded_files
+from physlm.lab.experiment import TIERS, Experiment, experiment_names, load_experiment, loaded_files, of_tier
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
@@ -72,6 +72,13 @@ def test_tiers_are_checked_and_overrides_reach_every_run() -> None:
         experiment((1e-3,)).specs("demo", ["model.layer=7"])
     with pytest.raises(UserError, match="has no runs"):
         experiment(()).specs("demo")
+
+
+def test_settings_are_looked_up_by_tier() -> None:
+    assert of_tier({"smoke": 1, "gpu": 2}, "gpu") == 2
+    for tier, message in (("gpus", "did you mean 'gpu'"), ("demo", "Allowed: gpu, smoke")):
+        with pytest.raises(UserError, match=message):
+            of_tier({"smoke": 1, "gpu": 2}, tier)
 
 
 def test_an_override_of_model_or_people_reaches_what_a_run_begins_with() -> None:

@@ -6,7 +6,7 @@ import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws.forms import Ratio, Reach, Shares, laws
+from physlm.laws.forms import Arrival, Ratio, Reach, Shares, laws
 from physlm.laws.forms.reach import crossing
 
 
@@ -40,5 +40,22 @@ def test_reaches_are_compared_and_their_settings_checked() -> None:
                   for local in ("canon", "none"))
     law = laws(Ratio("farther", one, other))(table())
     assert law.get("farther").value == pytest.approx(4.0)  # type: ignore[union-attr]
-    with pytest.raises(UserError, match="hops"):
-        Reach("reach", Shares("answer", ("at.k",)), "hops", 0.5)
+    for form in (Reach, Arrival):
+        with pytest.raises(UserError, match="hops"):
+            form("reach", Shares("answer", ("at.k",)), "hops", 0.5)
+
+
+def test_where_a_rising_curve_first_reaches_a_half() -> None:
+    """At 1, 2, 4, 8 steps: between two of them, at the first, and the last where it never does."""
+    truth = {"late": (0.0, 0.25, 0.75, 1.0), "soon": (0.6, 0.7, 0.8, 0.9), "never": (0.0, 0.1, 0.2, 0.3)}
+    rows = planted.table(planted.share({"run": local, "model.local": local}, f"answer/step={step}", p, 400)
+                         for local, values in truth.items() for step, p in zip((1, 2, 4, 8), values, strict=True))
+    arrival = Arrival("arrival", Shares("answer", ("model.local", "at.step")), "step", 0.5, "steps")
+    found = arrival.cells(rows)
+    assert {key: one.value for (key,), one in found.items()} == pytest.approx(
+        {"late": 2 * 2**0.5, "soon": 1.0, "never": 8.0})  # fmt: skip
+    assert found["late",].lo < found["late",].value < found["late",].hi and "at least 0.5" in arrival.note()
+    curve = arrival.of.cells(rows)
+    earliest = [curve["late", step].hi for step in (1, 2, 4, 8)]
+    share = (0.5 - earliest[1]) / (earliest[2] - earliest[1])
+    assert found["late",].lo == pytest.approx(2 ** (1 + share)), "of the upper ends"

@@ -208,6 +208,44 @@ def test_a_verifier_finds_the_texts_of_the_task_right_and_changed_answers_wrong(
             assert task.fault(ids[begin:n]) == ""
 
 
+def test_whatever_is_written_is_graded_and_no_word_is_wrong(config: Any, asked: AskedTask) -> None:
+    """Ids that are none of the task's, such as those of another task in a mixture or of padded embeddings, and nothing
+    at all."""
+    words = len(asked.vocabulary)
+    for condition in config.conditions().values():
+        prompts = asked.prompts(12, **condition)
+        answers_BQ, lengths_B = prompts.answers_BQ, prompts.answer_lengths_B
+        last_B1 = (lengths_B - 2)[:, None]  # of the answer itself, behind a hint
+        for foreign in (-1, -2, -words, -(2**40), words, words + 1, 0xD800, 2**31, 2**32 + 1, 2**40):
+            for place_B1 in (last_B1, torch.zeros_like(last_B1)):
+                changed = answers_BQ.scatter(1, place_B1, foreign)
+                grades = asked.grade(prompts, written(prompts, changed, lengths_B))
+                assert not grades.exact_B.any(), foreign
+                assert place_B1 is not last_B1 or not grades.answer_B.any(), foreign
+            for garbage in (torch.full_like(answers_BQ, foreign), answers_BQ.masked_fill(answers_BQ == 0, foreign)):
+                grades = asked.grade(prompts, written(prompts, garbage, lengths_B))
+                assert not grades.exact_B.any() and len(grades.answer_B) == len(prompts.kind_B)
+        for nothing in (prompts.ids_BP, torch.nn.functional.pad(prompts.ids_BP, (0, 1))):
+            grades = asked.grade(prompts, nothing)
+            assert not grades.exact_B.any() and not grades.answer_B.any()
+        noise = torch.randint(-words, 2 * words, (len(lengths_B), 40), generator=torch.Generator().manual_seed(1))
+        grades = asked.grade(prompts, torch.cat((prompts.ids_BP, noise), 1))
+        assert all(len(grade) == len(prompts.kind_B) and grade.dtype == torch.bool for grade in grades)
+
+
+def test_a_verifier_refuses_what_is_no_word_wherever_it_stands(config: Any, task: Any) -> None:
+    if not config.has_verifier:
+        pytest.skip(f"{config.kind} has no verifier")
+    words = len(task.vocabulary)
+    for text in task.texts(torch.arange(3)):
+        for foreign in (-1, -words, words, 0xD800, 2**32, 2**40):
+            for place in range(len(text.ids)):
+                assert task.fault([*text.ids[:place], foreign, *text.ids[place + 1 :], 0]) != ""
+            same = [foreign if token == text.ids[-1] else token for token in text.ids]
+            assert task.fault([*same, 0]) != "", "also where it is copied"
+        assert task.fault([]) != "" and task.fault([-1]) != ""
+
+
 def test_guesses_are_words_of_the_prompt_and_sometimes_right(config: Any, task: Any) -> None:
     if not config.guesses_from_text:
         pytest.skip(f"{config.kind} has no guesses")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from task_examples import example, kinds
 from torch import Tensor
 
 from physlm.errors import UserError
@@ -103,6 +105,26 @@ def test_a_word_of_another_task_is_a_wrong_one(kind: str) -> None:
     for place in range(int(prompts.answer_lengths_B.min()) - 1):
         answers = prompts.answers_BQ.clone()
         answers[:, place] = foreign[place % len(foreign)]
+        assert not task.grade(prompts, written(prompts, answers)).exact_B.any()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds() if kind not in ("mixture", "mano")])
+def test_words_of_another_task_are_wrong_to_every_task(kind: str, tmp_path: Path) -> None:
+    """At every place of an answer, alone and everywhere, and before the end; the row may also have no end."""
+    config = example(kind, tmp_path)
+    if not config.conditions():
+        pytest.skip(f"{kind} asks no questions")
+    task = MixtureConfig((config, ManoConfig(length=3, modulus=5)), row_tokens=config.row_tokens).build()
+    prompts = task.prompts(6, task=kind)
+    assert prompts.kinds[0].startswith(f"{kind}_")
+    foreign = task.vocabulary.id("<ans_3>")
+    lengths_B1 = prompts.answer_lengths_B[:, None]
+    for back in range(2, 1 + int(prompts.answer_lengths_B.max())):
+        answers = prompts.answers_BQ.scatter(1, (lengths_B1 - back).clamp_min(0), foreign)
+        grades = task.grade(prompts, written(prompts, answers))
+        assert not grades.exact_B.any() and (back > 2 or not grades.answer_B.any())
+    for answers in (torch.full_like(prompts.answers_BQ, foreign), prompts.answers_BQ.masked_fill(
+            prompts.answers_BQ == 0, foreign)):
         assert not task.grade(prompts, written(prompts, answers)).exact_B.any()
 
 

@@ -37,6 +37,7 @@ from physlm.tasks.igsm.config import Chain, IgsmConfig, Noise, Retry
 from physlm.tasks.mixture import MixtureConfig
 from physlm.tasks.playground.brevo import BrevoConfig
 from physlm.tasks.playground.copying import CopyConfig
+from physlm.tasks.playground.cycles import CyclesConfig
 from physlm.tasks.playground.hops import HopsConfig
 from physlm.tasks.playground.mano import ManoConfig
 from physlm.tasks.playground.mqar import MqarConfig
@@ -109,6 +110,7 @@ BASES |= {kind: RunSpec(task, MODEL, dataclasses.replace(TRAIN, steps=4))
 BASES |= {task.kind: RunSpec(task, MODEL, dataclasses.replace(TRAIN, steps=4)) for task in (
     BrevoConfig(6, 1, 2, 3, row_tokens=128), CopyConfig(6, 9, 3, 64), MqarConfig(6, 64, 1.0, 1, 3, 64),
     NeedleConfig(20, 8, 2, row_tokens=64), HopsConfig(1, 3, 62, 58, row_tokens=128),
+    CyclesConfig(11, 4, window=98, share=0.7),
     MixtureConfig(shares=(1.0, 2.0), row_tokens=64))}  # fmt: skip
 # a task that stands in no table yet is tested with its own defaults; its settings need only change something
 BASES |= {kind: RunSpec(TaskConfig.of_kind(kind)(), MODEL, dataclasses.replace(TRAIN, steps=4))
@@ -119,7 +121,7 @@ NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task
         "model.mixer.rope": 0.25, "model.width": 16, "train.z_loss": 1.0, "train.steps": 7,
         "train.snapshots": 2, "task.noise": "nonterminal", "task.noise.tokens": 40,
         "task.op": 5, "task.layers": 3, "task.width": 3, "task.categorisations": 3, "task.groups": 4,
-        "task.group_items": 10, "task.filler": "repeat", "task.shares": [3.0, 1.0],
+        "task.group_items": 10, "task.fewest": 1, "task.filler": "repeat", "task.shares": [3.0, 1.0],
         "task.tasks": [to_dict(ManoConfig(2)), to_dict(ManoConfig(7))],
         "task.grammar": "s -> a a\na -> '1' '2' | '2' '1' '1'\n"}
 # what a setting must change, and what it must leave as it is; others need only change something

@@ -19,6 +19,7 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
     Least, Most, Median    over some of the settings, with an interval that knows that it is one of several
     Best        of a grid of one setting, such as rates; says whether the best is at the edge of its grid
     Reach       the largest value of a setting up to which a number is at least some level
+    Arrival     the smallest value of a setting from which a number is at least some level
     RatioLine   the constant of y = R x over settings, of trained models for example
     PowerLaw    the exponent of y = c x^b over settings
 
@@ -33,9 +34,9 @@ from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_
 from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
 from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
-from physlm.laws.forms.reach import Reach
+from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, largest, most_seeds, smallest
 
-__all__ = ["Above", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Least", "Median", "Minus", "Most",
-           "PowerLaw", "Ratio", "RatioLine", "Reach", "Shares", "Steps", "edge_of", "largest", "laws", "most_seeds",
-           "quantities_of", "ratio_line", "setting_label", "smallest", "value_text"]
+__all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Least", "Median", "Minus",
+           "Most", "PowerLaw", "Ratio", "RatioLine", "Reach", "Shares", "Steps", "edge_of", "largest", "laws",
+           "most_seeds", "quantities_of", "ratio_line", "setting_label", "smallest", "value_text"]

@@ -1,9 +1,10 @@
-"""How far a curve stays up: the largest value of a setting up to which a number is at least some level."""
+"""How far a curve stays up, and where a rising one arrives: the largest value of a setting up to which a number is at
+least some level, and the smallest at which it is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -43,19 +44,7 @@ class Reach:
 
     def cells(self, table: pd.DataFrame) -> Cells:
         """The reaches, by the other settings."""
-        place = self.of.keys.index(self.along)
-        curves: dict[Key, list[tuple[float, Interval]]] = {}
-        for key, one in self.of.cells(table).items():
-            curves.setdefault(key[:place] + key[place + 1 :], []).append((float(str(key[place])), one))
-        found: Cells = {}
-        for key, curve in curves.items():
-            rising = sorted(curve, key=lambda point: point[0])
-            places, parts = [at for at, _ in rising], [one for _, one in rising]
-            value, lo, hi = (crossing(places, [getattr(one, end) for one in parts], self.level)
-                             for end in ("value", "lo", "hi"))
-            found[key] = Interval(value, min(lo, value), max(hi, value), sum(one.n for one in parts),
-                                  max(one.runs for one in parts), max((one.covers for one in parts), key=len))
-        return found
+        return _crossed(self.of, self.along, table, lambda places, values: crossing(places, values, self.level))
 
     def note(self) -> str:
         """How it is made."""
@@ -63,12 +52,71 @@ class Reach:
                 f"is at least {self.level:g}, on straight lines over its logarithm; its ends are those of the curve's.")
 
 
-def crossing(places: Sequence[float], values: Sequence[float], level: float) -> float:
-    """The place where values along rising places first fall below the level; see ``Reach``."""
+@dataclass(frozen=True)
+class Arrival:
+    """Where a form first reaches ``level`` along a setting whose values are numbers above 0, such as training steps.
+
+    Between two values of the setting the number is taken as a straight line over the logarithm of the setting.  It is
+    the first value where the first number is at the level already, and the last value where none is: then it is later.
+    The ends of its interval are the same of the upper and of the lower ends of the form's intervals.
+
+    Attributes:
+        along: one of ``of.keys``.
+        unit: of the setting.
+    """
+
+    name: str
+    of: Form
+    along: str
+    level: float
+    unit: str = "1"
+
+    def __post_init__(self) -> None:
+        check_keys(self.name, "along", (self.along,), self.of.keys)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The other settings."""
+        return tuple(key for key in self.of.keys if key != self.along)
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The arrivals, by the other settings."""
+        return _crossed(self.of, self.along, table, lambda places, values: crossing(
+            places, [-value for value in values], -self.level, least=places[0]))
+
+    def note(self) -> str:
+        """How it is made."""
+        return (f"{cells.named(self.name, '/'.join(self.keys))}: the smallest {self.along} at which {self.of.name} is "
+                f"at least {self.level:g}, on straight lines over its logarithm; the last one where it never is.")
+
+
+def _crossed(form: Form, along: str, table: pd.DataFrame,
+             cross: Callable[[Sequence[float], Sequence[float]], float]) -> Cells:
+    """Where the curves of a form along one of its keys, and the ends of their intervals, cross."""
+    place = form.keys.index(along)
+    curves: dict[Key, list[tuple[float, Interval]]] = {}
+    for key, one in form.cells(table).items():
+        curves.setdefault(key[:place] + key[place + 1 :], []).append((float(str(key[place])), one))
+    found: Cells = {}
+    for key, curve in curves.items():
+        rising = sorted(curve, key=lambda point: point[0])
+        places, parts = [at for at, _ in rising], [one for _, one in rising]
+        value, *ends = (cross(places, [getattr(one, end) for one in parts]) for end in ("value", "lo", "hi"))
+        found[key] = Interval(value, min(*ends, value), max(*ends, value), sum(one.n for one in parts),
+                              max(one.runs for one in parts), max((one.covers for one in parts), key=len))
+    return found
+
+
+def crossing(places: Sequence[float], values: Sequence[float], level: float, least: float = 0.0) -> float:
+    """The place where values along rising places first fall below the level; see ``Reach``.
+
+    Args:
+        least: where they are below from the first one on.
+    """
     for i, value in enumerate(values):
         if value < level:
             if i == 0:
-                return 0.0
+                return least
             share = (values[i - 1] - level) / (values[i - 1] - value)
             return math.exp(math.log(places[i - 1]) * (1.0 - share) + math.log(places[i]) * share)
     return float(places[-1])

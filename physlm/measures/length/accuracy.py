@@ -3,6 +3,9 @@
     answered            times=4 variant=trained kind=..    questions 4 times as long as in training
     answered_untrained  ..                                 control: random weights
     answered_constant   ..                                 control: the best constant answer
+    answered_guess      ..                                 control, of tasks with ``guesses_from_text``: any fitting
+                                                           word of the prompt
+    tokens              times=4                            of context, the mean: of question and answer
 
 A task says by ``TaskConfig.longer`` what makes its questions longer: the words of a copy, the pairs to be recalled, the
 nodes of a graph, the window around a needle; ``times`` multiplies that.  Questions are held-out ones, written and

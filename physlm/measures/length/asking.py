@@ -8,6 +8,7 @@ from typing import cast
 import torch
 
 from physlm.measures.answers import HELD_OUT, Sheet, grade
+from physlm.measures.intervals import count_mean
 from physlm.measures.length.accuracy import Length
 from physlm.measures.length.settings import OverLength
 from physlm.measures.rows import Row
@@ -67,4 +68,8 @@ def rows(measure: Length, run: Trained) -> list[Row]:
         (grades,) = grade(untrained, [few], run.progress)
         found += few.rows("answered_untrained", "test", grades.answer_B, **where)
         found += sheet.rows("answered_constant", "test", sheet.commonest(), **where)
+        if run.spec.task.guesses_from_text:
+            found += sheet.rows("answered_guess", "test", sheet.guessed(), **where)
+        context_B = sheet.prompts.lengths_B + sheet.prompts.answer_lengths_B - 1  # without the token that ends it
+        found.append(count_mean(context_B.cpu().numpy()).row("tokens", len(context_B), unit="tokens", where=where))
     return found

@@ -3,6 +3,9 @@
     solved            task=cycles kind=k4 steps=4 filler=edges filled=0.9     the share of questions answered exactly
     solved_untrained  ..                                                      control: random weights
     solved_constant   ..                                                      control: the best constant answer
+    solved_guess      ..                                                      control, of tasks with
+                                                                              ``guesses_from_text``: any fitting word
+                                                                              of the prompt
     tokens            task=.. filler=.. filled=..                             of the prompts, the mean
 
 A task says by ``TaskConfig.filled`` with which kinds of filler its questions can be asked; of a mixture every task that
@@ -86,9 +89,12 @@ class Filled(Measure):
         if not spec.model.causal:
             raise UserError("measure filled: got an encoder, expected a causal model, which writes")
         from physlm.measures.length.filling import ask
+        from physlm.measures.length.settings import check_positions
 
+        task = spec.task.build()
         for cell in self.cells(spec.task):
-            ask(spec.task.build(), spec.task, cell, 1)  # refuses a share for which there is no room
+            sheet = ask(task, spec.task, cell, 1)  # refuses a share for which there is no room
+            check_positions(spec, sheet.prompts, self.kind)
 
     def cells(self, task: TaskConfig) -> Iterator[Cell]:
         """Everything that is asked.
@@ -132,9 +138,10 @@ class Filled(Measure):
 
 
 def steps_of(kind: str) -> int:
-    """How many steps a kind of question says that it has, ``k4`` or ``cycles_k4``; 1 where it says nothing."""
-    found = re.search(r"(?:^|_)k(\d+)$", kind)
-    return int(found[1]) if found else 1
+    """How many steps a kind of question says that it has, ``k4``, ``cycles_k4`` or ``2-hop``; 1 where it says
+    nothing."""
+    found = re.search(r"(?:^|_)(?:k(\d+)|(\d+)-hop)$", kind)
+    return int(found[1] or found[2]) if found else 1
 
 
 measure = Filled()  # that of the table of measures

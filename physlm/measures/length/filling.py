@@ -41,11 +41,14 @@ def rows(measure: Filled, run: Trained) -> list[Row]:
     model, untrained = run.ready(run.model), run.ready(run.untrained)
     count = measure.questions or QUESTIONS[kind]
     found: list[Row] = []
+    members = config.members if isinstance(config, MixtureConfig) else {}
     for cell in tqdm(list(measure.cells(config)), desc="filled windows", leave=False, disable=not run.progress):
         sheet, few = (ask(task, config, cell, n) for n in (count, min(count, CONTROLS[kind])))
-        for quantity, one, right_B in (("solved", sheet, solved(model, sheet)),
-                                       ("solved_untrained", few, solved(untrained, few)),
-                                       ("solved_constant", sheet, sheet.commonest())):
+        shares = [("solved", sheet, solved(model, sheet)), ("solved_untrained", few, solved(untrained, few)),
+                  ("solved_constant", sheet, sheet.commonest())]  # fmt: skip
+        if members.get(cell.task, config).guesses_from_text:
+            shares.append(("solved_guess", sheet, sheet.guessed()))
+        for quantity, one, right_B in shares:
             for row in one.rows(quantity, "test", right_B):
                 where = {**row.where, **cell.where(str(row.where["kind"]))}
                 found += [Row(quantity, row.value, row.unit, row.n, row.lo, row.hi, {**where, "filler": filler})

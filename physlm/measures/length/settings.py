@@ -16,6 +16,7 @@ from physlm.tasks.config import TaskConfig
 
 if TYPE_CHECKING:
     from physlm.models.config import ModelConfig
+    from physlm.tasks.prompts import Prompts
     from physlm.training.config import RunSpec
 
 TIMES = (1, 2, 4, 8, 16)
@@ -90,7 +91,16 @@ class OverLength(Measure):
                 changed(spec.model, variant.among, **variant.settings)
         from physlm.measures.length.asking import Asked
 
-        Asked(spec.task).sheet(self.times[-1], 1)  # refuses a length that there is not
+        sheet = Asked(spec.task).sheet(self.times[-1], 1)  # refuses a length that there is not
+        check_positions(spec, sheet.prompts, self.kind)
+
+
+def check_positions(spec: RunSpec, prompts: Prompts, measure: str) -> None:
+    """Refuse questions that are longer, with their answers, than a model's table of positions."""
+    most, longest = spec.model.absolute, int((prompts.lengths_B + prompts.answer_lengths_B).max()) - 1  # without an end
+    if most and longest > most:
+        raise UserError(f"measure {measure}: got questions of {longest} tokens with their answers, expected at most "
+                        f"{most}, model.absolute, the rows of the table of absolute positions")
 
 
 def check_longer(task: TaskConfig, measure: str) -> None:

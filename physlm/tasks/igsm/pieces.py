@@ -86,7 +86,7 @@ class PieceVocabulary(Vocabulary):
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of these tokens."""
-        return join(self.words[i] for i in ids)
+        return join(self.read(ids))
 
 
 def join(tokens: Iterable[str]) -> str:

@@ -5,7 +5,8 @@
 The words of an instance are distinct; with as many words as ``length``, as published (500), each instance is a
 permutation of them all.  Only the answer is learnt.  Instances follow each other from the beginning of a row, whose end
 cuts the last; those of one row choose among the same ``length`` words.  With ``shortest`` the number of words in an
-instance is uniform in shortest .. length, else it is always ``length``.
+instance is uniform in shortest .. length, else it is always ``length``; its words are a part of the row's from a random
+one on, so that each is in as many instances.
 
 An answer is right if the whole copy is.  ``prompts(first=t)`` grades the first t words alone, and ``prompts(length=)``
 asks for other lengths, up to the words that there are, whatever the rows of training hold.
@@ -19,12 +20,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
-from physlm.tasks.task import AnswerRows, Text, question
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.task import AnswerRows, OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from physlm.tasks.rows import Rows
@@ -72,21 +72,14 @@ class CopyConfig(TaskConfig):
         return {("answer", "test"): {}}
 
     def longer(self, times: int) -> dict[str, int]:
-        """More words."""
-        return {"length": times * self.length}
+        """More words: a text of ``times`` as many tokens."""
+        return {"length": times * (self.length + 1) - 1}
 
 
-class Copy:
+class Copy(OnDevice[CopyConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
 
     grade = staticmethod(grade_without_hints)
-
-    def __init__(self, config: CopyConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
-
-    def to(self, device: torch.device | str) -> Copy:
-        """The same task on another device."""
-        return Copy(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the words of answers."""
@@ -137,6 +130,8 @@ class Copy:
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with an instance, read from its tokens alone; nothing if it is right."""
         text = without_end(ids)
+        if not self.vocabulary.has(text):
+            return FOREIGN
         if text[:1] != [BOS] or text.count(QUERY) != 1:
             return "got no <bos> and one <query>"
         at = text.index(QUERY)
@@ -181,6 +176,9 @@ class Copy:
         number_RC, begin_RC = laid_out(length_RI, listed)
         bits_RC = rng.bits(own_key(rng.key("order", key), index_R), torch.arange(listed, device=device))
         order_RC = ((number_RC << 40) | (bits_RC >> 24 & ((1 << 40) - 1))).sort(dim=1, stable=True).indices - begin_RC
+        if shortest < longest:
+            from_RI = rng.below(longest, own_key(rng.key("first", key), index_R), torch.arange(count, device=device))
+            order_RC = (order_RC + from_RI.gather(1, number_RC)) % longest
         if longest < self.config.words:
             order_RC = distinct(longest, self.config.words, own_key(rng.key("words", key), index_R)).gather(1, order_RC)
         length_RW = length_RI.gather(1, number_RW)

@@ -4,7 +4,8 @@
     <bos> n3 n1 n8 n7 n2 n3 n7 n8 n1 n2 <query_2> n3 <ans> n2 ..          of n7 and n8 nothing is ever asked
 
 A cycle of ``nodes`` nodes is written as shuffled edges, a node and its successor, and asked for successors up to the
-``hops``-th (Depo of arXiv 2512.17351; a name is one token).  Filler says nothing about the answer:
+``hops``-th (Depo of arXiv 2512.17351; a name is one token).  A cycle has at least 2 K + 1 nodes, so that up to K steps
+back never lead where up to K steps lead.  Filler says nothing about the answer:
 
     words, repeat    words of their own, at random or one phrase over and over (``haystack``), between edges
     edges            edges of other cycles of as many nodes, mixed with those of the asked one
@@ -12,8 +13,8 @@ A cycle of ``nodes`` nodes is written as shuffled edges, a node and its successo
 
 Texts follow each other from the beginning of a row, whose end cuts the last.  In training each has a uniform amount of
 filler from nothing up to ``share`` of ``window`` tokens; <ans> and the answers are learnt.  Asked are texts with a
-given share, ``prompts(filled=0.9, filler="edges")``, for each k that is a power of two and for K.  The asked cycle and
-its question are the same whatever fills the window.
+given share, ``prompts(filled=0.9, filler="edges")``, for each k that is a power of two and for K.  The asked cycle, the
+order of its edges and its question are the same whatever fills the window, there and in training.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.playground.haystack import FILLERS, begins, filler, filler_words
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
-from physlm.tasks.task import Text, question
+from physlm.tasks.playground.haystack import FILLERS, begins, filler, filler_words, guessed
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.task import OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class CyclesConfig(TaskConfig):
     kind: ClassVar[str] = "cycles"
     shared_fields: ClassVar[tuple[str, ...]] = ("names", "hops", "fillers")
     has_verifier: ClassVar[bool] = True
-    nodes: int = 8
+    guesses_from_text: ClassVar[bool] = True
+    nodes: int = 9
     hops: int = 4
     queries: int = 6
     names: int = 256
@@ -70,10 +72,10 @@ class CyclesConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         check_between(self, "row_tokens", 8, MOST_TOKENS)
-        check_between(self, "names", 2, MOST_WORDS)
+        check_between(self, "names", 3, MOST_WORDS)
         check_between(self, "fillers", 1, MOST_WORDS)
-        check_between(self, "nodes", 2, self.names)
-        check_between(self, "hops", 1, self.nodes - 1)  # n steps lead back
+        check_between(self, "hops", 1, (self.names - 1) // 2)
+        check_between(self, "nodes", 2 * self.hops + 1, self.names)
         check_between(self, "queries", 1, self.nodes * self.hops)  # different ones
         check_between(self, "window", 2 * self.nodes, self.row_tokens - 1 - QUESTION * self.queries)
         check_between(self, "share", 0, 1 - 2 * self.nodes / self.window)
@@ -86,7 +88,7 @@ class CyclesConfig(TaskConfig):
 
     @property
     def title(self) -> str:
-        """For readers: ``cycles 8 K=8 in 128, any``."""
+        """For readers: ``cycles 9 K=4 in 96, any``."""
         return f"{self.kind} {self.nodes} K={self.hops} in {self.window}, {self.filler}"
 
     def vocabulary(self) -> Vocabulary:
@@ -123,19 +125,15 @@ class _Shape(NamedTuple):
     others: int
 
 
-class Cycles:
+class Cycles(OnDevice[CyclesConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
 
     grade = staticmethod(grade_without_hints)
 
     def __init__(self, config: CyclesConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+        super().__init__(config, device)
         self._query = FIRST_NODE + config.names - 1  # <query_k> is token k after this one
         self._answer = self._query + config.hops + 1
-
-    def to(self, device: torch.device | str) -> Cycles:
-        """The same task on another device."""
-        return Cycles(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are <ans> and the answers."""
@@ -148,10 +146,10 @@ class Cycles:
         shape = self._drawn(index_R, config.row_tokens // shortest + 1, split, stream)
         ids_RW, end_RI = self._written(index_R, config.row_tokens + 1, shape, split, stream)
         learnt_RW = torch.zeros(len(ids_RW), config.row_tokens + 2, dtype=torch.bool, device=index_R.device)
-        for question_at in range(config.queries):
-            for token in (1, 2):  # the last two of each
-                at_RI = (end_RI - QUESTION * question_at - token).clamp_max(config.row_tokens + 1)
-                learnt_RW.scatter_(1, at_RI, True)
+        back_Q = QUESTION * torch.arange(config.queries, device=index_R.device)
+        for token in (1, 2):  # the last two of each question
+            at_RIQ = (end_RI[..., None] - back_Q - token).clamp_max(config.row_tokens + 1)
+            learnt_RW.scatter_(1, at_RIQ.flatten(1), True)
         return Rows(ids_RW[:, :-1], ids_RW[:, 1:].where(learnt_RW[:, 1:-1], IGNORE))
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
@@ -208,13 +206,21 @@ class Cycles:
         return cut(ids_BW, end_B - 1, end_B + 1, tuple(f"k{k}" for k in hops), texts_in_row(span, span, width),
                    kind_B=kind_B, item_B=row_B)  # fmt: skip
 
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with any node of their text behind, as a model that follows no edges would answer; (B, P + 1)."""
+        from physlm import rng
+
+        return guessed(prompts, FIRST_NODE, self._query + 1, rng.key("cycles guess", self.config.seed))
+
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with a text, read from its tokens alone; nothing if it is right."""
         text = without_end(ids)
+        if not self.vocabulary.has(text):
+            return FOREIGN
         begin = next((at for at, i in enumerate(text) if self._query < i < self._answer), len(text))
         nodes = [i for i in text[1:begin] if FIRST_NODE <= i <= self._query]
         after = dict(zip(nodes[::2], nodes[1::2], strict=False))
-        if text[:1] != [BOS] or any(FIRST_NODE <= i <= self._answer for i in text[1:begin] if i > self._query):
+        if text[:1] != [BOS] or not all(FIRST_NODE <= i <= self._query or i > self._answer for i in text[1:begin]):
             return "got something other than <bos>, nodes and filler before the questions"
         if len(nodes) != 2 * len(after) or {*after} != {*after.values()}:
             return "got edges that are not cycles"
@@ -260,10 +266,7 @@ class Cycles:
 
     def _written(self, index_R: Tensor, width: int, shape: _Shape, split: str, stream: int | str,
                  hop_R: Tensor | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Texts after another in each row, cut to (R, W), and where each one ends, (R, I).
-
-        Nodes 0 .. n - 1 of a text are the asked cycle, those after them the others, n each; U counts all that may be.
-        """
+        """Texts after another in each row, cut to (R, W), and where each one ends, (R, I)."""
         import torch
 
         from physlm import rng
@@ -272,42 +275,74 @@ class Cycles:
         check_split(split)
         config, key, n = self.config, rng.key("cycles", self.config.seed, split, stream), self.config.nodes
         text_RI, kind_RI, filler_RI, queries, others = shape
-        edges_RI = torch.where(kind_RI == KINDS.index(EDGES), n + filler_RI // 2, n)
-        words_RI = torch.where(kind_RI == KINDS.index(EDGES), 0, filler_RI)
-        end_RI = (1 + 2 * edges_RI + words_RI + QUESTION * queries).cumsum(1)
-        begin_RI = end_RI - 1 - 2 * edges_RI - words_RI - QUESTION * queries
-        # as many names are drawn whatever is used of them, so that those of the asked cycle are the same
-        drawn = min(config.names, config.window // 2) if others or config.filler in (EDGES, "any") else n
-        names_RIU = FIRST_NODE + distinct(drawn, config.names, own_key(rng.key("names", key), text_RI))
-        at_U = torch.arange(n + others, device=index_R.device)
-        last_RIU = torch.minimum((at_U // n + 1) * n, edges_RI[..., None]) - 1  # of the node's cycle
-        after_RIU = torch.where(at_U < last_RIU, at_U + 1, at_U // n * n).clamp_max(n + others - 1)
-        used_RIU = at_U < edges_RI[..., None]
-        share_RIU = rng.uniform(own_key(rng.key("places", key), text_RI), at_U).where(used_RIU, 2.0)
-        share_RIU, order_RIU = share_RIU.sort(dim=-1, stable=True)
-        at_RIU = begins(share_RIU, words_RI, torch.full_like(order_RIU, 2)) + begin_RI[..., None] + 1
-        at_RIU = at_RIU.where(used_RIU, width)  # as many first places are used
-        parts = [(begin_RI, torch.zeros_like(begin_RI)), (at_RIU, names_RIU.gather(-1, order_RIU)),
-                 (at_RIU + 1, names_RIU.gather(-1, after_RIU.gather(-1, order_RIU)))]  # fmt: skip
-        asked_RIQ = distinct(queries, n * config.hops, own_key(rng.key("asked", key), text_RI))
-        asked_RIQ, hop_RIQ = asked_RIQ // config.hops, 1 + asked_RIQ % config.hops
-        if hop_R is not None:
-            hop_RIQ = hop_R[:, None, None].expand_as(asked_RIQ)
-        at_RIQ = end_RI[..., None] - QUESTION * torch.arange(queries, 0, -1, device=index_R.device)
-        parts += [(at_RIQ, self._query + hop_RIQ), (at_RIQ + 1, names_RIU.gather(-1, asked_RIQ)),
-                  (at_RIQ + 2, torch.full_like(at_RIQ, self._answer)),
-                  (at_RIQ + 3, names_RIU.gather(-1, (asked_RIQ + hop_RIQ) % n))]
-        words_RW = self._filler(index_R, width + 1, kind_RI, end_RI, key)  # the last column is cut off
-        for at, ids in parts:
-            words_RW.scatter_(1, at.flatten(1).clamp_max(width), ids.flatten(1))
-        return words_RW[:, :width], end_RI
+        end_RI = (1 + 2 * n + filler_RI + QUESTION * queries).cumsum(1)
+        begin_RI = end_RI - 1 - 2 * n - filler_RI - QUESTION * queries
+        ids_RW = self._filler(index_R, width + 1, kind_RI, begin_RI, end_RI, key)  # the last column is cut off
+        inside_RI = begin_RI < width  # the others would only cost time
+        row_RI = (width + 1) * torch.arange(len(index_R), device=index_R.device)[:, None].expand_as(text_RI)
+        row_S1, begin_S1, end_S1 = (x[inside_RI][:, None] for x in (row_RI, begin_RI, end_RI))
+        text_S, filler_S, among_S = (x[inside_RI] for x in (text_RI, filler_RI, kind_RI == KINDS.index(EDGES)))
+        cycle_SN = distinct(n, config.names, own_key(rng.key("names", key), text_S))
 
-    def _filler(self, index_R: Tensor, width: int, kind_RI: Tensor, end_RI: Tensor, key: int) -> Tensor:
-        """Words of filler of each text's kind at every position, (R, W)."""
+        def put(row_S1: Tensor, at_SU: Tensor, ids_SU: Tensor) -> None:
+            ids_RW.view(-1).scatter_(0, (row_S1 + at_SU.clamp_max(width)).flatten(), ids_SU.flatten())
+
+        put(row_S1, begin_S1, torch.full_like(begin_S1, BOS))
+        for more, chosen_S in ((0, ~among_S), (others, among_S)):
+            at_SU, edges_SU2 = self._edges(key, text_S[chosen_S], cycle_SN[chosen_S], filler_S[chosen_S], more)
+            for token in (0, 1):
+                put(row_S1[chosen_S], at_SU + begin_S1[chosen_S] + 1 + token, FIRST_NODE + edges_SU2[..., token])
+        asked_SQ = distinct(queries, n * config.hops, own_key(rng.key("asked", key), text_S))
+        asked_SQ, hop_SQ = asked_SQ // config.hops, 1 + asked_SQ % config.hops
+        if hop_R is not None:
+            hop_SQ = hop_R[:, None].expand_as(text_RI)[inside_RI][:, None].expand_as(asked_SQ)
+        at_SQ = end_S1 - QUESTION * torch.arange(queries, 0, -1, device=index_R.device)
+        for token, ids_SQ in enumerate((
+            self._query + hop_SQ, FIRST_NODE + cycle_SN.gather(1, asked_SQ), torch.full_like(at_SQ, self._answer),
+            FIRST_NODE + cycle_SN.gather(1, (asked_SQ + hop_SQ) % n),
+        )):  # fmt: skip
+            put(row_S1, at_SQ + token, ids_SQ)
+        return ids_RW[:, :width], end_RI
+
+    def _edges(self, key: int, text_S: Tensor, cycle_SN: Tensor, filler_S: Tensor, others: int
+               ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Where edges of some texts begin in their windows, far beyond them where there is none, and their two nodes;
+        (S, U) and (S, U, 2).
+
+        Args:
+            cycle_SN: the asked cycle, nodes in its order.
+            filler_S: tokens of filler, which are words if ``others`` is 0.
+            others: the most edges of other cycles, of as many nodes each; the last one may be shorter.
+        """
         import torch
 
+        from physlm import rng
+        from physlm.tasks.playground.drawing import beside, distinct, own_key
+
+        n, names_SU = self.config.nodes, cycle_SN
+        at_U = torch.arange(n + others, device=text_S.device)
+        edges_S1 = torch.full_like(text_S, n)[:, None]
+        if others:
+            drawn_SU = distinct(others, self.config.names - n, own_key(rng.key("others", key), text_S))
+            names_SU = torch.cat((cycle_SN, beside(drawn_SU, cycle_SN)), -1)
+            edges_S1 = edges_S1 + filler_S[:, None] // 2
+        used_SU = at_U < edges_S1
+        last_SU = torch.minimum((at_U // n + 1) * n, edges_S1) - 1  # of the node's cycle
+        after_SU = torch.where(at_U < last_SU, at_U + 1, at_U // n * n).clamp_max(n + others - 1)
+        share_SU = rng.uniform(own_key(rng.key("places", key), text_S), at_U).where(used_SU, 2.0)
+        share_SU, order_SU = share_SU.sort(dim=-1, stable=True)
+        words_S = torch.zeros_like(filler_S) if others else filler_S
+        at_SU = begins(share_SU, words_S, torch.full_like(order_SU, 2))
+        nodes_SU2 = torch.stack((names_SU, names_SU.gather(-1, after_SU)), -1)
+        return at_SU.where(used_SU, 1 << 30), nodes_SU2.gather(1, order_SU[..., None].expand(-1, -1, 2))
+
+    def _filler(self, index_R: Tensor, width: int, kind_RI: Tensor, begin_RI: Tensor, end_RI: Tensor, key: int
+                ) -> Tensor:  # fmt: skip
+        """Words of filler of each text's kind at every position, (R, W)."""
         config, first = self.config, self._answer + 1
         random_RW, phrase_RW = (filler(kind, config.fillers, key, index_R, width) for kind in FILLERS)
-        at_RW = torch.arange(width, device=index_R.device).expand(len(index_R), width).contiguous()
-        text_RW = torch.searchsorted(end_RI, at_RW, right=True).clamp_max(end_RI.shape[1] - 1)
-        return first + phrase_RW.where(kind_RI.gather(1, text_RW) == FILLERS.index("repeat"), random_RW)
+        repeat_RI = (kind_RI == KINDS.index("repeat")).long()
+        marks_RW = repeat_RI.new_zeros(len(index_R), width + 1)  # 1 where such texts begin, -1 where they end
+        for at_RI, mark_RI in ((begin_RI, repeat_RI), (end_RI, -repeat_RI)):
+            marks_RW.scatter_add_(1, at_RI.clamp_max(width), mark_RI)
+        return first + phrase_RW.where(marks_RW[:, :width].cumsum(1) > 0, random_RW)

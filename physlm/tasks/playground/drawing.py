@@ -1,11 +1,13 @@
-"""Draws that several tasks need: distinct numbers, and places by a law without replacement.
+"""Draws that several tasks need: distinct numbers, numbers beside them, and places by a law without replacement.
 
 They are pure functions of key and counter with the same bits on every device: integers, comparisons, and additions,
-products and quotients of float64, which IEEE 754 rounds everywhere alike.  A logarithm of a library is none of these.
+products and quotients of float64, which IEEE 754 rounds everywhere alike.  A logarithm or a power of a library is none
+of these.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -16,6 +18,7 @@ from physlm import rng
 _TERMS = 9  # of the logarithm's series: the error is below 1e-9
 _LOG_2 = math.log(2)
 _ATTEMPT = 1 << 24  # counters of one attempt
+_LEAST = 1e-300  # weight, where powers are too small for a number
 
 
 def own_key(key: int, number_S: Tensor) -> Tensor:
@@ -43,14 +46,32 @@ def distinct(count: int, n: int, key_S1: Tensor) -> Tensor:
         return order[..., :count]
     counter_C, attempt = torch.arange(count, device=key_S1.device), 0
     drawn_SC = rng.below(n, key_S1, counter_C)
+    found_SC, keys_S1 = drawn_SC.view(-1, count), key_S1.reshape(-1, 1)
+    at_S = torch.arange(len(found_SC), device=key_S1.device)  # rows that may have a number twice
     while True:
-        sorted_SC, order_SC = drawn_SC.sort(dim=-1, stable=True)
-        again_SC = torch.zeros_like(drawn_SC, dtype=torch.bool)
-        again_SC.scatter_(-1, order_SC[..., 1:], sorted_SC[..., 1:] == sorted_SC[..., :-1])
-        if not bool(again_SC.any()):
+        sorted_SC, order_SC = (found_SC[at_S] if attempt else found_SC).sort(dim=-1, stable=True)
+        row_D, place_D = (sorted_SC[:, 1:] == sorted_SC[:, :-1]).nonzero(as_tuple=True)
+        if not len(row_D):
             return drawn_SC
         attempt += 1
-        drawn_SC = torch.where(again_SC, rng.below(n, key_S1, counter_C + attempt * _ATTEMPT), drawn_SC)
+        again_D, column_D = at_S[row_D], order_SC[row_D, place_D + 1]
+        found_SC[again_D, column_D] = rng.below(n, keys_S1[again_D, 0], column_D + attempt * _ATTEMPT)
+        at_S = again_D.unique_consecutive()
+
+
+def beside(rank_SC: Tensor, taken_SU: Tensor) -> Tensor:
+    """The numbers of these ranks, 0 for the least, among the numbers 0, 1, .. that are not taken; (S, C).
+
+    A uniform rank is a uniform number beside the taken ones, whatever they are, without drawing again; and what is
+    taken does not depend on how much is drawn beside it.
+
+    Args:
+        rank_SC: at least 0.
+        taken_SU: distinct in each row, in any order.
+    """
+    sorted_SU = taken_SU.sort(dim=-1).values
+    free_SU = sorted_SU - torch.arange(taken_SU.shape[-1], device=taken_SU.device)  # how many are free below each
+    return rank_SC + torch.searchsorted(free_SU, rank_SC.contiguous(), right=True)
 
 
 def exponential(key: int | Tensor, counter: Tensor) -> Tensor:
@@ -64,9 +85,23 @@ def exponential(key: int | Tensor, counter: Tensor) -> Tensor:
     return series * share - exponent.double() * _LOG_2
 
 
+@functools.cache
+def power_weights(count: int, exponent: float) -> Tensor:
+    """1, 2, .., count to a power, in parts of the largest of them; float64 on the CPU.
+
+    Libraries round the last bit of a power as they like.  So 24 bits of it are kept, on which all of them agree:
+    another device or machine has the same numbers.
+    """
+    largest = count if exponent > 0 else 1
+    powers = (math.frexp(max((place / largest) ** exponent, _LEAST)) for place in range(1, count + 1))
+    return torch.tensor([math.ldexp(round(mantissa * (1 << 24)), e - 24) for mantissa, e in powers], dtype=torch.double)
+
+
 def weighted_places(count: int, weights: Tensor, key_S1: Tensor) -> Tensor:
     """``count`` distinct places of ``weights`` one after another, each in proportion to the weights of those not yet
     drawn, (S, count), in the order of drawing: the places whose exponential waiting times end first.
+
+    Weights come from the host, so that they are the same on every device.
 
     Source: Efraimidis and Spirakis, Information Processing Letters 97, 2006.
     """

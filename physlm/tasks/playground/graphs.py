@@ -18,7 +18,7 @@ import math
 import re
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from physlm.errors import UserError
 from physlm.machine import cpu_cores
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.draws import as_share
+from physlm.tasks.task import OnDevice
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ MOST_WORDS = 8192
 MOST_NAME = 14  # tokens
 MOST_NAMES = 1 << 56  # of one length: a name is a number of so many bits, beside its length
 MOST_ROW = 1 << 20  # tokens; a row of the shortest instances has less than ROW_INSTANCES
+MOST_IDS, NO_TOKEN = 0xD800, "\uffff"  # no vocabulary has so many, which would not be characters
 ROW_INSTANCES = 1 << 16  # numbers of instances that a row has for itself
 
 
@@ -134,8 +136,10 @@ class Reader:
 
     @staticmethod
     def text(ids: npt.NDArray[Any] | Sequence[int]) -> str:
-        """One character a token: strings are searched faster than lists."""
-        return np.asarray(ids).astype("<u4").tobytes().decode("utf-32-le")
+        """One character a token: strings are searched faster than lists.  What is no token reads as ``NO_TOKEN``."""
+        found = np.asarray(ids, np.int64)
+        known = (found >= 0) & (found < MOST_IDS)
+        return np.where(known, found, ord(NO_TOKEN)).astype("<u4").tobytes().decode("utf-32-le")
 
     def names(self, text: str) -> list[str] | None:
         """The names that a part of a text is made of; None where it is made of something else."""
@@ -151,16 +155,12 @@ class Reader:
 Config = TypeVar("Config", bound=GraphConfig)
 
 
-class GraphTask(Generic[Config]):
+class GraphTask(OnDevice[Config]):
     """What both tasks do alike, on one device; instances are made on the host."""
 
     def __init__(self, config: Config, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+        super().__init__(config, device)
         self.reader = Reader(config)
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same task on another device."""
-        return type(self)(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets."""

@@ -24,18 +24,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from physlm.errors import UserError
-from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words, guessed
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.config import check_between, check_split
+from physlm.tasks.playground.haystack import (
+    MOST_TOKENS,
+    MOST_WORDS,
+    WindowConfig,
+    WindowTask,
+    begins,
+    filler,
+    filler_words,
+    guessed,
+    laid,
+)
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-    from physlm.tasks.rows import Rows
 
 YEARS = tuple(str(year) for year in range(1950, 2010))
 FACT, LINK = ["was", "born", "in", "the", "year", "of"], ["was", "born", "in", "the", "same", "year", "as"]
@@ -44,18 +50,16 @@ FACT_SIZE, LINK_SIZE = len(FACT) + 3, len(LINK) + 3  # with two names, or a name
 ASKED = len(FACT) + 3  # <query>, the name, .., the year
 BOS, QUERY, FIRST_YEAR = 0, 1, len(WORDS)
 FIRST_NAME = FIRST_YEAR + len(YEARS)
-MOST_TOKENS, MOST_WORDS = 1 << 20, 1 << 20
 
 
 @dataclass(frozen=True)
-class HopsConfig(TaskConfig):
+class HopsConfig(WindowConfig):
     """``people`` years of birth, and with two ``hops`` as many links, in ``shortest`` (0: always ``window``) to
     ``window`` tokens; ``filler`` is ``words`` or ``repeat``, of ``fillers`` words; people have one of ``names``."""
 
     kind: ClassVar[str] = "hops"
     shared_fields: ClassVar[tuple[str, ...]] = ("names", "fillers")
-    has_verifier: ClassVar[bool] = True
-    guesses_from_text: ClassVar[bool] = True
+    around: ClassVar[int] = ASKED + 1
     hops: int = 1
     people: int = 5
     window: int = 246
@@ -70,24 +74,23 @@ class HopsConfig(TaskConfig):
         check_between(self, "row_tokens", ASKED + 1 + FACT_SIZE, MOST_TOKENS)
         check_between(self, "hops", 1, 2)
         check_between(self, "names", self.hops, MOST_WORDS)
-        check_between(self, "fillers", 1, MOST_WORDS)
         room = (self.row_tokens - ASKED - 1) // self.told(1)
         check_between(self, "people", 1, min(len(YEARS), self.names // self.hops, room))
-        least = self.told(self.people)
-        check_between(self, "window", least, self.row_tokens - ASKED - 1)  # the first text is whole
-        if self.shortest:
-            check_between(self, "shortest", least, self.window)
-        check_filler(self.filler)
+        self.check_window(self.parts)
 
     def told(self, people: int) -> int:
         """The tokens of the sentences about so many people."""
         return people * (FACT_SIZE + LINK_SIZE * (self.hops - 1))
 
     @property
+    def parts(self) -> int:
+        """The tokens of all sentences."""
+        return self.told(self.people)
+
+    @property
     def title(self) -> str:
         """For readers: ``2-hop-246, 3 people, words``."""
-        span = f"{self.shortest}-{self.window}" if 0 < self.shortest < self.window else f"{self.window}"
-        return f"{self.hops}-hop-{span}, {self.people} people, {self.filler}"
+        return f"{self.hops}-hop-{self.window_shown}, {self.people} people, {self.filler}"
 
     def facts(self) -> dict[str, Any]:
         """Beside what every task says: ``chance``, of a year of the text that is chosen at random."""
@@ -102,43 +105,17 @@ class HopsConfig(TaskConfig):
         """The task on the CPU."""
         return Hops(self)
 
-    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """A window as long as the longest of training."""
-        return {("answer", "test"): {}}
-
 
 ONE_HOP, TWO_HOP = HopsConfig(), HopsConfig(hops=2, people=3)
 
 
-class Hops:
+class Hops(WindowTask[HopsConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
-
-    grade = staticmethod(grade_without_hints)
-
-    def __init__(self, config: HopsConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
-
-    def to(self, device: torch.device | str) -> Hops:
-        """The same task on another device."""
-        return Hops(self.config, device)
-
-    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows by number, (R, T) inputs and targets; targets are the years after questions."""
-        from physlm.tasks.rows import IGNORE, Rows
-
-        config = self.config
-        ids_RW, end_RI = self._written(index_R, config.row_tokens + 1, config.shortest or config.window, config.window,
-                                       split, stream)  # fmt: skip
-        targets_RW = ids_RW.new_full(ids_RW.shape, IGNORE)
-        at_RI = (end_RI - 2).clamp_max(config.row_tokens)  # of the last word of a question; or the column that is cut
-        targets_RW.scatter_(1, at_RI, ids_RW.gather(1, (at_RI + 1).clamp_max(config.row_tokens)))
-        return Rows(ids_RW[:, :-1], targets_RW[:, :-1])
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Text i is the first one of row i."""
         config, texts = self.config, []
-        ids_RW, end_RI = self._written(number_R, config.window + ASKED + 1, config.shortest or config.window,
-                                       config.window, split, 0)  # fmt: skip
+        ids_RW, end_RI = self._written(number_R, config.window + ASKED + 1, config.windows, split, 0)
         kinds = {BOS: "bos", QUERY: "query"}
         firsts = ((FIRST_YEAR, "word"), (FIRST_NAME, "year"), (FIRST_NAME + config.names, "name"))
         for number, row, end in zip(number_R.tolist(), ids_RW.tolist(), end_RI[:, 0].tolist(), strict=True):
@@ -163,16 +140,9 @@ class Hops:
         import torch
 
         config, span = self.config, self.config.row_tokens
-        window, least = window or config.window, config.told(config.people)
-        if filled is not None:
-            if not 0 <= filled <= 1:
-                raise UserError(f"hops: got filled {filled}, expected between 0 and 1")
-            window = round(filled * window) + least
-        if not least <= window <= MOST_TOKENS:
-            raise UserError(f"hops: got a window of {window} tokens, expected between {least}, those of the sentences, "
-                            f"and {MOST_TOKENS:,}")
+        window = config.asked_window(window, filled, config.parts)
         row_R = torch.arange(n, device=self.device)
-        ids_RW, end_RI = self._written(row_R, window + ASKED + 2, window, window, split, "prompts", first)
+        ids_RW, end_RI = self._written(row_R, window + ASKED + 2, (window, window), split, "prompts", first)
         end_R = end_RI[:, 0]
         return cut(ids_RW, end_R - 1, end_R + 1, (f"{config.hops}-hop",), texts_in_row(span, span, window + ASKED + 2))
 
@@ -185,8 +155,9 @@ class Hops:
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with a text, read sentence by sentence from its tokens alone; nothing if it is
         right."""
-        words, years, same = self.vocabulary.words, dict[str, str](), dict[str, str]()
-        text = [words[i] for i in without_end(ids)]
+        if not self.vocabulary.has(ids):
+            return FOREIGN
+        years, same, text = dict[str, str](), dict[str, str](), self.vocabulary.read(without_end(ids))
         if text[:1] != ["<bos>"] or text[-ASKED : 1 - ASKED] != ["<query>"] or text[2 - ASKED : -1] != FACT:
             return "got no <bos>, or no question at the end"
         people = 0
@@ -204,22 +175,18 @@ class Hops:
             return "got a question about somebody of whom nothing is told"
         return "" if answer == year else "got another year than that of the person"
 
-    def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, split: str, stream: int | str,
+    def _written(self, index_R: Tensor, width: int, windows: tuple[int, int], split: str, stream: int | str,
                  first: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Texts of ``shortest`` to ``longest`` tokens of sentences and filler after another in each row, cut to (R, W),
-        and where each one ends, (R, I).  N people, H N names, sentences and numbers of them U = H N for H hops."""
+        """Texts as ``WindowTask`` has them.  N people, H N names, sentences and numbers of them U = H N for H hops."""
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import distinct, own_key, text_numbers
+        from physlm.tasks.playground.drawing import distinct, own_key
 
         check_split(split)
         config, key, device = self.config, rng.key("hops", self.config.seed, split, stream), index_R.device
         N, U = config.people, config.people * config.hops
-        text_RI = text_numbers(index_R, width // (shortest + ASKED + 1) + 1)
-        window_RI = shortest + rng.below(longest - shortest + 1, rng.key("window", key), text_RI)
-        end_RI = (window_RI + ASKED + 1).cumsum(1)
-        begin_RI = end_RI - window_RI - ASKED - 1
+        text_RI, window_RI, begin_RI, end_RI = laid(index_R, width, windows, config.around, key)
         names_RIU = FIRST_NAME + distinct(U, config.names, own_key(rng.key("names", key), text_RI))
         years_RIN = FIRST_YEAR + distinct(N, len(YEARS), own_key(rng.key("years", key), text_RI))
         linked_RIN = torch.arange(N, device=device).expand(years_RIN.shape)  # whose year the last group's people have

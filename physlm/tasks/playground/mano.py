@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
-from physlm.tasks.task import Text, question
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.task import OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -68,18 +68,14 @@ class ManoConfig(TaskConfig):
         return {("answer", "test"): {}, ("answer_first", "test"): {"before": 0}}
 
 
-class Mano:
+class Mano(OnDevice[ManoConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
 
     grade = staticmethod(grade_without_hints)  # the answer is one token, and <bos> comes after it
 
     def __init__(self, config: ManoConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
+        super().__init__(config, device)
         self._markers = FIRST_VALUE - 1 + config.modulus  # <len_l> is token l after this one
-
-    def to(self, device: torch.device | str) -> Mano:
-        """The same task on another device."""
-        return Mano(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets."""
@@ -120,6 +116,8 @@ class Mano:
         """The first thing that is wrong with an instance, with the <bos> after it or without; nothing if it is right.
         The expression is read from right to left, and every operation takes the two values that were read last."""
         text, L, values = without_end(ids), self.config.length, list[int]()
+        if not self.vocabulary.has(text):
+            return FOREIGN
         length = text[1] - self._markers if len(text) > 1 else 0
         if text[:1] != [0] or not 1 <= length <= L or len(text) != 2 * length + 5 or text[-2] != text[1] + L:
             return "got no <bos>, <len>, 2 l + 1 tokens, the same <ans>, and one token"

@@ -5,7 +5,8 @@
 A row is one instance of ``row_tokens`` tokens and the one after them.  ``pairs`` distinct keys come with distinct
 values.  Each key is asked in one of the (row_tokens - 2 pairs) / 2 slots after the pairs, drawn without replacement
 with probability in proportion to g^(gap - 1) for slot g = 1, 2, ..: mostly early.  All other tokens are random words,
-keys and values among them.  Only the values after queries are learnt.  Source: Arora et al., arXiv 2312.04927
+values and keys that the row does not have among them; so a key of the row never has another word behind it than its
+value.  Only the values after queries are learnt.  Source: Arora et al., arXiv 2312.04927
 (vocabulary 8192, gap 0.01; trained with 64 tokens and 4 pairs, 128 and 8, 256 and 16 to 64; tested up to 1024 and
 256).
 
@@ -14,25 +15,25 @@ times or more, in random order, and the answer is the N-th last value of the key
 
     <bos> k3 v8 k7 v41 k3 v55 .. k3 v8 ..                       N = 2
 
-Deviations: the value stands after the asked key in the text, where the published inputs show a random word; words are
-fillers of the whole vocabulary but for <bos>, which is their token 0; how many keys MQRAR has, and where it asks, is
-ours.  ``prompts(pairs=, window=)`` asks for other sizes, also beyond the rows of training.
+Deviations: the value stands after the asked key in the text, where the published inputs show a random word, so keys of
+the row cannot be fillers, which they can be there; <bos>, which is their token 0, is none either; how many keys MQRAR
+has, and where it asks, is ours.  ``prompts(pairs=, window=)`` asks for other sizes, also beyond the rows of training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
-from physlm.tasks.task import AnswerRows, Text, question
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, without_end
+from physlm.tasks.task import AnswerRows, OnDevice, Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from physlm.tasks.rows import Rows
@@ -56,6 +57,7 @@ class MqarConfig(TaskConfig):
     shared_fields: ClassVar[tuple[str, ...]] = ("words", "reassigned")
     has_test_rows: ClassVar[bool] = True
     has_verifier: ClassVar[bool] = True
+    guesses_from_text: ClassVar[bool] = True
     pairs: int = 8
     words: int = 8192
     gap: float = 0.01
@@ -120,17 +122,10 @@ class MqarConfig(TaskConfig):
         return {"pairs": times * self.pairs, "window": times * self.row_tokens}
 
 
-class Mqar:
+class Mqar(OnDevice[MqarConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
 
     grade = staticmethod(grade_without_hints)
-
-    def __init__(self, config: MqarConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
-
-    def to(self, device: torch.device | str) -> Mqar:
-        """The same task on another device."""
-        return Mqar(self.config, device)
 
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the values after queries."""
@@ -173,21 +168,41 @@ class Mqar:
         ids_RW = torch.nn.functional.pad(ids_RW, (0, 1)).scatter_(1, at_R[:, None] + 2, BOS)  # it ends the answer
         return cut(ids_RW, at_R + 1, at_R + 3, (f"pairs{config.pairs}",), 1)
 
+    def guesses(self, prompts: Prompts) -> Tensor:
+        """Prompts with any value of their text behind, as a model that reads no keys would answer; (B, P + 1).
+
+        Values of the filler are among them.
+        """
+        from physlm import rng
+        from physlm.tasks.playground.haystack import guessed
+
+        return guessed(prompts, self.config.words // 2, self.config.words, rng.key("mqar guess", self.config.seed))
+
     def fault(self, ids: Sequence[int], *, pairs: int = 0) -> str:
         """The first thing that is wrong with a text that ends with an answer, read from its tokens alone; nothing if it
-        is right.  The first ``pairs`` pairs count (0: as many as in training), and the last query."""
+        is right.  The first ``pairs`` pairs count (0: as many as in training), each of their keys that stands after
+        them, with its value behind, and the last query."""
         text, pairs, half = without_end(ids), pairs or self.config.pairs, self.config.words // 2
+        if not self.vocabulary.has(text):
+            return FOREIGN
         keys, values = text[1 : 2 * pairs + 1 : 2], text[2 : 2 * pairs + 2 : 2]
         if text[:1] != [BOS] or len(text) < 2 * pairs + 3:
             return f"got no <bos> and {pairs} pairs before a query"
         if not (min(keys) > 0 and max(keys) < half <= min(values)):
             return f"got something other than {pairs} pairs of keys and values"
-        asked, answer = text[-2:]
-        found = [value for key, value in zip(keys, values, strict=True) if key == asked]
-        last = max(1, self.config.reassigned)
+        given = dict[int, list[int]]()
+        for key, value in zip(keys, values, strict=True):
+            given.setdefault(key, []).append(value)
+        last, found = max(1, self.config.reassigned), given.get(text[-2], [])
         if len(found) < last or (len(found) > 1 and not self.config.reassigned):
             return f"got a query of a key with {len(found)} values"
-        return "" if answer == found[-last] else "got another value than that of the key"
+        if text[-1] != found[-last]:
+            return "got another value than that of the key"
+        if not all(last <= len(found) and (self.config.reassigned or len(found) == 1) for found in given.values()):
+            return "got a key that has not as many values as it should"
+        if any(key in given and follows != given[key][-last] for key, follows in pairwise(text[2 * pairs + 1 :])):
+            return "got a key that another word than its value follows"
+        return ""
 
     def _rows(self, index_R: Tensor, split: str, stream: int | str) -> Rows:
         from physlm.tasks.rows import IGNORE, Rows
@@ -206,7 +221,7 @@ class Mqar:
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import distinct, own_key, weighted_places
+        from physlm.tasks.playground.drawing import beside, distinct, own_key, power_weights, weighted_places
 
         check_split(split)
         config, device = self.config, index_R.device
@@ -221,10 +236,11 @@ class Mqar:
         of_key_RP = (which_RP * P + torch.arange(P, device=device)).sort(dim=1).values % P
         end_RQ = torch.zeros_like(keys_RQ).scatter_add_(1, which_RP, torch.ones_like(which_RP)).cumsum(1)
         answer_RQ = values_RP.gather(1, of_key_RP.gather(1, end_RQ - last))
-        weights = torch.arange(1, config.row_tokens // 2 - P + 1, device=device).double() ** (config.gap - 1)
+        weights = power_weights(config.row_tokens // 2 - P, config.gap - 1).to(device)
         query_RQ = 1 + 2 * P + 2 * weighted_places(Q, weights, own_key(rng.key("gaps", key), index_R))
-        filler_RF = 1 + rng.below(config.words - 1, own_key(rng.key("filler", key), index_R),
-                                  torch.arange(config.row_tokens - 2 * P, device=device))  # fmt: skip
+        rank_RF = rng.below(config.words - 1 - Q, own_key(rng.key("filler", key), index_R),
+                            torch.arange(config.row_tokens - 2 * P, device=device))  # fmt: skip
+        filler_RF = 1 + beside(rank_RF, keys_RQ - 1)
         pairs_RP2 = torch.stack((keys_RQ.gather(1, which_RP), values_RP), 2)
         ids_RW = torch.cat((torch.zeros_like(index_R)[:, None], pairs_RP2.flatten(1), filler_RF), 1)
         ids_RW.scatter_(1, query_RQ, keys_RQ).scatter_(1, query_RQ + 1, answer_RQ)

@@ -8,9 +8,15 @@ filler, so the depth of the needle is uniform.  A text is ``window`` tokens of p
 end cuts the last, and the value after the query is all that is learnt.  Filler is of random words or one phrase
 repeated (``physlm.tasks.playground.haystack``).
 
+So a model is trained with every amount of filler by ``shortest``, and with every amount of other pairs by ``fewest``:
+
+    NeedleConfig(252, 16)                               windows of 16 .. 252 tokens, always 7 distractors
+    NeedleConfig(252, 16, distractors=112, fewest=3)    3 .. 112 of them, as far as the window has room
+
 Asked are needles in the first, the middle and the last third of the haystack, as many of each.  ``prompts(window=,
 distractors=)`` asks for other sizes, also beyond the rows of training.  To fill one window of w tokens to a share, ask
 ``prompts(window=w, filled=share)``: the haystack then has ``share * w`` tokens of filler, and the pairs come on top.
+Question i is about the same needle, as deep, whatever is around it.
 """
 
 from __future__ import annotations
@@ -20,38 +26,45 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
-from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.playground.haystack import begins, check_filler, filler, filler_words, guessed
-from physlm.tasks.prompts import Prompts, cut, grade_without_hints, texts_in_row, without_end
+from physlm.tasks.config import check_between, check_split
+from physlm.tasks.playground.haystack import (
+    MOST_TOKENS,
+    MOST_WORDS,
+    WindowConfig,
+    WindowTask,
+    begins,
+    filler,
+    filler_words,
+    guessed,
+    laid,
+)
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, texts_in_row, without_end
 from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-    from physlm.tasks.rows import Rows
 
 BOS, QUERY, FIRST_KEY = 0, 1, 2
 AROUND = 4  # <bos>, <query>, key and value
 DEPTHS = ("first", "middle", "last")  # thirds of the haystack
-MOST_TOKENS, MOST_WORDS = 1 << 20, 1 << 20
 
 
 @dataclass(frozen=True)
-class NeedleConfig(TaskConfig):
+class NeedleConfig(WindowConfig):
     """A needle and ``distractors`` other pairs in ``shortest`` (0: always ``window``) to ``window`` tokens.
 
     Attributes:
         filler: ``words`` or ``repeat``; ``fillers`` is the number of its words.
+        fewest: in training the number of distractors is uniform from here up to ``distractors``, or to as many as the
+            window has room for; None: always ``distractors``.
         keys, values: how many different ones there are; chance is 1 / values, or about 1 / (distractors + 1) for any
             value of the text, which the measure ``answers`` shows as ``guess``.
     """
 
     kind: ClassVar[str] = "needle"
     shared_fields: ClassVar[tuple[str, ...]] = ("keys", "values", "fillers")
-    has_verifier: ClassVar[bool] = True
-    guesses_from_text: ClassVar[bool] = True
+    around: ClassVar[int] = AROUND
     window: int = 252
     shortest: int = 0
     distractors: int = 7
@@ -61,21 +74,35 @@ class NeedleConfig(TaskConfig):
     values: int = 256
     row_tokens: int = 256
     seed: int = 0
+    fewest: int | None = None
 
     def __post_init__(self) -> None:
         check_between(self, "row_tokens", AROUND + 2, MOST_TOKENS)
-        check_between(self, "window", 2, self.row_tokens - AROUND)  # the first text is whole
-        check_between(self, "shortest", 0, self.window)
-        for name in ("keys", "values", "fillers"):
+        self.check_window(least=2)
+        for name in ("keys", "values"):
             check_between(self, name, 1, MOST_WORDS)
-        check_between(self, "distractors", 0, min(self.keys, (self.shortest or self.window) // 2) - 1)
-        check_filler(self.filler)
+        shortest, longest = (min(self.keys, window // 2) - 1 for window in self.windows)
+        if self.fewest is None:
+            check_between(self, "distractors", 0, shortest)
+        else:
+            check_between(self, "distractors", 0, longest)
+            check_between(self, "fewest", 0, min(self.distractors, shortest))
+
+    @property
+    def least(self) -> int:
+        """The fewest distractors of training."""
+        return self.distractors if self.fewest is None else self.fewest
+
+    @property
+    def parts(self) -> int:
+        """Tokens of the needle and the fewest distractors."""
+        return 2 + 2 * self.least
 
     @property
     def title(self) -> str:
         """For readers: ``needle 252, 7 distractors, words``."""
-        span = f"{self.shortest}-{self.window}" if 0 < self.shortest < self.window else f"{self.window}"
-        return f"{self.kind} {span}, {self.distractors} distractors, {self.filler}"
+        others = "-".join(map(str, dict.fromkeys((self.least, self.distractors))))
+        return f"{self.kind} {self.window_shown}, {others} distractors, {self.filler}"
 
     def vocabulary(self) -> Vocabulary:
         """<bos>, <query>, keys, values, filler."""
@@ -86,51 +113,21 @@ class NeedleConfig(TaskConfig):
         """The task on the CPU."""
         return Needle(self)
 
-    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """A window as long as the longest of training."""
-        return {("answer", "test"): {}}
-
-    def longer(self, times: int) -> dict[str, int]:
-        """A larger window of as many pairs."""
-        return {"window": times * self.window}
-
     def filled(self, share: float) -> dict[str, dict[str, Any]]:
-        """Filler words, or other pairs."""
-        others = max(self.distractors, int(share * self.window / 2) - 1)
-        return {self.filler: {"filled": share}, "pairs": {"filled": 0.0, "distractors": others}}
+        """Filler words, or other pairs; of a range as few pairs as training shows, or as many more as fill it."""
+        others = max(self.least, int(share * self.window / 2) - 1)
+        words = {filler: {**way, "distractors": self.least} for filler, way in super().filled(share).items()}
+        return {**words, "pairs": {"filled": 0.0, "distractors": others}}
 
 
-class Needle:
+class Needle(WindowTask[NeedleConfig]):
     """The task on one device: everything is computed from the numbers of rows."""
-
-    grade = staticmethod(grade_without_hints)
-
-    def __init__(self, config: NeedleConfig, device: torch.device | str = "cpu"):
-        self.config, self.vocabulary, self.device = config, config.vocabulary(), device
-
-    def to(self, device: torch.device | str) -> Needle:
-        """The same task on another device."""
-        return Needle(self.config, device)
-
-    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows by number, (R, T) inputs and targets; targets are the values after queries."""
-        from physlm.tasks.rows import IGNORE, Rows
-
-        config = self.config
-        shortest = config.shortest or config.window
-        ids_RW, end_RI = self._written(index_R, config.row_tokens + 1, shortest, config.window, config.distractors,
-                                       split, stream)  # fmt: skip
-        targets_RW = ids_RW.new_full(ids_RW.shape, IGNORE)
-        at_RI = (end_RI - 2).clamp_max(config.row_tokens)  # of an asked key; beyond the row, into a column that is cut
-        targets_RW.scatter_(1, at_RI, ids_RW.gather(1, (at_RI + 1).clamp_max(config.row_tokens)))
-        return Rows(ids_RW[:, :-1], targets_RW[:, :-1])
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Text i is the first one of row i."""
         config, texts = self.config, []
-        shortest, pairs_end = config.shortest or config.window, FIRST_KEY + config.keys + config.values
-        ids_RW, end_RI = self._written(number_R, config.window + AROUND, shortest, config.window, config.distractors,
-                                       split, 0)  # fmt: skip
+        pairs_end = FIRST_KEY + config.keys + config.values
+        ids_RW, end_RI = self._written(number_R, config.window + AROUND, config.windows, split, 0)
         for number, row, end in zip(number_R.tolist(), ids_RW.tolist(), end_RI[:, 0].tolist(), strict=True):
             ids = row[:end]
             labels = ["filler" if i >= pairs_end else "key" if i < FIRST_KEY + config.keys else "value" for i in ids]
@@ -146,7 +143,7 @@ class Needle:
         """``n`` needles in each third of a haystack of ``window`` tokens (0: the longest of training).
 
         Args:
-            distractors: other pairs; by default as in training.
+            distractors: other pairs; by default the most of training.
             filled: the share of ``window`` that is filler; the haystack is that many tokens and the pairs.  By default
                 it is ``window`` tokens with the pairs.
 
@@ -164,13 +161,11 @@ class Needle:
         if not 1 <= pairs <= most:
             raise UserError(f"needle: got {pairs - 1} distractors in a window of {window} tokens with {config.keys} "
                             f"keys, expected between 0 and {most - 1}")
-        if filled is not None:
-            if not 0 <= filled <= 1:
-                raise UserError(f"needle: got filled {filled}, expected between 0 and 1")
-            window = round(filled * window) + 2 * pairs
+        window = config.asked_window(window, filled, 2 * pairs)
         kind_B = torch.arange(len(DEPTHS), device=self.device).repeat(n)
         row_B = torch.arange(len(kind_B), device=self.device)
-        ids_BW, end_BI = self._written(row_B, window + AROUND + 1, window, window, pairs - 1, split, "prompts", kind_B)
+        ids_BW, end_BI = self._written(row_B, window + AROUND + 1, (window, window), split, "prompts",
+                                       distractors=(pairs - 1, pairs - 1), third_R=kind_B)  # fmt: skip
         end_B = end_BI[:, 0]
         return cut(ids_BW, end_B - 1, end_B + 1, DEPTHS, texts_in_row(span, span, window + AROUND + 1), kind_B=kind_B)
 
@@ -184,6 +179,8 @@ class Needle:
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with a text, read from its tokens alone; nothing if it is right."""
         text = without_end(ids)
+        if not self.vocabulary.has(text):
+            return FOREIGN
         if text[:1] != [BOS] or text[-3:-2] != [QUERY]:
             return "got no <bos>, or no <query> before the last two tokens"
         haystack, (asked, answer) = text[1:-3], text[-2:]
@@ -191,29 +188,39 @@ class Needle:
             return "got a query of a key that does not stand once before a value"
         return "" if haystack[haystack.index(asked) + 1] == answer else "got another value than that of the key"
 
-    def _written(self, index_R: Tensor, width: int, shortest: int, longest: int, distractors: int, split: str,
-                 stream: int | str, third_R: Tensor | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Texts of ``shortest`` to ``longest`` tokens of haystack after another in each row, cut to (R, W), and where
-        each one ends, (R, I).  Of the U pairs of a text the first drawn is the needle; ``third_R`` is its depth."""
+    def _written(self, index_R: Tensor, width: int, windows: tuple[int, int], split: str, stream: int | str,
+                 distractors: tuple[int, int] | None = None, third_R: Tensor | None = None
+                 ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Texts as ``WindowTask`` has them.  Of the U pairs that one has room for the first drawn is the needle, which
+        depends on nothing else; ``third_R`` is its depth, ``distractors`` the fewest and the most others."""
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import distinct, own_key, text_numbers
+        from physlm.tasks.playground.drawing import beside, distinct, own_key
 
         check_split(split)
-        config, key, U = self.config, rng.key("needle", self.config.seed, split, stream), 1 + distractors
-        text_RI = text_numbers(index_R, width // (shortest + AROUND) + 1)
-        window_RI = shortest + rng.below(longest - shortest + 1, rng.key("window", key), text_RI)
-        end_RI = (window_RI + AROUND).cumsum(1)
-        begin_RI = end_RI - window_RI - AROUND
-        at_U = torch.arange(U, device=index_R.device)
-        keys_RIU = FIRST_KEY + distinct(U, config.keys, own_key(rng.key("keys", key), text_RI))
+        config, key = self.config, rng.key("needle", self.config.seed, split, stream)
+        fewest, most = distractors or (config.least, config.distractors)
+        text_RI, window_RI, begin_RI, end_RI = laid(index_R, width, windows, AROUND, key)
+        at_U = torch.arange(1 + most, device=index_R.device)
+        keys_RIU = needle_RI1 = rng.below(config.keys, rng.key("needle", key), text_RI)[..., None]
+        if most:
+            other_RIU = distinct(most, config.keys - 1, own_key(rng.key("keys", key), text_RI))
+            keys_RIU = torch.cat((needle_RI1, beside(other_RIU, needle_RI1)), -1)
+        keys_RIU = FIRST_KEY + keys_RIU
         values_RIU = FIRST_KEY + config.keys + rng.below(config.values, own_key(rng.key("values", key), text_RI), at_U)
         share_RIU = rng.uniform(own_key(rng.key("places", key), text_RI), at_U)
         if third_R is not None:
             share_RIU[..., 0] = (share_RIU[..., 0] + third_R[:, None]) / len(DEPTHS)
+        others_RI = torch.full_like(text_RI, most)
+        if fewest < most:
+            room_RI = (window_RI // 2 - 1).clamp_max(most)
+            drawn_RI = rng.uniform(rng.key("distractors", key), text_RI) * (room_RI - fewest + 1)
+            others_RI = fewest + drawn_RI.long()
+            share_RIU = share_RIU.where(at_U <= others_RI[..., None], 2.0)  # those that are left out come last
         share_RIU, order_RIU = share_RIU.sort(dim=-1, stable=True)
-        at_RIU = begins(share_RIU, window_RI - 2 * U, torch.full_like(order_RIU, 2)) + begin_RI[..., None] + 1
+        at_RIU = begins(share_RIU, window_RI - 2 - 2 * others_RI, torch.full_like(order_RIU, 2))
+        at_RIU = (at_RIU + begin_RI[..., None] + 1).where(at_U <= others_RI[..., None], width)
         parts = (
             (begin_RI, torch.zeros_like(begin_RI)), (end_RI - 3, torch.full_like(end_RI, QUERY)),
             (end_RI - 2, keys_RIU[..., 0]), (end_RI - 1, values_RIU[..., 0]),

@@ -130,7 +130,9 @@ def test_questions_are_as_long_as_is_said_and_planted_answers_are_found(monkeypa
         assert (row.value, row.n) == (right, 60) and row.lo <= right <= row.hi
         assert the(rows, "answered_untrained", times=times).value == 0.0
         assert the(rows, "answered_constant", times=times).value == 1 / VALUES
-    assert len(rows) == 9
+        context = the(rows, "tokens", times=times)
+        assert (context.value, context.unit) == (6 * times + 5, "tokens") and context.where == {"times": times}
+    assert len(rows) == 12
 
 
 def test_a_model_that_is_changed_is_another_one_with_the_same_weights() -> None:
@@ -209,6 +211,11 @@ def test_what_cannot_be_measured_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     ):
         with pytest.raises(UserError, match=message):
             Length().check(run.spec)
+    sheet = Asked(task).sheet(16, 1).prompts
+    tokens = int((sheet.lengths_B + sheet.answer_lengths_B).max()) - 1
+    Length().check(run_of(task, replace(MODEL, absolute=tokens)).spec)
+    with pytest.raises(UserError, match=rf"{tokens} tokens with their answers, expected at most {tokens - 1}, model"):
+        Length().check(run_of(task, replace(MODEL, absolute=tokens - 1)).spec)
     with pytest.raises(UserError, match="unrotated"):
         Length(variants=(Variant("x", among="unrotated", floor=8),)).check(run_of(task).spec)
     for settings, message in (({"times": (2, 1)}, "times"), ({"times": ()}, "times"), ({"times": (0,)}, "times"),
@@ -238,3 +245,12 @@ def test_both_are_measures_of_the_package() -> None:
         for row in found:
             measure.check_quantity([name], row.quantity)
         assert {row.where["times"] for row in found} == {1, 2, 4, 8, 16}
+
+
+def test_a_guess_is_any_fitting_word_of_the_text_however_long_it_is() -> None:
+    """One of four values of needles; of pairs that grow with the text, one of more and more."""
+    from physlm.tasks.playground.needle import NeedleConfig
+
+    asked = Asked(NeedleConfig(60, 16, 3, row_tokens=64))
+    for times in (1, 4):
+        assert asked.sheet(times, 400).guessed().double().mean().item() == pytest.approx(1 / 4, abs=0.05)

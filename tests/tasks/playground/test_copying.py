@@ -46,6 +46,16 @@ def test_rows_are_whole_instances_end_to_end(config: CopyConfig) -> None:
         assert number >= 1 and not any(answers[begin:])
 
 
+def test_short_instances_of_a_row_do_not_all_have_the_same_words() -> None:
+    """Two words each out of six in a ring, from a random one on: half of the pairs of instances share none."""
+    rows = CopyConfig(6, 9, 2, 64).build().rows(torch.arange(20_000)).inputs_RT[:, :12].tolist()
+    pairs = [({*row[1:3]}, {*row[7:9]}) for row in rows if row[3] == QUERY == row[9]]
+    apart = sum(not one & other for one, other in pairs)
+    assert len(pairs) > 600 and near(apart, len(pairs) / 2)
+    used = Counter(word for row in rows if row[3] == QUERY for word in row[1:3])
+    assert len(used) == 9 and all(near(n, sum(used.values()) / 9) for n in used.values())
+
+
 def test_published_is_a_permutation_of_500_words_in_1024_tokens() -> None:
     task = CopyConfig().build()
     inputs, targets = task.rows(torch.arange(3))

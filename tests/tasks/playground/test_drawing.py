@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from physlm import rng
-from physlm.tasks.playground.drawing import distinct, exponential, own_key, text_numbers, weighted_places
+from physlm.tasks.playground.drawing import (
+    beside,
+    distinct,
+    exponential,
+    own_key,
+    power_weights,
+    text_numbers,
+    weighted_places,
+)
 
 KEYS = own_key(rng.key("drawing", 1), torch.arange(40_000))
 
@@ -56,3 +64,22 @@ def test_weighted_places_are_drawn_one_after_another_in_proportion_to_what_is_le
 def test_texts_of_rows_have_numbers_of_their_own() -> None:
     numbers = text_numbers(torch.tensor([0, 1, 5, 1 << 30]), 300)
     assert numbers.shape == (4, 300) and numbers.unique().numel() == 1200
+
+
+@pytest.mark.parametrize(("count", "n"), [(1, 4), (3, 5), (4, 300)])
+def test_numbers_beside_others_are_those_that_are_not_taken_by_rank(count: int, n: int) -> None:
+    taken = distinct(count, n, KEYS[:50])
+    ranks = torch.arange(n - count).expand(50, -1).contiguous()
+    for row, others in zip(taken.tolist(), beside(ranks, taken).tolist(), strict=True):
+        assert others == [number for number in range(n) if number not in row]
+    assert beside(ranks.flip(1), taken.view(5, 10, count)[0, :1].expand(50, -1)).shape == ranks.shape
+
+
+@pytest.mark.parametrize("exponent", [-0.99, 0.0, 0.5, 2.0, 99.0])
+def test_weights_of_a_power_have_few_bits_and_are_made_on_the_host(exponent: float) -> None:
+    found = power_weights(700, exponent)
+    assert found.device.type == "cpu" and found.dtype == torch.double and bool((found > 0).all())
+    exact = torch.arange(1, 701, dtype=torch.double) ** exponent
+    ratio = found / exact * exact.max() / found.max()
+    assert ratio[exact / exact.max() > 1e-290].allclose(torch.ones(1, dtype=torch.double), rtol=1e-6)
+    assert found.float().double().equal(found) or exponent == 99.0, "float32 holds them, where its range does"

@@ -181,8 +181,31 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], message: str) ->
         dataclasses.replace(ONE_HOP, **settings)
 
 
+@pytest.mark.parametrize("config", [ONE, TWO], ids=lambda config: config.title)
+def test_longer_and_filled_windows_are_those_that_measures_ask_for(config: HopsConfig) -> None:
+    task = config.build()
+    for times in (1, 3):
+        prompts = task.prompts(5, window=config.longer(times)["window"])
+        assert prompts.lengths_B.tolist() == [times * (config.window + config.around) - 1] * 5
+    most = 1 - config.parts / config.window
+    for share in (0.0, 0.1, most):
+        (condition,) = config.filled(share).values()
+        prompts = task.prompts(20, **condition)
+        assert prompts.lengths_B.tolist() == [round(share * config.window) + config.parts + 9] * 20
+        assert prompts.answers_BQ.equal(task.prompts(20).answers_BQ), "the same people are asked for"
+    with pytest.raises(UserError, match=rf"hops: got filled {most + 0.1}, expected between 0 and {most:.4g}: "
+                                        rf"{config.parts} of {config.window} tokens"):  # fmt: skip
+        config.filled(most + 0.1)
+    assert list(dataclasses.replace(config, filler="repeat").filled(0.0)) == ["repeat"]
+
+
 def test_questions_that_cannot_be_are_refused() -> None:
-    with pytest.raises(UserError, match=r"a window of 37 tokens, expected between 38, those of the sentences, and"):
+    with pytest.raises(UserError, match=r"a window of 37 tokens, expected between 38, which are no filler, and"):
         TWO.build().prompts(3, window=37)
     with pytest.raises(UserError, match=r"filled -0\.1, expected between 0 and 1"):
         TWO.build().prompts(3, filled=-0.1)
+    for window in (-5, (1 << 20) + 1):
+        with pytest.raises(UserError, match=rf"a window of {window} tokens, expected between 0 and 1,048,576"):
+            TWO.build().prompts(3, window=window, filled=0.5)
+    with pytest.raises(UserError, match=r"filled nan, expected between 0 and 1"):
+        TWO.build().prompts(3, filled=math.nan)

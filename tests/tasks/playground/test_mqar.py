@@ -42,6 +42,9 @@ def test_rows_are_pairs_and_then_queries_of_each_key_with_its_value(config: Mqar
             assert len(given) == config.pairs
         asked = [place for place, answer in enumerate(answers) if answer != IGNORE]
         assert sorted(row[place] for place in asked) == sorted(given), "each key is asked once"
+        whole = [*row, answers[-1]]
+        later = [place for place in range(2 * config.pairs + 1, len(row)) if row[place] in given]
+        assert later == asked and whole[-1] not in given, "no key of the row is a filler"
         for place in asked:
             assert place > 2 * config.pairs and (place - 2 * config.pairs) % 2 == 1
             assert answers[place] == given[row[place]][-last]
@@ -55,7 +58,10 @@ def test_its_own_samples_pass_the_verifier(config: MqarConfig) -> None:
 
 
 @pytest.mark.parametrize(("settings", "text", "fault"), [
-    ({}, "<bos> k3 v41 k7 v55 v9 k3 v41", ""), ({}, "<bos> k3 v41 k7 v55 k7 v41 k7 v55 <bos>", ""),
+    ({}, "<bos> k3 v41 k7 v55 v9 k3 v41", ""), ({}, "<bos> k3 v41 k7 v55 k3 v41 k7 v55 <bos>", ""),
+    ({}, "<bos> k3 v41 k7 v55 k7 v41 k7 v55 <bos>", "got a key that another word than its value follows"),
+    ({}, "<bos> k3 v41 k7 v55 k3 v9 k7 v55", "got a key that another word than its value follows"),
+    ({}, "<bos> k3 v41 k7 v55 k3 k7 v55", "got a key that another word than its value follows"),
     ({}, "<bos> k3 v41 k7 v55 v9 k3 v55", "got another value than that of the key"),
     ({}, "<bos> k3 v41 k7 v55 v9 k4 v41", "got a query of a key with 0 values"),
     ({}, "<bos> k3 v41 k3 v55 v9 k3 v55", "got a query of a key with 2 values"),
@@ -65,9 +71,14 @@ def test_its_own_samples_pass_the_verifier(config: MqarConfig) -> None:
     ({"reassigned": 2}, "<bos> k3 v41 k3 v55 v9 k3 v41", ""),
     ({"reassigned": 2}, "<bos> k3 v41 k3 v55 v9 k3 v55", "got another value than that of the key"),
     ({"reassigned": 2}, "<bos> k3 v41 k4 v55 v9 k3 v41", "got a query of a key with 1 values"),
+    ({"pairs": 3}, "<bos> k3 v41 k4 v55 k4 v56 v9 k3 v41", "got a key that has not as many values as it should"),
+    ({"pairs": 3, "reassigned": 2}, "<bos> k3 v41 k3 v55 k4 v56 v9 k3 v41",
+     "got a key that has not as many values as it should"),
+    ({"pairs": 4, "reassigned": 2}, "<bos> k3 v41 k3 v55 k4 v56 k4 v57 k4 v57 k3 v41",
+     "got a key that another word than its value follows"),
 ])  # fmt: skip
 def test_the_verifier_on_planted_cases(settings: dict[str, int], text: str, fault: str) -> None:
-    task = MqarConfig(pairs=2, words=64, row_tokens=16, **settings).build()
+    task = MqarConfig(**{"pairs": 2, "words": 64, "row_tokens": 16, **settings}).build()
     words = text.replace("v9", "v39").replace("v7 ", "v37 ")
     assert task.fault(task.vocabulary.encode(words)) == fault
 
@@ -91,8 +102,13 @@ def test_keys_values_and_fillers_are_uniform() -> None:
     keys, values = (inputs[:, place : place + 4 : 2].flatten().bincount(minlength=20).tolist() for place in (1, 2))
     assert all(near(n, 40_000 / 9) for n in keys[1:10]) and all(near(n, 4000) for n in values[10:])
     assert sum(keys[1:10]) == sum(values[10:]) == 40_000
-    fillers = MqarConfig(1, 20, gap=0.001, row_tokens=80).build().rows(torch.arange(3000))[0][:, 60:].flatten()
-    assert set(fillers.tolist()) == set(range(1, 20)), "any word but <bos>"
+    rows, targets = MqarConfig(1, 20, gap=0.001, row_tokens=80).build().rows(torch.arange(9000))
+    rows = rows[(targets[:, 70:] == IGNORE).all(1)]  # without a query there
+    key, filler = rows[:, 1], rows[:, 79]
+    assert not (filler == key).any()
+    for one in range(1, 20):  # each key beside itself, the others all alike: eighteen of nineteen words
+        counts = filler[key != one].bincount(minlength=20)
+        assert near(int(counts[one]), float((key != one).sum()) / 18), "any word but <bos> and the key"
 
 
 def test_each_key_has_its_assignments_and_the_others_fall_on_any() -> None:
@@ -153,3 +169,14 @@ def test_the_most_pairs_are_rows_and_one_more_is_refused(config: MqarConfig) -> 
         dataclasses.replace(config, pairs=most.pairs + 1)
     with pytest.raises(UserError, match=r"task\.pairs: got"):
         config.build().prompts(3, pairs=most.pairs + 1)
+
+
+def test_a_guess_is_some_value_of_the_text() -> None:
+    config = MqarConfig(4, 64, row_tokens=32)
+    task = config.build()
+    prompts = task.prompts(300)
+    guesses = task.guesses(prompts).gather(1, prompts.lengths_B[:, None])[:, 0]
+    assert (guesses >= 32).all() and (guesses < 64).all()
+    assert all(guess in ids[:n] for guess, ids, n in zip(
+        guesses.tolist(), prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), strict=True))
+    assert 0.1 < task.grade(prompts, task.guesses(prompts)).answer_B.double().mean() < 0.3, "of four pairs, and filler"

@@ -16,6 +16,7 @@ from physlm.tasks.playground.needle import AROUND, BOS, DEPTHS, FIRST_KEY, QUERY
 from physlm.tasks.rows import IGNORE
 
 SMALL = NeedleConfig(window=20, shortest=8, distractors=2, fillers=5, keys=9, values=7, row_tokens=64)
+RANGE = NeedleConfig(60, 10, 29, fillers=5, keys=40, values=50, row_tokens=200, fewest=1)
 TASK: Needle = SMALL.build()
 
 
@@ -40,7 +41,7 @@ def pairs_in(haystack: list[int], config: NeedleConfig) -> list[tuple[int, int, 
 
 @pytest.mark.parametrize("config", [
     SMALL, NeedleConfig(), dataclasses.replace(SMALL, filler="repeat"), NeedleConfig(2, 0, 0, row_tokens=6),
-    NeedleConfig(16, 16, 7, row_tokens=70), NeedleConfig(30, 6, 2, keys=3, values=1, fillers=1, row_tokens=40),
+    NeedleConfig(16, 16, 7, row_tokens=70), RANGE, NeedleConfig(30, 6, 2, keys=3, values=1, fillers=1, row_tokens=40),
 ], ids=lambda config: f"{config.title} in {config.row_tokens}")  # fmt: skip
 def test_rows_are_whole_texts_end_to_end(config: NeedleConfig) -> None:
     inputs, targets = config.build().rows(torch.arange(50))
@@ -54,14 +55,54 @@ def test_rows_are_whole_texts_end_to_end(config: NeedleConfig) -> None:
             haystack, key, value = row[begin + 1 : end - 3], row[end - 2], row[end - 1]
             assert (config.shortest or config.window) <= len(haystack) <= config.window
             pairs = pairs_in(haystack, config)
-            assert len({key for _, key, _ in pairs}) == len(pairs) == 1 + config.distractors
+            assert len({key for _, key, _ in pairs}) == len(pairs)
+            assert 1 + config.least <= len(pairs) <= 1 + config.distractors
             assert value == answers[end - 2] == dict(pair[1:] for pair in pairs)[key]
         assert len(begins) > 1 or config.window + AROUND >= config.row_tokens
 
 
-def test_its_own_samples_pass_the_verifier() -> None:
-    texts = (text.ids for text in TASK.texts(torch.arange(100_000), "train"))
-    assert Counter(map(TASK.fault, texts)) == {"": 100_000}
+@pytest.mark.parametrize("config", [SMALL, RANGE], ids=lambda config: config.title)
+def test_its_own_samples_pass_the_verifier(config: NeedleConfig) -> None:
+    task = config.build()
+    texts = (text.ids for text in task.texts(torch.arange(100_000), "train"))
+    assert Counter(map(task.fault, texts)) == {"": 100_000}
+
+
+def test_the_asked_needle_is_the_same_whatever_is_around_it() -> None:
+    """Key, value and depth: with any amount and kind of filler, any number of pairs, and whatever training shows."""
+    config = NeedleConfig(900, 16, 3, keys=512, values=512, row_tokens=1024)
+    conditions: list[dict[str, Any]] = [
+        {}, {"filled": 0.5}, {"distractors": 0}, {"distractors": 230}, {"filled": 0.0, "distractors": 414},
+        {"window": 5000, "distractors": 511}, {"window": 40, "distractors": 19},
+    ]  # fmt: skip
+    found = []
+    for other in (config, dataclasses.replace(config, filler="repeat"),
+                  dataclasses.replace(config, distractors=400, fewest=0)):  # fmt: skip
+        for condition in conditions:
+            prompts = other.build().prompts(40, **condition)
+            asked = prompts.ids_BP.gather(1, prompts.lengths_B[:, None] - 1)
+            found.append(torch.cat((asked, prompts.answers_BQ, prompts.kind_B[:, None]), 1))
+    assert all(one.equal(found[0]) for one in found) and len({*found[0][:, 0].tolist()}) > 80
+    depths = [(prompts.ids_BP == asked).long().argmax(1) / prompts.lengths_B for prompts in (
+        config.build().prompts(40, window=window, distractors=others) for window, others in ((500, 0), (5000, 511)))]
+    assert (depths[0] - depths[1]).abs().max() < 0.06, "it stands after the same share of what is before it"
+
+
+def test_training_shows_every_number_of_distractors_that_there_is_room_for() -> None:
+    config = dataclasses.replace(RANGE, shortest=0, distractors=6)
+    counts = Counter(len(pairs_in(text.ids[1:-3], config)) - 1 for text in config.build().texts(torch.arange(9000)))
+    assert set(counts) == {1, 2, 3, 4, 5, 6} and all(near(n, 1500) for n in counts.values())
+    room = Counter[tuple[int, int]]()
+    for text in RANGE.build().texts(torch.arange(40_000)):
+        room[min(29, text.about["window"] // 2 - 1), len(pairs_in(text.ids[1:-3], RANGE)) - 1] += 1
+    for most in range(4, 30):
+        found = {others: n for (largest, others), n in room.items() if largest == most}
+        assert set(found) == set(range(1, most + 1)), "from one to as many as there is room for"
+        assert all(near(n, sum(found.values()) / most) for n in found.values())
+    assert RANGE.title == "needle 10-60, 1-29 distractors, words" and RANGE.parts == 4
+    assert RANGE.filled(0.5) == {"words": {"filled": 0.5, "distractors": 1},
+                                 "pairs": {"filled": 0.0, "distractors": 14}}
+    assert RANGE.build().prompts(3).lengths_B.tolist() == [63] * 9, "asked with the most"
 
 
 @pytest.mark.parametrize(("text", "fault"), [
@@ -130,7 +171,12 @@ def test_guesses_are_right_as_often_as_one_value_in_the_text() -> None:
 @pytest.mark.parametrize(("settings", "message"), [
     ({"window": 253}, r"task\.window: got 253, expected between 2 and 252"),
     ({"window": 1}, r"task\.window: got 1, expected between 2 and 252"),
-    ({"shortest": 253}, r"task\.shortest: got 253, expected between 0 and 252"),
+    ({"shortest": 253}, r"task\.shortest: got 253, expected between 2 and 252"),
+    ({"shortest": 1}, r"task\.shortest: got 1, expected between 2 and 252"),
+    ({"shortest": 10, "distractors": 126, "fewest": 1}, r"task\.distractors: got 126, expected between 0 and 125"),
+    ({"shortest": 10, "fewest": 5}, r"task\.fewest: got 5, expected between 0 and 4"),
+    ({"fewest": 8}, r"task\.fewest: got 8, expected between 0 and 7"),
+    ({"fewest": -1}, r"task\.fewest: got -1, expected between 0 and 7"),
     ({"distractors": 126}, r"task\.distractors: got 126, expected between 0 and 125"),
     ({"distractors": -1}, r"task\.distractors: got -1, expected between 0 and 125"),
     ({"shortest": 10}, r"task\.distractors: got 7, expected between 0 and 4"),
