@@ -20,6 +20,7 @@ import torch
 from physlm import cli
 from physlm.errors import LostProcessError, Stopped, UserError
 from physlm.lab.committed import VERDICT_KEYS
+from physlm.lab.executors.contract import Executor
 from physlm.lab.run import Run
 from physlm.lab.store import Store
 from physlm.measures.rows import Row
@@ -59,7 +60,7 @@ EXPERIMENT = Experiment(
 
 
 def fake_sweep(specs: Sequence[RunSpec], measures: Any, store: Store, device: torch.device,
-               members: int, processes: int = 1) -> list[Run]:
+               members: int, executor: Executor) -> list[Run]:
     """Finishes every run at once; its score is 1000 times its learning rate."""
     finished = []
     for spec in specs:
@@ -184,7 +185,7 @@ def test_several_claims_train_and_measure_together(
 
     def sweep(specs: list[Any], measures: Any, *rest: Any, **options: Any) -> list[Any]:
         calls.append((len(specs), set(measures.values()) if isinstance(measures, dict) else measures))
-        assert options["processes"] == 2
+        assert options["executor"].processes == 2
         return fake_sweep(specs, measures, *rest, **options)
 
     monkeypatch.setattr("physlm.lab.sweep.sweep", sweep)
