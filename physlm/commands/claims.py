@@ -220,8 +220,9 @@ def _sweep_shard(
     if mine:
         _announce(claims, tier, mine, store, members, yes)
         _sweep(mine, {spec: together[spec] for spec in mine}, store, where, members)
-    print(f"\nshard {shard} is done: {len(mine)} runs are finished in {store.root}. When all {shard.of} shards are, copy "
-          f"their run folders into one folder of runs; then {_command(claims, tier, settings)} --finished-only reports.")
+    print(f"\nshard {shard} is done: {len(mine)} runs are finished in {store.root}. When all {shard.of} shards are, "
+          f"copy their run folders into one folder of runs and report with\n"
+          f"    {_command(claims, tier, settings)} --finished-only")
 
 
 def _announce(

@@ -1,4 +1,4 @@
-"""Options of ``physlm run`` that say where its jobs are done: the executor, how many at once, the share of a machine."""
+"""Options of ``physlm run`` that say where its jobs are done: by whom, how many at once, and a machine's share."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ ExecutorOption = Annotated[
 ]
 RayAddressOption = Annotated[
     str | None,
-    typer.Option("--ray-address", metavar="HOST:PORT|auto", help="Join this Ray cluster, instead of starting one here."),
+    typer.Option("--ray-address", metavar="HOST:PORT|auto",
+                 help="Join this Ray cluster; otherwise one is started here."),
 ]
 SlurmOption = Annotated[
     list[str] | None,
     typer.Option("--slurm", metavar="KEY=VALUE",
-                 help="An option of sbatch: partition=gpu, account=us, time=600 (minutes), mem=64GB, ...; cluster=local "
-                      "tries it with processes of this machine. May be given several times."),
+                 help="An option of sbatch: partition=gpu, account=us, time=600 (minutes), mem=64GB, ...; "
+                      "cluster=local tries it with processes of this machine. May be given several times."),
 ]
 ShardOption = Annotated[
     str | None,
@@ -65,7 +66,7 @@ class Where:
     def check(self) -> None:
         """Refuse what contradicts itself, before anything is begun."""
         if self.name not in EXECUTORS:
-            raise UserError(f"--executor: {unknown_key('executor', self.name, EXECUTORS)}")
+            raise UserError(unknown_key("--executor", self.name, EXECUTORS))
         for option, given, its in (("--ray-address", self.ray_address, "ray"), ("--slurm", self.slurm, "slurm")):
             if given and self.name != its:
                 raise UserError(f"{option}: got it with --executor {self.name}, expected --executor {its}")

@@ -77,11 +77,11 @@ class Slurm:
                                  for key, text in options.items()}
         cluster = given.pop("cluster", "slurm")
         if cluster not in CLUSTERS:
-            raise UserError(f"--slurm cluster: {unknown_key('cluster', str(cluster), CLUSTERS)}")
+            raise UserError(unknown_key("--slurm cluster", str(cluster), CLUSTERS))
         known = sorted({*_parameters(submitit), "cluster"} - {*_OURS})
         for key in given:
             if key not in known:
-                raise UserError(f"--slurm: {unknown_key('option', key, known)}")
+                raise UserError(unknown_key("--slurm", key, known))
         if cluster == "local":
             cuda = torch.cuda.is_available()
             if device == "cuda" and not cuda:
