@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physlm.errors import LostProcessError, UserError
-from physlm.lab.executors.contract import Do, Job, Work, gpus_used
+from physlm.lab.executors.contract import Do, Job, Work, counted, gpus_used
 from physlm.lab.experiment import load_experiment, loaded_files
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Local:
         at_once = min(self.processes, jobs)
         if self.device.type == "cuda":
             return gpus_used(self.processes, torch.cuda.device_count(), jobs, f"{at_once} processes")
-        return f"using {torch.get_num_threads()} CPU threads" + (f", in {at_once} processes" if at_once > 1 else "")
+        threads = counted(torch.get_num_threads(), "CPU thread")
+        return f"using {threads} in {at_once} processes" if at_once > 1 else f"using {threads}"
 
     @contextlib.contextmanager
     def crew(self, do: Do, jobs: int, root: Path) -> Iterator[Processes]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from physlm.errors import LostProcessError, UserError
 from physlm.extras import needed
-from physlm.lab.executors.contract import Do, Job, Work, check_processes, gpus_used
+from physlm.lab.executors.contract import Do, Job, Work, check_processes, counted, gpus_used
 from physlm.lab.executors.remote import Order, carry_out
 from physlm.machine import cpu_cores
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 OBJECT_BYTES = 100 << 20  # of Ray's store for what tasks exchange: here an order, and an error at most
-WAIT_SECONDS = 1.0  # between two looks whether this process is to stop
+LOOK_SECONDS = 0.2  # between two looks whether tasks have ended
 END_SECONDS = 10.0  # until a task that was told to end is left to Ray
 
 
@@ -91,11 +92,11 @@ class Ray:
 
     def using(self, jobs: int) -> str:
         """How many of the GPUs, or CPUs, of the cluster are used."""
-        where = f"on Ray, {len(self.nodes)} machine{'s' if len(self.nodes) > 1 else ''}"
+        where = f"on Ray, {counted(len(self.nodes), 'machine')}"
         at_once = min(self.processes, jobs)
         if self.device.type == "cuda":
             return f"{where}: {gpus_used(self.processes, self.gpus, jobs, f'{at_once} tasks')}"
-        return f"{where}: {at_once} tasks at once, of {self._cpus(at_once)} CPUs each"
+        return f"{where}: {counted(at_once, 'task')} at once, of {counted(self._cpus(at_once), 'CPU')} each"
 
     @contextlib.contextmanager
     def crew(self, do: Do, jobs: int, root: Path) -> Iterator[Tasks]:
@@ -161,9 +162,9 @@ class Tasks:
 
     def ended(self) -> Iterator[tuple[Job, Exception | None]]:
         """Wait for tasks."""
-        ready: list[Any] = []
-        while not ready:
-            ready, _ = self._ray.wait(list(self._jobs), num_returns=1, timeout=WAIT_SECONDS)
+        # waiting inside of Ray would turn SIGTERM into Ctrl-C
+        while not (ready := self._ray.wait(list(self._jobs), num_returns=1, timeout=0)[0]):
+            time.sleep(LOOK_SECONDS)
         for reference in ready:
             yield self._jobs.pop(reference), self._outcome(reference)
 

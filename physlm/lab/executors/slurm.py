@@ -25,7 +25,7 @@ from physlm import storage
 from physlm.config import content_hash, unknown_key
 from physlm.errors import LostProcessError, UserError
 from physlm.extras import needed
-from physlm.lab.executors.contract import Do, Job, Work
+from physlm.lab.executors.contract import Do, Job, Work, counted
 from physlm.lab.executors.local import gpus_of
 from physlm.lab.executors.remote import Order, carry_out
 
@@ -111,7 +111,7 @@ class Slurm:
         at_once = min(self.processes, jobs)
         where = "Slurm" if self.cluster == "slurm" else "submitit's processes here"
         what = "one GPU for each job" if self.device.type == "cuda" else "no GPU"
-        return f"on {where}: {at_once} jobs at once, asking for {what}"
+        return f"on {where}: {counted(at_once, 'job')} at once, asking for {what}"
 
     @contextlib.contextmanager
     def crew(self, do: Do, jobs: int, root: Path) -> Iterator[Jobs]:
