@@ -8,17 +8,21 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from test_stopping import GO_ON, alive, wait_until
+
+from physlm.config import content_hash
+from physlm.training.config import RunSpec
 
 ROOT = Path(__file__).parents[2]
 LONG = 900.0  # seconds; bounds against hangs alone, where a machine is busy
 END = 120.0  # for a process to end
 KEPT = ("config.json", "vocabulary.json", "metrics.jsonl", "measures.csv", "model.safetensors", "DONE")
 EXPERIMENT = '''
-"""A run that trains for some seconds, and one that begins with another."""
+"""A run that begins with another, which trains for some seconds."""
 
 from dataclasses import dataclass, replace
 
@@ -33,10 +37,9 @@ from physlm.training.config import RunSpec, TrainConfig
 TASK = BioDConfig(people=12, attributes=2, diversity=8, chunk_tokens=1, alphabet=8, name_pools=(3, 3, 3),
                   entries_per_row=2, row_tokens=36)
 TRAIN = TrainConfig(exposures=1200, batch_rows=4, learning_rate=1e-3, precision="float32")
-FIRST = RunSpec(TASK, ModelConfig(layers=1, heads=1, width=8), TRAIN)
-START = replace(FIRST, train=replace(TRAIN, exposures=12))
-SECOND = replace(START, train=replace(TRAIN, exposures=10), start=START)
-EXPERIMENT = Experiment("seconds", "It takes seconds.", "none", lambda tier: [FIRST, SECOND], ("capacity",),
+START = RunSpec(TASK, ModelConfig(layers=1, heads=1, width=8), TRAIN)
+TUNED = replace(START, train=replace(TRAIN, exposures=10), start=START)
+EXPERIMENT = Experiment("seconds", "It takes seconds.", "none", lambda tier: [TUNED], ("capacity",),
                         lambda table: Law(()), lambda table, law: Figure(), ())
 '''
 
@@ -71,6 +74,12 @@ def seconds(folder: Path, *options: str) -> list[str]:
     return ["--experiments", str(folder), "--processes", "1", *options]
 
 
+def meet(folder: Path, work: RunSpec) -> None:
+    """Stands for a job: says which GPU it has, and ends when another is at work beside it or is done."""
+    (folder / f"met-{content_hash(work)}").write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {os.getpid()}")
+    assert wait_until(lambda: len(list(folder.glob("met-*"))) % 2 == 0, LONG)
+
+
 def pids(*words: str) -> list[int]:
     """The processes that have all these words in their command line and are at work."""
     listed = []
@@ -83,13 +92,21 @@ def pids(*words: str) -> list[int]:
 
 @contextlib.contextmanager
 def training(
-    runs: Path, options: Sequence[str], env: Mapping[str, str] | None = None
+    runs: Path, options: Sequence[str], env: Mapping[str, str] | None = None, instead_of: int | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """The claim ``seconds`` on one worker, when its first population is being trained."""
+    """The claim ``seconds``, when its first run is being trained, and no longer by the process ``instead_of``."""
+    since = time.time()
+
+    def begun() -> bool:
+        nonlocal since
+        if instead_of is not None and alive(instead_of):
+            since = time.time()
+        return any(path.stat().st_mtime > since for path in runs.glob("*/metrics.jsonl"))
+
     process = subprocess.Popen(command("seconds", runs, *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, cwd=ROOT, env={**os.environ, **(env or {})}, start_new_session=True)
     try:
-        assert wait_until(lambda: process.poll() is not None or list(runs.glob("*/metrics.jsonl")) != [], LONG)
+        assert wait_until(lambda: process.poll() is not None or begun(), LONG)
         assert process.poll() is None, process.communicate()[0]
         yield process
     finally:
@@ -99,9 +116,9 @@ def training(
 
 
 def check_killed_worker(alone: Path, runs: Path, options: Sequence[str], workers: Workers,
-                        env: Mapping[str, str] | None = None) -> None:
+                        env: Mapping[str, str] | None = None, instead_of: int | None = None) -> None:
     """``kill -9`` of the one that trains: the sweep goes on and ends complete, with the bits of this process."""
-    with training(runs, options, env) as process:
+    with training(runs, options, env, instead_of) as process:
         (at_work,) = workers(process)
         os.kill(at_work, signal.SIGKILL)
         out, _ = process.communicate(timeout=LONG)
@@ -113,7 +130,7 @@ def check_killed_worker(alone: Path, runs: Path, options: Sequence[str], workers
 def check_complete(alone: Path, runs: Path) -> None:
     """Nothing is left to do, and all is as this process leaves it."""
     assert not list((runs / "populations").iterdir()) and not (runs / ".slurm").exists()
-    assert found(runs) == found(alone) and len(found(alone)) == 3 * len(KEPT)
+    assert found(runs) == found(alone) and len(found(alone)) == 2 * len(KEPT)
 
 
 def check_terminated(runs: Path, options: Sequence[str], workers: Workers) -> None:

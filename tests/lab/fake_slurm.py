@@ -21,13 +21,13 @@ NAMES = ("sbatch", "srun", "squeue", "sacct", "scancel", "sinfo")
 
 def install(folder: Path, gpus: str = "(null)") -> dict[str, str]:
     """Make the commands; the environment in which they are found.  ``gpus`` is what sinfo says: ``gpu:8``."""
-    bin_, jobs = folder / "bin", folder / "jobs"
+    bin_, jobs, here = folder / "bin", folder / "jobs", str(Path(__file__).parent.absolute())
     bin_.mkdir(parents=True)
     jobs.mkdir()
     for name in NAMES:
         path = bin_ / name
-        path.write_text(f"#!{sys.executable}\nimport runpy, sys\nsys.argv[0] = {name!r}\n"
-                        f"runpy.run_path({str(Path(__file__).absolute())!r}, run_name='__main__')\n")
+        path.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {here!r})\n"
+                        f"import fake_slurm\nfake_slurm.{name}(*sys.argv[1:])\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return {"PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}", "FAKE_SLURM": str(jobs), "FAKE_GPUS": gpus}
 
@@ -93,7 +93,3 @@ def scancel(*words: str) -> None:
 
 def sinfo(*words: str) -> None:
     print(os.environ["FAKE_GPUS"])
-
-
-if __name__ == "__main__":
-    globals()[Path(sys.argv[0]).name](*sys.argv[1:])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import apart
@@ -43,8 +45,45 @@ def test_a_killed_worker_is_replaced_and_the_sweep_ends_complete(alone: Path, tm
 
 def test_workers_end_with_the_sweep_and_the_same_command_goes_on(alone: Path, tmp_path: Path) -> None:
     options = apart.seconds(tmp_path / "experiments", *RAY)
-    apart.check_terminated(tmp_path / "runs", options, workers)
-    apart.check_killed_sweep(alone, tmp_path / "runs", options, workers)
+    apart.check_terminated(tmp_path / "stopped", options, workers)
+    apart.check_killed_sweep(alone, tmp_path / "killed", options, workers)
+
+
+GPUS = """
+import os, sys
+from functools import partial
+from pathlib import Path
+import ray
+import apart
+from fakes import make_spec
+from physlm.lab.executors.contract import Job, finish_jobs
+from physlm.lab.executors.ray import Ray
+from physlm.lab.store import Store
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    ray.init(address="local", num_cpus=8, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    executor = Ray.connect(None, None, None)
+    assert (executor.device.type, executor.processes, executor.gpus) == ("cuda", 2, 2)
+    print(executor.using(5))
+    jobs = [Job(make_spec(seed=seed)) for seed in range(4)]
+    store = Store(folder / "runs")
+    with store.lock(), executor.crew(partial(apart.meet, folder), len(jobs), store.root) as crew:
+        assert len(list(finish_jobs(jobs, crew))) == 4
+"""
+
+
+def test_each_task_has_a_gpu_of_its_own_of_those_that_ray_sees(tmp_path: Path) -> None:
+    """Of a Ray that is told of two GPUs; no task touches one."""
+    (tmp_path / "main.py").write_text(GPUS)
+    path = os.pathsep.join([str(apart.ROOT), str(Path(__file__).parent)])
+    done = subprocess.run([sys.executable, str(tmp_path / "main.py"), str(tmp_path)], capture_output=True, text=True,
+                          check=False, timeout=apart.LONG, cwd=apart.ROOT, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "on Ray, 1 machine: using 2 of 2 GPUs seen\n"
+    met = [file.read_text().split() for file in tmp_path.glob("met-*")]
+    assert len(met) == 4 and {gpu for gpu, _ in met} == {"0", "1"}
+    assert [gpu for gpu, _ in met].count("0") == 2, "two at once, each on another"
 
 
 @pytest.mark.parametrize(("nodes", "tasks", "tasks_a_gpu", "cpus"), [

@@ -49,8 +49,8 @@ def test_a_killed_job_is_submitted_again_and_the_sweep_ends_complete(alone: Path
 
 def test_jobs_here_end_with_the_sweep_and_the_same_command_goes_on(alone: Path, tmp_path: Path) -> None:
     options = apart.seconds(tmp_path / "experiments", *LOCAL)
-    apart.check_terminated(tmp_path / "runs", options, lambda process: workers(tmp_path / "runs"))
-    apart.check_killed_sweep(alone, tmp_path / "runs", options, lambda process: workers(tmp_path / "runs"))
+    apart.check_terminated(tmp_path / "stopped", options, lambda process: workers(tmp_path / "stopped"))
+    apart.check_killed_sweep(alone, tmp_path / "killed", options, lambda process: workers(tmp_path / "killed"))
 
 
 # ---- a Slurm that is played
@@ -65,10 +65,10 @@ def test_jobs_of_slurm_end_complete_whether_one_is_killed_or_their_sweep(alone: 
         process.wait()
         # the machine that submits is gone, its jobs are not; the next sweep on this folder cancels them
         assert alive(first)
-    apart.check_killed_worker(alone, runs, options, lambda process: workers(runs), env)
+    apart.check_killed_worker(alone, runs, options, lambda process: workers(runs), env, first)
     assert not alive(first)
     jobs = fake_slurm.submitted(tmp_path / "slurm")
-    assert len(jobs) == 1 + 1 + 3, "of the sweep that was killed, the one that was, and one for each population"
+    assert len(jobs) == 1 + 1 + 2, "of the sweep that was killed, the one that was, and one for each population"
     assert len({job["job-name"] for job in jobs}) == 1 and jobs[0]["job-name"].startswith("physlm-")
     assert {(job["partition"], job["time"], job.get("gpus-per-node")) for job in jobs} == {("tiny", "7", None)}
 

@@ -9,15 +9,18 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import apart
 import pytest
+import torch
 from fakes import make_family, make_spec
 
 from physlm.commands.executing import Where
 from physlm.errors import LostProcessError, UserError
 from physlm.lab.executors import remote
 from physlm.lab.executors.contract import MOST_LOST, Job, finish_jobs
+from physlm.lab.executors.ray import Ray
 from physlm.lab.executors.remote import Order, carry_out
 from physlm.lab.planner import Population, plan, with_starts
 from physlm.lab.store import Store
@@ -153,6 +156,22 @@ def test_a_library_that_is_missing_is_named_with_its_install_line(
     importlib.invalidate_caches()
     with pytest.raises(UserError, match=rf"{library} is not installed.* pip install 'physlm\[{name}\]'"):
         Where(name, "cpu", None, None, ()).executor()
+
+
+def test_tasks_of_ray_ask_for_their_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    fake = SimpleNamespace(remote=lambda **options: asked.append(options) or (lambda function: function))
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    nodes = ({"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0})
+    for device, processes, line in (
+        ("cuda", 2, "using 2 of 4 GPUs seen; --processes 4 uses all"),
+        ("cuda", 8, "using 4 of 4 GPUs seen, shared by 8 tasks"),
+        ("cpu", 2, "2 tasks at once, of 32 CPUs each"),
+    ):
+        executor = Ray(torch.device(device), processes, 4, nodes, here=False)
+        assert executor.using(9) == f"on Ray, 2 machines: {line}"
+        executor._task(carry_out, executor._cpus(processes))
+    assert [(one["num_gpus"], one["num_cpus"]) for one in asked] == [(1, 8), (0.5, 2), (0, 32)]
 
 
 def test_make_passes_the_number_of_processes_on() -> None:

@@ -36,6 +36,7 @@ LOOK_SECONDS = 0.5  # between two looks whether jobs have left their result
 QUEUE_SECONDS = 30.0  # between two looks at the queue, which many people share
 SEEN_SECONDS = 15.0  # until a file that another machine wrote is seen on this one
 END_SECONDS = 120.0  # until cancelled jobs have left the queue
+LOCAL_MINUTES = 30 * 24 * 60  # of a job in a process here
 PROCESSES = 8  # jobs in the queue at once, where nothing else is asked for
 CLUSTERS = ("slurm", "local")
 _OURS = ("job_name", "nodes", "ntasks_per_node", "gpus_per_node", "gpus_per_task", "num_gpus", "array_parallelism",
@@ -126,7 +127,8 @@ class Slurm:
         if every.exists():
             shutil.rmtree(every)
         folder = every / uuid.uuid4().hex
-        folder.mkdir(parents=True)
+        every.mkdir(mode=0o700)  # who may write there may have others run what they like
+        folder.mkdir(mode=0o700)
         at_once = min(self.processes, jobs)
         local = self.cluster == "local"
         threads = max(1, torch.get_num_threads() // at_once) if local else None
@@ -144,10 +146,13 @@ class Slurm:
         if self.cluster == "local":
             executor = submitit.LocalExecutor(folder)
             seen = gpus_of(at_once) if cuda else []
+            if not all(name.isdigit() for name in seen):
+                raise UserError(f"CUDA_VISIBLE_DEVICES: got {','.join(seen)}, expected numbers: submitit's processes "
+                                "here know GPUs by nothing else")
 
             def submit(order: Order, place: int) -> Any:
-                # a day and a night: submitit gives a job two minutes by itself
-                executor.update_parameters(timeout_min=24 * 60, gpus_per_node=int(cuda),
+                # submitit gives a job two minutes by itself
+                executor.update_parameters(timeout_min=LOCAL_MINUTES, gpus_per_node=int(cuda),
                                            visible_gpus=[int(seen[place])] if cuda else ())
                 return executor.submit(carry_out, order)
 
@@ -157,8 +162,7 @@ class Slurm:
         if cuda and "gres" not in asked:
             asked["gpus_per_node"] = 1
         try:
-            executor.update_parameters(job_name=name, nodes=1, ntasks_per_node=1,
-                                       **asked)
+            executor.update_parameters(job_name=name, nodes=1, ntasks_per_node=1, **asked)
         except (TypeError, ValueError) as error:
             raise UserError(f"--slurm: {' '.join(str(error).split())}") from error
 
