@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,9 +159,13 @@ def test_a_library_that_is_missing_is_named_with_its_install_line(
 
 
 def test_tasks_of_ray_ask_for_their_share_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    fake = SimpleNamespace(remote=lambda **options: asked.append(options) or (lambda function: function))
-    monkeypatch.setitem(sys.modules, "ray", fake)
+    asked: list[dict[str, float]] = []
+
+    def remote(**options: float) -> Callable[[object], object]:
+        asked.append(options)
+        return lambda function: function
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(remote=remote))
     nodes = ({"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0})
     for device, processes, line in (
         ("cuda", 2, "using 2 of 4 GPUs seen; --processes 4 uses all"),
