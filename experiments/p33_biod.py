@@ -108,7 +108,8 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
         here = (table[others].astype(int) == middle[others]).all(axis=1)
         if table.loc[here, name].nunique() > 1:
             swept.append(table[here].assign(dial=dial, to=table.loc[here, name].astype(int)))
-    return pd.concat(swept, ignore_index=True)
+    # of one point alone no dial is turned
+    return pd.concat(swept, ignore_index=True) if swept else table.iloc[:0].assign(dial="", to=0)
 
 
 def _learned(table: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -105,5 +105,11 @@ EXPERIMENT = Experiment(
         "Nothing is dropped where bits are measured, where the paper has a capacity factor of 8.",
         "A shared expert comes on top of the 32; nothing else is made smaller.",
     ),
+    found=(
+        "A mixture loses more here than published: 1.52 times after 1000 exposures and 1.99 times after 100. Its "
+        "experts are those of models 32 to 64 wide, two thirds of GPT-2 are rows of tokens that a mixture has but "
+        "once, and after 1000 exposures the largest of the three rates is its best one. No token is dropped, and per "
+        "active parameter it is ahead."
+    ),
     columns=("bits_per_param", "expert_load", "expert_dropped"),
 )  # fmt: skip

@@ -209,6 +209,9 @@ def test_a_part_runs_from_data_to_figure(tmp_path: Path, parts: tuple[str, ...])
         assert all((run.path / "timing.json").read_bytes() == before[run.name] for run in runs if run.name in before)
         trained |= {store.run(one).name for run in runs for one in (*run.spec.starts, run.spec)}
         finding = find(experiment, "smoke", runs)
+        for part in (runs[:1], runs[-1:], runs[: len(runs) // 2]):  # a sweep that was stopped
+            partial = find(experiment, "smoke", part).verdicts if part else []
+            assert [row["quantity"] for row in partial] in ([], [row["quantity"] for row in finding.verdicts]), name
         for quantity in finding.table["quantity"].unique():
             check_quantity(experiment.measures, quantity)
         labels = set(map(same_places, columns.labels(finding.table)))

@@ -80,11 +80,14 @@ def latest_folder(claim: str, tier: str | None, results: Path, runs: Path) -> Pa
     raise UserError(f"{claim}: not run yet (no law.json in {looked}); give physlm run {claim} --tier {tiers[-1]}")
 
 
-def results_table(runs: Sequence[Run], measures: Sequence[str] | Callable[[RunSpec], Sequence[str]]) -> pd.DataFrame:
+def results_table(runs: Sequence[Run], measures: Sequence[str] | Callable[[RunSpec], Sequence[str]],
+                  planned: Sequence[RunSpec] = ()) -> pd.DataFrame:
     """The long table of finished runs that have not diverged, one row per (run, quantity, places).
 
     Args:
         measures: names of those that were taken, of all runs or of each its own.
+        planned: all runs of the tier, finished or not; the table has the columns of their settings and facts too, so
+            that a law may name them before the first run that has them is finished.
 
     See ``physlm.laws.columns``.
 
@@ -106,6 +109,9 @@ def results_table(runs: Sequence[Run], measures: Sequence[str] | Callable[[RunSp
         numbers = [field.name for field in fields(Row) if field.name != "where"]
         return pd.DataFrame(columns=["run", *run_columns(runs[0]), *numbers])
     table = with_columns(pd.DataFrame(rows))
+    told = {name: value for spec in planned for name, value in {**settings_of(spec), **facts_of(spec)}.items()}
+    for name in (name for name in told if name not in table.columns):
+        table[name] = "" if isinstance(told[name], str) else math.nan
     for name in table.columns[table.isna().any()]:
         if any(isinstance(value, str) for value in table[name]):
             table[name] = table[name].fillna("")  # as it will be read from a file
@@ -153,8 +159,9 @@ def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
         UserError: there is no law of the runs that are left, or none of the experiment's columns was measured.
     """
     reasons = {run.name: reason for run in runs if (reason := run.diverged()) is not None}
-    table = results_table(runs, experiment.asked_names)
-    measured = labels(table)
+    planned = experiment.specs(tier)
+    table = results_table(runs, experiment.asked_names, planned)
+    measured = labels(table) if len(runs) == len(planned) else []  # others may have the columns of a part
     if experiment.columns and measured and not set(map(same_places, experiment.columns)) & set(
             map(same_places, measured)):
         raise UserError(f"{experiment.name}: columns: none of them was measured: "
