@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import apart
 import pytest
 from extras import of_extra
-from test_stopping import descendants
+from test_stopping import descendants, wait_until
 
 from physlm.lab.executors.ray import cpus_each
 
@@ -36,6 +38,27 @@ def test_measures_and_weights_are_those_of_one_process(tmp_path: Path) -> None:
     assert "on Ray, 1 machine: 2 tasks at once, of 1 CPU each" in out
     alone = apart.found(tmp_path / "alone")
     assert len(alone) == 8 * len(apart.KEPT) and apart.found(tmp_path / "ray") == alone
+
+
+def test_a_cluster_is_joined_by_its_address_and_left_as_it_is(alone: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    code = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+    options = ["start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false",
+               "--disable-usage-stats"]  # fmt: skip
+    with open(tmp_path / "head", "w") as said:
+        head = subprocess.Popen([sys.executable, "-c", code, *options], env=env, stdout=said, stderr=said)
+    try:
+        assert wait_until(lambda: "Ray runtime started" in (tmp_path / "head").read_text(), apart.LONG)
+        apart.run("seconds", tmp_path / "runs", *apart.seconds(tmp_path / "experiments", *RAY, "--ray-address",
+                                                               f"127.0.0.1:{port}"), env=env)
+        apart.check_complete(alone, tmp_path / "runs")
+        assert head.poll() is None
+    finally:
+        head.terminate()
+        head.wait(apart.LONG)
 
 
 def test_a_killed_worker_is_replaced_and_the_sweep_ends_complete(alone: Path, tmp_path: Path) -> None:

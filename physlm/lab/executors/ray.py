@@ -205,7 +205,8 @@ def _join(ray: Any, address: str | None, processes: int | None) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         wanted = "no cluster could be started here" if address is None else f"no cluster at {address!r}"
         raise UserError(f"ray: {wanted}: {' '.join(str(error).split())}; expected HOST:PORT of ray start --head, or "
-                        "auto on one of its machines") from error
+                        "auto on one of its machines, and RAY_AUTH_MODE=token with its token where it asks for one"
+                        ) from error
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
