@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from physlm.lab.executors.contract import Executor
 from physlm.lab.run import Run
 from physlm.lab.store import Store
 from physlm.measures.rows import Row
@@ -50,7 +51,7 @@ EXPERIMENT = Experiment(
 
 
 def fake_sweep(specs: Sequence[RunSpec], measures: Any, store: Store, device: torch.device,
-               members: int, processes: int = 1, **_: Any) -> list[Run]:
+               members: int, executor: Executor, **_: Any) -> list[Run]:
     """Finishes every run at once; its score is 1000 times its learning rate."""
     finished = []
     for spec in specs:

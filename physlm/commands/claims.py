@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from physlm.commands.executing import (
+    DataParallelOption,
+    DeviceOption,
+    ExecutorOption,
+    ProcessesOption,
+    RayAddressOption,
+    ShardOption,
+    SlurmOption,
+    TrackDirOption,
+    TrackOption,
+    Where,
+)
 from physlm.commands.options import (
     ExperimentsOption,
     NameArgument,
@@ -39,6 +52,8 @@ if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
     from physlm.lab.results import Finding
     from physlm.lab.run import Run
+    from physlm.lab.shards import Shard
+    from physlm.lab.store import Store
     from physlm.lab.sweep import Train
     from physlm.lab.trackers import Trackers
     from physlm.measures.measure import AnyMeasure
@@ -48,11 +63,6 @@ FITTED_ROWS = 40  # of a law's quantities on the screen; some laws have hundreds
 DIVERGED_ROWS = 20  # of the runs that diverged
 
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
-ProcessesOption = Annotated[
-    int, typer.Option("--processes", min=1, max=1024,
-                      help="Processes at work at once: each trains a population or measures a run, on a GPU of its "
-                           "own, or where there are more than GPUs on one that several share, memory too.")
-]
 
 
 @command
@@ -124,21 +134,16 @@ def run(
     runs: RunsOption = None,
     results: ResultsOption = None,
     experiments: ExperimentsOption = None,
-    device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: a GPU if any.")] = None,
+    device: DeviceOption = None,
     members: MembersOption = MAX_MEMBERS,
-    processes: ProcessesOption = 1,
-    data_parallel: Annotated[
-        bool, typer.Option("--data-parallel", help="Under torchrun: all its processes train each run together, each on "
-                                                   "its share of the rows of a step.")
-    ] = False,
-    track: Annotated[
-        list[str] | None,
-        typer.Option("--track", metavar="TRACKER[,..]", help="Copy the curves of training to tensorboard, wandb "
-                                                             "(offline) or trackio; may be given several times.")
-    ] = None,
-    track_dir: Annotated[
-        Path | None, typer.Option("--track-dir", metavar="DIR", help="Where. Default: tracking/ in the folder of runs.")
-    ] = None,
+    processes: ProcessesOption = None,
+    executor: ExecutorOption = "local",
+    ray_address: RayAddressOption = None,
+    slurm: SlurmOption = None,
+    shard: ShardOption = None,
+    data_parallel: DataParallelOption = False,
+    track: TrackOption = None,
+    track_dir: TrackDirOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start tier paper without asking.")] = False,
     only: Annotated[
         list[str] | None,
@@ -160,6 +165,9 @@ def run(
       physlm run p31_extraction p31_probing --tier demo
       physlm run p33_capacity --tier demo --set train.exposures=50 --set model.layers=3
       physlm run p41_mano --tier gpu --only train.seed=1 --only model.position=rope
+      physlm run p33_capacity --tier gpu --processes 8
+      physlm run p33_capacity --tier gpu --executor slurm --slurm partition=gpu
+      physlm run p33_capacity --tier gpu --shard 1/2
       torchrun --nproc-per-node 4 -m physlm run p33_capacity --tier paper --data-parallel --yes
 
     Settings changed with --set apply to every run of the tier, those of the model and of the people also to the runs
@@ -171,25 +179,30 @@ def run(
     from physlm.lab.parallel import of_torchrun
     from physlm.lab.results import results_folder
     from physlm.lab.selection import selected
+    from physlm.lab.shards import Shard
     from physlm.lab.store import Store
     from physlm.lab.trackers import Trackers
 
     claims = list({claim.name: claim for claim in (named_experiment(name, experiments) for name in names)}.values())
     specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
     store, target_root = Store(folder("runs", runs)), written_folder("results", results)
+    where = Where(executor, device, processes, ray_address, slurm or ())
+    where.check()
     chosen = {name: selected(planned, only or ()) for name, planned in specs.items()}
+    trackers = Trackers.asked(track or (), track_dir or store.root / "tracking")
     train = None
     if data_parallel:
-        if processes > 1 or finished_only:
-            raise UserError("--data-parallel: got --processes or --finished-only beside it; expected neither: torchrun "
-                            "says how many processes train")
+        _only_torchrun(where, shard, finished_only)
         planned = [spec for specs_of_one in chosen.values() for spec in specs_of_one]
         train = context.with_resource(of_torchrun(choose_device(device), planned))
         if train is None:
             return  # not the first process, and its work is done
-    trackers = Trackers.asked(track or (), track_dir or store.root / "tracking")
-    sweep = partial(_sweep, store=store, device=device, members=members, processes=processes, track=trackers,
-                    train=train)
+    sweep = partial(_sweep, store=store, where=where, members=members, track=trackers, train=train)
+    if shard is not None:
+        if finished_only:
+            raise UserError("--shard: got it with --finished-only, which trains nothing; expected one of them")
+        _sweep_shard(Shard.read(shard), claims, tier, chosen, store, members, yes, sweep, settings or ())
+        return
     if not finished_only:
         _announce(claims, tier, [spec for claim in claims for spec in chosen[claim.name]], store, members, yes)
     if len(claims) > 1 and not finished_only:
@@ -202,12 +215,42 @@ def run(
         if finished_only or only:
             finished = _finished(claim, specs[claim.name], store)
         target = results_folder(claim.name, tier, target_root, store.root, altered=bool(settings))
-        changed = [word for text in settings or () for word in ("--set", text)]
-        redo = shlex.join(["physlm", "run", claim.name, "--tier", tier, *changed])
+        redo = _command([claim], tier, settings or ())
         _report(claim, tier, finished, len(specs[claim.name]), target, redo)
         done.append((finished, claim.measure_names))
     if len(claims) > 1:
         print(f"\nall {len(claims)} claims: {_time(*done)}")
+
+
+def _only_torchrun(where: Where, shard: str | None, finished_only: bool) -> None:
+    """Under torchrun there is one job at a time, which all processes do together."""
+    if (where.name, where.processes or 1, shard, finished_only) != ("local", 1, None, False):
+        raise UserError("--data-parallel: got --processes, --executor, --shard or --finished-only beside it; expected "
+                        "none of them: torchrun says how many processes train")
+
+
+def _command(claims: list[Experiment], tier: str, settings: Sequence[str]) -> str:
+    """The command that runs these claims."""
+    changed = [word for text in settings for word in ("--set", text)]
+    return shlex.join(["physlm", "run", *(claim.name for claim in claims), "--tier", tier, *changed])
+
+
+def _sweep_shard(
+    shard: Shard, claims: list[Experiment], tier: str, chosen: dict[str, list[RunSpec]], store: Store, members: int,
+    yes: bool, sweep: Callable[..., list[Run]], settings: Sequence[str],
+) -> None:
+    """Train and measure what one machine of several holds, and say how to go on; nothing is reported from a part."""
+    from physlm.lab.shards import describe, divided
+
+    together = _together(claims, chosen)
+    mine = divided(list(together), shard.of)[shard.number - 1]
+    print("\n".join(describe(shard, mine, list(together))))
+    if mine:
+        _announce(claims, tier, mine, store, members, yes)
+        sweep(mine, {spec: together[spec] for spec in mine})
+    print(f"\nshard {shard} is done: {len(mine)} runs are finished in {store.root}. When all {shard.of} shards are, "
+          f"copy their run folders into one folder of runs and report with\n"
+          f"    {_command(claims, tier, settings)} --finished-only")
 
 
 def _announce(
@@ -253,13 +296,13 @@ def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict
 
 
 def _sweep(
-    specs: list[RunSpec], measures: dict[RunSpec, tuple[AnyMeasure, ...]], store: Any, device: str | None,
-    members: int, processes: int, track: Trackers, train: Train | None,
+    specs: list[RunSpec], measures: dict[RunSpec, tuple[AnyMeasure, ...]], store: Store, where: Where, members: int,
+    track: Trackers, train: Train | None,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
-    return sweep(specs, measures, store, choose_device(device, processes), members=members, processes=processes,
-                 track=track, train=train)
+    executor = where.executor()
+    return sweep(specs, measures, store, executor.device, members=members, executor=executor, track=track, train=train)
 
 
 def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:

@@ -20,6 +20,7 @@ from physlm.commands.completion import VERDICTS
 from physlm.config import unknown_key
 from physlm.errors import LostProcessError, Stopped, UserError
 from physlm.inputs import plain_file
+from physlm.lab.executors.contract import check_processes
 from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, part_of
 from physlm.lab.folders import folder
 
@@ -33,7 +34,6 @@ GO_ON = "nothing that was finished is lost; the same command goes on from here"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # what a disk has to say
 _PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM)  # of a path that somebody named
 _MOST_SHOWN = 2000  # characters of an error
-MOST_ON_A_GPU = 16  # processes; each takes half a gigabyte of its memory before it has done anything
 
 ExperimentsOption = Annotated[
     Path | None,
@@ -249,9 +249,8 @@ def choose_device(name: str | None, processes: int = 1) -> torch.device:
         raise UserError(unknown_key("device", name, ("cpu", "cuda")))
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: got 'cuda', but torch finds no GPU here; expected cpu")
-    if name == "cuda" and processes > (most := MOST_ON_A_GPU * torch.cuda.device_count()):
-        raise UserError(f"--processes: got {processes}, but torch finds {torch.cuda.device_count()} GPUs here; "
-                        f"expected at most {MOST_ON_A_GPU} for each, {most}")
+    if name == "cuda":
+        check_processes(processes, torch.cuda.device_count(), f"torch finds {torch.cuda.device_count()} GPUs here")
     return torch.device(name)
 
 

@@ -115,10 +115,15 @@ class _Work:
     def of(cls, population: Population) -> _Work:
         spec = population.members[0]
         vocabulary = len(spec.task.vocabulary())
-        flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens * len(population.members)
+        flops = run_flops(spec) * len(population.members)
         params = parameter_counts(spec.model, vocabulary)["params_used"]
         return cls(spec.model.width, spec.model.layers, params, spec.steps, flops,
                    LOCAL_MIXING if spec.model.local else 1.0, member_bytes(spec) * len(population.members))
+
+
+def run_flops(spec: RunSpec) -> float:
+    """FLOPs of training a run, forward and backward, without the runs that it begins with."""
+    return training_flops(spec.model, len(spec.task.vocabulary()), spec.task.row_tokens) * spec.tokens
 
 
 def member_bytes(spec: RunSpec) -> int:

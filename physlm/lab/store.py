@@ -2,6 +2,7 @@
 
     runs/
       .lock                                 held while a sweep is at work
+      .slurm/                               what Slurm is given and says, while jobs of a sweep are there
       populations/<name>.json, .safetensors members and checkpoint of a population in training
       <slug>-<hash>/                        one run; the hash is the content hash of its RunSpec
         config.json  env.json               what was asked for, and where it was run
@@ -36,8 +37,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from physlm import storage
 from physlm.config import UnknownKind, content_hash, to_dict
@@ -120,31 +124,59 @@ class Store:
         Raises:
             UserError: another process holds it, or the folder cannot be written.
         """
-        path = self.root / ".lock"
-        with storage.disk_errors(path, cure="expected a plain file, or none, in a folder that you may write to"):
-            self.root.mkdir(parents=True, exist_ok=True)
-            # closed below, which frees the lock
-            file = open(path, "a+", encoding="utf-8", opener=storage.plain)  # noqa: SIM115
-        try:
+        with self._lock_file("a+") as file:
             try:
-                with storage.disk_errors(path, "lock"):
+                with storage.disk_errors(self._lock_path, "lock"):
                     take_lock(file)
                     file.truncate(0)
-                    file.write(f"{os.getpid()}\n")
+                    file.write(f"{os.getpid()}\n{socket.gethostname()} {uuid.uuid4().hex}\n")
                     file.flush()
             except UserError as error:
                 if isinstance(error.__cause__, BlockingIOError):
                     file.seek(0)
-                    holder = file.read(20).strip() or "?"
+                    holder = file.readline(20).strip() or "?"
                     raise UserError(f"{self.root}: process {holder} is sweeping this folder; wait for it to end, or "
                                     "give another folder with --runs") from None
                 raise
             yield
+
+    def mark(self) -> str:
+        """Of the sweep that holds the lock, or held it last: the machine and a name that no other sweep has.
+
+        Jobs on other machines know by it that they see the same folder.
+        """
+        if not self._lock_path.exists():
+            return ""
+        return (storage.read_text(self._lock_path).splitlines()[1:] or [""])[0]
+
+    def locked(self) -> bool:
+        """Whether a process of this machine holds the lock."""
+        with self._lock_file("r+") as file:
+            try:
+                take_lock(file)
+            except BlockingIOError:
+                return True
+        return False
+
+    @contextlib.contextmanager
+    def _lock_file(self, mode: str) -> Iterator[IO[str]]:
+        """The file of the lock, which is freed when it is closed."""
+        with storage.disk_errors(self._lock_path,
+                                 cure="expected a plain file, or none, in a folder that you may write to"):
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = open(self._lock_path, mode, encoding="utf-8", opener=storage.plain)  # noqa: SIM115
+        try:
+            yield file
         finally:
             file.close()
 
+    @property
+    def _lock_path(self) -> Path:
+        return self.root / ".lock"
+
     def _manifest(self, population: Population) -> Path:
         return self._populations / f"{population.name}.json"
+
     @property
     def _populations(self) -> Path:
         return storage.beneath(self.root, "populations")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -39,7 +40,7 @@ def test_several_claims_train_and_measure_together(
 
     def sweep(specs: list[Any], measures: Any, *rest: Any, **options: Any) -> list[Any]:
         calls.append((len(specs), set(measures.values()) if isinstance(measures, dict) else measures))
-        assert options["processes"] == 2
+        assert options["executor"].processes == 2
         return fake_sweep(specs, measures, *rest, **options)
 
     monkeypatch.setattr("physlm.lab.sweep.sweep", sweep)
@@ -60,6 +61,25 @@ def test_finished_only_trains_nothing_and_says_what_is_missing(physlm: Call, tmp
     assert physlm("run", "p33_toy", "--tier", "gpu", "--finished-only")[0] == 0
     assert sorted(tmp_path.glob("runs/*/DONE")) == before
     assert "2 of its 3 runs" in (tmp_path / "results" / "p33_toy" / "VERDICT.md").read_text()
+
+
+def test_shards_train_their_part_and_the_report_comes_at_the_end(physlm: Call, tmp_path: Path) -> None:
+    held = []
+    for number in (1, 2):
+        code, out, err = physlm("run", "p33_toy", "--tier", "gpu", "--shard", f"{number}/2")
+        assert (code, err) == (0, "")
+        held.append(int(re.search(rf"^shard {number}/2 holds (\d) of the 3 runs", out)[1]))  # type: ignore[index]
+        assert len(list(tmp_path.glob("runs/*/DONE"))) == sum(held)
+        assert out.endswith("report with\n    physlm run p33_toy --tier gpu --finished-only\n")
+        assert not (tmp_path / "results" / "p33_toy").exists(), "nothing is concluded from a part"
+    assert sorted(held) == [1, 2]
+    assert physlm("run", "p33_toy", "--tier", "gpu", "--finished-only")[0] == 0
+    assert (tmp_path / "results" / "p33_toy" / "VERDICT.md").exists()
+    for options, message in ((("--shard", "3/2"), "--shard: got '3/2', expected I/N"),
+                             (("--shard", "1/2", "--finished-only"), "--shard: got it with --finished-only"),
+                             (("--executor", "rai"), "did you mean 'ray'")):
+        code, _, err = physlm("run", "p33_toy", *options)
+        assert code == 2 and message in err
 
 
 def test_only_some_runs_are_trained_and_the_report_is_about_all_that_are_finished(

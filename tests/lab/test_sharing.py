@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -19,14 +19,17 @@ import torch
 from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_spec, make_specs
 from test_sweep import Killed, contents, done_times, operations  # noqa: F401 (a fixture)
 
-from physlm.commands.options import MOST_ON_A_GPU, choose_device
+from physlm.commands.options import choose_device
 from physlm.errors import NotFiniteError, UserError
-from physlm.lab import cost, workers
+from physlm.lab import cost
+from physlm.lab.executors import local
+from physlm.lab.executors.contract import MOST_ON_A_GPU, Job, next_job
+from physlm.lab.executors.local import Local, gpus_of, processes_a_gpu
 from physlm.lab.planner import Population, plan, with_starts
+from physlm.lab.remaining import populations_of
 from physlm.lab.run import Run
 from physlm.lab.store import Store
-from physlm.lab.sweep import _fits, sweep
-from physlm.lab.workers import Job, gpus_of, next_job, processes_a_gpu
+from physlm.lab.sweep import sweep
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
@@ -48,7 +51,7 @@ class HereProcess:
     def begin(self, do: Callable[[Any], None], job: Job) -> None:
         self.job = job
         self.begun.append(job.work)
-        self._theirs.send(workers._error_of(do, job.work))
+        self._theirs.send(local.error_of(do, job.work))
 
     def answer(self) -> tuple[Job, Exception | None]:
         assert self.job is not None
@@ -66,7 +69,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Population | RunSpec]:
     """All jobs in the order in which they are begun; their processes are this one."""
     found: list[Population | RunSpec] = []
     monkeypatch.setattr(HereProcess, "begun", found, raising=False)
-    monkeypatch.setattr(workers, "_Process", HereProcess)
+    monkeypatch.setattr(local, "_Process", HereProcess)
     return found
 
 
@@ -306,18 +309,37 @@ class Sleeping(Meeting):
     (4, 3, "GPU-a,GPU-b,GPU-c", ["GPU-a", "GPU-b", "GPU-c", "GPU-a"], 2),
 ])  # fmt: skip
 def test_processes_share_gpus_and_their_memory(
-    processes: int, count: int, seen: str, names: list[str], most: int, monkeypatch: pytest.MonkeyPatch
+    processes: int, count: int, seen: str, names: list[str], most: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     memory = 80 * 2**30
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=memory))
     assert gpus_of(processes) == names and processes_a_gpu(processes) == most
-    fits = _fits(torch.device("cuda"), processes)
-    assert fits is not None and _fits(CPU, processes) is None
+    executor = Local(torch.device("cuda"), processes)
+    assert executor.gpu_bytes() == memory // most and Local(CPU, processes).gpu_bytes() is None
     spec = RunSpec(make_spec().task, ModelConfig(layers=12, width=768), make_spec().train)
-    assert fits(spec) == cost.members_in(memory // most, spec) > 1
-    assert pickle.loads(pickle.dumps(fits))(spec) == fits(spec)
+    fits = cost.members_in(memory // most, spec)
+    assert fits > 1
+    runs = [dataclasses.replace(spec, train=dataclasses.replace(spec.train, seed=seed)) for seed in range(2 * fits)]
+    populations = populations_of(runs, Store(tmp_path), 10**6, 1, executor.gpu_bytes())
+    assert [len(population.members) for population in populations] == [fits, fits]
+
+
+@pytest.mark.parametrize(("processes", "gpus", "jobs", "line"), [
+    (2, 4, 9, "using 2 of 4 GPUs seen; --processes 4 uses all"),
+    (4, 4, 9, "using 4 of 4 GPUs seen"),
+    (8, 4, 9, "using 4 of 4 GPUs seen, shared by 8 processes"),
+    (8, 4, 3, "using 3 of 4 GPUs seen: there are 3 to be done at once"),
+    (1, 1, 1, "using 1 of 1 GPUs seen"),
+    (8, 2, 5, "using 2 of 2 GPUs seen, shared by 5 processes"),
+])  # fmt: skip
+def test_a_line_says_how_many_gpus_of_those_seen_are_used(
+    processes: int, gpus: int, jobs: int, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert Local(torch.device("cuda"), processes).using(jobs) == line
 
 
 def test_as_many_processes_as_gpus_can_serve_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,10 @@ from test_workers import BASE, CPU, OTHER, note_and_sleep
 
 from physlm.commands.options import signals_stop
 from physlm.errors import LostProcessError, Stopped
+from physlm.lab.executors.contract import Job, finish_jobs
+from physlm.lab.executors.local import Local
 from physlm.lab.planner import Population
 from physlm.lab.store import Store
-from physlm.lab.workers import Job, finish_jobs
 from physlm.training.config import RunSpec
 
 LONG = 120.0  # bounds against hangs alone, where a machine is busy; nothing here takes as long
@@ -136,24 +137,32 @@ def test_a_killed_parent_ends_all(tmp_path: Path) -> None:
         assert ended(process, tmp_path, children)[0] == -signal.SIGKILL
 
 
-def test_an_iterator_that_is_closed_leaves_no_process(tmp_path: Path) -> None:
-    jobs = [Job(Population((spec,))) for spec in (BASE, OTHER)]
-    working = finish_jobs(jobs, partial(first_only, tmp_path), CPU, 2)
-    assert next(working) == jobs[0]
-    children = descendants(os.getpid())
-    assert any("spawn_main" in Path(f"/proc/{pid}/cmdline").read_text() for pid in children)
-    working.close()
-    assert not [pid for pid in children if alive(pid) and "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+def test_a_crew_that_is_left_early_leaves_no_process(tmp_path: Path) -> None:
+    jobs, children = [Job(Population((spec,))) for spec in (BASE, OTHER)], []
+    with contextlib.suppress(Stopped), Local(CPU, 2).crew(partial(first_only, tmp_path), 2, tmp_path) as crew:
+        assert next(finish_jobs(jobs, crew)) == jobs[0]
+        children = descendants(os.getpid())
+        assert any(map(working, children))
+        raise Stopped(signal.SIGTERM)
+    assert len(children) >= 2 and not any(map(working, children))
+
+
+def working(pid: int) -> bool:
+    try:
+        return alive(pid) and "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
 
 
 def test_a_process_that_dies_without_a_job_is_noticed(tmp_path: Path) -> None:
     jobs = [Job(Population((spec,))) for spec in (BASE, OTHER)]
-    working = finish_jobs(jobs, partial(first_only, tmp_path), CPU, 2)
-    assert next(working) == jobs[0]
-    idle = int((tmp_path / "first").read_text())
-    os.kill(idle, signal.SIGKILL)
-    with pytest.raises(LostProcessError, match=f"process {idle}, .* was killed by SIGKILL"):
-        next(working)
+    with Local(CPU, 2).crew(partial(first_only, tmp_path), 2, tmp_path) as crew:
+        doing = finish_jobs(jobs, crew)
+        assert next(doing) == jobs[0]
+        idle = int((tmp_path / "first").read_text())
+        os.kill(idle, signal.SIGKILL)
+        with pytest.raises(LostProcessError, match=f"process {idle}, .* was killed by SIGKILL"):
+            next(doing)
 
 
 def first_only(folder: Path, work: Population | RunSpec) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from killed import VARYING, repeated
 
 from physlm.config import override
 from physlm.errors import UserError
+from physlm.lab.executors.contract import Do, Job, finish_jobs
+from physlm.lab.executors.local import Local
 from physlm.lab.planner import Population, plan, with_starts
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
-from physlm.lab.workers import Job, finish_jobs
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -52,6 +53,12 @@ def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
     assert found == contents(tmp_path / "two") and len([name for name in found if name.endswith("DONE")]) == 4
 
 
+def finish(jobs: Sequence[Job], do: Do, processes: int) -> list[Job]:
+    """All jobs, in the order in which they are done."""
+    with Local(CPU, processes).crew(do, processes, Path()) as crew:
+        return list(finish_jobs(jobs, crew))
+
+
 def note(folder: Path, work: Population | RunSpec) -> None:
     """Stands for a job: leaves a file, and looks whether what it begins with has left one."""
     assert isinstance(work, Population)
@@ -67,7 +74,7 @@ def test_no_job_starts_before_what_it_begins_with(tmp_path: Path) -> None:
     specs = with_starts([TUNED[0], dataclasses.replace(TUNED[0], start=TUNED[0]), TUNED[1]])
     jobs = [Job(population) for population in plan(specs, [], 1)]
     assert sorted(len(job.needs) for job in jobs) == [0, 0, 1, 1, 1]
-    done = list(finish_jobs(jobs, partial(note, tmp_path), CPU, 2))
+    done = finish(jobs, partial(note, tmp_path), 2)
     assert sorted(map(hash, done)) == sorted(map(hash, jobs))
     assert {path.read_text() for path in tmp_path.iterdir()} == {"0"} and len(list(tmp_path.iterdir())) == 5
 
@@ -76,14 +83,14 @@ def test_an_error_is_raised_and_nothing_more_is_begun(tmp_path: Path) -> None:
     bad = override(BASE, ["train.seed=99"])
     jobs = [Job(Population((spec,))) for spec in (BASE, bad, dataclasses.replace(TUNED[0], start=bad))]
     with pytest.raises(UserError, match="this one fails"):
-        list(finish_jobs(jobs, partial(note, tmp_path), CPU, 2))
+        finish(jobs, partial(note, tmp_path), 2)
     assert [path.name for path in tmp_path.iterdir()] == [jobs[0].work.name]  # type: ignore[union-attr]
 
 
 def test_a_bug_in_a_process_keeps_its_traceback(tmp_path: Path) -> None:
     bug = Job(Population((override(BASE, ["train.seed=98"]),)))
     with pytest.raises(RuntimeError, match="Traceback (?s:.*)in note\n(?s:.*)ZeroDivisionError") as caught:
-        list(finish_jobs([bug], partial(note, tmp_path), CPU, 1))
+        finish([bug], partial(note, tmp_path), 2)
     assert not isinstance(caught.value, UserError)
 
 
@@ -95,7 +102,7 @@ def test_they_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         "import test_workers as t\n"
         "if __name__ == '__main__':\n"
         "    jobs = [t.Job(t.Population((spec,))) for spec in (t.BASE, t.OTHER)]\n"
-        f"    list(t.finish_jobs(jobs, partial(t.note_and_sleep, Path({str(tmp_path)!r})), t.CPU, 2))\n"
+        f"    t.finish(jobs, partial(t.note_and_sleep, Path({str(tmp_path)!r})), 2)\n"
     )
     (tmp_path / "main.py").write_text(code)
     parent = subprocess.Popen([sys.executable, str(tmp_path / "main.py")])

@@ -1,30 +1,15 @@
-"""Several processes at work on one sweep, each with a GPU or its share of one (or with its share of the CPU cores).
-
-    jobs     train population 1    train population 2    train population 3 (begins with run 2a of population 2)
-    GPU 0    [train 2][measure 2a][measure 2b][train 3         ][measure 3b]
-    GPU 1    [train 1             ][measure 1a][measure 1b]     [measure 3a]
-
-A job is to train a population or to measure one run that is trained; each member of a population becomes such a job
-when the population is trained.  A run may begin with another when that is finished, which says that it did not diverge.
-Of the jobs that need not wait, a free process takes
-
-    first   one that a later population waits for,
-    then    a measurement,
-    then    a population to train,
-
-each in the order in which one process would do them.  So nothing lies trained and unmeasured longer than needed, and
-no process waits while another one measures many.  The processes share nothing but the run store, whose lock their
-parent holds.  What each of them does there is what one process would do alone.
+"""Jobs done in this process, or in several of this machine, each with a GPU or its share of one (or of the CPU cores).
 
 With more processes than GPUs, process i has GPU i modulo their number: small models leave much of a GPU idle.
 
-If a job fails, those at work are finished, no other is started, and its error is raised.  However else it ends, by
-Ctrl-C, by SIGTERM, by the death of one of the processes or of their parent, all of them end at once: the store is whole
-at any moment (``physlm.storage``), and the same command goes on from there.
+If a job fails, those at work are finished (``contract``).  However else it ends, by Ctrl-C, by SIGTERM, by the death of
+one of the processes or of their parent, all of them end at once: the store is whole at any moment (``physlm.storage``),
+and the same command goes on from there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -33,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -41,11 +26,9 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from physlm.config import content_hash
 from physlm.errors import LostProcessError, UserError
+from physlm.lab.executors.contract import Do, Job, Work, counted, gpus_used
 from physlm.lab.experiment import load_experiment, loaded_files
-from physlm.lab.planner import Population
-from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
     import torch
@@ -54,66 +37,89 @@ STOP_SECONDS = 5.0  # until a process that was told to end is given up
 GRACE_SECONDS = 0.5  # in which a signal to a whole group of processes reaches the last of them
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
-Do = Callable[["Population | RunSpec"], None]
-Then = Callable[["Job"], "Sequence[Job]"]
-
 
 @dataclass(frozen=True)
-class Job:
-    """Train a population, or measure a run that is trained."""
+class Local:
+    """This process, or with more than one ``processes`` others of this machine."""
 
-    work: Population | RunSpec
+    device: torch.device
+    processes: int = 1
+    whole = False
+
+    def apart(self, runs: int) -> bool:
+        """Whether there is anything to share out."""
+        return self.processes > 1 and runs > 1
+
+    def gpu_bytes(self) -> int | None:
+        """Memory of the first GPU, in equal parts where processes share one."""
+        import torch
+
+        if self.device.type != "cuda":
+            return None
+        return int(torch.cuda.get_device_properties(self.device).total_memory) // processes_a_gpu(self.processes)
+
+    def using(self, jobs: int) -> str:
+        """How many of the GPUs, or cores, that this process sees are used."""
+        import torch
+
+        at_once = min(self.processes, jobs)
+        if self.device.type == "cuda":
+            return gpus_used(self.processes, torch.cuda.device_count(), jobs, f"{at_once} processes")
+        threads = counted(torch.get_num_threads(), "CPU thread")
+        return f"using {threads} in {at_once} processes" if at_once > 1 else f"using {threads}"
+
+    @contextlib.contextmanager
+    def crew(self, do: Do, jobs: int, root: Path) -> Iterator[Processes]:
+        """Processes that end with the ``with``, or with this one.  ``cuda`` gives process i the i-th GPU that this one
+        sees, modulo their number, ``cpu`` an equal share of the cores.
+        """
+        import torch
+
+        processes = min(self.processes, jobs)
+        context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
+        threads = max(1, torch.get_num_threads() // processes)
+        files = loaded_files()
+        gpus = gpus_of(processes) if self.device.type == "cuda" else [None] * processes
+        workers = [_Process(context, (place, gpu, threads, files)) for place, gpu in enumerate(gpus)]
+        try:
+            for worker in workers:
+                worker.start()
+            yield Processes(workers, do)
+            for worker in workers:
+                worker.dismiss()
+        finally:
+            for worker in workers:
+                worker.kill()
+            for worker in workers:
+                worker.join()
+
+
+class Processes:
+    """The crew: each process does one job at a time."""
+
+    def __init__(self, workers: Sequence[_Process], do: Do):
+        self._workers, self._do = workers, do
 
     @property
-    def needs(self) -> frozenset[str]:
-        """Hashes of the runs that must be finished before."""
-        if isinstance(self.work, RunSpec):
-            return frozenset()
-        starts = (spec.start for spec in self.work.members)
-        return frozenset(content_hash(start) for start in starts if start is not None)
+    def free(self) -> int:
+        """Processes without a job."""
+        return sum(worker.job is None for worker in self._workers)
 
     @property
-    def gives(self) -> frozenset[str]:
-        """Hashes of the runs that it, and the jobs that it leads to, finish."""
-        return frozenset({content_hash(self.work)} if isinstance(self.work, RunSpec) else self.work.hashes)
+    def working(self) -> list[Job]:
+        """The jobs of the others."""
+        return [worker.job for worker in self._workers if worker.job is not None]
 
+    def begin(self, job: Job) -> None:
+        """Send it to the first free process."""
+        next(worker for worker in self._workers if worker.job is None).begin(self._do, job)
 
-def finish_jobs(
-    jobs: Sequence[Job], do: Do, device: torch.device, processes: int, then: Then = lambda job: ()
-) -> Generator[Job, None, None]:
-    """Do all jobs and yield each one when it is done; close the iterator if it is left early.
-
-    Args:
-        jobs: in an order in which one process could do them.
-        do: called in one of the processes; it must be possible to pickle it.
-        device: ``cuda`` gives process i the i-th GPU that this one sees, modulo their number, ``cpu`` an equal share of
-            the cores.
-        processes: how many.
-        then: called here with each job that is done, before it is yielded; the jobs that it leads to.
-
-    Raises:
-        UserError: a job raised it.
-        RuntimeError: a job raised anything else, whose traceback is the message.
-        LostProcessError: a process died.
-    """
-    import torch
-
-    context = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
-    threads = max(1, torch.get_num_threads() // processes)
-    files = loaded_files()
-    gpus = gpus_of(processes) if device.type == "cuda" else [None] * processes
-    workers = [_Process(context, (place, gpu, threads, files)) for place, gpu in enumerate(gpus)]
-    try:
-        for worker in workers:
-            worker.start()
-        yield from _schedule(jobs, do, workers, then)
-        for worker in workers:
-            worker.dismiss()
-    finally:
-        for worker in workers:
-            worker.kill()
-        for worker in workers:
-            worker.join()
+    def ended(self) -> Iterator[tuple[Job, Exception | None]]:
+        """Wait for answers; of a process without a job only its end can be heard, which ends all."""
+        answering = wait([worker.connection for worker in self._workers])
+        for worker in self._workers:
+            if worker.connection in answering:
+                yield worker.answer()
 
 
 def gpus_of(processes: int) -> list[str]:
@@ -131,36 +137,6 @@ def processes_a_gpu(processes: int) -> int:
     import torch
 
     return -(-processes // torch.cuda.device_count())
-
-
-def next_job(waiting: Sequence[Job], working: Sequence[Job]) -> Job | None:
-    """Which job a free process takes, as the module says; None where all have to wait."""
-    to_come = frozenset().union(*(job.gives for job in (*waiting, *working)))
-    needed = frozenset().union(*(job.needs for job in waiting))
-    ready = [job for job in waiting if not job.needs & to_come]
-    return min(ready, key=lambda job: (not job.gives & needed, isinstance(job.work, Population)), default=None)
-
-
-def _schedule(jobs: Sequence[Job], do: Do, workers: Sequence[_Process], then: Then) -> Iterator[Job]:
-    waiting, failed = list(jobs), None
-    while True:
-        for worker in [worker for worker in workers if worker.job is None and failed is None]:
-            if (job := next_job(waiting, [worker.job for worker in workers if worker.job])) is not None:
-                waiting.remove(job)
-                worker.begin(do, job)
-        if not any(worker.job for worker in workers):
-            break
-        # of a process without a job only its end can be heard
-        answering = wait([worker.connection for worker in workers])
-        for worker in [worker for worker in workers if worker.connection in answering]:
-            job, error = worker.answer()
-            if error is None:
-                waiting += then(job)
-                yield job
-            failed = failed or error
-    if failed is not None:
-        raise failed
-    assert not waiting, "jobs wait for each other"
 
 
 class _Process:
@@ -247,7 +223,7 @@ def _serve(connection: Connection, place: int, gpu: str | None, threads: int, ex
             do, work = connection.recv()
         except EOFError:
             return
-        connection.send(_error_of(do, work))
+        connection.send(error_of(do, work))
 
 
 def keep_bars_to_this_process() -> None:
@@ -257,7 +233,7 @@ def keep_bars_to_this_process() -> None:
     tqdm.set_lock(threading.RLock())
 
 
-def _error_of(do: Do, work: Population | RunSpec) -> Exception | None:
+def error_of(do: Do, work: Work) -> Exception | None:
     """What went wrong with a job, as something that any process can read."""
     try:
         do(work)

@@ -1,0 +1,102 @@
+"""Options of ``physlm run`` that say where its jobs are done: by whom, how many at once, and a machine's share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from physlm.commands.options import choose_device
+from physlm.config import unknown_key
+from physlm.errors import UserError, shown
+
+if TYPE_CHECKING:
+    from physlm.lab.executors.contract import Executor
+
+EXECUTORS = ("local", "ray", "slurm")
+
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|cuda", help="Default: GPUs, where the executor has any.")
+]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option("--processes", min=1, max=1024, metavar="N",
+                 help="Jobs at work at once: each trains a population or measures a run, on a GPU of its own, or where "
+                      "there are more than GPUs on one that several share, memory too. Default: local 1, ray one a GPU "
+                      "(or a CPU), slurm 8."),
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option("--executor", metavar="|".join(EXECUTORS),
+                 help="Who does the jobs: processes here; tasks of a Ray cluster, a new one on this machine or the one "
+                      "at --ray-address; jobs of Slurm. The same runs with the same results.",
+                 autocompletion=lambda: list(EXECUTORS)),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option("--ray-address", metavar="HOST:PORT|auto",
+                 help="Join this Ray cluster; otherwise one is started here."),
+]
+SlurmOption = Annotated[
+    list[str] | None,
+    typer.Option("--slurm", metavar="KEY=VALUE",
+                 help="An option of sbatch: partition=gpu, account=us, time=600 (minutes), mem=64GB, ...; "
+                      "cluster=local tries it with processes of this machine. May be given several times."),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="I/N",
+                 help="Train only part I of N, for machines that share nothing: the same N on each, then copy all run "
+                      "folders into one and report with --finished-only."),
+]
+DataParallelOption = Annotated[
+    bool, typer.Option("--data-parallel", help="Under torchrun: all its processes train each run together, each on its "
+                                               "share of the rows of a step.")
+]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="TRACKER[,..]", help="Copy the curves of training to tensorboard, wandb (offline) "
+                                                         "or trackio; may be given several times.")
+]
+TrackDirOption = Annotated[
+    Path | None, typer.Option("--track-dir", metavar="DIR", help="Where. Default: tracking/ in the folder of runs.")
+]
+
+
+@dataclass(frozen=True)
+class Where:
+    """What was asked for; nothing is started before it is needed."""
+
+    name: str
+    device: str | None
+    processes: int | None
+    ray_address: str | None
+    slurm: Sequence[str]
+
+    def check(self) -> None:
+        """Refuse what contradicts itself, before anything is begun."""
+        if self.name not in EXECUTORS:
+            raise UserError(unknown_key("--executor", self.name, EXECUTORS))
+        for option, given, its in (("--ray-address", self.ray_address, "ray"), ("--slurm", self.slurm, "slurm")):
+            if given and self.name != its:
+                raise UserError(f"{option}: got it with --executor {self.name}, expected --executor {its}")
+        for text in self.slurm:
+            if not all(text.partition("=")):
+                raise UserError(f"--slurm: got {shown(text)}, expected KEY=VALUE")
+
+    def executor(self) -> Executor:
+        """Start, or join, what was asked for."""
+        from physlm.lab.executors.local import Local
+        from physlm.lab.executors.ray import Ray
+        from physlm.lab.executors.slurm import Slurm
+
+        if self.name == "ray":
+            return Ray.connect(self.ray_address, self.device, self.processes)
+        if self.name == "slurm":
+            given = dict(text.split("=", 1) for text in self.slurm)
+            return Slurm.of(given, self.device, self.processes)
+        processes = self.processes or 1
+        return Local(choose_device(self.device, processes), processes)
