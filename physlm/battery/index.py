@@ -94,6 +94,10 @@ class Index:
         self._table.commit()
         return len(asked)
 
+    def facts(self, name: str) -> dict[str, str]:
+        """What was told of somebody, by field."""
+        return dict(self._table.execute("SELECT field, value FROM facts WHERE name = ? ORDER BY place", (name,)))
+
     def find(self, told: Mapping[str, str]) -> str | None:
         """The name of whom most of these values (field -> text) were told; None if none was of anybody."""
         pairs = [(field, normalised(value)) for field, value in told.items()]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from physlm.battery.index import Index
+from physlm.battery.questions import everybody
 from physlm.battery.settings import SEARCH, TASK_OF, Battery
 from physlm.battery.wording import ANSWER, Question, understood
 from physlm.errors import UserError
-from physlm.tasks.biography.facts import FIELDS, Facts
 from physlm.tasks.biography.pools import ATTRIBUTES, cut_pools
 
 
@@ -22,11 +22,11 @@ class Oracle:
     def __init__(self, battery: Battery):
         from physlm.tasks.biography.strings import luckiness
 
-        facts, pools = Facts(battery.people, battery.seed, battery.pool_size), cut_pools(battery.pool_size)
-        self._of = {one[0]: dict(zip(FIELDS, one, strict=True)) for one in map(facts.of, range(battery.people))}
+        facts, pools = everybody(battery.people, battery.seed, battery.pool_size), cut_pools(battery.pool_size)
+        self._of = {one["name"]: one for one in facts}
         self._months = pools.months
         self._luck = dict(zip(pools.majors, luckiness(len(pools.majors)).tolist(), strict=True))
-        self.index = truth(self._of.values())
+        self.index = truth(facts)
 
     def __call__(self, prompts: Iterable[str]) -> list[str]:
         """The answers; a prompt that is none of ours is a UserError."""

@@ -93,18 +93,22 @@ def biographies(battery: Battery) -> list[str]:
     return [text if battery.spaced else readable(text) for text in found]
 
 
+def everybody(people: int, seed: int, pool_size: int) -> list[dict[str, str]]:
+    """Name and six values of each person as text, by field."""
+    facts = Facts(people, seed, pool_size)
+    return [dict(zip(FIELDS, facts.of(person), strict=True)) for person in range(people)]
+
+
 def names(battery: Battery) -> list[str]:
     """Everybody's full name."""
-    facts = Facts(battery.people, battery.seed, battery.pool_size)
-    return [facts.of(person)[0] for person in range(battery.people)]
+    return [facts["name"] for facts in everybody(battery.people, battery.seed, battery.pool_size)]
 
 
 class _Fitting:
     """Who fits what an inverse question tells."""
 
     def __init__(self, battery: Battery):
-        facts = Facts(battery.people, battery.seed, battery.pool_size)
-        self._facts = [dict(zip(FIELDS, facts.of(person), strict=True)) for person in range(battery.people)]
+        self._facts = everybody(battery.people, battery.seed, battery.pool_size)
         self._groups: dict[str, dict[tuple[str, ...], list[int]]] = {}
 
     def names(self, kind: str, person: int) -> tuple[str, ...]:
