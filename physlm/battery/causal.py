@@ -144,8 +144,8 @@ def value_bits(causal: Causal, battery: Battery, progress: bool = False) -> tupl
     check_finite(nats, "nats of a value")
     most = sum(pools.values())
     bits = most - nats.sum(-1) / math.log(2.0)
-    found, people = difference_mean(bits), battery.people
-    return Interval(*(float(one) * people for one in found), n=people), most * people
+    value, lo, hi = (float(one) * battery.people for one in difference_mean(bits))
+    return Interval(value, lo, hi, battery.people), most * battery.people
 
 
 def _value_spans(battery: Battery, attributes: tuple[str, ...]) -> list[tuple[str, list[tuple[int, int]]]]:

@@ -6,7 +6,7 @@
                                                                                 answers  all who were born on that day
 
 The people, their halves, and the questions are those of bioS and bioQA: prompts are about the half that training never
-asks about.
+asks about.  Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from typing import NamedTuple
 
 from physlm.battery.settings import SEARCH, TASK_OF, TEXTS, Battery
 from physlm.battery.wording import fields_of, readable
-from physlm.tasks.biography.facts import FIELDS, Facts
 from physlm.tasks.biography.question_config import QuestionsConfig
-from physlm.tasks.biography.questions import REQUEST
 
 NO_THOUGHT = "Answer the question with the answer alone."
 WITH_THOUGHT = "First write what you know of the people asked about, then 'Answer:' and the answer alone."
@@ -74,6 +72,8 @@ def prompts(battery: Battery) -> list[Prompt]:
 
 def examples(battery: Battery, draws: int = 1) -> list[Example]:
     """Questions about the other half, of every kind and both ways, to train on; pairs differ from draw to draw."""
+    from physlm.tasks.biography.questions import REQUEST
+
     found = []
     for kind, thought in battery.asked():
         config = battery.questions(kind, "train", thought)
@@ -95,6 +95,8 @@ def biographies(battery: Battery) -> list[str]:
 
 def everybody(people: int, seed: int, pool_size: int) -> list[dict[str, str]]:
     """Name and six values of each person as text, by field."""
+    from physlm.tasks.biography.facts import FIELDS, Facts
+
     facts = Facts(people, seed, pool_size)
     return [dict(zip(FIELDS, facts.of(person), strict=True)) for person in range(people)]
 
@@ -126,6 +128,8 @@ class _Fitting:
 def _texts(config: QuestionsConfig, count: int) -> Iterator[tuple[int, str, str, str]]:
     """Person, prompt, hint and answer, as words separated by blanks, without what ends them."""
     import torch
+
+    from physlm.tasks.biography.questions import REQUEST
 
     task = config.build()
     words, ends = task.vocabulary.words, len(f". {REQUEST}".split())
