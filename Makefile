@@ -42,7 +42,7 @@ test: lint types  ## lint, types and tests (ARGS="-k name" passes on to pytest)
 	$(PY) -m pytest -n auto $(ARGS)
 
 # Of each extra: what pyproject.toml calls it, then its tests.  Each is installed in an environment of its own that sees .venv.
-EXTRAS := hf,parquet,datasets=tests/hf,tests/commands/test_model_commands.py,tests/test_docs.py::test_python_runs_as_it_stands[docs/probe-your-own-model.md]
+EXTRAS := hf,parquet,datasets=tests/hf,tests/commands/test_model_commands.py,tests/test_docs.py::test_python_runs_as_it_stands[docs/probe-your-own-model.md] battery=tests/battery,tests/commands/test_battery_commands.py
 
 test-extras: $(STAMP)  ## tests of what needs an extra, each extra installed in turn in .venv/extras/
 	@for extra in $(foreach one,$(EXTRAS),"$(one)"); do .ci/extra "$${extra%%=*}" "$${extra#*=}" || exit; done

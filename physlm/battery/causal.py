@@ -8,9 +8,8 @@ Shape letters: B texts, W positions, V vocabulary.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from physlm.battery.settings import Battery
 from physlm.battery.wording import readable
 from physlm.errors import UserError
 from physlm.extras import needed
+from physlm.hf.folders import without_bars
 from physlm.interval import Interval
 from physlm.measures.finite import check_finite
 from physlm.measures.intervals import difference_mean
@@ -109,7 +109,7 @@ def load(source: str, device: torch.device, trust_remote_code: bool = False) -> 
     transformers = needed("transformers", EXTRA)
     local = Path(source).is_dir()
     try:
-        with _quiet():
+        with without_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=local,
                                                                    trust_remote_code=trust_remote_code)
             model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -195,16 +195,3 @@ def _token_nats(logits_BWV: Tensor, ids_BW: Tensor) -> Tensor:
     """-log p of every token but the first, (B, W - 1), in float64."""
     log_BWV = logits_BWV[:, :-1].double().log_softmax(-1)
     return -log_BWV.gather(-1, ids_BW[:, 1:, None])[..., 0]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside, transformers shows no bars for what takes a moment."""
-    logging = needed("transformers.utils.logging", EXTRA)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

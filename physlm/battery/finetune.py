@@ -1,7 +1,7 @@
 """A causal model of transformers reads the biographies and learns the questions, by the library's own ``Trainer``.
 
     pass      every biography once, one of its five texts, and so many questions that a share ``questions`` of all
-              tokens is theirs; the order is another in every pass
+              tokens is theirs, half of it of retrieval, which all others rest on; another order in every pass
     row       whole texts one after another, up to ``row_tokens``, never cut; what is left is padding
     loss      of a biography all tokens, of a question those of the answer, the thought before it included
 
@@ -24,9 +24,10 @@ from torch.utils.data import IterableDataset
 from physlm import rng
 from physlm.battery.causal import EXTRA, Causal
 from physlm.battery.questions import biographies, examples
-from physlm.battery.settings import TEXTS, Battery
+from physlm.battery.settings import TASKS, TEXTS, Battery
 from physlm.errors import UserError
 from physlm.extras import needed
+from physlm.hf.folders import without_bars
 
 WAYS = ("full", "lora")
 RATES = {"full": 5e-5, "lora": 3e-4}  # where none is given; the one of low rank is published (arXiv 2309.14402)
@@ -93,12 +94,14 @@ class Rows(IterableDataset[dict[str, torch.Tensor]]):
         self._row, self._pad, self._seed = settings.row_tokens, causal.end, settings.seed
         self._people = battery.people
         self._read = [_piece(causal, "", text) for text in biographies(battery)]
-        asked = [_piece(causal, one.prompt, one.completion) for one in examples(battery, DRAWS)]
+        asked: dict[bool, list[Piece]] = {}
+        for one in examples(battery, DRAWS):
+            asked.setdefault(one.kind in TASKS["retrieval"], []).append(_piece(causal, one.prompt, one.completion))
+        self._asked = list(asked.values())
         tokens = sum(len(piece.ids) for piece in self._read) / TEXTS
-        wanted = tokens * settings.questions / (1.0 - settings.questions)
-        mean = sum(len(piece.ids) for piece in asked) / len(asked)
-        self._asked, self._count = asked, round(wanted / mean)
-        longest = max(len(piece.ids) for piece in (*self._read, *asked))
+        wanted = tokens * settings.questions / (1.0 - settings.questions) / len(asked)
+        self._counts = [round(wanted * len(some) / sum(len(piece.ids) for piece in some)) for some in self._asked]
+        longest = max(len(piece.ids) for some in (self._read, *self._asked) for piece in some)
         if longest > self._row:
             raise UserError(f"finetune: row_tokens: got {self._row}, expected at least {longest}, the longest text in "
                             "the tokens of this model")
@@ -116,10 +119,11 @@ class Rows(IterableDataset[dict[str, torch.Tensor]]):
         key, people = rng.key("battery", self._seed), self._people
         text = rng.below(TEXTS, rng.key("battery text", self._seed), torch.arange(people) + number * people)
         found = [self._read[draw * people + person] for person, draw in enumerate(text.tolist())]
-        places = torch.arange(self._count) + number * self._count
-        cycle, count = places // len(self._asked), len(self._asked)
-        order = rng.permute(places % count, count, rng.key("battery question", self._seed), cycle)
-        found += [self._asked[place] for place in order.tolist()]
+        for group, (asked, count) in enumerate(zip(self._asked, self._counts, strict=True)):
+            places = torch.arange(count) + number * count
+            order = rng.permute(places % len(asked), len(asked), rng.key("battery question", self._seed, group),
+                                places // len(asked))
+            found += [asked[place] for place in order.tolist()]
         shuffled = rng.permute(torch.arange(len(found)), len(found), key, torch.tensor([number]))
         return [found[place] for place in shuffled.tolist()]
 
@@ -167,7 +171,9 @@ def train(causal: Causal, battery: Battery, settings: Finetuning, progress: bool
             weight_decay=settings.weight_decay, seed=settings.seed, use_cpu=device == "cpu", bf16=device == "cuda",
             save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=not progress,
             dataloader_pin_memory=False, remove_unused_columns=False)
-        transformers.Trainer(model=model, args=arguments, train_dataset=rows).train()
+        trainer = transformers.Trainer(model=model, args=arguments, train_dataset=rows)
+        trainer.remove_callback(transformers.trainer_callback.PrinterCallback)  # there is a bar, on terminals
+        trainer.train()
     trained = model.merge_and_unload() if settings.how == "lora" else model
     how = (f"{'all weights' if settings.how == 'full' else f'low-rank updates, rank {settings.lora_rank}'}, "
            f"{settings.passes:,} passes ({steps:,} steps of {settings.batch_rows} x {settings.row_tokens} tokens, "
@@ -177,14 +183,16 @@ def train(causal: Causal, battery: Battery, settings: Finetuning, progress: bool
 
 def save(causal: Causal, folder: Path) -> None:
     """Write model and tokenizer as ``from_pretrained`` reads them."""
-    causal.model.save_pretrained(folder)
-    causal.tokenizer.save_pretrained(folder)
+    with without_bars():
+        causal.model.save_pretrained(folder)
+        causal.tokenizer.save_pretrained(folder)
 
 
 def _low_rank(model: Any, rank: int) -> Any:
-    peft = needed("peft", EXTRA)
+    peft, utilities = needed("peft", EXTRA), needed("transformers.pytorch_utils", EXTRA)
+    transposed = any(isinstance(part, utilities.Conv1D) for part in model.modules())  # as GPT-2 has its linear maps
     return peft.get_peft_model(model, peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear",
-                                                      task_type="CAUSAL_LM"))
+                                                      fan_in_fan_out=transposed, task_type="CAUSAL_LM"))
 
 
 def _piece(causal: Causal, prompt: str, text: str) -> Piece:

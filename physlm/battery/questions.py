@@ -50,8 +50,9 @@ class Prompt(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A question to train on: what stands before, and what is to be written after it."""
+    """A question to train on: its kind, what is given, and what is to be written after it."""
 
+    kind: str
     prompt: str
     completion: str
 
@@ -79,7 +80,7 @@ def examples(battery: Battery, draws: int = 1) -> list[Example]:
         config = battery.questions(kind, "train", thought)
         for _, asked, hint, answer in _texts(config, draws * config.asked):
             whole = f"{hint} . {REQUEST} {answer} ." if thought else f"{answer} ."
-            found.append(Example(*(text if battery.spaced else readable(text) for text in (asked, whole))))
+            found.append(Example(kind, *(text if battery.spaced else readable(text) for text in (asked, whole))))
     return found
 
 
