@@ -14,7 +14,15 @@ from extras import of_extra
 from physlm.battery.questions import Example, examples, names
 from physlm.battery.settings import Battery
 from physlm.errors import UserError
+from physlm.hf import folders
+from physlm.measures.measure import take
+from physlm.measures.trained import Trained
+from physlm.models.config import ModelConfig
+from physlm.models.decoder import Decoder
+from physlm.models.parts.gated import Gated
+from physlm.models.parts.norms import RMSNorm
 from physlm.tasks.biography.people import value_counts
+from physlm.training.config import RunSpec, TrainConfig
 
 of_extra("accelerate", "battery")
 from physlm.battery import causal, finetune  # noqa: E402  they would do without, but not their tests
@@ -137,3 +145,23 @@ def test_the_battery_from_end_to_end(folder, physlm, tmp_path):
     same = [line for line in graded.splitlines() if line.startswith(("retrieval", "classification"))]
     assert code == 0 and same == [line for line in out.splitlines() if line.startswith(("retrieval", "classif")) and
                                   "by a thought" not in line] + [line for line in same if "by a thought" in line]
+
+
+@pytest.mark.parametrize(("settings", "measured"), [
+    ({"mlp": (Gated(),), "norm": RMSNorm()}, True), ({}, False),  # gpt_neox has biases, which training moves
+])  # fmt: skip
+def test_capacity_is_counted_as_in_the_lab_where_the_model_reads_our_tokens(physlm, tmp_path, settings, measured):
+    battery = dataclasses.replace(BATTERY, kinds=("major",), spaced=True)
+    spec = RunSpec(battery.biographies, ModelConfig(layers=1, heads=2, width=16, **settings), TrainConfig(steps=1))
+    made = Decoder(spec.model, len(spec.task.vocabulary()), (1,))
+    folders.export(spec, made, tmp_path / "ours")
+    options = ("--people", 12, "--pool-size", 4, "--kind", "major", "--device", "cpu")
+    code, out, err = physlm("battery", "--model", tmp_path / "ours", *options)
+    assert code == 0, err
+    trained = Trained(spec, CPU, lambda step: made)
+    bits = {row.quantity: row for row in take("capacity", trained)}["bits_per_param"]
+    assert f"\nbits per parameter: {bits.value:.3g} (" in out
+    code, out, err = physlm("battery", "--model", tmp_path / "ours", *options, "--finetune", "full", "--passes", 6,
+                            "--learning-rate", 1e-2, "--row-tokens", 160)  # fmt: skip
+    (line,) = [line for line in out.splitlines() if line.startswith("bits per parameter: ")]
+    assert code == 0 and ("not measured" not in line) == measured, err
