@@ -114,15 +114,20 @@ def test_training_lowers_the_loss_and_the_saved_model_writes_the_same(folder, tm
 
 
 def test_what_cannot_be_trained_or_loaded_is_refused(folder, model, tmp_path):
-    for settings, message in (({"row_tokens": 512}, "at most 256"), ({"row_tokens": 16}, "expected at least")):
+    for rows, message in ((512, "at most 256"), (16, "expected at least")):
         with pytest.raises(UserError, match=message):
-            finetune.train(model, BATTERY, Finetuning(**settings))
+            finetune.train(model, BATTERY, Finetuning(row_tokens=rows))
     with pytest.raises(UserError, match="transformers cannot load"):
         causal.load(str(tmp_path), CPU)
-    for settings, message in (({"how": "some"}, "full or lora"), ({"passes": 0}, "passes: got 0"),
-                              ({"questions": 1.0}, "share"), ({"learning_rate": math.nan}, "learning_rate nan")):
-        with pytest.raises(UserError, match=message):
-            Finetuning(**settings)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"how": "some"}, "full or lora"), ({"passes": 0}, "passes: got 0"), ({"questions": 1.0}, "share"),
+    ({"learning_rate": math.nan}, "learning_rate nan"),
+])  # fmt: skip
+def test_bad_settings_of_training_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        Finetuning(**settings)
 
 
 def test_the_battery_from_end_to_end(folder, physlm, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
 
 import pytest
 
@@ -84,8 +86,8 @@ def test_all_who_fit_are_right_answers():
 def test_settings_are_live_and_survive_json():
     plain = Battery(people=40)
     assert from_dict(Battery, json.loads(json.dumps(to_dict(plain)))) == plain
-    made = {name: prompts(Battery(**{"people": 40, name: value})) for name, value in (
-        ("people", 42), ("seed", 1), ("pool_size", 4), ("kinds", ASKED[:2]), ("most", 3), ("spaced", True))}
+    changes: dict[str, Any] = {"people": 42, "seed": 1, "pool_size": 4, "kinds": ASKED[:2], "most": 3, "spaced": True}
+    made = {name: prompts(dataclasses.replace(plain, **{name: value})) for name, value in changes.items()}
     texts = [[one.prompt for one in found] for found in (prompts(plain), *made.values())]
     assert all(one != other for i, one in enumerate(texts) for other in texts[:i])
     assert {one.person for one in made["most"]} < {one.person for one in prompts(plain)}
