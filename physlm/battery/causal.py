@@ -127,7 +127,7 @@ def value_bits(causal: Causal, battery: Battery, progress: bool = False) -> tupl
 
         sum over people and attributes of  log2 |pool| + log2 p(tokens of the value | the text before it)
 
-    The text is the first of the person's five; the attributes are the five that are drawn freely.  Signed: a model that
+    The text is the first of the person's; the attributes are the five that are drawn freely.  Signed: a model that
     knows nothing and writes other words has less than 0.  Source: arXiv 2404.05405, the value part of the bits there,
     with the tokens of any tokenizer.
 

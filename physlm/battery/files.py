@@ -3,7 +3,7 @@
     DIR/
       battery.json            the settings: everything else follows from them
       prompts.jsonl           id, task, kind, thought, prompt, instruction; with the answers only if they were asked for
-      biographies.jsonl       text: what a model may read before, five texts a person
+      biographies.jsonl       text: what a model may read before, 20 texts a person
       finetune.jsonl          prompt, completion: questions about the half that no prompt is about
       lm_eval/                physlm_*.yaml and *.jsonl, tasks for lm-evaluation-harness
       README.md

@@ -1,6 +1,6 @@
 """A causal model of transformers reads the biographies and learns the questions, by the library's own ``Trainer``.
 
-    pass      every biography once, one of its five texts, and so many questions that a share ``questions`` of all
+    pass      every biography once, one of its texts, and so many questions that a share ``questions`` of all
               tokens is theirs, half of it of retrieval, which all others rest on; another order in every pass
     row       whole texts one after another, up to ``row_tokens``, never cut; what is left is padding
     loss      of a biography all tokens, of a question those of the answer, the thought before it included

@@ -12,8 +12,8 @@ from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.kinds import CLASSIFICATION, COMPARISON, DUAL, INVERSE, KINDS, PARTIAL, RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
 
-AUGMENTATION = "multi5+permute"  # what makes knowledge extractable (arXiv 2309.14316)
-TEXTS = 5  # of each person
+TEXTS = 20  # of each person
+AUGMENTATION = f"multi{TEXTS}+permute+fullname"  # what makes knowledge extractable (arXiv 2309.14316)
 LEAST_PEOPLE = 4  # a pair in either half
 SEARCH = "inverse search"
 TASKS: dict[str, tuple[str, ...]] = {
@@ -65,7 +65,8 @@ class Battery:
 
     @property
     def biographies(self) -> BioSConfig:
-        """What a model reads of everybody: five texts a person, each with sentences in an order of its own."""
+        """What a model reads of everybody: ``TEXTS`` texts a person, each with sentences in an order of its own, every
+        one with the full name."""
         return BioSConfig(self.people, seed=self.seed, pool_size=self.pool_size, questions=True,
                           **augmentation(AUGMENTATION))
 

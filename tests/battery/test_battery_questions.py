@@ -11,7 +11,7 @@ import pytest
 from physlm.battery.grading import right
 from physlm.battery.oracle import Oracle
 from physlm.battery.questions import biographies, examples, names, prompts
-from physlm.battery.settings import ASKED, SEARCH, TASK_OF, TASKS, Battery
+from physlm.battery.settings import ASKED, SEARCH, TASK_OF, TASKS, TEXTS, Battery
 from physlm.battery.wording import fields_of, understood
 from physlm.config import from_dict, to_dict
 from physlm.errors import UserError
@@ -50,7 +50,7 @@ def test_training_asks_about_the_other_half_alone(battery):
     shown = {name for name in everybody if any(name in text for text in told)}
     assert len(held_out) == len(everybody) - len(shown) == battery.people // 2 and not held_out & shown
     texts = biographies(battery)
-    assert len(texts) == 5 * battery.people and all(any(name in text for text in texts) for name in held_out)
+    assert len(texts) == TEXTS * battery.people and all(any(name in text for text in texts) for name in held_out)
 
 
 def test_no_inverse_question_is_one_of_training():

@@ -18,7 +18,7 @@ END = "<|endoftext|>"
 def save(family: str, battery: Battery, folder: Path, width: int = 64, layers: int = 2, positions: int = 256) -> None:
     """Write model and tokenizer; its byte pairs are those of the battery's texts."""
     transformers, tokenizers = of_extra("transformers", "battery"), of_extra("tokenizers", "battery")
-    pairs = tokenizers.ByteLevelBPETokenizer()
+    pairs = tokenizers.ByteLevelBPETokenizer(add_prefix_space=True)
     texts = [*biographies(battery), *(f"{one.prompt} {one.completion}" for one in examples(battery))]
     pairs.train_from_iterator(texts, vocab_size=2000, min_frequency=2, special_tokens=[END], show_progress=False)
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=pairs._tokenizer, bos_token=END, eos_token=END)

@@ -38,7 +38,7 @@ def test_prompts_withhold_their_answers_unless_they_are_asked_for(folder, physlm
     found = lines(folder / "prompts.jsonl")
     assert set(found[0]) == {"id", "task", "kind", "thought", "prompt", "instruction"}
     assert read_settings(folder) == Battery(20, pool_size=4, kinds=("major", "month_mod2", "all_to_full"))
-    assert len(lines(folder / "biographies.jsonl")) == 100
+    assert len(lines(folder / "biographies.jsonl")) == 20 * 20
     assert all(one["completion"].startswith(" ") for one in lines(folder / "finetune.jsonl"))
     code, _, err = physlm("battery", "prompts", *SETTINGS, "--answers", "--out", tmp_path / "told")
     told = lines(tmp_path / "told" / "prompts.jsonl")
