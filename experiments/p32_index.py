@@ -86,7 +86,10 @@ EXPERIMENT = Experiment(
             "Model and control begin with the base model of p32_inverse and are runs of p32_manipulation: retrieval "
             "of six kinds, and inverse search of ten kinds together, by all weights."
         ),
-        "Tier demo: 200 people from pools of eight share birth dates and triples of attributes far more often.",
+        (
+            "Tier demo: 200 people from pools of eight share birth dates and triples of attributes far more often, and "
+            "the small model tells fewer of their attributes, so that its index finds fewer of them."
+        ),
     ),
     columns=("indexed/kind=all_to_full/half=test", "unindexed/kind=all_to_full/half=test",
              "answer/kind=all_to_full/half=test"),
