@@ -57,6 +57,7 @@ EXPERIMENT = Experiment(
              notes=("index_questions: the cost, forward questions to the model, six about each name, once.",)),
     figure=bars(INDEXED, "kind", control=INDEXED.of("indexed_truth", "truth_kind"), control_name="index of the truth",
                 besides=TAUGHT, besides_name="without an index, taught to search", ylabel="people found (%)",
+                names={("kind", kind): kind.replace("_", " ").replace("bdate", "birth date") for kind in INVERSE},
                 title="Inverse search by an index of what the model told",
                 caption="About people held out of all questions in training; six forward questions a name."),
     expect=(

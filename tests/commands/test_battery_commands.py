@@ -50,8 +50,9 @@ def test_prompts_withhold_their_answers_unless_they_are_asked_for(folder, physlm
 def test_answers_of_anybody_are_graded_with_controls(folder, physlm, tmp_path):
     first = answers(folder, tmp_path / "a.jsonl", lambda one: one.kind == "major")
     second = answers(folder, tmp_path / "b.jsonl", lambda one: one.thought)
+    (tmp_path / "card.md").symlink_to(tmp_path / "real.md")
     code, out, err = physlm("battery", "grade", first, second, "--of", folder, "--out", tmp_path / "card.md")
-    assert code == 0 and not err
+    assert code == 0 and not err and (tmp_path / "card.md").is_symlink()
     table = {(line[:14].strip(), line[16:29].strip()): line.split()[-6:] for line in out.splitlines()[4:8]}
     shares = {key: float(cells[0]) for key, cells in table.items()}
     assert shares == {("retrieval", "at once"): 1, ("classification", "at once"): 0,
