@@ -1,5 +1,5 @@
 """The command line: claims (list, show, run, figure, verify, report), data (data, biographies), grammars (grammar),
-mathematics (igsm), models (model), speed (bench).
+mathematics (igsm), models (model), the four tasks for any model (battery), speed (bench).
 
 The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
 training answers at once.
@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 import physlm
+from physlm.commands import battery as batteries
 from physlm.commands import biographies, claims, data, grammar, igsm, models, parts, report, results, solving, terminal
 from physlm.commands.options import command, signals_stop, stopped
 
@@ -50,6 +51,12 @@ app.add_typer(trained, name="model")
 trained.command("export")(models.export)
 trained.command("import")(models.import_model)
 trained.command("parts")(parts.parts)
+battery = typer.Typer(help="Ask any language model the four tasks of Part 3.2, and grade the answers.",
+                      cls=batteries.RunFirst, no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(battery, name="battery")
+battery.command("run")(batteries.run)
+battery.command("prompts")(batteries.prompts)
+battery.command("grade")(batteries.grade)
 written = typer.Typer(help="Biographies that a language model or a grammar rewrites (bioR).", no_args_is_help=True,
                       rich_markup_mode=None)
 app.add_typer(written, name="biographies")

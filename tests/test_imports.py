@@ -13,9 +13,9 @@ from physlm.tasks.config import TaskConfig
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "physlm"
-# config, rng -> tasks -> models -> training -> measures -> hf -> lab -> report -> commands -> cli
+# config, rng -> tasks -> models -> training -> measures -> hf -> battery -> lab -> report -> commands -> cli
 BASE = {"config", "errors", "extras", "inputs", "interval", "machine", "places", "rng", "storage"}
-ORDER = ["tasks", "models", "training", "measures", "hf", "lab", "report", "commands", "cli"]
+ORDER = ["tasks", "models", "training", "measures", "hf", "battery", "lab", "report", "commands", "cli"]
 ALLOWED = {
     **{name: BASE for name in BASE},
     **{name: BASE | set(ORDER[: place + 1]) for place, name in enumerate(ORDER)},

@@ -46,7 +46,7 @@ def export(spec: RunSpec, model: Decoder, folder: Path) -> str:
         UserError: the folder is there and not empty, no architecture has the model's shape, or a library is missing.
     """
     architecture = architecture_of(spec.model).name
-    with storage.new_folder(folder) as made, _without_bars():
+    with storage.new_folder(folder) as made, without_bars():
         to_hf(model, spec.task.row_tokens).save_pretrained(made)
         hf_tokenizer(spec.task.vocabulary(), spec.model.absolute or None).save_pretrained(made)
         storage.write_json(made / SETTINGS, to_dict(spec))
@@ -81,7 +81,7 @@ def _loaded(folder: Path) -> Any:
         raise UserError(f"{folder}: got a model of the architecture {kind!r}, expected one of "
                         f"{', '.join(ARCHITECTURES)}; hf_features gives the activations of any")
     try:
-        with _without_bars():
+        with without_bars():
             found, loading = class_of(kind).from_pretrained(folder, dtype="float32", local_files_only=True,
                                                             use_safetensors=True, output_loading_info=True)
     except (OSError, ValueError, KeyError, transformers.utils.hub.EntryNotFoundError) as error:
@@ -95,7 +95,7 @@ def _loaded(folder: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Inside, transformers shows no bars for what takes a moment."""
     logging = needed("transformers.utils.logging", "hf")
     shown = logging.is_progress_bar_enabled()

@@ -3,7 +3,8 @@
 ``MEASURES`` is the table of measures: name -> "module:function", imported when it is used.  A measure is a function
 of a ``Trained`` run that returns a list of ``Row``.  ``CHECKS`` names, in the same way, functions of a ``RunSpec`` that
 raise UserError where a measure could not be taken; they are asked for every run before the first is trained.
-``QUANTITIES`` says what the rows of each may be called, ``*`` for any text.  A claim may bring a measure of its own:
+``QUANTITIES`` says what the rows of each may be called, ``*`` for any text.  A measure that needs a later station lives
+there, and is imported only when it is taken.  A claim may bring a measure of its own:
 ``physlm.measures.measure``.
 May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
 """
@@ -30,6 +31,7 @@ MEASURES = {
     "length": "physlm.measures.length.accuracy:measure",
     "needle_attention": "physlm.measures.length.needle:measure",
     "filled": "physlm.measures.length.filled:measure",
+    "index": "physlm.battery.measure:measure",
 }
 CHECKS = {
     "quantised": "physlm.measures.quantised:check",
@@ -47,6 +49,7 @@ CHECKS = {
     "length": "physlm.measures.length.accuracy:check",
     "needle_attention": "physlm.measures.length.needle:check",
     "filled": "physlm.measures.length.filled:check",
+    "index": "physlm.battery.measure:check",
 }
 _TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
                for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
@@ -85,5 +88,6 @@ QUANTITIES = {
                "retries"),
     "length": ("answered", "answered_untrained", "answered_constant", "answered_guess", "tokens"),
     "filled": ("solved", "solved_untrained", "solved_constant", "solved_guess", "tokens"),
+    "index": ("indexed", "indexed_untrained", "indexed_truth", "unindexed", "told", "index_questions"),
     "needle_attention": ("mass", "entropy", "mass_untrained", "entropy_untrained", "mass_even", "entropy_even"),
 }
