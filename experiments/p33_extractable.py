@@ -104,8 +104,8 @@ EXPERIMENT = Experiment(
     found=(
         "Finetuning is what fails: at widths of 64 and 96 not even the people asked in finetuning are told (at best "
         "0.05 and 0.14 of the answers), at 128 all of them are, and of the people held out 0.55 where 0.94 is stored. "
-        "Low ranks in layers that the biographies have filled leave no room for questions; the best of the two rates "
-        "is the larger one, so that a better one may lie outside."
+        "The ranks may be too low for models so narrow, but no others were tried; at widths of 96 and 128 the larger "
+        "of the two rates is the better one, so that a better one may lie outside."
     ),
     columns=("answer/kind=employer/half=test", "memorised/kind=employer/half=test"),
 )
