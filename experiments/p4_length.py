@@ -39,7 +39,8 @@ class Setting:
     """One tier: rows of T ``tokens``, each task in them, the schemes, and how far beyond T is asked.
 
     The longest text of each task fills a row, and one of n T tokens is asked at the same place in its chunk: after
-    n T - 2 tokens (needle), n T / 2 (copy) or 3/4 n T + 3 (Depo); that of MQAR anywhere.
+    n T - 2 tokens (needle), n T / 2 (copy) or 3/4 n T + 3 (Depo; n T / 2 + 3 at tier paper, where there are as many
+    nodes as a cycle can have at 16 T); that of MQAR anywhere.
     """
 
     tokens: int
@@ -97,7 +98,7 @@ SETTINGS = {
                          NeedleConfig(124, 16, 3, row_tokens=128)),
                    (4, 4, 128), TRAIN, questions=(300, 32), seeds=(2, 3, 4)),
     "paper": Setting(1024, (CopyConfig(511, 8192, 1, 1024), MqarConfig(32, 8192, row_tokens=1024),
-                            DepoConfig(384, 8, 1, 1, 8192, 15, 1024),
+                            DepoConfig(256, 8, 1, 1, 8192, 127, 1024),
                             NeedleConfig(1020, 32, 7, row_tokens=1024)),
                      (12, 12, 768), replace(TRAIN, steps=20_000, batch_rows=256)),
 }  # fmt: skip

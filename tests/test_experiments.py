@@ -182,7 +182,8 @@ LARGE_ONLY: dict[str, set[str]] = {
     "p4_length": {"hard_gain@task=copy/times=4"},
     # of shapes and k that the small tiers lack; and models that hold nothing
     "p41_copy": {f"best@layers={layers}/width={width}/local={local}" for layers, width, local in (
-        (1, 16, "canon"), (1, 16, "none"), (1, 64, "none"), (1, 128, "none"), (2, 16, "none"))},
+        (1, 16, "canon"), (1, 16, "none"), (1, 64, "none"), (1, 128, "none"), (2, 16, "none"))} | {
+            f"best_forced@layers=1/width=16/local={local}" for local in ("canon", "none")},
     "p41_capo": {"gain@llama-tied-plain/position=rope", "gain@llama-tied/position=rope", "gain@moe/position=rope",
                  "gain@llama-tied/position=none", "of_plain@llama-tied/local=none", "of_plain@llama-tied/local=canon",
                  "of_plain@moe/local=none"},

@@ -120,9 +120,12 @@ class AdamW:
         )  # fmt: skip
 
     def gradient_norms(self) -> Tensor:
-        """The Euclidean norm of each member's gradient, the last one taken, (M,) float32."""
-        squares = [view_M.float().flatten(1).square().sum(1) for view_M in self.gradient_views]
-        return torch.stack(squares).sum(0).sqrt()
+        """The Euclidean norm of each member's gradient, the last one taken, (M,) float32.
+
+        Summed in float64: the order of a sum depends on how many members there are, and a member's record does not.
+        """
+        squares = [view_M.double().flatten(1).square().sum(1) for view_M in self.gradient_views]
+        return torch.stack(squares).sum(0).sqrt().float()
 
     def tensors(self) -> dict[str, Tensor]:
         """The state of the optimiser, which is the state of the weights too."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from killed import repeated
 from test_stopping import GO_ON, alive, wait_until
 
 from physlm.config import content_hash
@@ -63,7 +64,7 @@ def run(claim: str, runs: Path, *options: str, env: Mapping[str, str] | None = N
 
 def found(runs: Path) -> dict[tuple[str, str], str]:
     """What must be the same wherever a run was done, by run and file: hashes of measures, weights, curves, settings."""
-    return {(done.parent.name, name): hashlib.sha256((done.parent / name).read_bytes()).hexdigest()
+    return {(done.parent.name, name): hashlib.sha256(repeated(done.parent / name)).hexdigest()
             for done in sorted(runs.glob("*/DONE")) for name in KEPT}
 
 

@@ -35,7 +35,7 @@ def tasks_of(row: dict[str, Any]) -> Iterator[TaskConfig]:
     Cells of other kinds of runs are empty, which makes floats of whole numbers.
     """
     prefix = ""
-    while row.get(f"{prefix}task.kind"):
+    while isinstance(kind := row.get(f"{prefix}task.kind"), str) and kind:
         plain: dict[str, Any] = {}
         for name, value in row.items():
             if not name.startswith(f"{prefix}task.") or value == "" or (isinstance(value, float) and math.isnan(value)):
@@ -47,7 +47,7 @@ def tasks_of(row: dict[str, Any]) -> Iterator[TaskConfig]:
             whole = isinstance(value, float) and value.is_integer()
             place[last] = json.loads(value) if isinstance(value, str) and value.startswith("[") else (
                 int(value) if whole else value)
-        yield from_dict(TaskConfig.of_kind(plain["kind"]), plain)
+        yield from_dict(TaskConfig.of_kind(kind), plain)
         prefix += "start."
 
 

@@ -179,6 +179,6 @@ def test_tasks_of_ray_ask_for_their_share_of_a_gpu(monkeypatch: pytest.MonkeyPat
 
 
 def test_make_passes_the_number_of_processes_on() -> None:
-    done = subprocess.run(["make", "capacity-sweep", "PROCESSES=8", "TIER=smoke", "STAMP=", "PHYSLM=echo"], cwd=ROOT,
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(["make", "--no-print-directory", "capacity-sweep", "PROCESSES=8", "TIER=smoke", "STAMP=",
+                           "PHYSLM=echo"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "run p33_capacity --tier smoke --processes 8"

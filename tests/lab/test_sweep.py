@@ -17,6 +17,7 @@ from typing import cast
 
 import pytest
 from fakes import CPU, FakeMeasure, FakeTrainer, load, make_spec, make_specs
+from killed import repeated
 
 from physlm import storage
 from physlm.config import content_hash
@@ -46,7 +47,7 @@ def run_sweep(root: Path, specs: list[RunSpec] | None = None, measures: tuple[st
 
 def contents(root: Path) -> dict[str, bytes]:
     """Every file that a repetition must repeat, bit for bit."""
-    return {str(path.relative_to(root)): path.read_bytes()
+    return {str(path.relative_to(root)): repeated(path)
             for path in sorted(root.rglob("*")) if path.is_file() and path.name not in VARYING}
 
 

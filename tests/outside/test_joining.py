@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT, FILE = Path(__file__).parents[2], Path(__file__).parent / "experiments" / "p9_linear.py"
 PARTS = Path("physlm") / "models" / "parts"
+PART = "elu_linear"
 # what the generic tests of parts consist of
 TESTS = ("conftest.py", "part_checks.py", "test_imports.py", "models/test_parts.py")
 HEAD = '''"""Linear attention with a recurrent state."""
@@ -41,12 +42,12 @@ def test_one_file_and_one_line(tmp_path: Path) -> None:
     source = FILE.read_text()
     (part,) = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == "Linear"]
     lines = source.splitlines()[part.decorator_list[0].lineno - 1 : part.end_lineno]
-    (tmp_path / PARTS / "linear.py").write_text("\n".join([HEAD, *lines, ""]))
+    (tmp_path / PARTS / f"{PART}.py").write_text("\n".join([HEAD, *lines, ""]))
     table = (tmp_path / PARTS / "__init__.py").read_text()
-    line = '    "elu_linear": "physlm.models.parts.linear:Linear",\n'
+    line = '    "elu_linear": "physlm.models.parts.elu_linear:Linear",\n'
     (tmp_path / PARTS / "__init__.py").write_text(table.replace("MIXERS = {\n", "MIXERS = {\n" + line))
 
-    done = subprocess.run([sys.executable, "-m", "pytest", "tests", "-k", "linear", "-p", "no:cacheprovider", "-rA"],
+    done = subprocess.run([sys.executable, "-m", "pytest", "tests", "-k", PART, "-p", "no:cacheprovider", "-rA"],
                           cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,7 +56,7 @@ def test_one_file_and_one_line(tmp_path: Path) -> None:
     assert any("elu_linear" in name and "live" in name for name in passed)
 
     before, after = contents(ROOT), contents(tmp_path)
-    assert {name for name in after if after[name] != before.get(name)} == {str(PARTS / "linear.py"),
+    assert {name for name in after if after[name] != before.get(name)} == {str(PARTS / f"{PART}.py"),
                                                                            str(PARTS / "__init__.py")}
     assert before.keys() <= after.keys()
     changed = after[str(PARTS / "__init__.py")].decode()

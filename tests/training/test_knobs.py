@@ -94,7 +94,7 @@ BASES = {
 LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha")
 LIVE_IN_UPCYCLED = ("train.redrawn",)
 LIVE_IN_SCALES = ("train.trained",)
-LIVE_IN_HEADS = ("model.mixer.rope_heads",)
+LIVE_IN_HEADS = ("model.mixer.rope_heads", "model.mixer.group")
 LIVE_IN_FIXED = tuple(f"task.{name}" for name in ("texts", "permute", "fullname", "couples", "reverse", "celebrities"))
 LIVE_IN_ASK = tuple(f"task.ask.{name}" for name in ("kinds", "half", "group", "most", "hints", "loss"))
 LIVE_IN_FORMS = ("task.ask.forms", "task.ask.held_out")
@@ -133,6 +133,7 @@ CHANGES = {
     "model.mixer.rope_base": "logits", "model.mixer.qk_norm": "params", "model.mlp": "params",
     **dict.fromkeys((f"model.mixer.{name}" for name in ("rope_heads", "bias", "window", "chunk", "scale", "log_n",
                                                         "floor")), "logits"), "model.mixer.learnt_scale": "params",
+    "model.mixer.group": "params",
     "train.trained": "trained",
     "model.mlp.act": "logits", "model.local": "params", "train.z_loss": "trained", "model.init_std": "logits",
     "task.name_pools": "params", "task.alphabet": "params",
