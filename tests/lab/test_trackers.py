@@ -113,7 +113,7 @@ def test_the_command_refuses_a_name_and_a_second_way_to_share_work(tmp_path: Pat
     command = ("run", "p33_capacity", "--tier", "smoke", "--runs", tmp_path)
     for options, words in ((("--track", "tensorbord"), "did you mean 'tensorboard'"),
                            (("--data-parallel",), "expected torchrun --nproc-per-node N -m physlm run"),
-                           (("--data-parallel", "--processes", "2"), "expected neither")):
+                           (("--data-parallel", "--processes", "2"), "expected none of them")):
         code, out, err = physlm(*command, *options)
         assert code == 2 and words in err and not out
     assert not list(tmp_path.iterdir())
