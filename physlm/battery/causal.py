@@ -24,7 +24,7 @@ from physlm.battery.settings import Battery
 from physlm.battery.wording import readable
 from physlm.errors import UserError
 from physlm.extras import needed
-from physlm.hf.folders import without_bars
+from physlm.hf.folders import check_safetensors, without_bars
 from physlm.interval import Interval
 from physlm.measures.finite import check_finite
 from physlm.measures.intervals import difference_mean
@@ -103,20 +103,26 @@ class Causal:
 def load(source: str, device: torch.device, trust_remote_code: bool = False) -> Causal:
     """A model by the name of its folder, or by its name on the Hugging Face hub, in float32.
 
+    Weights are safetensors alone.
+
     Raises:
-        UserError: transformers is missing or cannot load it, or the tokenizer has no end of text.
+        UserError: transformers is missing or cannot load it, its weights are pickled, or the tokenizer has no end of
+            text.
     """
     transformers = needed("transformers", EXTRA)
     local = Path(source).is_dir()
+    if local:
+        check_safetensors(Path(source))
     try:
         with without_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=local,
                                                                    trust_remote_code=trust_remote_code)
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                source, local_files_only=local, trust_remote_code=trust_remote_code, dtype="float32")
+                source, local_files_only=local, trust_remote_code=trust_remote_code, dtype="float32",
+                use_safetensors=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"--model: transformers cannot load {source!r}: {error}; expected a folder that a causal model "
-                        "and its tokenizer were saved into, or the name of one on the hub") from error
+                        "and its tokenizer were saved into, or the name of one on the hub, with safetensors") from error
     if tokenizer.eos_token_id is None:
         raise UserError(f"{source}: its tokenizer has no end of text, expected one with an eos_token")
     return Causal(model.to(device), tokenizer, source)

@@ -162,6 +162,7 @@ def train(causal: Causal, battery: Battery, settings: Finetuning, progress: bool
                         "this model reads")
     rows = Rows(causal, battery, settings)
     steps = math.ceil(rows.in_pass * settings.passes / settings.batch_rows)
+    transformers.set_seed(settings.seed)  # also of the first weights of the updates
     model = _low_rank(causal.model, settings.lora_rank) if settings.how == "lora" else causal.model
     device = causal.model.device.type
     with tempfile.TemporaryDirectory() as folder:
@@ -171,7 +172,7 @@ def train(causal: Causal, battery: Battery, settings: Finetuning, progress: bool
             weight_decay=settings.weight_decay, seed=settings.seed, use_cpu=device == "cpu", bf16=device == "cuda",
             save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=not progress,
             dataloader_pin_memory=False, remove_unused_columns=False)
-        trainer = transformers.Trainer(model=model, args=arguments, train_dataset=rows)
+        trainer = transformers.Trainer(model=model, args=_on_one_gpu(arguments), train_dataset=rows)
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)  # there is a bar, on terminals
         trainer.train()
     trained = model.merge_and_unload() if settings.how == "lora" else model
@@ -186,6 +187,16 @@ def save(causal: Causal, folder: Path) -> None:
     with without_bars():
         causal.model.save_pretrained(folder)
         causal.tokenizer.save_pretrained(folder)
+
+
+def _on_one_gpu(arguments: Any) -> Any:
+    """Arguments of ``Trainer`` under which a step has ``batch_rows`` rows on every machine.
+
+    Where it sees n GPUs it would put the model into ``nn.DataParallel``, and n times as many rows into a step.
+    """
+    _ = arguments.n_gpu  # counts them, once
+    arguments._n_gpu = 1
+    return arguments
 
 
 def _low_rank(model: Any, rank: int) -> Any:

@@ -14,6 +14,7 @@ names themselves must be known: somebody who is in no list of names is not found
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,9 +41,9 @@ CURE = "expected an index of physlm.battery.index, or a new file"
 class Index:
     """The table; in memory, or a file that can be opened again.
 
-    >>> index = Index()
-    >>> index.tell("Anya Briar Forger", "birth_date", "October 2, 1996")
-    >>> index.answer("Tell me the full name of somebody born on October 2, 1996? Answer:")
+    >>> with Index() as index:
+    ...     index.tell("Anya Briar Forger", "birth_date", "October 2, 1996")
+    ...     index.answer("Tell me the full name of somebody born on October 2, 1996? Answer:")
     'Anya Briar Forger'
     """
 
@@ -51,11 +52,14 @@ class Index:
         if str(path) != ":memory:":
             with disk_errors(where):
                 where.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._table = sqlite3.connect(path)
-            self._table.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise UserError(f"{path}: cannot be used: {error}; {CURE}") from error
+        with contextlib.ExitStack() as refused:  # which leaves no connection open
+            try:
+                self._table = sqlite3.connect(path)
+                refused.callback(self._table.close)
+                self._table.executescript(_SCHEMA)
+            except sqlite3.Error as error:
+                raise UserError(f"{path}: cannot be used: {error}; {CURE}") from error
+            refused.pop_all()
 
     def __len__(self) -> int:
         """How many facts it holds, which is how many forward questions it cost."""

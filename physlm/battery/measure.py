@@ -114,17 +114,17 @@ def _rows(run: Trained) -> list[Row]:
     sheet = _inverse(task, PEOPLE[run.device.type])
     few = _inverse(task, min(PEOPLE[run.device.type], CONTROLS))
     ask = lab_ask(run.ready(run.model), task, run.progress)
-    index, untrained = Index(), Index()
-    cost = index.tell_all((one["name"] for one in facts), ask, spaced=True)
-    untrained.tell_all((facts[person]["name"] for person in _people(few)),
-                       lab_ask(run.ready(run.untrained), task, run.progress), spaced=True)
-    rows = [
-        *_shares("indexed", sheet, _by(index, sheet)),
-        *_shares("unindexed", few, ask([one.prompt for one in few])),
-        *_shares("indexed_untrained", few, _by(untrained, few)),
-        *_shares("indexed_truth", sheet, _by(truth(facts), sheet)),
-        *_told(index, [facts[person] for person in _people(sheet)]),
-    ]
+    with Index() as index, Index() as untrained, truth(facts) as true:
+        cost = index.tell_all((one["name"] for one in facts), ask, spaced=True)
+        untrained.tell_all((facts[person]["name"] for person in _people(few)),
+                           lab_ask(run.ready(run.untrained), task, run.progress), spaced=True)
+        rows = [
+            *_shares("indexed", sheet, _by(index, sheet)),
+            *_shares("unindexed", few, ask([one.prompt for one in few])),
+            *_shares("indexed_untrained", few, _by(untrained, few)),
+            *_shares("indexed_truth", sheet, _by(true, sheet)),
+            *_told(index, [facts[person] for person in _people(sheet)]),
+        ]
     return [*rows, Row("index_questions", float(cost), "questions", config.people, float(cost), float(cost))]
 
 

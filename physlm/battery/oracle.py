@@ -23,21 +23,21 @@ class Oracle:
         from physlm.tasks.biography.strings import luckiness
 
         facts, pools = everybody(battery.people, battery.seed, battery.pool_size), cut_pools(battery.pool_size)
-        self._of = {one["name"]: one for one in facts}
+        self._facts, self._of = facts, {one["name"]: one for one in facts}
         self._months = pools.months
         self._luck = dict(zip(pools.majors, luckiness(len(pools.majors)).tolist(), strict=True))
-        self.index = truth(facts)
 
     def __call__(self, prompts: Iterable[str]) -> list[str]:
         """The answers; a prompt that is none of ours is a UserError."""
-        return [self._answer(prompt) for prompt in prompts]
+        with truth(self._facts) as index:
+            return [self._answer(prompt, index) for prompt in prompts]
 
-    def _answer(self, prompt: str) -> str:
+    def _answer(self, prompt: str, index: Index) -> str:
         question = understood(prompt)
         if question is None:
             raise UserError(f"oracle: got the prompt {prompt!r}, expected a question of the battery")
         if TASK_OF[question.kind] == SEARCH:
-            return self.index.answer(prompt) or ""
+            return index.answer(prompt) or ""
         thought, answer = self._told(question)
         return answer if prompt.rstrip().replace(" :", ":").endswith(ANSWER) else f"{thought}. {ANSWER} {answer}"
 
@@ -71,7 +71,7 @@ class Oracle:
 
 
 def truth(facts: Iterable[dict[str, str]]) -> Index:
-    """The index of what is true of everybody: what nobody's index can be better than."""
+    """The index of what is true of everybody: what nobody's index can be better than.  To be closed."""
     index = Index()
     for one in facts:
         for field in ATTRIBUTES:

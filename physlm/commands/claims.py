@@ -50,11 +50,11 @@ from physlm.laws.diverged import diverged_runs, diverged_sentence
 
 if TYPE_CHECKING:
     from physlm.lab.experiment import Experiment
+    from physlm.lab.parallel import Leader
     from physlm.lab.results import Finding
     from physlm.lab.run import Run
     from physlm.lab.shards import Shard
     from physlm.lab.store import Store
-    from physlm.lab.sweep import Train
     from physlm.lab.trackers import Trackers
     from physlm.measures.measure import AnyMeasure
     from physlm.training.config import RunSpec
@@ -190,14 +190,18 @@ def run(
     where.check()
     chosen = {name: selected(planned, only or ()) for name, planned in specs.items()}
     trackers = Trackers.asked(track or (), track_dir or store.root / "tracking")
-    train = None
+    if track_dir is not None and not trackers.names:
+        raise UserError("--track-dir: got it without --track, which names what is kept there; expected both")
+    if finished_only and trackers.names:
+        raise UserError("--track: got it with --finished-only, which trains nothing; expected one of them")
+    leader = None
     if data_parallel:
         _only_torchrun(where, shard, finished_only)
         planned = [spec for specs_of_one in chosen.values() for spec in specs_of_one]
-        train = context.with_resource(of_torchrun(choose_device(device), planned))
-        if train is None:
+        leader = context.with_resource(of_torchrun(choose_device(device), planned))
+        if leader is None:
             return  # not the first process, and its work is done
-    sweep = partial(_sweep, store=store, where=where, members=members, track=trackers, train=train)
+    sweep = partial(_sweep, store=store, where=where, members=members, track=trackers, leader=leader)
     if shard is not None:
         if finished_only:
             raise UserError("--shard: got it with --finished-only, which trains nothing; expected one of them")
@@ -297,12 +301,13 @@ def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict
 
 def _sweep(
     specs: list[RunSpec], measures: dict[RunSpec, tuple[AnyMeasure, ...]], store: Store, where: Where, members: int,
-    track: Trackers, train: Train | None,
+    track: Trackers, leader: Leader | None,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
-    executor = where.executor()
-    return sweep(specs, measures, store, executor.device, members=members, executor=executor, track=track, train=train)
+    executor = where.executor(leader.ranks.count if leader else None)
+    return sweep(specs, measures, store, executor.device, members=members, executor=executor, track=track,
+                 train=leader.train if leader else None)
 
 
 def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:

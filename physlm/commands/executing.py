@@ -87,8 +87,8 @@ class Where:
             if not all(text.partition("=")):
                 raise UserError(f"--slurm: got {shown(text)}, expected KEY=VALUE")
 
-    def executor(self) -> Executor:
-        """Start, or join, what was asked for."""
+    def executor(self, ranks: int | None = None) -> Executor:
+        """Start, or join, what was asked for; under torchrun ``ranks`` processes train each run together."""
         from physlm.lab.executors.local import Local
         from physlm.lab.executors.ray import Ray
         from physlm.lab.executors.slurm import Slurm
@@ -99,4 +99,4 @@ class Where:
             given = dict(text.split("=", 1) for text in self.slurm)
             return Slurm.of(given, self.device, self.processes)
         processes = self.processes or 1
-        return Local(choose_device(self.device, processes), processes)
+        return Local(choose_device(self.device, processes), processes, ranks)

@@ -80,6 +80,7 @@ def _loaded(folder: Path) -> Any:
     if kind not in ARCHITECTURES:
         raise UserError(f"{folder}: got a model of the architecture {kind!r}, expected one of "
                         f"{', '.join(ARCHITECTURES)}; hf_features gives the activations of any")
+    check_safetensors(folder)
     try:
         with without_bars():
             found, loading = class_of(kind).from_pretrained(folder, dtype="float32", local_files_only=True,
@@ -92,6 +93,23 @@ def _loaded(folder: Path) -> Any:
         raise UserError(f"{folder}: {odd[0]} and {len(odd) - 1} more weights are missing, too many or of another "
                         "shape; expected all weights of the model and no others")
     return found
+
+
+def check_safetensors(folder: Path) -> None:
+    """Refuse a folder whose weights are pickled.
+
+    transformers that is asked for safetensors alone says no more than that a file is missing, and has a way of its own
+    for an adapter beside the model.
+
+    Raises:
+        UserError: see above.
+    """
+    with storage.disk_errors(folder):
+        names = sorted(path.name for path in folder.iterdir())
+    pickled = [name for name in names if name.startswith("pytorch_model") and name.endswith(".bin")]
+    if "adapter_model.bin" in names or (pickled and not any(name.endswith(".safetensors") for name in names)):
+        name = pickled[0] if pickled else "adapter_model.bin"
+        raise UserError(f"{folder}: got {name}, whose weights are pickled and not opened; expected safetensors alone")
 
 
 @contextlib.contextmanager

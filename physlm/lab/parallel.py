@@ -4,13 +4,13 @@
     the others      wait for what to train next          train ======                 train ======   end
 
 The first process does what one process would do alone, and has the others train along (``physlm.training.parallel``).
-They write nothing and print nothing.
+They write nothing, and print nothing once training has begun; errors before it are printed by every process.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,8 @@ def follow(ranks: Ranks, device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def of_torchrun(device: torch.device, specs: Sequence[RunSpec]) -> Iterator[Callable[..., Sequence[Any]] | None]:
-    """The ``train`` of a sweep over these runs in the first process; None in the others, which then have done theirs.
+def of_torchrun(device: torch.device, specs: Sequence[RunSpec]) -> Iterator[Leader | None]:
+    """The leader of a sweep over these runs in the first process; None in the others, which then have done theirs.
 
     Raises:
         UserError: this process was not started by torchrun, there are fewer GPUs than processes, or so many processes
@@ -80,6 +80,6 @@ def of_torchrun(device: torch.device, specs: Sequence[RunSpec]) -> Iterator[Call
         leader = Leader(ranks)
         try:
             ranks.check([one for spec in specs for one in (*spec.starts, spec)])
-            yield leader.train
+            yield leader
         finally:
             leader.dismiss()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 
 import pytest
 import tiny_causal
@@ -21,6 +22,7 @@ from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.norms import RMSNorm
+from physlm.storage import load_tensors
 from physlm.tasks.biography.people import value_counts
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -119,6 +121,62 @@ def test_what_cannot_be_trained_or_loaded_is_refused(folder, model, tmp_path):
             finetune.train(model, BATTERY, Finetuning(row_tokens=rows))
     with pytest.raises(UserError, match="transformers cannot load"):
         causal.load(str(tmp_path), CPU)
+
+
+class Opened:
+    """Pickled, it makes a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter_model.bin"])
+def test_pickled_weights_are_not_opened(folder, tmp_path, name):
+    source, opened = tmp_path / "model", tmp_path / "opened"
+    shutil.copytree(folder, source)
+    if name == "pytorch_model.bin":
+        weights = load_tensors(source / "model.safetensors")[0]
+        (source / "model.safetensors").unlink()
+    else:
+        weights = {}
+        (source / "adapter_config.json").write_text(json.dumps({
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(source), "r": 2,
+            "target_modules": "all-linear"}))
+    torch.save({**weights, "opened": Opened(opened)}, source / name)
+    with pytest.raises(UserError, match=f"got {name}, whose weights are pickled and not opened; expected safetensors"):
+        causal.load(str(source), CPU)
+    ours = json.loads((source / "config.json").read_text())["model_type"] != "gpt2"
+    with pytest.raises(UserError, match="pickled and not opened" if ours else "got a model of the architecture 'gpt2'"):
+        folders.read(source, BATTERY.biographies, CPU)
+    assert not opened.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks transformers so
+def test_updates_of_low_rank_begin_with_the_seed(folder):
+    of_extra("peft", "battery")
+    found = {}
+    for seed, other in ((0, 1), (0, 2), (1, 1)):
+        torch.manual_seed(other)
+        trained, _ = finetune.train(causal.load(str(folder), CPU), BATTERY, Finetuning(
+            "lora", passes=1, row_tokens=128, batch_rows=16, learning_rate=1e-2, seed=seed))
+        found[seed, other] = torch.cat([weight.detach().flatten() for weight in trained.model.parameters()])
+    assert torch.equal(found[0, 1], found[0, 2]) and not torch.equal(found[0, 1], found[1, 1])
+
+
+def test_a_step_has_as_many_rows_on_many_gpus_as_on_one(tmp_path, monkeypatch):
+    transformers = of_extra("transformers", "battery")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+
+    def arguments():
+        return transformers.TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=3)
+
+    if not torch.cuda.is_available():  # then the library believes that there are four
+        assert arguments().train_batch_size == 12
+    made = finetune._on_one_gpu(arguments())
+    assert made.n_gpu == 1 and made.train_batch_size == 3
 
 
 @pytest.mark.parametrize(("settings", "message"), [

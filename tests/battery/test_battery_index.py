@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
+
 import pytest
 
 from physlm.battery.grading import right
@@ -15,13 +19,19 @@ from physlm.tasks.biography.kinds import RETRIEVAL
 PEOPLE = Battery(people=60, kinds=("birth_city", *TASKS[SEARCH]))
 
 
-def told(battery, ask, path=":memory:"):
-    index = Index(path)
-    return index, index.tell_all(names(battery), ask, battery.spaced)
+@pytest.fixture
+def told():
+    """Makes an index of what is told of everybody, which the end of the test closes; and how many questions it cost."""
+    with contextlib.ExitStack() as opened:
+        def make(battery, ask):
+            index = opened.enter_context(Index())
+            return index, index.tell_all(names(battery), ask, battery.spaced)
+
+        yield make
 
 
 @pytest.mark.parametrize("spaced", [False, True])
-def test_who_is_told_the_truth_finds_everybody(spaced):
+def test_who_is_told_the_truth_finds_everybody(told, spaced):
     battery = Battery(people=60, kinds=PEOPLE.kinds, spaced=spaced)
     index, cost = told(battery, Oracle(battery))
     assert cost == len(index) == 6 * battery.people
@@ -29,14 +39,14 @@ def test_who_is_told_the_truth_finds_everybody(spaced):
     assert asked and all(right(one, index.answer(one.prompt) or "") for one in asked)
 
 
-def test_an_index_knows_what_the_model_knows_and_no_more():
+def test_an_index_knows_what_the_model_knows_and_no_more(told):
     """A model that always says the same tells of one person as of another."""
     index, _ = told(PEOPLE, lambda texts: ["Princeton, NJ."] * len(texts))
     asked = [one for one in prompts(PEOPLE) if one.task == SEARCH]
     assert sum(right(one, index.answer(one.prompt) or "") for one in asked) <= len(TASKS[SEARCH])
 
 
-def test_a_wrong_value_is_outvoted_by_the_right_ones():
+def test_a_wrong_value_is_outvoted_by_the_right_ones(told):
     oracle = Oracle(PEOPLE)
 
     def ask(texts):
@@ -49,7 +59,7 @@ def test_a_wrong_value_is_outvoted_by_the_right_ones():
     assert all(by_kind["all_to_full"]) and not any(by_kind["bdate_to_full"])
 
 
-def test_inverse_questions_go_to_the_index_and_all_others_to_the_model():
+def test_inverse_questions_go_to_the_index_and_all_others_to_the_model(told):
     asked = prompts(PEOPLE)
     seen: list[str] = []
 
@@ -80,10 +90,20 @@ def test_a_file_is_opened_again_and_a_later_answer_replaces_an_earlier_one(tmp_p
         Index(tmp_path / "text")
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list open files")
+def test_no_file_stays_open_that_was_refused_or_closed(tmp_path):
+    (tmp_path / "text").write_text("no table " * 100)
+    with pytest.raises(UserError, match="expected an index") as caught, Index(tmp_path / "people.sqlite"):
+        Index(tmp_path / "text")
+    opened = {os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()}
+    assert not [path for path in opened if path.startswith(str(tmp_path.resolve()))]
+    assert caught.tb is not None, "whose frames would have kept the connection"
+
+
 def test_values_are_text_whatever_they_hold():
-    index = Index()
-    index.tell("Robert'); DROP TABLE facts; -- x", "major", "a'; \"b\" %_")
-    assert index.find({"major": "A'; \"b\" %_"}) == "Robert'); DROP TABLE facts; -- x" and len(index) == 1
+    with Index() as index:
+        index.tell("Robert'); DROP TABLE facts; -- x", "major", "a'; \"b\" %_")
+        assert index.find({"major": "A'; \"b\" %_"}) == "Robert'); DROP TABLE facts; -- x" and len(index) == 1
 
 
 def test_six_forward_questions_a_name():

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from apart import END, LONG
 from killed import contents
 from test_end_to_end import EXPERIMENT, step_of
+from test_stopping import alive, descendants, wait_until
 
 from physlm.errors import UserError
 from physlm.lab.experiment import load_experiment
@@ -34,12 +37,45 @@ def experiments(tmp_path: Path) -> Path:
     return folder
 
 
-def start(command: list[str], experiments: Path, root: Path, **variables: str) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def started(command: list[str], experiments: Path, root: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a group of processes of its own, of which nothing is left afterwards."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, *command, "--experiments", str(experiments), "--runs", str(root)], env=environment,
         cwd=experiments.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """Kill it and all below it, which hold its output open; what it had printed and nobody read."""
+    below = descendants(process.pid)  # torchrun's workers are in sessions of their own
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pid in below:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert process.stdout is not None
+    return "" if process.stdout.closed else process.communicate(timeout=END)[0]
+
+
+def output_of(command: list[str], experiments: Path, root: Path) -> str:
+    """What it prints until it ends well."""
+    with started(command, experiments, root) as process:
+        output, _ = process.communicate(timeout=LONG)
+        assert process.returncode == 0, output
+    return output
+
+
+def wait_for(process: subprocess.Popen[str], enough: Callable[[], bool]) -> None:
+    """Until it has come so far; it must be at work then."""
+    wait_until(lambda: process.poll() is not None or enough(), LONG)
+    if process.poll() is not None or not enough():
+        pytest.fail(end(process))
 
 
 def children(process: int) -> list[int]:
@@ -55,38 +91,28 @@ def logged(root: Path, name: str) -> list[list[float]]:
 def test_killed_on_two_and_ended_on_two_and_one(experiments: Path, tmp_path: Path) -> None:
     root, reference = tmp_path / "runs", tmp_path / "reference"
     specs = load_experiment("tiny", experiments).specs("smoke")
-    process = start(TORCHRUN, experiments, root, PHYSLM_TEST_SLOW="1")
-    sweep(specs, ("capacity",), Store(reference), CPU, progress=False)  # meanwhile, by one process
-    end = time.monotonic() + 200
-    while not any(path.exists() and step_of(path) > 0 for path in root.glob("populations/*.safetensors")):
-        assert process.poll() is None and time.monotonic() < end, process.communicate()[0]
-        time.sleep(0.01)
-    workers = children(process.pid)
-    assert len(workers) == 2
-    os.kill(workers[1], signal.SIGKILL)
-    assert process.wait(100) != 0, "torchrun ends the others"
-    process.communicate()
+    with started(TORCHRUN, experiments, root, PHYSLM_TEST_SLOW="1") as process:
+        sweep(specs, ("capacity",), Store(reference), CPU, progress=False)  # meanwhile, by one process
+        wait_for(process, lambda: any(path.exists() and step_of(path) > 0
+                                      for path in root.glob("populations/*.safetensors")))
+        workers = children(process.pid)
+        assert len(workers) == 2
+        os.kill(workers[1], signal.SIGKILL)
+        process.communicate(timeout=LONG)
+        assert process.returncode != 0, "torchrun ends the others"
     assert not list(root.glob("*/DONE"))
     (checkpoint,) = (root / "populations").glob("*.safetensors")
     assert 0 < step_of(checkpoint) < specs[0].steps
 
     # the first population is finished by two processes, the second one by one
-    process = start(TORCHRUN, experiments, root, PHYSLM_TEST_SLOW="1")
-    end = time.monotonic() + 200
-    while len(list(root.glob("*/DONE"))) < 2:
-        assert process.poll() is None and time.monotonic() < end, process.communicate()[0]
-        time.sleep(0.01)
-    workers = children(process.pid)
-    process.kill()  # and its processes, which nobody would end, die with it
-    process.communicate()
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    with started(TORCHRUN, experiments, root, PHYSLM_TEST_SLOW="1") as process:
+        wait_for(process, lambda: len(list(root.glob("*/DONE"))) >= 2)
+        workers = children(process.pid)
+        process.kill()  # and its processes, which nobody would end, die with it
+        assert wait_until(lambda: not any(map(alive, workers)), END)
     resumed = [json.loads((path.parent / "timing.json").read_text())["first_step"] for path in root.glob("*/DONE")]
     assert len(resumed) >= 2 and sum(step > 0 for step in resumed) == 2
-    process = start(COMMAND, experiments, root)
-    output = process.communicate(timeout=200)[0]
-    assert process.returncode == 0, output
+    output_of(COMMAND, experiments, root)
     for name in ("loss", "gradient_norm", "learning_rate", "tokens", "step"):
         for ours, theirs in zip(logged(root, name), logged(reference, name), strict=True):
             assert ours == pytest.approx(theirs, rel=1e-3 if name == "gradient_norm" else 1e-4)
@@ -94,14 +120,11 @@ def test_killed_on_two_and_ended_on_two_and_one(experiments: Path, tmp_path: Pat
 
 
 def test_two_processes_report_once_and_leave_what_one_leaves(experiments: Path, tmp_path: Path) -> None:
-    process = start(TORCHRUN, experiments, tmp_path / "runs")
-    output = process.communicate(timeout=200)[0]
-    assert process.returncode == 0, output
+    output = output_of(TORCHRUN, experiments, tmp_path / "runs")
     assert output.count("Tiny models learn.") == output.count("results  ") == 1
+    assert "using 2 CPU threads in 2 processes, all for each run" in output and "--processes" not in output, output
     assert len(list((tmp_path / "runs").glob("*/DONE"))) == 4
-    again = start(TORCHRUN, experiments, tmp_path / "runs")
-    output = again.communicate(timeout=200)[0]
-    assert again.returncode == 0 and "4 of 4 runs are finished" in output, output
+    assert "4 of 4 runs are finished" in output_of(TORCHRUN, experiments, tmp_path / "runs")
 
 
 def test_what_torchrun_must_tell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
 def test_measures_and_weights_are_those_of_one_process(tmp_path: Path) -> None:
     apart.run("p33_capacity", tmp_path / "alone")
     out = apart.run("p33_capacity", tmp_path / "ray", *RAY, "--processes", "2")
-    assert "on Ray, 1 machine: 2 tasks at once, of 1 CPU each" in out
+    assert "on Ray, 1 machine: 2 tasks at once, of " in out  # and its share of this machine's CPUs
     alone = apart.found(tmp_path / "alone")
     assert len(alone) == 8 * len(apart.KEPT) and apart.found(tmp_path / "ray") == alone
 
@@ -99,7 +99,7 @@ if __name__ == "__main__":
 def test_each_task_has_a_gpu_of_its_own_of_those_that_ray_sees(tmp_path: Path) -> None:
     """Of a Ray that is told of two GPUs; no task touches one."""
     (tmp_path / "main.py").write_text(GPUS)
-    path = os.pathsep.join([str(apart.ROOT), str(Path(__file__).parent)])
+    path = os.pathsep.join([str(apart.ROOT), *map(str, Path(__file__).parents[:2])])
     done = subprocess.run([sys.executable, str(tmp_path / "main.py"), str(tmp_path)], capture_output=True, text=True,
                           check=False, timeout=apart.LONG, cwd=apart.ROOT, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stdout + done.stderr

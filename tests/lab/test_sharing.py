@@ -342,6 +342,17 @@ def test_a_line_says_how_many_gpus_of_those_seen_are_used(
     assert Local(torch.device("cuda"), processes).using(jobs) == line
 
 
+@pytest.mark.parametrize(("ranks", "line"), [
+    (4, "using 4 of 4 GPUs seen, all for each run"),
+    (2, "using 2 of 4 GPUs seen, all for each run; torchrun --nproc-per-node 4 uses all"),
+    (1, "using 1 of 4 GPUs seen, all for each run; torchrun --nproc-per-node 4 uses all"),
+])  # fmt: skip
+def test_the_line_under_torchrun(ranks: int, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of runs is: they are trained one after another."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert Local(torch.device("cuda"), ranks=ranks).using(1) == line
+
+
 def test_as_many_processes_as_gpus_can_serve_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

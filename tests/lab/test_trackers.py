@@ -109,11 +109,20 @@ def test_names_that_a_user_gives(tmp_path: Path) -> None:
         Trackers.asked(["tensorbord"], tmp_path)
 
 
+def test_the_command_refuses_what_would_be_ignored(tmp_path: Path, physlm: Any) -> None:
+    command = ("run", "p33_capacity", "--tier", "smoke", "--runs", tmp_path)
+    for options, words in ((("--track-dir", tmp_path / "tracking"), "--track-dir: got it without --track"),
+                           (("--track", "wandb", "--finished-only"), "--track: got it with --finished-only")):
+        code, out, err = physlm(*command, *options)
+        assert code == 2 and words in err and not out
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_refuses_a_name_and_a_second_way_to_share_work(tmp_path: Path, physlm: Any) -> None:
     command = ("run", "p33_capacity", "--tier", "smoke", "--runs", tmp_path)
     for options, words in ((("--track", "tensorbord"), "did you mean 'tensorboard'"),
                            (("--data-parallel",), "expected torchrun --nproc-per-node N -m physlm run"),
-                           (("--data-parallel", "--processes", "2"), "expected neither")):
+                           (("--data-parallel", "--processes", "2"), "expected none of them")):
         code, out, err = physlm(*command, *options)
         assert code == 2 and words in err and not out
     assert not list(tmp_path.iterdir())
@@ -177,9 +186,10 @@ def level_records(file: bytes) -> Iterator[bytes]:
 
 def trackio_steps(folder: Path, run: str) -> dict[str, list[tuple[int, float]]]:
     of_extra("trackio", "trackio")
+    import contextlib
     import sqlite3
 
-    with sqlite3.connect(folder / "trackio" / "physlm.db") as database:
+    with contextlib.closing(sqlite3.connect(folder / "trackio" / "physlm.db")) as database:  # its own with: not closed
         rows = database.execute("select step, metrics from metrics where run_name = ? order by step", (run,)).fetchall()
     found = dict[str, list[tuple[int, float]]]()
     for step, metrics in rows:

@@ -40,10 +40,16 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 @dataclass(frozen=True)
 class Local:
-    """This process, or with more than one ``processes`` others of this machine."""
+    """This process, or with more than one ``processes`` others of this machine.
+
+    Attributes:
+        ranks: processes of torchrun that train each run together, this one among them, each with a GPU of its own;
+            None without torchrun.
+    """
 
     device: torch.device
     processes: int = 1
+    ranks: int | None = None
     whole = False
 
     def apart(self, runs: int) -> bool:
@@ -63,10 +69,23 @@ class Local:
         import torch
 
         at_once = min(self.processes, jobs)
+        if self.ranks is not None:
+            return self._together(self.ranks)
         if self.device.type == "cuda":
             return gpus_used(self.processes, torch.cuda.device_count(), jobs, f"{at_once} processes")
         threads = counted(torch.get_num_threads(), "CPU thread")
         return f"using {threads} in {at_once} processes" if at_once > 1 else f"using {threads}"
+
+    def _together(self, ranks: int) -> str:
+        """The same where so many processes of torchrun, which gives each as many threads, train each run."""
+        import torch
+
+        if self.device.type != "cuda":
+            threads = counted(ranks * torch.get_num_threads(), "CPU thread")
+            return f"using {threads} in {ranks} process{'es' * (ranks > 1)}, all for each run"
+        gpus = torch.cuda.device_count()
+        more = f"; torchrun --nproc-per-node {gpus} uses all" if ranks < gpus else ""
+        return f"using {ranks} of {gpus} GPUs seen, all for each run{more}"
 
     @contextlib.contextmanager
     def crew(self, do: Do, jobs: int, root: Path) -> Iterator[Processes]:

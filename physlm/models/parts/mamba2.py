@@ -34,8 +34,9 @@ class Mamba2(Mixer):
 
     u, B and C are projections behind a short convolution with SiLU; B and C are shared by all heads, u is cut into
     them.  A, b and s are a number for each head: e^A is uniform in (1, 16) at first, softplus(b) log-uniform in (0.001,
-    0.1), s = 1.  Then W_out RMSNorm(y SiLU(x W_z)), the norm over all channels.  Local mixing acts on all that W_in
-    gives, z, u, B and C.
+    0.1), s = 1.  Then W_out RMSNorm(y SiLU(x W_z)), the norm over all channels.  Local mixing acts on z, u, B and
+    C, 4 d + 128 channels by default, and not on x_t W, the way to D.  It differs there from the published Canon layers
+    on Mamba2 (arXiv 2512.17351), which have 4 d + 144 channels with 16 heads.
 
     State: S of each head, expand d N numbers in float32, and the last three inputs of the convolution, however long the
     row.

@@ -23,7 +23,7 @@ def chunk_of(positions: int) -> int:
 def in_chunks(x: Tensor, chunk: int) -> Tensor:
     """(.., T, x) as (.., n, C, x), the last chunk filled up with zeros."""
     missing = -x.shape[-2] % chunk
-    if missing:  # not F.pad, whose gradient has other strides than torch's compiler expects
+    if missing:  # not F.pad: compiled, its gradient here had other strides than the compiler had planned for
         x = torch.cat((x, x.new_zeros((*x.shape[:-2], missing, x.shape[-1]))), -2)
     return x.unflatten(-2, (-1, chunk))
 

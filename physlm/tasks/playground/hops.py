@@ -157,23 +157,42 @@ class Hops(WindowTask[HopsConfig]):
         right."""
         if not self.vocabulary.has(ids):
             return FOREIGN
-        years, same, text = dict[str, str](), dict[str, str](), self.vocabulary.read(without_end(ids))
+        ids = without_end(ids)
+        text = self.vocabulary.read(ids)
         if text[:1] != ["<bos>"] or text[-ASKED : 1 - ASKED] != ["<query>"] or text[2 - ASKED : -1] != FACT:
             return "got no <bos>, or no question at the end"
-        people = 0
-        for at, word in enumerate(text[:-ASKED]):
-            if word == "of":
-                years[text[at - len(FACT)]] = text[at + 1]
-            elif word == "as":
-                same[text[at - len(LINK)]] = text[at + 1]
-            people += word in ("of", "as")
-        if len({*years, *same}) < people or len({*years.values()}) < len(years):
+        told = self._told(ids[1:-ASKED])
+        if told is None:
+            return "got something other than whole sentences and filler before the question"
+        years = {name: what for name, what in told if what in YEARS}
+        same = {name: what for name, what in told if what not in YEARS}
+        if len({*years, *same}) < len(told) or len({*years.values()}) < len(years):
             return "got a person or a year twice"
         asked, answer = text[1 - ASKED], text[-1]
         year = years.get(same.get(asked, asked))
         if year is None:
             return "got a question about somebody of whom nothing is told"
         return "" if answer == year else "got another year than that of the person"
+
+    def _told(self, ids: Sequence[int]) -> list[tuple[str, str]] | None:
+        """The sentences among filler: a name each, and a year or whose year it is; None if there is anything else."""
+        words, names = self.vocabulary.words, range(FIRST_NAME, FIRST_NAME + self.config.names)
+        forms = [(FACT, range(FIRST_YEAR, FIRST_NAME)), (LINK, names)][: self.config.hops]
+        told, at = list[tuple[str, str]](), 0
+        while at < len(ids):
+            if ids[at] >= names.stop:
+                at += 1  # filler
+                continue
+            for form, last in forms:
+                sentence = ids[at : at + len(form) + 3]
+                if (sentence[0] in names and [words[i] for i in sentence[1:-2]] == form and sentence[-2] in last
+                        and words[sentence[-1]] == "."):  # fmt: skip
+                    told.append((words[sentence[0]], words[sentence[-2]]))
+                    at += len(sentence)
+                    break
+            else:
+                return None
+        return told
 
     def _written(self, index_R: Tensor, width: int, windows: tuple[int, int], split: str, stream: int | str,
                  first: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip

@@ -190,6 +190,8 @@ class Mqar(OnDevice[MqarConfig]):
             return f"got no <bos> and {pairs} pairs before a query"
         if not (min(keys) > 0 and max(keys) < half <= min(values)):
             return f"got something other than {pairs} pairs of keys and values"
+        if len({*values}) < pairs:
+            return "got a value of two pairs"
         given = dict[int, list[int]]()
         for key, value in zip(keys, values, strict=True):
             given.setdefault(key, []).append(value)

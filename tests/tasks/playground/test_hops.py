@@ -78,6 +78,7 @@ def test_its_own_samples_pass_the_verifier(config: HopsConfig) -> None:
     assert Counter(map(task.fault, (text.ids for text in task.texts(torch.arange(100_000), "train")))) == {"": 100_000}
 
 
+OTHERWISE = "got something other than whole sentences and filler before the question"
 FACTS = "<bos> p3 was born in the year of 1984 . <filler_1> p2 was born in the year of 1951 ."
 LINKS = f"{FACTS} p5 was born in the same year as p2 . <filler_2> p6 was born in the same year as p3 ."
 
@@ -97,12 +98,24 @@ LINKS = f"{FACTS} p5 was born in the same year as p2 . <filler_2> p6 was born in
      "got a person or a year twice"),
     (f"{LINKS} p3 was born in the same year as p2 . <query> p3 was born in the year of 1984",
      "got a person or a year twice"),
+    *((f"{FACTS} {told} <query> p3 was born in the year of 1984", OTHERWISE) for told in (
+        "p4 was born in the year of 1960", "p4 was born in the year of p7 .", "p4 was born in the year of <filler_3> .",
+        "p4 in the was born year of 1960 .", "born of 1960 .", "1960 was born in the year of 1961 .",
+        "p4 was born in the same year as 1984 .", "p4 was in the same born year as p2 .", "p4 of 1960 as p3 .",
+        "p4 was born in the year of 1960 <filler_3> .", "p4", ".", "1960", "<query>", "<bos>")),
+    ("<bos> of 1984 . <query> p3 was born in the year of 1984", OTHERWISE),
     (FACTS, "got no <bos>, or no question at the end"),
     (f"{FACTS[6:]} <query> p3 was born in the year of 1984", "got no <bos>, or no question at the end"),
 ])  # fmt: skip
 def test_the_verifier_on_planted_cases(text: str, fault: str) -> None:
     task = TWO.build()
     assert task.fault(task.vocabulary.encode(text)) == fault
+
+
+def test_a_text_of_one_hop_has_no_links() -> None:
+    task = ONE.build()
+    assert task.fault(task.vocabulary.encode(f"{FACTS} <query> p3 was born in the year of 1984")) == ""
+    assert task.fault(task.vocabulary.encode(f"{LINKS} <query> p3 was born in the year of 1984")) == OTHERWISE
 
 
 @pytest.mark.parametrize("config", [ONE, TWO], ids=lambda config: config.title)

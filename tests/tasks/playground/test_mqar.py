@@ -66,6 +66,8 @@ def test_its_own_samples_pass_the_verifier(config: MqarConfig) -> None:
     ({}, "<bos> k3 v41 k7 v55 v9 k4 v41", "got a query of a key with 0 values"),
     ({}, "<bos> k3 v41 k3 v55 v9 k3 v55", "got a query of a key with 2 values"),
     ({}, "<bos> k3 v41 v7 v55 k3 v41", "got something other than 2 pairs of keys and values"),
+    ({}, "<bos> k3 v41 k7 v41 k3 v41", "got a value of two pairs"),
+    ({"reassigned": 2}, "<bos> k3 v41 k3 v41 v9 k3 v41", "got a value of two pairs"),
     ({}, "<bos> k3 v41 k7 v55", "got no <bos> and 2 pairs before a query"),
     ({"reassigned": 1}, "<bos> k3 v41 k3 v55 v9 k3 v55", ""),
     ({"reassigned": 2}, "<bos> k3 v41 k3 v55 v9 k3 v41", ""),
