@@ -140,10 +140,11 @@ def _linked(text: str, path: Path) -> tuple[str, set[Path]]:
 
 
 def _file(path: Path) -> Path:
-    """What is shown in the place of a folder."""
-    if not path.is_dir():
-        return path
-    return path / "VERDICT.md" if (path / "VERDICT.md").is_file() else sorted(path.glob("*.ipynb"))[0]
+    """What is shown in the place of a folder; of one that holds no page, a file that is not there."""
+    verdict = path / "VERDICT.md"
+    if not path.is_dir() or verdict.is_file():
+        return verdict if path.is_dir() else path
+    return next(iter(sorted(path.glob("*.ipynb"))), verdict)
 
 
 # ---- Markdown of what is none

@@ -141,7 +141,7 @@ def check_terminated(runs: Path, options: Sequence[str], workers: Workers) -> No
         process.terminate()
         out, _ = process.communicate(timeout=LONG)
         assert process.returncode == 128 + signal.SIGTERM, out
-        assert out.splitlines()[-1] == f"terminated: {GO_ON}" and "Traceback" not in out
+        assert out.splitlines()[-1] == f"terminated: {GO_ON}" and "Traceback" not in out, out
         assert wait_until(lambda: not alive(at_work), END)
 
 

@@ -12,8 +12,10 @@ All machines must share the folder of runs, the folder that the sweep was starte
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -154,7 +156,8 @@ class Slurm:
                 # submitit gives a job two minutes by itself
                 executor.update_parameters(timeout_min=LOCAL_MINUTES, gpus_per_node=int(cuda),
                                            visible_gpus=[int(seen[place])] if cuda else ())
-                return executor.submit(carry_out, order)
+                with _silent():
+                    return executor.submit(carry_out, order)
 
             return submit
         executor = submitit.SlurmExecutor(folder)
@@ -247,6 +250,23 @@ class Jobs:
         end = time.monotonic() + END_SECONDS
         while self._name is None and time.monotonic() < end and not all(submitted.done() for submitted in left):
             time.sleep(LOOK_SECONDS)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """What is started here writes no errors: submitit's processes that watch a local job end with a traceback if told to.
+
+    The jobs themselves write into files of their own.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _parameters(submitit: Any) -> set[str]:
