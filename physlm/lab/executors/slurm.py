@@ -254,7 +254,7 @@ class Jobs:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """What is started here writes no errors: submitit's processes that watch a local job end with a traceback if told to.
+    """What is started here writes no errors: submitit's processes that watch a local job end with a traceback.
 
     The jobs themselves write into files of their own.
     """
