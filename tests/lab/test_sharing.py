@@ -263,7 +263,7 @@ def test_processes_killed_while_measuring(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 import test_sharing as t
 if __name__ == "__main__":
     store = t.Store(Path({str(store.root)!r}))
