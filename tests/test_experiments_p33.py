@@ -130,12 +130,12 @@ def test_the_largest_n_is_in_the_published_setting(claim: Experiment, exposures:
     assert paper == [spec for spec in specs if spec.train.seed == 0], "these runs are those of tier paper"
 
 
-def test_the_gpu_tier_fits_two_leases_of_four_gpus(claim: Experiment) -> None:
+def test_the_gpu_tier_fits_four_gpus_in_an_hour(claim: Experiment) -> None:
     """200 GPU-minutes in all, of which starting, measuring and packing need some."""
     specs = claim.runs("gpu")
     largest = [spec for spec in specs if spec.model.label == "7-2" and spec.train.exposures == 1000]
     whole, longest = (cost_of(runs).seconds["one NVIDIA H100"] / 60 for runs in (specs, largest))
-    assert whole < 150 and longest < 20, "one population is over well within a lease"
+    assert whole < 150 and longest < 20, "one population is over well within 20 minutes"
 
 
 def test_heads_are_as_stated(claim: Experiment) -> None:

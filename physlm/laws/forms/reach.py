@@ -16,12 +16,8 @@ from physlm.laws.forms.form import Cells, Form, check_keys
 
 
 @dataclass(frozen=True)
-class Reach:
-    """Where a form first falls below ``level`` along a setting whose values are numbers above 0.
-
-    Between two values of the setting the number is taken as a straight line over the logarithm of the setting.  It is 0
-    where the first number is below the level already, and the last value where none is.  The ends of its interval are
-    the same of the lower and of the upper ends of the form's intervals.
+class _Crossing:
+    """Where a form crosses a level along one of its settings.
 
     Attributes:
         along: one of ``of.keys``.
@@ -41,6 +37,16 @@ class Reach:
     def keys(self) -> tuple[str, ...]:
         """The other settings."""
         return tuple(key for key in self.of.keys if key != self.along)
+
+
+@dataclass(frozen=True)
+class Reach(_Crossing):
+    """Where a form first falls below ``level`` along a setting whose values are numbers above 0.
+
+    Between two values of the setting the number is taken as a straight line over the logarithm of the setting.  It is 0
+    where the first number is below the level already, and the last value where none is.  The ends of its interval are
+    the same of the lower and of the upper ends of the form's intervals.
+    """
 
     def cells(self, table: pd.DataFrame) -> Cells:
         """The reaches, by the other settings."""
@@ -53,31 +59,13 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Arrival:
+class Arrival(_Crossing):
     """Where a form first reaches ``level`` along a setting whose values are numbers above 0, such as training steps.
 
     Between two values of the setting the number is taken as a straight line over the logarithm of the setting.  It is
     the first value where the first number is at the level already, and the last value where none is: then it is later.
     The ends of its interval are the same of the upper and of the lower ends of the form's intervals.
-
-    Attributes:
-        along: one of ``of.keys``.
-        unit: of the setting.
     """
-
-    name: str
-    of: Form
-    along: str
-    level: float
-    unit: str = "1"
-
-    def __post_init__(self) -> None:
-        check_keys(self.name, "along", (self.along,), self.of.keys)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The other settings."""
-        return tuple(key for key in self.of.keys if key != self.along)
 
     def cells(self, table: pd.DataFrame) -> Cells:
         """The arrivals, by the other settings."""
