@@ -89,7 +89,7 @@ def cost_of(
     populations = group(runs, members, fits=partial(members_in, REFERENCE_MEMORY))
     work = [_Work.of(population) for population in populations]
     cores = cpu_cores()
-    seconds = {f"{cores} CPU cores": sum(max(w.flops / cpu_speed(w.width, cores), w.steps * CPU_STEP) for w in work)}
+    seconds = {f"{cores} CPU cores": sum(cpu_seconds(w, cores) for w in work)}
     for name in dict.fromkeys(filter(None, (gpu_name(), *REFERENCE_GPUS))):
         if (peak := peak_tflops(name)) is not None:
             seconds[f"one {name}"] = sum(gpu_seconds(w, peak * _slower(name)) for w in work)
@@ -139,6 +139,17 @@ def member_bytes(spec: RunSpec) -> int:
 def members_in(memory: int, spec: RunSpec) -> int:
     """How many runs of this shape train together on a GPU of so many bytes; at least one, which may fail."""
     return max(1, int(MEMORY_SHARE * memory) // member_bytes(spec))
+
+
+def population_seconds(population: Population, *, on_gpu: bool) -> float:
+    """Seconds that a population trains for, predicted for an H200 or for one CPU core."""
+    work = _Work.of(population)
+    return gpu_seconds(work, PEAK_TFLOPS["H200"]) if on_gpu else cpu_seconds(work, 1)
+
+
+def cpu_seconds(work: _Work, cores: int) -> float:
+    """Seconds that a population trains for on so many CPU cores."""
+    return max(work.flops / cpu_speed(work.width, cores), work.steps * CPU_STEP)
 
 
 def gpu_seconds(work: _Work, peak: float) -> float:

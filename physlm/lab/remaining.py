@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from physlm.lab import planner
-from physlm.lab.cost import members_in
+from physlm.lab.cost import members_in, population_seconds
 from physlm.lab.planner import Population
 from physlm.lab.run import Run
 from physlm.lab.store import Store
@@ -28,18 +28,20 @@ def unfinished(runs: Sequence[Run], store: Store) -> list[RunSpec]:
 
 
 def populations_of(
-    todo: Sequence[RunSpec], store: Store, members: int, parts: int, gpu_bytes: int | None
+    todo: Sequence[RunSpec], store: Store, members: int, parts: int, gpu_bytes: int | None, on_gpu: bool = False
 ) -> list[Population]:
     """The populations to train, with those that give the weights that a resumed population begins with.
 
     Args:
         members, parts: as for ``planner.group``.
         gpu_bytes: memory of a GPU that a job has for itself; None on a CPU, which swaps rather than fails.
+        on_gpu: whether they are trained on one.
     """
     fits: Callable[[RunSpec], int] | None = None if gpu_bytes is None else partial(members_in, gpu_bytes)
+    seconds = partial(population_seconds, on_gpu=on_gpu)
     interrupted = _interrupted(store, todo, members)
     while True:
-        populations = planner.plan(todo, interrupted, members, parts, fits)
+        populations = planner.plan(todo, interrupted, members, parts, fits, seconds)
         planned = [spec for population in populations for spec in population.members]
         missing = planner.with_starts(planned, lambda spec: store.run(spec).finished())
         missing = [spec for spec in missing if spec not in planned]

@@ -112,7 +112,8 @@ def sweep(
                 worker.measure_run(run)
         todo = [spec for spec in todo if not store.run(spec).finished()]
         if todo:
-            populations = populations_of(todo, store, members, executor.processes, executor.gpu_bytes())
+            populations = populations_of(todo, store, members, executor.processes, executor.gpu_bytes(),
+                                        executor.device.type == "cuda")
             _each(worker, populations, executor, "populations")
         store.remove_leftovers(specs)
     return runs

@@ -163,3 +163,42 @@ def test_no_more_runs_train_together_than_the_device_has_memory_for() -> None:
     assert [len(p.members) for p in group(specs, 16, fits=fits)] == [3, 2, 2, *[1] * 7]
     assert [len(p.members) for p in group(specs, 2, fits=fits)] == [2, 2, 2, 1, *[1] * 7]
     assert hashes(plan(specs, [], 16, 1, fits)) == hashes(group(specs, 16, fits=fits))
+
+
+def by_steps(population: Population) -> float:
+    """A start, and less for each member than it takes alone: what training together is for."""
+    return 15.0 + population.members[0].steps * (1.0 + len(population.members)) / 2
+
+
+def ends(populations: list[Population], parts: int) -> float:
+    """When the last of so many processes ends, each taking the next population of the list as soon as it is free."""
+    free = [0.0] * parts
+    for population in populations:
+        free[free.index(min(free))] += by_steps(population)
+    return max(free)
+
+
+def test_enough_populations_are_not_parted_any_more() -> None:
+    """Six shapes of four runs keep three processes at work: parted, all would only take longer."""
+    specs = [make_spec(layers=layers, seed=seed) for layers in range(1, 7) for seed in range(4)]
+    assert [len(p.members) for p in group(specs, parts=3, seconds=by_steps)] == [4] * 6
+    assert hashes(group(specs, parts=3, seconds=by_steps)) == hashes(group(specs))
+
+
+def test_the_longest_is_parted_so_that_nobody_waits_for_it() -> None:
+    short, long = [make_spec(layers=1, seed=seed) for seed in range(4)], [
+        make_spec(layers=2, seed=seed, exposures=1000) for seed in range(4)]  # fmt: skip
+    sizes = [len(p.members) for p in group([*short, *long], parts=4, seconds=by_steps)]
+    assert sizes[-4:] == [1] * 4, "one for each process"
+    first = plan([*short, *long], [], parts=4, seconds=by_steps)
+    assert [by_steps(p) for p in first] == sorted(map(by_steps, first), reverse=True), "the longest is begun first"
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 9), st.integers(1, 400)), min_size=1, max_size=30),
+       st.integers(1, 8))  # fmt: skip
+def test_parting_never_ends_later(runs: list[tuple[int, int, int]], parts: int) -> None:
+    specs = [make_spec(layers=layers, seed=seed, exposures=exposures) for layers, seed, exposures in runs]
+    whole, parted = plan(specs, [], seconds=by_steps), plan(specs, [], parts=parts, seconds=by_steps)
+    assert sorted(h for names in hashes(parted) for h in names) == sorted(h for names in hashes(whole) for h in names)
+    longest_first = sorted(whole, key=by_steps, reverse=True)
+    assert ends(parted, parts) <= ends(longest_first, parts) + 1e-9

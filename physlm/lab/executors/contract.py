@@ -96,7 +96,7 @@ class Executor(Protocol):
 
     @property
     def processes(self) -> int:
-        """Most jobs at work at once: the planner makes so many populations of a shape, if it has as many runs."""
+        """Most jobs at work at once, for whom the planner parts populations."""
 
     @property
     def whole(self) -> bool:
