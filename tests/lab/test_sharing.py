@@ -20,6 +20,7 @@ from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_spec, m
 from test_sweep import Killed, contents, done_times, operations  # noqa: F401 (a fixture)
 
 from physlm.commands.options import choose_device
+from physlm.config import content_hash
 from physlm.errors import NotFiniteError, UserError
 from physlm.lab import cost
 from physlm.lab.executors import local
@@ -221,8 +222,10 @@ def test_an_error_while_measuring_is_raised_and_the_same_command_goes_on(
     with pytest.raises(UserError, match="no room"):
         shared_sweep(tmp_path, measure=measure)
     assert not Store(tmp_path).run(make_specs()[2]).finished() and Store(tmp_path).run(make_specs()[2]).trained()
-    del begun[:]
-    assert all(run.has(MEASURES) for run in shared_sweep(tmp_path)) and begun[0] == make_specs()[2]
+    trainer, again = FakeTrainer(), FakeMeasure()
+    assert all(run.has(MEASURES) for run in shared_sweep(tmp_path, trainer=trainer, measure=again))
+    assert {one for _, one in again.calls[: len(MEASURES)]} == {content_hash(make_specs()[2])}, "measured first, as it is"
+    assert len(again.calls) < len(MEASURES) * len(make_specs()), "what was measured before is not measured again"
     assert not list((tmp_path / "populations").iterdir())
 
 

@@ -10,13 +10,12 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
-from fakes import CPU, FakeMeasure, FakeTrainer, load, make_spec, make_specs
+from fakes import CHECKPOINT_EVERY, CPU, FakeMeasure, FakeTrainer, load, make_spec, make_specs
 from killed import repeated
 
 from physlm import storage
@@ -154,15 +153,16 @@ from fakes import *
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 trainer = FakeTrainer()
-trainer.interrupt = lambda step: time.sleep(0.15)
+trainer.interrupt = lambda step: (print(step, flush=True), time.sleep(0.15))
 print("ready", flush=True)
 sweep(make_specs(), {MEASURES!r}, Store(Path({str(root)!r})), CPU, members=2, progress=False,
       train=trainer, load=load, measure=FakeMeasure())
 """
-    for delay in (0.6, 1.3):
+    for steps in (CHECKPOINT_EVERY + 1, CHECKPOINT_EVERY + 2):
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
-        time.sleep(delay)
+        for _ in range(steps):
+            process.stdout.readline()
         with pytest.raises(UserError, match="is sweeping this folder"):
             run_sweep(root)
         process.send_signal(signal.SIGKILL)
