@@ -224,7 +224,7 @@ def test_an_error_while_measuring_is_raised_and_the_same_command_goes_on(
     assert not Store(tmp_path).run(make_specs()[2]).finished() and Store(tmp_path).run(make_specs()[2]).trained()
     trainer, again = FakeTrainer(), FakeMeasure()
     assert all(run.has(MEASURES) for run in shared_sweep(tmp_path, trainer=trainer, measure=again))
-    assert {one for _, one in again.calls[: len(MEASURES)]} == {content_hash(make_specs()[2])}, "measured first, as it is"
+    assert {one for _, one in again.calls[: len(MEASURES)]} == {content_hash(make_specs()[2])}, "as it is, first"
     assert len(again.calls) < len(MEASURES) * len(make_specs()), "what was measured before is not measured again"
     assert not list((tmp_path / "populations").iterdir())
 
