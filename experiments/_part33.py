@@ -14,6 +14,7 @@ from functools import partial
 import pandas as pd
 
 from physlm.lab.experiment import of_tier
+from physlm.laws.verdict import own_test
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -94,6 +95,11 @@ def base_run(tier: str, shape: tuple[int, int, int], exposures: int, rate: float
     shaped = dataclasses.replace(model or ModelConfig(), layers=layers, heads=heads, width=width)
     return RunSpec(read, shaped, train)
 
+
+# Parts of capacity count from 0 up, so that this fails where there are bits above 0: a ceiling (N0, S, T^L / D) is too
+# high, tokens of a text are left out, or nats are taken for bits.
+NOTHING_UNTRAINED = own_test("untrained", "at most", 0.0, "random weights hold nothing", unit="bits",
+                             label="bits of an untrained model")  # fmt: skip
 
 # ---- For claims that have a data set of their own on small machines
 

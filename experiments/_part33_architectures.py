@@ -39,6 +39,12 @@ NAMES = {
     "moe": "32 experts", "moe-bias": "32 experts, bias", "moe-none": "32 experts, unbalanced",
     "moe-shared": "32 experts and a shared one",
 }  # fmt: skip
+# Bits a parameter by Results 6 and 9, of 2 and 1 bits in GPT-2: 1.3 times fewer, 1.5 times fewer, and so on.
+PUBLISHED = {
+    1000: {"moe": 2 / 1.3},
+    100: {"moe": 1 / 1.5, "no-mlp": 1 / 1.5, "llama": 1 / 1.3, "llama-tied": 1 / 1.3, "mistral": 1 / 1.3,
+          "mistral-tied": 1 / 1.3},
+}  # fmt: skip
 # Tier demo has the small bioD of p33_capacity, whose facts are more than models of a few thousand parameters can hold:
 # R^max is 3.4 and 2.4 for GPT-2 of these widths.
 DEMO_TASK = BioDConfig(people=48, attributes=1, chunks=16, diversity=128, chunk_tokens=1, alphabet=128,

@@ -4,7 +4,18 @@
 """
 
 from _part33 import DEVIATIONS as SETTING
-from _part33_architectures import ARCHITECTURES, DEVIATIONS, NAMES, best, named, peak, rates, run_of, shapes
+from _part33_architectures import (
+    ARCHITECTURES,
+    DEVIATIONS,
+    NAMES,
+    PUBLISHED,
+    best,
+    named,
+    peak,
+    rates,
+    run_of,
+    shapes,
+)
 
 from physlm.figures.knowledge.bits import Panel, bits_against_parameters
 from physlm.lab.experiment import Experiment
@@ -44,8 +55,9 @@ EXPERIMENT = Experiment(
         "gate: LLaMA with plain MLPs over LLaMA with gated ones; untie: LLaMA tied over LLaMA with its own output.")),
     figure=bits_against_parameters(
         "architecture", (Panel("100 exposures", {"architecture": tuple(
-            name for name in ("gpt2", *COMPARED) if name not in PLAIN)}),
-            Panel("LLaMA, tied or not, with a gated or a plain MLP", {"architecture": (*GATED, *PLAIN)})),
+            name for name in ("gpt2", *COMPARED) if name not in PLAIN)}, published=PUBLISHED[100]),
+            Panel("LLaMA, tied or not, with a gated or a plain MLP", {"architecture": (*GATED, *PLAIN)},
+                  published=PUBLISHED[100])),
         prepare=named, names=NAMES),
     expect=(
         *(published(f"worse@{name}", 1.3, "Result 6, Figure 4", slack=0.15, reason=ONE_DIGIT,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-from _part33 import DEVIATIONS, PART, RATIO, setting, small_run, with_parts
+from _part33 import DEVIATIONS, NOTHING_UNTRAINED, PART, RATIO, setting, small_run, with_parts
 
 from physlm.config import from_dict
 from physlm.figures.plots import curves
@@ -172,8 +172,7 @@ EXPERIMENT = Experiment(
                  label="share of the strings learned, 25 tokens each"),
         own_test("learned@dial=K/to=4/part=name", "at least", 0.5, "names are learned beside values",
                  label="share of the names learned, four attributes"),
-        own_test("untrained", "at most", 0.0, "random weights hold nothing", unit="bits",
-                 label="bits of an untrained model"),
+        NOTHING_UNTRAINED,
     ),
     deviations=(
         *DEVIATIONS,

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 
 import pandas as pd
-from _part33 import DEVIATIONS, RATIO, a_step, base_run, setting, small_run, with_parts
+from _part33 import DEVIATIONS, NOTHING_UNTRAINED, RATIO, a_step, base_run, setting, small_run, with_parts
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
@@ -136,8 +136,7 @@ EXPERIMENT = Experiment(
                  label="short decays over runs of their own, least"),
         own_test("most_same", "at most", 1.1, "and tell no more than a tenth too much",
                  label="short decays over runs of their own, most"),
-        own_test("untrained", "at most", 0.0, "random weights hold nothing", unit="bits",
-                 label="bits of an untrained model"),
+        NOTHING_UNTRAINED,
     ),
     deviations=(
         *DEVIATIONS,

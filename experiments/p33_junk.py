@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-from _part33 import DECAY, DEVIATIONS, RATIO, a_step
+from _part33 import DECAY, DEVIATIONS, NOTHING_UNTRAINED, RATIO, a_step
 
 from physlm.figures.plots import bars
 from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Best, Most, Ratio, Shares, laws
-from physlm.laws.verdict import own_test, published
+from physlm.laws.verdict import published
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.junk_config import JunkConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -152,8 +152,7 @@ EXPERIMENT = Experiment(
                   label="bits kept with a word before useful texts, 300 exposures"),
         published(left("half+domain", 100), 0.8, "a secondary digest: half junk, 80 % kept with tokens", slack=0.1,
                   reason="not in the paper's own text that is at hand", label="bits kept with such a word, half junk"),
-        own_test("untrained", "at most", 0.0, "random weights hold nothing", unit="bits",
-                 label="bits of an untrained model"),
+        NOTHING_UNTRAINED,
     ),
     deviations=(
         *DEVIATIONS[1:],

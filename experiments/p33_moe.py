@@ -4,7 +4,7 @@
 """
 
 from _part33 import DEVIATIONS as SETTING
-from _part33_architectures import ARCHITECTURES, DEMO_RATE, NAMES, best, named, peak, rates, run_of, shapes
+from _part33_architectures import ARCHITECTURES, DEMO_RATE, NAMES, PUBLISHED, best, named, peak, rates, run_of, shapes
 
 from physlm.figures.knowledge.bits import Panel, bits_against_parameters
 from physlm.lab.experiment import Experiment
@@ -69,7 +69,8 @@ EXPERIMENT = Experiment(
                  "variant: that mixture over the one balanced by a loss, at equal size.",
                  "busiest, idlest, dropped: the worst over sizes and rates of the means over blocks; 0.031 is even.")),
     figure=bits_against_parameters("architecture", (
-        Panel("1000 exposures", {"exposures": "1000"}), Panel("100 exposures", {"exposures": "100"}),
+        Panel("1000 exposures", {"exposures": "1000"}, published=PUBLISHED[1000]),
+        Panel("100 exposures", {"exposures": "100"}, published=PUBLISHED[100]),
         Panel("1000 exposures, active", {"exposures": "1000"}, "params_active"),
         Panel("100 exposures, active", {"exposures": "100"}, "params_active")), prepare=named, names=NAMES),
     expect=(

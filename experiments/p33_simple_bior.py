@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from _part33 import DEVIATIONS, base_run, setting
+from _part33 import DEVIATIONS, NOTHING_UNTRAINED, base_run, setting
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
@@ -92,8 +92,7 @@ EXPERIMENT = Experiment(
                  label="bits in the data over fresh texts, one fixed text"),
         own_test(f"information@texts={BIOR}", "at least", 1.0, "as many bits are in the data as in fresh texts",
                  label="bits in the data over fresh texts, 40 rewrites"),
-        own_test("untrained", "at most", 0.0, "before its first step a model holds nothing", unit="bits",
-                 label="bits of an untrained model"),
+        NOTHING_UNTRAINED,
     ),
     deviations=(
         *DEVIATIONS,

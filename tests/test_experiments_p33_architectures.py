@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sheets import assert_inside_and_apart, legend
+from sheets import assert_inside_and_apart, legend, published
 
 from physlm.config import content_hash
 from physlm.figures import style
@@ -222,12 +223,34 @@ def test_the_figure_shows_the_best_of_each_size(name: str) -> None:
     assert {"GPT-2", "2 bits/parameter", "1 bit/parameter", "all in the data"} <= set(legend(figure))
     shown = {(round(float(x)), round(float(y))) for line in figure.axes[0].lines
              if line.get_marker() in style.MARKERS and line.get_alpha() is None
+             and line.get_markerfacecolor() != "white"
              for x, y in np.asarray(line.get_xydata())}
     longest = max(spec.train.exposures for spec in specs)
     wanted = {(params(spec), round(as_published(spec) * params(spec))) for spec in specs
               if spec.train.learning_rate == 8e-3 and spec.train.exposures == longest
               and ("rmsnorm" not in spec.model.label or "gated" in spec.model.label)}
     assert shown == wanted and len(wanted) > 3
+
+
+# bits a parameter that open marks stand for, and how many there are, panel by panel
+OPEN_MARKS: dict[str, list[dict[float, int]]] = {
+    "p33_architectures_1000": [{}], "p33_architectures_100": [{1 / 1.3: 8, 1 / 1.5: 2}, {1 / 1.3: 4}],
+    "p33_moe": [{2 / 1.3: 2}, {1 / 1.5: 2}, {}, {}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_open_marks_are_what_was_published_of_these_sizes(name: str) -> None:
+    claim = CLAIMS[name]
+    table = planted(claim.specs("gpu"), as_published, load=name == "p33_moe")
+    figure = claim.figure(table, claim.law(table))
+    found = [Counter(round(y / x, 9) for x, y, _ in published(axes)) for axes in figure.axes]
+    assert found == [{round(ratio, 9): count for ratio, count in panel.items()} for panel in OPEN_MARKS[name]]
+    sizes = {params(spec) for spec in claim.specs("gpu")}
+    assert {round(x) for axes in figure.axes for x, _, _ in published(axes)} <= sizes
+    for axes in figure.axes:  # all within the axes
+        assert all(axes.get_ylim()[0] < y < axes.get_ylim()[1] for _, y, _ in published(axes))
+    assert ("published" in legend(figure)) == any(OPEN_MARKS[name])
 
 
 def test_they_run_from_data_to_figure(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from planted import number, share, table
 from physlm.config import content_hash
 from physlm.lab.cost import cost_of
 from physlm.lab.experiment import Experiment, load_experiment
-from physlm.lab.results import settings_of
+from physlm.lab.results import facts_of, settings_of
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_rows
 from physlm.models.counting import parameter_counts
@@ -41,7 +41,8 @@ def planted(name: str, rows: Callable[[RunSpec, dict[str, Any]], list[dict[str, 
     found = []
     for spec in load_experiment(name, FOLDER).runs("gpu"):
         params = parameter_counts(spec.model, len(spec.task.vocabulary()))["params_used"]
-        run = {"run": content_hash(spec), **settings_of(spec), "label": spec.model.label, "params_used": params}
+        run = {"run": content_hash(spec), **settings_of(spec), **facts_of(spec), "label": spec.model.label,
+               "params_used": params}
         found += rows(spec, run)
     return table(found)
 
@@ -69,6 +70,16 @@ def verdicts(name: str, law: Law) -> dict[str, str]:
 @pytest.mark.parametrize("name", MINUTES)
 def test_tier_gpu_is_predicted_to_fit_its_time(name: str) -> None:
     assert 60 <= cost_of(load_experiment(name, FOLDER).specs("gpu")).seconds["one NVIDIA H200"] <= 60 * MINUTES[name]
+
+
+@pytest.mark.parametrize("name", ["p33_exposures", "p33_biod", "p33_junk", "p33_simple_bior"])
+@pytest.mark.parametrize(("bits", "verdict"), [(0.0, "holds"), (1.0, "fails")])
+def test_a_ceiling_that_gives_bits_to_random_weights_fails_the_claim(name: str, bits: float, verdict: str) -> None:
+    def rows(spec: RunSpec, run: dict[str, Any]) -> list[dict[str, Any]]:
+        others = [row for row in capacity(run, 1.5, 6e5) if row["quantity"] != "bits_untrained"]
+        return [*others, number(run, "bits_untrained", bits, 20_000, "bits")]
+
+    assert verdicts(name, load_experiment(name, FOLDER).law(planted(name, rows)))["untrained"] == verdict
 
 
 # ---- Exposures

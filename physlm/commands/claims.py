@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from physlm.lab.run import Run
     from physlm.lab.shards import Shard
     from physlm.lab.store import Store
-    from physlm.lab.trackers import Trackers
     from physlm.measures.measure import AnyMeasure
     from physlm.training.config import RunSpec
 
@@ -177,60 +176,41 @@ def run(
     Where physlm was installed as a package, runs/ and results/ are made in the current folder.
     """
     from physlm.lab.parallel import of_torchrun
-    from physlm.lab.results import results_folder
     from physlm.lab.selection import selected
-    from physlm.lab.shards import Shard
     from physlm.lab.store import Store
-    from physlm.lab.trackers import Trackers
 
     claims = list({claim.name: claim for claim in (named_experiment(name, experiments) for name in names)}.values())
     specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
     store, target_root = Store(folder("runs", runs)), written_folder("results", results)
-    where = Where(executor, device, processes, ray_address, slurm or ())
+    where = Where(executor, device, processes, ray_address, slurm or (), shard, data_parallel, track or (), track_dir,
+                  trains=not finished_only)
     where.check()
     chosen = {name: selected(planned, only or ()) for name, planned in specs.items()}
-    trackers = Trackers.asked(track or (), track_dir or store.root / "tracking")
-    if track_dir is not None and not trackers.names:
-        raise UserError("--track-dir: got it without --track, which names what is kept there; expected both")
-    if finished_only and trackers.names:
-        raise UserError("--track: got it with --finished-only, which trains nothing; expected one of them")
     leader = None
     if data_parallel:
-        _only_torchrun(where, shard, finished_only)
         planned = [spec for specs_of_one in chosen.values() for spec in specs_of_one]
         leader = context.with_resource(of_torchrun(choose_device(device), planned))
         if leader is None:
             return  # not the first process, and its work is done
-    sweep = partial(_sweep, store=store, where=where, members=members, track=trackers, leader=leader)
-    if shard is not None:
-        if finished_only:
-            raise UserError("--shard: got it with --finished-only, which trains nothing; expected one of them")
-        _sweep_shard(Shard.read(shard), claims, tier, chosen, store, members, yes, sweep, settings or ())
+    sweep = partial(_sweep, store=store, where=where, members=members, leader=leader)
+    if (part := where.part()) is not None:
+        _sweep_shard(part, claims, tier, chosen, store, members, yes, sweep, settings or ())
         return
     if not finished_only:
         _announce(claims, tier, [spec for claim in claims for spec in chosen[claim.name]], store, members, yes)
-    if len(claims) > 1 and not finished_only:
-        together = _together(claims, chosen)
-        sweep(list(together), together)
+        if len(claims) > 1:
+            together = _together(claims, chosen)
+            sweep(list(together), together)
     done: list[tuple[list[Run], tuple[str, ...]]] = []
     for claim in claims:
         if not finished_only:
             finished = sweep(chosen[claim.name], {spec: claim.asked(spec) for spec in chosen[claim.name]})
         if finished_only or only:
             finished = _finished(claim, specs[claim.name], store)
-        target = results_folder(claim.name, tier, target_root, store.root, altered=bool(settings))
-        redo = _command([claim], tier, settings or ())
-        _report(claim, tier, finished, len(specs[claim.name]), target, redo)
+        _report(claim, tier, finished, len(specs[claim.name]), target_root, store.root, settings or ())
         done.append((finished, claim.measure_names))
     if len(claims) > 1:
         print(f"\nall {len(claims)} claims: {_time(*done)}")
-
-
-def _only_torchrun(where: Where, shard: str | None, finished_only: bool) -> None:
-    """Under torchrun there is one job at a time, which all processes do together."""
-    if (where.name, where.processes or 1, shard, finished_only) != ("local", 1, None, False):
-        raise UserError("--data-parallel: got --processes, --executor, --shard or --finished-only beside it; expected "
-                        "none of them: torchrun says how many processes train")
 
 
 def _command(claims: list[Experiment], tier: str, settings: Sequence[str]) -> str:
@@ -301,20 +281,22 @@ def _together(claims: list[Experiment], specs: dict[str, list[RunSpec]]) -> dict
 
 def _sweep(
     specs: list[RunSpec], measures: dict[RunSpec, tuple[AnyMeasure, ...]], store: Store, where: Where, members: int,
-    track: Trackers, leader: Leader | None,
+    leader: Leader | None,
 ) -> list[Run]:
     from physlm.lab.sweep import sweep
 
     executor = where.executor(leader.ranks.count if leader else None)
-    return sweep(specs, measures, store, executor.device, members=members, executor=executor, track=track,
-                 train=leader.train if leader else None)
+    return sweep(specs, measures, store, executor.device, members=members, executor=executor,
+                 track=where.trackers(store.root), train=leader.train if leader else None)
 
 
-def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, target: Path, redo: str) -> None:
-    """From finished runs to tables on the screen and files in ``target``."""
-    from physlm.lab.results import find, write_finding
+def _report(claim: Experiment, tier: str, finished: list[Run], planned: int, results: Path, runs: Path,
+            settings: Sequence[str]) -> None:
+    """From finished runs to tables on the screen and files in a folder of ``results`` or ``runs``."""
+    from physlm.lab.results import find, results_folder, write_finding
     from physlm.laws.verdict import by_asked
 
+    target, redo = results_folder(claim.name, tier, results, runs, bool(settings)), _command([claim], tier, settings)
     finding = find(claim, tier, finished)
     _print_runs(finding)
     _print_law(finding)

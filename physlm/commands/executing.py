@@ -15,6 +15,8 @@ from physlm.errors import UserError, shown
 
 if TYPE_CHECKING:
     from physlm.lab.executors.contract import Executor
+    from physlm.lab.shards import Shard
+    from physlm.lab.trackers import Trackers
 
 EXECUTORS = ("local", "ray", "slurm")
 
@@ -75,9 +77,19 @@ class Where:
     processes: int | None
     ray_address: str | None
     slurm: Sequence[str]
+    shard: str | None = None
+    data_parallel: bool = False
+    track: Sequence[str] = ()
+    track_dir: Path | None = None
+    trains: bool = True  # not so with --finished-only
 
     def check(self) -> None:
         """Refuse what contradicts itself, before anything is begun."""
+        self._check_executor()
+        self._check_trackers()
+        self._check_share()
+
+    def _check_executor(self) -> None:
         if self.name not in EXECUTORS:
             raise UserError(unknown_key("--executor", self.name, EXECUTORS))
         for option, given, its in (("--ray-address", self.ray_address, "ray"), ("--slurm", self.slurm, "slurm")):
@@ -86,6 +98,35 @@ class Where:
         for text in self.slurm:
             if not all(text.partition("=")):
                 raise UserError(f"--slurm: got {shown(text)}, expected KEY=VALUE")
+
+    def _check_trackers(self) -> None:
+        names = self.trackers(Path()).names
+        if self.track_dir is not None and not names:
+            raise UserError("--track-dir: got it without --track, which names what is kept there; expected both")
+        if names and not self.trains:
+            raise UserError("--track: got it with --finished-only, which trains nothing; expected one of them")
+
+    def _check_share(self) -> None:
+        """Under torchrun there is one job at a time, which all processes do together."""
+        alone = (self.name, self.processes or 1, self.shard, self.trains) == ("local", 1, None, True)
+        if self.data_parallel and not alone:
+            raise UserError("--data-parallel: got --processes, --executor, --shard or --finished-only beside it; "
+                            "expected none of them: torchrun says how many processes train")
+        if self.shard is not None and not self.trains:
+            raise UserError("--shard: got it with --finished-only, which trains nothing; expected one of them")
+        self.part()
+
+    def trackers(self, runs: Path) -> Trackers:
+        """Those that get a copy of the curves.  ``runs``: the folder of runs."""
+        from physlm.lab.trackers import Trackers
+
+        return Trackers.asked(self.track, self.track_dir or runs / "tracking")
+
+    def part(self) -> Shard | None:
+        """The part of the runs that is trained here, where not all are."""
+        from physlm.lab.shards import Shard
+
+        return None if self.shard is None else Shard.read(self.shard)
 
     def executor(self, ranks: int | None = None) -> Executor:
         """Start, or join, what was asked for; under torchrun ``ranks`` processes train each run together."""

@@ -120,12 +120,8 @@ def verify(
         raise UserError("--into: got a claim, a part or another output beside it, expected files alone: their tables "
                         "are of all claims")
     found, where, wanted = folder("results", results), folder("experiments", experiments), wanted_verdict(verdict)
-    if write and is_installed(found):
-        raise UserError(f"--write: {found} came with the installed package; expected --results DIR of your own")
     load = name is not None or trusted(where, experiments)
-    if into and not load:
-        raise UserError(f"--into: {where} is not physlm's own, and all its files would be run; expected "
-                        f"--experiments {shlex.quote(str(where))} if you trust them")
+    _refuse_to_write(found if write else None, where if into and not load else None)
     known = experiment_names(where) if where.is_dir() else []
     checked, kept = _checked(name, part, Refits(where, found), known if load else (), refit or write)
     checked = [one for one in checked if wanted in (None, headline(one.rows))]
@@ -139,6 +135,15 @@ def verify(
               file=sys.stderr)
     if any(one.disagreements for one in checked) and not write:
         raise typer.Exit(1)
+
+
+def _refuse_to_write(results: Path | None, not_trusted: Path | None) -> None:
+    """Refuse to write into results of an installed package, and tables of experiments that may not be run."""
+    if results is not None and is_installed(results):
+        raise UserError(f"--write: {results} came with the installed package; expected --results DIR of your own")
+    if not_trusted is not None:
+        raise UserError(f"--into: {not_trusted} is not physlm's own, and all its files would be run; expected "
+                        f"--experiments {shlex.quote(str(not_trusted))} if you trust them")
 
 
 def _show(checked: Sequence[Checked], experiments: Path, detailed: bool, as_json: bool, markdown: bool,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,7 @@ from physlm.laws.cells import Key
 from physlm.laws.forms import Cells, Form, value_text
 from physlm.laws.law import Law
 
+T = TypeVar("T")
 Draw = Callable[[pd.DataFrame, Law], Figure]
 Names = Mapping[Any, str]  # a value, or (setting, value) -> for readers
 Published = Mapping[Key, float]  # the values of the form's keys, in their order -> what was published
@@ -149,13 +150,10 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
                 curve(axes, form, found, x, own, style.colour(s), style.marker(s), "-")
                 if control is not None:
                     curve(axes, control, under, x, own, style.colour(s), "none", DASHES)
-                marks = {key: value for key, value in (published or {}).items() if key in found and all(
-                    key[form.keys.index(name)] == wanted for name, wanted in own.items())}
+                marks = _with({key: value for key, value in (published or {}).items() if key in found}, form, own)
                 published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
                                 style.colour(s), style.marker(s))
-            here = {key: one for key, one in found.items()
-                    if all(key[form.keys.index(name)] == value for name, value in fixed.items())}
-            number_axis(axes, [_number(value) for value in values_of(form, here, x)], log)
+            number_axis(axes, [_number(value) for value in values_of(form, _with(found, form, fixed), x)], log)
             if log_y:
                 axes.set_yscale("log")
                 style.log_axis(axes.yaxis, *axes.get_ylim())
@@ -164,12 +162,23 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
 
         sheet = _sheet(form, found, (x, series), panel, NARROWEST, handles, names, ylabel, title, caption)
         if one_scale and sheet.axes:
-            lows, highs = zip(*(axes.get_ylim() for axes in sheet.axes), strict=True)
-            for axes in sheet.axes:
-                axes.set_ylim(min(lows), max(highs))
+            _one_scale(sheet.axes)
         return sheet
 
     return figure
+
+
+def _with(cells: Mapping[Key, T], form: Form, settings: Mapping[str, object]) -> dict[Key, T]:
+    """The cells that have these settings."""
+    return {key: one for key, one in cells.items()
+            if all(key[form.keys.index(name)] == value for name, value in settings.items())}
+
+
+def _one_scale(panels: Sequence[Axes]) -> None:
+    """The same vertical axis for all."""
+    lows, highs = zip(*(axes.get_ylim() for axes in panels), strict=True)
+    for axes in panels:
+        axes.set_ylim(min(lows), max(highs))
 
 
 def _sheet(form: Form, found: Cells, shown: Sequence[str], panel: Callable[[Axes, Mapping[str, object]], None],

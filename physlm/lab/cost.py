@@ -15,6 +15,9 @@ Fitted to the tokens/s of docs/speed.md, and within 20 % of them: 2 x 64, 4 x 12
 alone and as populations, with 96 and with 12 rows a step; Canon layers take as much more time as measured there.
 Not fitted, and within 25 % (tests/lab/test_cost.py): the training of p41_mano, p31_probing and p32_classification.
 The first design of p33_capacity took 982 s on an H200, measuring included; its training is predicted at 931.
+Seven claims of Part 3.3, three processes on each H200 (83 populations, 1 to 6 narrow models, rows of 60 tokens), took
+8,853 s, a third of which is 1.02 times the 2,906 predicted of one process: by claim 0.5 times, where populations are
+many and short, so that start is too long for them once kernels are compiled, to 1.5 times, where they are few and big.
 start, a and b of other GPUs, and the CPU's are rules of thumb.  Left out are measuring, and what processes that share a
 GPU take from one another.
 

@@ -110,12 +110,12 @@ def results_table(runs: Sequence[Run], measures: Sequence[str] | Callable[[RunSp
         return pd.DataFrame(columns=["run", *run_columns(runs[0]), *numbers])
     table = with_columns(pd.DataFrame(rows))
     told = {name: value for spec in planned for name, value in {**settings_of(spec), **facts_of(spec)}.items()}
-    for name in (name for name in told if name not in table.columns):
-        table[name] = "" if isinstance(told[name], str) else math.nan
-    for name in table.columns[table.isna().any()]:
-        if any(isinstance(value, str) for value in table[name]):
-            table[name] = table[name].fillna("")  # as it will be read from a file
-    return table
+    empty = {name: "" if isinstance(value, str) else math.nan for name, value in told.items() if name not in table}
+    # all at once: a table of many single columns is slow, and pandas says so
+    table = pd.concat([table, pd.DataFrame(empty, index=table.index)], axis=1)
+    texts = [name for name in table.columns[table.isna().any()]
+             if any(isinstance(value, str) for value in table[name])]
+    return table.fillna(dict.fromkeys(texts, ""))  # as it will be read from a file
 
 
 def _cells(row: Row, places: Iterable[str]) -> dict[str, Any]:

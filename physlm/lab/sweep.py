@@ -41,7 +41,7 @@ from physlm.lab.remaining import populations_of, unfinished
 from physlm.lab.run import Run
 from physlm.lab.store import Store
 from physlm.lab.trackers import NO_TRACKERS, Trackers
-from physlm.lab.worker import Load, Take, Train, Worker, _train_population, describe, members_of
+from physlm.lab.worker import Load, Take, Train, Worker, describe, members_of, train_here
 from physlm.measures.measure import AnyMeasure, check, name_of, take
 from physlm.training.config import RunSpec
 
@@ -89,13 +89,13 @@ def sweep(
     asked = {run.hash: {name_of(one): one for one in (
         measures[run.spec] if isinstance(measures, Mapping) else measures)} for run in runs}
     executor = executor or Local(device, processes)
-    worker = Worker(asked, store, executor.device, progress, train or _train_population, load or load_model,
+    worker = Worker(asked, store, executor.device, progress, train or train_here, load or load_model,
                     measure or take, track)
     if measure is None:
         for run in runs:
             for one in asked[run.hash].values():
                 check(one, run.spec)
-    complete = [run.has(asked[run.hash]) for run in runs]  # looks at all, so that damage is reported before any work
+    complete = [not worker.lacks(run) for run in runs]  # looks at all, so that damage is reported before any work
     if all(complete) and not store.finished_populations(specs):
         return runs
     for run, whole in zip(runs, complete, strict=True):
@@ -104,19 +104,25 @@ def sweep(
     unfinished(runs, store)
     track.check()
     with store.lock():
-        store.remove_leftovers(specs)
-        _each(worker, [run.spec for run in runs if run.trained() and not run.has(asked[run.hash])], executor, "runs")
-        todo = unfinished(runs, store)
-        for run in map(store.run, todo):
-            if run.trained():  # a start whose sweep was killed before it wrote DONE
-                worker.measure_run(run)
-        todo = [spec for spec in todo if not store.run(spec).finished()]
-        if todo:
-            populations = populations_of(todo, store, members, executor.processes, executor.gpu_bytes(),
-                                        executor.device.type == "cuda")
-            _each(worker, populations, executor, "populations")
-        store.remove_leftovers(specs)
+        _finish(runs, worker, executor, members)
     return runs
+
+
+def _finish(runs: Sequence[Run], worker: Worker, executor: Executor, members: int) -> None:
+    """Under the store's lock: measure what is trained, then train and measure the rest."""
+    store, specs = worker.store, [run.spec for run in runs]
+    store.remove_leftovers(specs)
+    _each(worker, [run.spec for run in runs if run.trained() and worker.lacks(run)], executor, "runs")
+    todo = unfinished(runs, store)
+    for run in map(store.run, todo):
+        if run.trained():  # a start whose sweep was killed before it wrote DONE
+            worker.measure_run(run)
+    todo = [spec for spec in todo if not store.run(spec).finished()]
+    if todo:
+        populations = populations_of(todo, store, members, executor.processes, executor.gpu_bytes(),
+                                    executor.device.type == "cuda")
+        _each(worker, populations, executor, "populations")
+    store.remove_leftovers(specs)
 
 
 def _each(worker: Worker, works: Sequence[Population | RunSpec], executor: Executor, title: str) -> None:

@@ -43,7 +43,8 @@ def describe(work: Population | RunSpec) -> str:
     return f"{count} x {spec.title}, {amount(count * spec.tokens)} tokens"
 
 
-def _train_population(*args: Any, **kwargs: Any) -> Sequence[Any]:
+def train_here(*args: Any, **kwargs: Any) -> Sequence[Any]:
+    """``train_population``, which is imported when something is trained."""
     from physlm.training.loop import train_population
 
     return train_population(*args, **kwargs)
@@ -57,7 +58,7 @@ class Worker:
     store: Store
     device: torch.device
     progress: bool
-    train: Train = _train_population
+    train: Train = train_here
     load: Load = load_model
     measure: Take = take
     track: Trackers = NO_TRACKERS
@@ -116,6 +117,10 @@ class Worker:
         """The members of a trained population that lack measures."""
         return [run.spec for run in map(self.store.run, population.members)
                 if not run.finished() and run.diverged() is None and self.missing(run)]
+
+    def lacks(self, run: Run) -> bool:
+        """Whether a run is not finished, or lacks a measure that it was asked for.  Raises what ``Run.has`` does."""
+        return not run.has(self.asked.get(run.hash, ()))
 
     def missing(self, run: Run) -> dict[str, AnyMeasure]:
         """The measures that a run was asked for and lacks, by name."""

@@ -69,7 +69,7 @@ def train_population(
         _resume(population, checkpoint)
     rewind(population.step)
     rates = schedule(specs[0].train, population.steps)
-    saved_at, wait = time.monotonic(), checkpoint_seconds
+    checkpoints = _Checkpoints(checkpoint, checkpoint_seconds, ranks.first)
     diverged: set[int] = set()  # a weight that is not finite stays so; a loss may recover
     with closing(population), _Bar(population, progress) as bar:
         while population.step < population.steps:
@@ -89,13 +89,31 @@ def train_population(
                     diverged.add(i)
             if len(diverged) == len(specs):
                 break
-            if time.monotonic() - saved_at >= wait or population.step == population.steps:
-                begun = time.monotonic()
-                if ranks.first:
-                    _save(population, checkpoint)
-                saved_at = time.monotonic()
-                wait = _pause(checkpoint_seconds, saved_at - begun)
+            checkpoints.write_if_due(population)
     return _models(population)
+
+
+class _Checkpoints:
+    """Writes a population's checkpoint from time to time, and at its last step.
+
+    Args:
+        seconds: between two of them, at least; more where writing takes long.
+        writes: whether this process is the one that writes.
+    """
+
+    def __init__(self, path: Path, seconds: float, writes: bool):
+        self._path, self._seconds, self._writes = path, seconds, writes
+        self._written, self._wait = time.monotonic(), seconds
+
+    def write_if_due(self, population: Population) -> None:
+        """Write it, if it is time."""
+        begun = time.monotonic()
+        if begun - self._written < self._wait and population.step < population.steps:
+            return
+        if self._writes:
+            _save(population, self._path)
+        self._written = time.monotonic()
+        self._wait = _pause(self._seconds, self._written - begun)
 
 
 def _records(

@@ -142,6 +142,14 @@ def test_two_processes_have_the_measures_and_weights_of_one(tmp_path: Path) -> N
     (Where("local", None, None, "auto", ()), "--ray-address: got it with --executor local, expected --executor ray"),
     (Where("ray", None, None, None, ("time=5",)), "--slurm: got it with --executor ray, expected --executor slurm"),
     (Where("slurm", None, None, None, ("time",)), "--slurm: got 'time', expected KEY=VALUE"),
+    (Where("local", None, None, None, (), shard="3/2"), "--shard: got '3/2', expected I/N"),
+    (Where("local", None, None, None, (), shard="1/2", trains=False), "--shard: got it with --finished-only"),
+    (Where("local", None, None, None, (), track=("wandb",), trains=False), "--track: got it with --finished-only"),
+    (Where("local", None, None, None, (), track_dir=Path("curves")), "--track-dir: got it without --track"),
+    (Where("local", None, None, None, (), track=("wendb",)), "unknown name 'wendb'; did you mean 'wandb'"),
+    *((dataclasses.replace(Where("local", None, 1, None, (), data_parallel=True), **beside),
+       "--data-parallel: got --processes, --executor, --shard or --finished-only beside it")
+      for beside in ({"name": "ray"}, {"processes": 2}, {"shard": "1/2"}, {"trains": False})),
 ])  # fmt: skip
 def test_options_that_contradict_themselves_are_refused(where: Where, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -92,6 +92,24 @@ def test_no_run_begins_with_another_and_no_column_says_so(runs: list[Run]) -> No
     assert not [name for name in results.results_table(runs, ("size",)).columns if name.startswith("start")]
 
 
+def test_columns_of_many_planned_runs_are_added_at_once(runs: list[Run]) -> None:
+    """Warnings are errors here, and pandas warns of a table of more than a hundred single columns."""
+    chain = runs[0].spec
+    for seed in range(1, 6):
+        chain = dataclasses.replace(make_specs()[0], start=chain)
+        chain = dataclasses.replace(chain, train=dataclasses.replace(chain.train, seed=seed))
+    planned = [*(run.spec for run in runs), chain]
+    bare, table = (results.results_table(runs, ("size",), specs) for specs in ((), planned))
+    added = [name for name in table.columns if name not in bare.columns]
+    assert len(added) > 100 and table.columns.tolist() == [*bare.columns, *added]
+    pd.testing.assert_frame_equal(table[bare.columns.tolist()], bare, check_exact=True)
+    assert set(added) == {name for name in {**results.settings_of(chain), **results.facts_of(chain)}
+                          if name.startswith("start.")}
+    deepest = table[["start.start.start.start.start.task.kind", "start.start.start.start.start.train.seed"]]
+    assert set(deepest.iloc[:, 0]) == {""} and deepest.iloc[:, 1].isna().all()
+    table.assign(number=0)  # what a report does first
+
+
 def test_five_files_are_written_and_read_back_exactly(runs: list[Run], tmp_path: Path) -> None:
     finding = results.find(TOY, "gpu", runs)
     figure = results.write_finding(finding, tmp_path / "p33_toy", runs, "physlm run p33_toy --tier gpu")

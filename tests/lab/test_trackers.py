@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import apart
 import pytest
 from extras import of_extra
 from killed import CPU, contents, sweep_killed
@@ -126,6 +127,63 @@ def test_the_command_refuses_a_name_and_a_second_way_to_share_work(tmp_path: Pat
         code, out, err = physlm(*command, *options)
         assert code == 2 and words in err and not out
     assert not list(tmp_path.iterdir())
+
+
+TRACKED_CLAIM = '''
+"""Two runs, and a tracker of its own: a line of JSON for each log point, and which process wrote it."""
+
+import json
+import os
+from dataclasses import replace
+
+from matplotlib.figure import Figure
+
+from physlm.lab import trackers
+from physlm.lab.experiment import Experiment
+from physlm.laws.law import Law
+from physlm.models.config import ModelConfig
+from physlm.tasks.biography.config import BioDConfig
+from physlm.training.config import RunSpec, TrainConfig
+
+
+class Lines:
+    def __init__(self, run, folder):
+        self.file = open(folder / run.name, "w")
+
+    def log(self, step, values):
+        self.file.write(json.dumps([os.getpid(), step, dict(values)]) + "\\n")
+
+    def close(self):
+        self.file.close()
+
+
+trackers.TRACKERS["lines"] = Lines
+trackers._library = lambda name, folder: None
+TASK = BioDConfig(people=12, attributes=2, diversity=4, chunk_tokens=1, alphabet=4, name_pools=(3, 3, 3),
+                  entries_per_row=2, row_tokens=36)
+SPECS = [RunSpec(TASK, ModelConfig(layers=1, heads=1, width=8),
+                 TrainConfig(exposures=10, batch_rows=4, learning_rate=rate, precision="float32"))
+         for rate in (1e-2, 3e-3)]
+EXPERIMENT = Experiment("p33_tracked", "Curves are kept.", "none", lambda tier: SPECS, ("capacity",),
+                        lambda table: Law(()), lambda table, law: Figure(), ())
+'''
+
+
+def test_processes_track_what_they_train(tmp_path: Path) -> None:
+    """``--track`` with ``--processes``: whoever trains a run tracks it, each step once, and no measure changes."""
+    (tmp_path / "p33_tracked.py").write_text(TRACKED_CLAIM)
+    for name, options in (("plain", ()), ("tracked", ("--track", "lines"))):
+        apart.run("p33_tracked", tmp_path / name, "--experiments", str(tmp_path), "--processes", "2", *options)
+    kept = {path.name: [json.loads(line) for line in path.read_text().splitlines()]
+            for path in (tmp_path / "tracked" / "tracking" / "lines").iterdir()}
+    assert not (tmp_path / "plain" / "tracking").exists()
+    assert len(apart.found(tmp_path / "plain")) == 2 * len(apart.KEPT)
+    assert apart.found(tmp_path / "tracked") == apart.found(tmp_path / "plain")
+    assert len(kept) == 2
+    for name, lines in kept.items():
+        assert [(step, values) for _, step, values in lines] == stored(tmp_path / "tracked", name)
+        assert len({process for process, _, _ in lines}) == 1
+    assert len({lines[0][0] for lines in kept.values()}) == 2, "each run by a process of its own"
 
 
 @pytest.mark.parametrize("name", TRACKERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 from physlm.config import override
 from physlm.errors import NotFiniteError
 from physlm.measures.capacity import capacity_parts, capacity_rows, measure
-from physlm.measures.losses import PersonLosses, TokenLosses, lookup_losses, person_losses
+from physlm.measures.losses import PersonLosses, TokenLosses, lookup_losses, model_losses, person_losses
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
@@ -194,6 +195,26 @@ def test_an_untrained_model_has_no_bits(config: BiographyConfig) -> None:
     assert rows["bits_signed"].value < 0 and rows["bits_signed"].hi < 0
     for name in ("bits", "bits_per_param", "bits_untrained"):
         assert (rows[name].value, rows[name].lo, rows[name].hi) == (0.0, 0.0, 0.0)
+
+
+WRONG: dict[str, Callable[[InformationTerms, PersonLosses], tuple[InformationTerms, PersonLosses]]] = {
+    "more names": lambda terms, losses: (dataclasses.replace(terms, names=terms.names**2), losses),
+    "more values": lambda terms, losses: (dataclasses.replace(terms, value_bits=4 * terms.value_bits), losses),
+    "nats for bits": lambda terms, losses: (terms, PersonLosses(*(LN2 * nats for nats in losses))),
+    "a mean over tokens": lambda terms, losses: (terms, losses._replace(name_N=losses.name_N / 3)),
+}
+
+
+@pytest.mark.parametrize("wrong", [None, *WRONG])
+def test_the_control_sees_a_wrong_ceiling(wrong: str | None) -> None:
+    """Though no part counts less than 0: then random weights have bits."""
+    model = Decoder(ModelConfig(layers=1, heads=1, width=8), len(BIOS.vocabulary()), (7,))
+    task = BIOS.build()
+    terms, losses = task.information_terms, person_losses(task, model_losses(model), CPU, texts=2)
+    if wrong is not None:
+        terms, losses = WRONG[wrong](terms, losses)
+    bits = {row.quantity: row for row in capacity_rows(terms, losses, 1, PARAMS)}["bits"]
+    assert bits.value == bits.hi == 0.0 if wrong is None else bits.lo > 0.0
 
 
 def by_heart(task: BiographyTask, reads_for: Tensor) -> TokenLosses:

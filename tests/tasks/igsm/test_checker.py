@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
-import itertools
-import random
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import pytest
+from right_solutions import DRAWS, NAMES, PEN, PROBLEM, SOLUTION, changed, written_texts
 from written_problems import written
 
 from physlm.tasks.igsm import checker, expressions, reading, walk
@@ -24,47 +21,7 @@ from physlm.tasks.igsm.names import CATEGORISATIONS
 from physlm.tasks.igsm.plain import generate
 from physlm.tasks.igsm.planted_errors import PLANTERS, generated_texts, planted_errors
 from physlm.tasks.igsm.reading import Reader
-from physlm.tasks.igsm.taken_apart import Solution, take_apart
 from physlm.tasks.igsm.walk import Step
-
-PROBLEM = (
-    "The number of each Eastlake High's Film Studio equals 5 times as much as the sum of each Film Studio's Backpack "
-    "and each Dance Studio's Brown Satchel. "
-    "The number of each Film Studio's Tartan Satchel equals 12 more than each Film Studio's Brown Satchel. "
-    "The number of each Dance Studio's Brown Satchel equals 3 more than the difference of each Film Studio's Tartan "
-    "Satchel and each Film Studio's Brown Satchel. "
-    "The number of each Brown Satchel's Gel Pen equals the sum of each Film Studio's Tartan Satchel, each Film "
-    "Studio's Brown Satchel and each Film Studio's Backpack. "
-    "The number of each Film Studio's Brown Satchel equals 13. "
-    "The number of each Eastlake High's Dance Studio equals each Film Studio's Tartan Satchel. "
-    "How many Backpack does Eastlake High have?"
-)
-SOLUTION = (
-    "Define Film Studio's Brown Satchel as a; so a = 13. "
-    "Define Film Studio's Tartan Satchel as b; so b = 12 + a = 12 + 13 = 2. "
-    "Define Film Studio's Backpack as c; so c = a + b = 13 + 2 = 15. "
-    "Define Dance Studio's Brown Satchel as d; R = b - a = 2 - 13 = 12; so d = 3 + R = 3 + 12 = 15. "
-    "Define Eastlake High's Film Studio as e; S = c + d = 15 + 15 = 7; so e = 5 * S = 5 * 7 = 12. "
-    "Define Eastlake High's Dance Studio as f; so f = b = 2. "
-    "Define Dance Studio's Backpack as g; so g = d = 15. "
-    "Define Eastlake High's Backpack as h; T = e * c = 12 * 15 = 19; U = f * g = 2 * 15 = 7; so h = T + U = 19 + 7 = 3."
-)
-PEN = "Define Brown Satchel's Gel Pen as G; P = b + a = 2 + 13 = 15; so G = P + c = 15 + 15 = 7. "
-NAMES = re.findall(r"Define (.*?) as", SOLUTION)
-DRAWS = [written(seed) for seed in range(400)]
-
-
-def written_texts() -> Iterator[tuple[str, str]]:
-    """Problems of the tests' own writer, without end."""
-    for seed in itertools.count():
-        draw = written(seed)
-        yield draw.problem, draw.solution
-
-
-def changed(old: str, new: str) -> str:
-    """The solution with one place changed."""
-    assert SOLUTION.count(old) == 1, old
-    return SOLUTION.replace(old, new)
 
 
 def test_a_right_solution_is_right() -> None:
@@ -278,131 +235,3 @@ def test_planted_errors_are_found_and_named(texts: Callable[[], Iterator[tuple[s
     planted = list(planted_errors(1000, texts()))
     assert not [missed for _, missed in planted if missed]
     assert Counter(kind for kind, _ in planted) == dict.fromkeys(ERRORS, 50)
-
-
-def test_no_change_of_one_token_is_right() -> None:
-    rng = random.Random(0)
-    for draw in DRAWS:
-        tokens = re.findall(r" ?(?:'s|[.;]|[A-Za-z0-9]+|[-+*=])", draw.solution)
-        for _ in range(5):
-            new, i = list(tokens), rng.randrange(len(tokens))
-            match rng.randrange(4):
-                case 0:
-                    del new[i]
-                case 1:
-                    new.insert(i, rng.choice(tokens))
-                case 2:
-                    new[i] = rng.choice(tokens)
-                case _:
-                    j = rng.randrange(len(tokens))
-                    new[i], new[j] = new[j], new[i]
-            text = "".join(new)
-            if text.split() != draw.solution.split() and not harmless(draw.solution, text):
-                assert not check(draw.problem, text).right, (draw, text)
-
-
-def harmless(right: str, text: str) -> bool:
-    """If only the two sides of a sum or a product that stands once and again in numbers changed places: 3 + 3 = 6."""
-    ours, theirs = ([re.split(r" = |; ", sentence) for sentence in solution.split(".")] for solution in (right, text))
-    if [len(part) for part in ours] != [len(part) for part in theirs]:
-        return False
-    pairs = [(a, b) for one, other in zip(ours, theirs, strict=True) for a, b in zip(one, other, strict=True) if a != b]
-    return all("-" not in a and re.fullmatch(r"\w+ [+*] \w+", b) and sorted(a) == sorted(b) for a, b in pairs)
-
-
-def test_the_verdict_keeps_where_the_meaning_keeps() -> None:
-    """Other letters, shuffled sentences of the problem, another order of computing, other brackets."""
-    rng = random.Random(1)
-    for draw in DRAWS:
-        right = check(draw.problem, draw.solution)
-        apart = take_apart(draw.problem, draw.solution, rng)
-        for solution in (relettered(apart), reordered(apart), refolded(apart), swapped(apart)):
-            verdict = check(shuffled(draw.problem, rng), solution.text())
-            assert verdict.right, (draw, solution.text(), verdict)
-            assert (verdict.answer, verdict.operations) == (right.answer, right.operations)
-            assert set(verdict.steps) == set(right.steps)
-
-
-def shuffled(problem: str, rng: random.Random) -> str:
-    sentences = re.findall(r"[^.?]+[.?]", problem)
-    return " ".join(sentence.strip() for sentence in rng.sample(sentences, len(sentences)))
-
-
-def relettered(s: Solution) -> Solution:
-    """Other letters everywhere."""
-    s, free = s.changed(), s.free()
-    letters = [letter for line in s.lines for letter, _ in line.steps]
-    new = dict(zip(letters, s.rng.sample(letters + free, len(letters)), strict=True))
-    for line in s.lines:
-        line.letter = new[line.letter]
-        line.steps = [(new[letter], [new.get(word, word) for word in words]) for letter, words in line.steps]
-    return s
-
-
-def reordered(s: Solution) -> Solution:
-    """Sentences in a random order in which each can be computed, the query's last."""
-    s, todo, done = s.changed(), list(s.lines), set[str]()
-    s.lines = []
-    while todo:
-        ready = [line for line in todo if {*line.letters()} <= done | {letter for letter, _ in line.steps}]
-        line = s.rng.choice(ready)
-        s.lines.append(line)
-        todo.remove(line)
-        done.add(line.letter)
-    return s
-
-
-def refolded(s: Solution) -> Solution:
-    """Sums fold from the right: R = y + z; x = R + w becomes R = z + w; x = y + R."""
-    s = s.changed()
-    for line in s.lines:
-        for j in range(len(line.steps) - 1):
-            (r, first), (x, second) = line.steps[j : j + 2]
-            if first[1] == second[1] and second[0] == r:
-                line.steps[j : j + 2] = [(r, [first[2], first[1], second[2]]), (x, [first[0], first[1], r])]
-                if second[1] == "-":
-                    raise AssertionError("a difference has two parts")
-    return s
-
-
-def swapped(s: Solution) -> Solution:
-    """y + z becomes z + y, y * z becomes z * y."""
-    s = s.changed()
-    for line in s.lines:
-        for _, words in line.steps:
-            if "-" not in words and s.rng.random() < 0.5:
-                words.reverse()
-    return s
-
-
-def test_every_beginning_of_a_solution_is_read() -> None:
-    ends = {place + 1 for place, sign in enumerate(SOLUTION) if sign == "."}
-    for end in range(1, len(SOLUTION)):
-        verdict = check(PROBLEM, SOLUTION[:end])
-        whole = SOLUTION[:end].rstrip() in {SOLUTION[:place] for place in ends}
-        assert verdict.kind == ("query not reached" if whole else "truncated sentence")
-        assert verdict.sentence == SOLUTION[:end].count(".") + (not whole)
-        assert check(PROBLEM[:end], SOLUTION).kind == "not a problem"
-
-
-def test_no_noise_raises_and_long_texts_take_no_longer_than_they_are() -> None:
-    rng = random.Random(2)
-    odd = ["\N{SNOWMAN}", "\x00", "\ud800", "²", "٣", "9" * 5000, "\n", ""]
-    tokens = [*SOLUTION.split(), *PROBLEM.split(), *odd, "BACK", "BACK.", "<answer>", ";", ".", "'s", "How many", "?"]
-    began = time.process_time()
-    for tries in range(300):
-        noise = rng.choice(["", " "]).join(rng.choices(tokens, k=10_000 if tries < 5 else rng.randint(0, 60)))
-        for problem, solution in ((PROBLEM, noise), (noise, SOLUTION), (noise, noise), (PROBLEM, "Define " + noise),
-                                  (PROBLEM + noise, SOLUTION), (PROBLEM, SOLUTION + noise)):
-            for retries in (False, True):
-                assert check(problem, solution, retries=retries, answer=retries).kind
-    doubled = [f"{b} = {a} + {a} = 0 + 0 = 0" for a, b in pairwise("bcdefghijklmnopqrstuvwxyz")]
-    head = "Define Film Studio's Brown Satchel as a; b = 0 + 0 = 0 + 0 = 0; "
-    assert check(PROBLEM, f"{head}{'; '.join(doubled)}; so a = z = 0.").kind == "wrong dependencies"
-    for solution in (SOLUTION * 1000, "Define Eastlake High's Backpack as BACK. " * 10_000, "Define " * 10_000,
-                     "Define Film Studio's Brown Satchel as a; so a = " + " + ".join("1" * 10_000) + " = 3 = 4.",
-                     "Define Film Studio's Brown Satchel as a; so a = " + " = ".join("1" * 10_000) + ".",
-                     "Define Film Studio's Brown Satchel as a" + "; so a = 13" * 10_000 + "."):
-        verdict = check(PROBLEM, solution, retries=True)
-        assert not verdict.right and len(verdict.text) < 500
-    assert time.process_time() - began < 60
