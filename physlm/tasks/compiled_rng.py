@@ -106,9 +106,9 @@ def sort(m: Any, count: Any, size: Any) -> None:
         for bucket in range(buckets):
             starts[bucket + 1] += starts[bucket]
         for place in range(count):
-            bucket = np.int64(value[place] >> shift)
-            order[starts[bucket]] = place
-            starts[bucket] += 1
+            of = np.int64(value[place] >> shift)
+            order[starts[of]] = place
+            starts[of] += 1
     for rank in range(1, count):
         place, at = order[rank], rank
         while at > 0 and value[order[at - 1]] > value[place]:
