@@ -91,8 +91,8 @@ def test_training_shows_every_kind_and_amount_and_learns_the_answers() -> None:
 
 @pytest.mark.parametrize(("text", "fault"), [
     ("<bos> n1 n2 <filler_1> n2 n3 n3 n1 n5 n6 n6 n5 <query_2> n1 <ans> n3 <query_1> n3 <ans> n1", ""),
-    ("<bos> n1 n2 n2 n3 n3 n1 <query_2> n1 <ans> n2 <query_1> n3 <ans> n1", "got a wrong answer to a question of k = 2"),
-    ("<bos> n1 n2 n2 n3 n3 n1 <query_2> n1 <ans> n3 <query_1> n3 <ans> n3", "got a wrong answer to a question of k = 1"),
+    ("<bos> n1 n2 n2 n3 n3 n1 <query_2> n1 <ans> n2 <query_1> n3 <ans> n1", "got a wrong answer to a question of k = "),
+    ("<bos> n1 n2 n2 n3 n3 n1 <query_2> n1 <ans> n3 <query_1> n3 <ans> n3", "got a wrong answer to a question of k = "),
     ("<bos> n1 n2 n2 n3 n3 n2 <query_1> n1 <ans> n2", "got edges that are not cycles"),
     ("<bos> n1 n2 n2 n3 n3 n1 n1 <query_1> n1 <ans> n2", "got edges that are not cycles"),
     ("<bos> n1 n2 n2 n3 n3 n1", "got no question"),
