@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +78,15 @@ def runs(tier: str) -> list[RunSpec]:
     return [RunSpec(found.task, found.model, replace(found.train, seed=seed)) for seed in found.seeds]
 
 
+def measures_of(spec: RunSpec) -> Sequence[Filled]:
+    """That of the run's tier, told by its task and shape, one of which may be changed."""
+    def agreeing(found: Setting) -> int:
+        shapes = {(model.layers, model.heads, model.width) for model in (found.model, spec.model)}
+        return (found.task == spec.task) + (len(shapes) == 1)
+
+    return [max(SETTINGS.values(), key=agreeing).measure]
+
+
 BY = {"task": "at.task", "filler": "at.filler", "filled": "at.filled", "steps": "at.steps"}
 SOLVED = Shares("solved", BY, {"at.half": "test"}, over="at.kind")
 LOST = Contrast("lost", SOLVED, "filled", 0.0, 0.9)
@@ -112,8 +122,7 @@ EXPERIMENT = Experiment(
     ),
     source="our own; arXiv:2404.06654 and 2504.02111 ask large models", runs=runs,
     measures=tuple(dict.fromkeys(found.measure for found in SETTINGS.values())),
-    measures_of=lambda spec: [next(found.measure for found in SETTINGS.values()
-                                   if (found.task, found.model) == (spec.task, spec.model))],
+    measures_of=measures_of,
     law=laws(SOLVED, LOST, CLEAN, Least("least_clean", CLEAN), lost(1), lost(4),
              Minus("more_steps", lost(4), lost(1), independent=True),
              Most("most_lost", LOST, over=("filler", "steps"), share=False),

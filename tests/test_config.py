@@ -32,6 +32,7 @@ from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
+from physlm.tasks.biography.junk_config import JunkConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.grammar.config import GrammarConfig
@@ -48,6 +49,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "MixedConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0, texts=0, permute=0,
                         fullname=False, couples=False, reverse=0, celebrities=0, pool_size=0, rewritten=False,
                         share=0.8, questions_per_row=40, ask=Ask()),
+    "JunkConfig": dict(people=10_000, entries_per_row=9, row_tokens=512, seed=0, pool_size=0, junk=100_000_000,
+                       share=0.875, domain=False),
     "BioRConfig": dict(people=10_000, file="", sha256="", texts=0, fullname=False, entries_per_row=8, row_tokens=512,
                        seed=0, pool_size=0),
     "QuestionsConfig": dict(people=10_000, celebrities=0, seed=0, entries_per_row=40, row_tokens=512, ask=Ask(),
@@ -158,10 +161,10 @@ def test_a_setting_added_later_leaves_older_hashes_alone() -> None:
 def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
-                for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
-                            ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
-                            FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
-                            TrainConfig)}
+                for cls in (BioSConfig, BioDConfig, JunkConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask,
+                            GrammarConfig, ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative,
+                            PositionOnly, FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet,
+                            Plain, Gated, MoE, TrainConfig)}
     assert defaults == DEFAULTS
 
 

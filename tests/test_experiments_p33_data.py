@@ -111,6 +111,18 @@ def test_the_ends_of_the_stable_run_have_the_exposures_of_cosines_and_cost_less(
         assert sum(s.train.exposures for s in pieces.values()) < sum(s.train.exposures for s in matched)
 
 
+def test_trained_runs_of_junk_keep_their_names() -> None:
+    """Their folders are found again by these names: settings of the task may move, but not mean another run."""
+    trained = {
+        "bioJunk-10000-2-3x16-100x-lr0.004-s0-f4c81992114c", "bioJunk-10000-2-4x16-100x-lr0.008-s0-c89090f2a49c",
+        "bioJunk-10000-0.875x100-2-3x16-100x-lr0.004-s0-fb26b1f22ec6",
+        "bioJunk-10000-0.875x1000-2-3x16-100x-lr0.008-s0-b30a3c21e9a4",
+        "bioJunk-10000-0.875x100000000-2-3x16-100x-lr0.004-s0-ecd3f3f70b0b",
+        "bioJunk-10000-0.875x100000000-domain-2-3x16-100x-lr0.008-s0-369bfb1e527a",
+    }  # fmt: skip
+    assert trained <= {f"{spec.slug}-{content_hash(spec)}" for spec in load_experiment("p33_junk", FOLDER).runs("gpu")}
+
+
 def test_runs_of_100_and_1000_exposures_are_those_of_the_other_claims() -> None:
     experiment, module = claim("p33_exposures")
     hashes = {content_hash(spec) for spec in experiment.runs("gpu")}

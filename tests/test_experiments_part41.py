@@ -164,6 +164,17 @@ def test_each_run_takes_the_measures_of_its_task() -> None:
     assert CLAIMS["p41_mano"].asked_names(CLAIMS["p41_mano"].specs("smoke")[0]) == ("answers",)
 
 
+@pytest.mark.parametrize("name", ["p4_length", "p4_finding_is_not_reasoning"])
+def test_a_changed_run_takes_the_measures_of_its_tier(name: str) -> None:
+    """They are told by task and model, either of which a user may change."""
+    claim = load_experiment(name, FOLDER)
+    for tier in ("smoke", "demo", "gpu", "paper"):
+        asked = [claim.asked(spec) for spec in claim.specs(tier)]
+        for change in ("model.absolute=9999", "task.seed=5", "train.batch_rows=3"):
+            assert [claim.asked(spec) for spec in claim.specs(tier, [change])] == asked
+        assert all(set(claim.asked(spec)) <= set(claim.measures) for spec in claim.specs(tier, ["model.layers=12"]))
+
+
 def test_a_measure_that_the_claim_does_not_have_is_refused() -> None:
     from dataclasses import replace
 

@@ -37,8 +37,7 @@ def time_training(tasks: Sequence[TaskConfig], case: Case, device: torch.device,
     """
     from physlm.training.step import Population
 
-    train = TrainConfig(steps=1_000_000, batch_rows=case.rows, precision="bf16" if device.type == "cuda" else "float32")
-    populations = [Population([RunSpec(task, case.model, train)], device, window=16) for task in tasks]
+    populations = [Population([_spec(task, case, device)], device, window=16) for task in tasks]
     spent, done = [0.0] * len(tasks), [0] * len(tasks)
     try:
         if device.type == "cuda":
@@ -56,6 +55,36 @@ def time_training(tasks: Sequence[TaskConfig], case: Case, device: torch.device,
     return [steps * case.rows * task.row_tokens / time for steps, task, time in zip(done, tasks, spent, strict=True)]
 
 
+def time_one_model(tasks: Sequence[TaskConfig], case: Case, device: torch.device, seconds: float) -> list[float]:
+    """The same where one model is trained on all of these tasks in turns, so that it is compiled once; their rows have
+    one length.  What a step takes does not depend on what is in the rows."""
+    from physlm.training.step import Population
+
+    widest = max(tasks, key=lambda task: len(task.vocabulary()))
+    population = Population([_spec(widest, case, device)], device, window=16)
+    built = [task.build().to(device) for task in tasks]
+    spent, done = [0.0] * len(tasks), 0
+    try:
+        if device.type == "cuda":
+            _train_block(population, device)  # as above
+        while min(spent) < seconds:
+            for place, task in enumerate(built):
+                population.batches.turn_to(task)
+                _train_block(population, device)
+                begun = time.perf_counter()
+                steps = _train_block(population, device)
+                spent[place] += time.perf_counter() - begun
+            done += steps
+    finally:
+        population.close()
+    return [done * case.rows * task.row_tokens / time for task, time in zip(tasks, spent, strict=True)]
+
+
+def _spec(task: TaskConfig, case: Case, device: torch.device) -> RunSpec:
+    return RunSpec(task, case.model, TrainConfig(steps=1_000_000, batch_rows=case.rows,
+                                                 precision="bf16" if device.type == "cuda" else "float32"))
+
+
 def time_few_steps(tasks: Sequence[TaskConfig], case: Case, steps: int) -> list[float]:
     """Tokens a second of processor time on a CPU, where whole blocks take minutes: a block of rows is made, ``steps``
     steps are trained, and each of them bears its share of the making."""
@@ -65,8 +94,7 @@ def time_few_steps(tasks: Sequence[TaskConfig], case: Case, steps: int) -> list[
 
     speeds = []
     for task in tasks:
-        population = Population([RunSpec(task, case.model, TrainConfig(steps=1_000_000, batch_rows=case.rows,
-                                                                       precision="float32"))], torch.device("cpu"))
+        population = Population([_spec(task, case, torch.device("cpu"))], torch.device("cpu"))
         try:
             population.batches.prepare(0)  # kernels are compiled, buffers touched
             begun = time.process_time()

@@ -86,6 +86,8 @@ def sweep(
             Whatever was finished stays finished.
     """
     runs = list({content_hash(spec): store.run(spec) for spec in specs}.values())
+    for run in runs:
+        run.spec.check_positions()
     asked = {run.hash: {name_of(one): one for one in (
         measures[run.spec] if isinstance(measures, Mapping) else measures)} for run in runs}
     executor = executor or Local(device, processes)

@@ -12,7 +12,8 @@ import numba
 
 Call = Callable[..., Any]
 HERE = Path(__file__).parent
-SOURCES = tuple(HERE / f"{name}.py" for name in ("compiled", "compiled_draws", "draws"))  # of what every kernel is made
+# of what every kernel is made
+SOURCES = tuple(HERE / f"{name}.py" for name in ("compiled", "compiled_draws", "compiled_rng", "draws"))
 
 
 def compiled(function: Call) -> Call:

@@ -11,6 +11,8 @@ from __future__ import annotations
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 MULTIPLY_1, MULTIPLY_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+ATTEMPT = 1 << 24  # counters of one attempt to draw distinct numbers, which are fewer
+TEXTS = 1 << 24  # numbers of texts that a row has for itself
 
 
 def mix(x: int) -> int:

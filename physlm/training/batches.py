@@ -51,10 +51,26 @@ class Batches:
         self._scored_SU = torch.ones(self.ahead, len(sources), device=device)
         self._sampled_from: int | None = None
         self._steps = specs[0].steps  # after which nothing is made ahead
-        self._blocks: BlocksAhead | None = None
-        if specs[0].task.made_on_host:
-            on_host = cast(list[tuple[HostTask, int]], self._sources)
-            self._blocks = BlocksAhead(on_host, self.ahead * self._rows, device, self._numbers)
+        self._blocks = self._made_ahead()
+
+    def _made_ahead(self) -> BlocksAhead | None:
+        """Blocks that CPU cores make, if the tasks are of those."""
+        if not self._sources[0][0].config.made_on_host:
+            return None
+        on_host = cast(list[tuple[HostTask, int]], self._sources)
+        return BlocksAhead(on_host, self.ahead * self._rows, self.device, self._numbers)
+
+    def turn_to(self, task: Task) -> None:
+        """From the next step on, every source gives rows of this task, as long as those before, in the same memory: a
+        step that is recorded reads them.
+
+        Args:
+            task: on the device; of no more words than the model has.
+        """
+        assert task.config.row_tokens == self._inputs_SUBT.shape[-1], "rows of another length"
+        self.close()
+        self._sources = [(task, stream) for _, stream in self._sources]
+        self._blocks, self._sampled_from = self._made_ahead(), None
 
     @property
     def vocabulary(self) -> int:

@@ -151,6 +151,13 @@ class RunSpec:
             raise UserError("train.trained: got scales of a model that learns none; expected "
                             "model.mixer.learnt_scale=head or one, or train.trained=all")
 
+    def check_positions(self) -> None:
+        """Refuse rows that are longer than the model's table of positions, before anything is trained."""
+        rows = self.task.row_tokens
+        if 0 < self.model.absolute < rows:
+            raise UserError(f"model.absolute: got a table of {self.model.absolute} positions, expected at least "
+                            f"{rows}, the tokens of a row (task.row_tokens), or 0 for no table")
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process gets the settings, and reads them with the classes that it has."""
         return from_dict, (RunSpec, to_dict(self))

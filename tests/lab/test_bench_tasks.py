@@ -15,6 +15,7 @@ from physlm.lab import bench_training
 from physlm.models.config import ModelConfig
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.playground.copying import Copy, CopyConfig
+from physlm.tasks.playground.depo import DepoConfig
 from physlm.training import batches
 from physlm.training.step import Population
 
@@ -83,6 +84,51 @@ def test_a_step_on_a_cpu_bears_its_share_of_the_making(monkeypatch: pytest.Monke
     assert ours == 2 * 64 / 1.5 and theirs == 2 * 64
 
 
+def test_one_model_takes_turns_in_whole_blocks_of_every_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes a second of the fake clock on biographies, two on copies; every step reads rows of its task."""
+    monkeypatch.setattr(batches, "AHEAD_STEPS", 3)
+    plain, graph = dataclasses.replace(bench.biographies(64), people=50), DepoConfig(4, 2, 1, 1, 8, 2, 64)
+    tasks: tuple[TaskConfig, ...] = (SMALL, graph, plain)
+    built = {task: task.build() for task in tasks}
+    clock, steps = [0.0], dict.fromkeys(tasks, 0)
+    advance = Population.advance
+
+    def counted(population: Population) -> None:
+        step, task = population.step, population.batches._sources[0][0].config
+        advance(population)
+        inputs, targets, _ = population.batches.at(torch.tensor(step))
+        rows = built[task].rows(torch.arange(2 * step, 2 * step + 2))
+        assert inputs[0].equal(rows.inputs_RT) and targets[0].equal(rows.targets_RT), "in the memory of the first task"
+        steps[task] += 1
+        clock[0] += 2.0 if task == SMALL else 1.0
+
+    monkeypatch.setattr(Population, "advance", counted)
+    monkeypatch.setattr(bench_training.time, "perf_counter", lambda: clock[0])
+    speeds = bench_training.time_one_model(tasks, CASE, torch.device("cpu"), 4.0)
+    assert speeds == [64, 2 * 64, 2 * 64] and steps == dict.fromkeys(tasks, 12)
+
+
+def test_on_a_gpu_tasks_with_such_rows_are_trained_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[TaskConfig, ...]] = []
+
+    def timed(tasks: tuple[TaskConfig, ...], case: bench_training.Case, device: torch.device, seconds: float
+              ) -> list[float]:  # fmt: skip
+        asked.append(tasks)
+        assert {task.row_tokens * case.rows for task in tasks} == {96 * 512}
+        assert max(len(task.vocabulary()) for task in tasks) <= case.model.vocab_size
+        return [float(len(asked) + place) for place in range(len(tasks))]
+
+    monkeypatch.setattr(bench, "time_one_model", timed)
+    configs = [TaskConfig.of_kind(kind)() for kind in kinds() if not TaskConfig.of_kind(kind).file_fields]
+    training = bench.Training(configs, torch.device("cuda"), 1.0)
+    speeds = [training.of(config) for config in configs]
+    assert sorted(map(repr, configs)) == sorted(repr(task) for tasks in asked for task in tasks[:-1])
+    assert len(asked) < len(configs) / 2 and all(tasks[-1] == bench.biographies(tasks[0].row_tokens) for tasks in asked)
+    for config, (ours, plain) in zip(configs, speeds, strict=True):
+        number, tasks = next((n, tasks) for n, tasks in enumerate(asked, 1) if config in tasks[:-1])
+        assert ours == number + tasks.index(config) and plain == number + len(tasks) - 1
+
+
 @pytest.mark.parametrize("kind", [kind for kind in kinds() if not TaskConfig.of_kind(kind).file_fields])
 def test_what_is_compared_differs_in_the_task_alone(kind: str) -> None:
     config = TaskConfig.of_kind(kind)()
@@ -98,7 +144,7 @@ def test_what_is_compared_differs_in_the_task_alone(kind: str) -> None:
 def test_the_table_has_a_line_for_every_task_and_says_what_is_slow(
     device: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def measured(config: TaskConfig, device: torch.device, seconds: float, texts: int) -> bench.Speeds:
+    def measured(config: TaskConfig, seconds: float, texts: int, training: bench.Training) -> bench.Speeds:
         assert config.kind != "bioR", "it reads a file"
         slow = config.kind == "mano"
         return bench.Speeds(9e6 if slow else 11e6, 5e3 if slow else None, 1e6, 0.89 if slow else 0.91)

@@ -190,6 +190,20 @@ def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path, meas
     assert trainer.calls == [] and not list(tmp_path.glob("*/config.json"))
 
 
+def test_rows_beyond_a_table_of_positions_are_refused_before_training(tmp_path: Path) -> None:
+    trainer, spec = FakeTrainer(), make_spec()
+    rows = spec.task.row_tokens
+
+    def with_table(positions: int) -> RunSpec:
+        return dataclasses.replace(spec, model=dataclasses.replace(spec.model, absolute=positions))
+
+    with pytest.raises(UserError, match=rf"absolute: got a table of {rows - 1} positions, expected at least {rows}"):
+        run_sweep(tmp_path, [with_table(rows - 1)], trainer=trainer)
+    assert trainer.calls == [] and not list(tmp_path.glob("*/config.json"))
+    with_table(rows).check_positions()
+    with_table(0).check_positions()
+
+
 def test_each_run_may_have_measures_of_its_own(tmp_path: Path) -> None:
     specs = make_specs()
     asked = {spec: MEASURES[: i % 3] for i, spec in enumerate(specs)}

@@ -15,6 +15,7 @@ from physlm.errors import UserError
 from physlm.measures.capacity import capacity_rows
 from physlm.measures.losses import lookup_losses, person_losses
 from physlm.models.config import ModelConfig
+from physlm.tasks.biography import mixed
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.junk_config import DOMAIN, JunkConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -65,6 +66,20 @@ def test_useful_rows_are_those_of_bios_in_order() -> None:
     useful = useful_rows(config, 64)
     for mine, theirs in zip(rows, alone, strict=True):
         assert mine[useful].equal(theirs), "nothing is between an <eos> and a name without <domain>"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.375, 0.999, 1.0])
+def test_two_sorts_of_rows_are_made_apart_or_together(share: float) -> None:
+    """As a CPU and as a GPU make them; of a few rows all may be of one sort."""
+    useful, others = CONFIG.biographies.build(), dataclasses.replace(CONFIG.biographies, seed=9).build()
+    for index in (torch.arange(3), torch.arange(990, 1010), torch.tensor([7])):
+        before, second = mixed.placed(index, share, 1000)
+        sorts = (others.rows, before), (useful.rows, index - before)
+        apart, together = (make(second, *sorts) for make in (mixed._apart, mixed._together))
+        assert all(a.equal(b) and a.dtype == b.dtype for a, b in zip(apart, together, strict=True))
+        for place, (of_second, number) in enumerate(zip(second.tolist(), before.tolist(), strict=True)):
+            task, own = (others, number) if of_second else (useful, int(index[place]) - number)
+            assert apart.inputs_RT[place].equal(task.rows(torch.tensor([own])).inputs_RT[0])
 
 
 def test_no_useful_person_is_in_junk_and_no_two_people_have_one_name() -> None:

@@ -51,19 +51,40 @@ class PeopleConfig(TaskConfig):
 
 
 @dataclass(frozen=True)
-class BioSText(PeopleConfig):
+class BioSRows(PeopleConfig):
+    """Who is in a bioS, and how its rows are packed: the settings that all tasks whose rows are those of bioS have.
+
+    Attributes:
+        people: N, the number of people, each with a full name of their own.
+        entries_per_row: biographies packed into one training row.
+        row_tokens: length T of a training row, in tokens; the last entry is cut where the row ends.
+        seed: which people, which attributes; another seed is another dataset.
+        pool_size: every pool of values is cut to its first so many items, days and years too, and those of names to ten
+            times as many; the twelve months stay.  0 leaves the pools whole.  For small models of few people.
+    """
+
+    people: int = 10_000
+    entries_per_row: int = 9
+    row_tokens: int = 512
+    seed: int = 0
+    pool_size: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "people", "entries_per_row", "row_tokens")
+        check_between(self, "pool_size", 0, max(NAME_POOLS))
+        _check_names(self.people, name_pools(self.pool_size))
+
+
+@dataclass(frozen=True)
+class BioSText(BioSRows):
     """How biographies are written: the settings that bioS shares with the mixed task.
 
     The 16 augmented datasets of 2309.14316 are combinations of ``texts``, ``permute`` and ``fullname``; the function
     ``physlm.tasks.biography.augmentation.augmentation`` reads their published names.
 
     Attributes:
-        people: N, the number of people, each with a full name of their own.
         fresh: new templates and a new sentence order at every exposure (bioS); False keeps one text per person
             (bioS-simple), the same as texts=1, permute=1.
-        entries_per_row: biographies packed into one training row.
-        row_tokens: length T of a training row, in tokens; the last entry is cut where the row ends.
-        seed: which people, which attributes; another seed is another dataset.
         texts: M fixed texts a person, in the published order of sentences: birth date, birth city, university, major,
             employer, employer city (1: single, 5: multi5); 0 is as ``fresh`` says.
         permute: P random orders of the sentences of each of the M texts, M P texts in all; 0 keeps the published order.
@@ -72,8 +93,6 @@ class BioSText(PeopleConfig):
             these three pairs.
         reverse: sentences before the full name first appears, a pronoun opens them; after all 6 the text closes with
             the sentence ``She was Anya Briar Forger .`` (reverse6 of 2309.14402).
-        pool_size: every pool of values is cut to its first so many items, days and years too, and those of names to ten
-            times as many; the twelve months stay.  0 leaves the pools whole.  For small models of few people.
         celebrities: people 0 .. celebrities-1 have 5 texts with a random order each (multi5+permute), and are read 5
             times as often as the others, for whom the settings above hold.
         rewritten: a grammar of surface forms writes the texts, as a language model would rewrite them (bioR without
@@ -84,24 +103,17 @@ class BioSText(PeopleConfig):
     member_fields: ClassVar[tuple[str, ...]] = (
         "seed", "texts", "permute", "fullname", "couples", "reverse", "celebrities",
     )  # fmt: skip
-    people: int = 10_000
     fresh: bool = True
-    entries_per_row: int = 9
-    row_tokens: int = 512
-    seed: int = 0
     texts: int = 0
     permute: int = 0
     fullname: bool = False
     couples: bool = False
     reverse: int = 0
     celebrities: int = 0
-    pool_size: int = 0
     rewritten: bool = False
 
     def __post_init__(self) -> None:
-        check_positive(self, "people", "entries_per_row", "row_tokens")
-        check_between(self, "pool_size", 0, max(NAME_POOLS))
-        _check_names(self.people, name_pools(self.pool_size))
+        super().__post_init__()
         check_between(self, "texts", 0, MOST_TEXTS)
         check_between(self, "permute", 0, MOST_TEXTS)
         check_between(self, "reverse", 0, SENTENCES)

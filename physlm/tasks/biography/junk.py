@@ -24,7 +24,7 @@ from physlm.tasks.biography.bios import ROLES, TEXT, BioS
 from physlm.tasks.biography.config import name_pools
 from physlm.tasks.biography.exposure import Exposure, exposures
 from physlm.tasks.biography.junk_config import DOMAIN, SHARES, JunkConfig, junk_vocabulary
-from physlm.tasks.biography.mixed import placed
+from physlm.tasks.biography.mixed import either, placed
 from physlm.tasks.biography.people import attribute_numbers, draw, numbered_names
 from physlm.tasks.biography.pools import cut_pools
 from physlm.tasks.biography.words import PRONOUNS
@@ -78,12 +78,10 @@ class Junk:
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows ``index``, (R, T) inputs and targets."""
         before_R, junk_R = placed(index_R, self.config.share, SHARES)
-        # both are computed for every row, so that nothing depends on the data's shape
-        useful = self.useful.rows(index_R - before_R, split, stream)
         if not self.config.share:
-            return useful
-        junk = self.others.rows(before_R, split, stream)
-        return Rows(*(torch.where(junk_R[:, None], a, b) for a, b in zip(junk, useful, strict=True)))
+            return self.useful.rows(index_R, split, stream)
+        return either(junk_R, (lambda number_R: self.others.rows(number_R, split, stream), before_R),
+                      (lambda number_R: self.useful.rows(number_R, split, stream), index_R - before_R))
 
     def entries(self, person_E: Tensor, draw_E: Tensor, split: str = "evaluation", stream: int = 0) -> Entries:
         """The ``draw``-th text of each useful person, with ``<domain>`` before it if the task has it."""

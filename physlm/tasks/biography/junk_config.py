@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.tasks.biography.config import BioSConfig, PeopleConfig, name_pools
+from physlm.tasks.biography.config import BioSConfig, BioSRows, name_pools
 from physlm.tasks.config import check_positive
 
 if TYPE_CHECKING:
@@ -20,36 +21,27 @@ SHARES = 1000  # shares of rows are multiples of 1 / SHARES
 
 
 @dataclass(frozen=True)
-class JunkConfig(PeopleConfig):
+class JunkConfig(BioSRows):
     """bioS(N) among junk: each training row holds biographies of N useful people, or of N' others (arXiv 2404.05405).
 
     The others are further people of bioS, none of whom is a useful one; each text, of either, is fresh.
     ``train.exposures`` counts how often each useful person is read; N, S0 and all bits are theirs.
 
     Attributes:
-        people: N, the number of useful people, those of ``BioSConfig``.
         junk: N', the number of others.  They are read in turn: 100 million are never seen again, 1,000 very often.
         share: the share of rows that are junk, in steps of 1/1000; spread evenly.  0 is bioS(N) alone.
         domain: the word ``<domain>`` stands before each useful text.  It is in the vocabulary whether or not.
-        entries_per_row: biographies packed into one training row.
-        row_tokens: length T of a training row, in tokens; the last entry is cut where the row ends.
-        seed, pool_size: those of ``BioSConfig``.
     """
 
     kind: ClassVar[str] = "bioJunk"
     member_fields: ClassVar[tuple[str, ...]] = ("seed", "junk", "domain")
-    people: int = 10_000
     junk: int = 100_000_000
     share: float = 0.875
     domain: bool = False
-    entries_per_row: int = 9
-    row_tokens: int = 512
-    seed: int = 0
-    pool_size: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "junk")
-        self.biographies  # noqa: B018  its limits are checked too
         if not 0.0 <= self.share < 1.0 or abs(round(SHARES * self.share) - SHARES * self.share) > 1e-6:
             raise UserError(f"task.share: got {self.share}, expected a multiple of 0.001 from 0.0 to below "
                             "1.0")
@@ -61,8 +53,7 @@ class JunkConfig(PeopleConfig):
     @property
     def biographies(self) -> BioSConfig:
         """The task of the useful people alone."""
-        return BioSConfig(self.people, entries_per_row=self.entries_per_row, row_tokens=self.row_tokens, seed=self.seed,
-                          pool_size=self.pool_size)
+        return BioSConfig(**{field.name: getattr(self, field.name) for field in dataclasses.fields(BioSRows)})
 
     @property
     def items(self) -> int:

@@ -6,6 +6,7 @@ first i; so each kind of row goes through its own task in order, and every batch
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -17,6 +18,8 @@ from physlm.tasks.prompts import Grades, Prompts
 from physlm.tasks.rows import Rows
 from physlm.tasks.task import Text
 
+# from the numbers of rows to rows, and which number each place has, (R,), where it is of this sort
+Numbered = tuple[Callable[[Tensor], Rows], Tensor]
 STEPS = 1000  # the share is a multiple of 1 / STEPS
 
 
@@ -38,11 +41,8 @@ class Mixed:
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows ``index``, (R, T) inputs and targets."""
         before_R, asked_R = self._asked(index_R)
-        asked_R1 = asked_R[:, None]
-        # both are computed for every row, so that nothing depends on the data's shape
-        asked = self.questions.rows(before_R, split, stream)
-        told = self.biographies.rows(index_R - before_R, split, stream)
-        return Rows(*(torch.where(asked_R1, a, b) for a, b in zip(asked, told, strict=True)))
+        return either(asked_R, (lambda number_R: self.questions.rows(number_R, split, stream), before_R),
+                      (lambda number_R: self.biographies.rows(number_R, split, stream), index_R - before_R))
 
     def texts(self, number_E: Tensor, split: str = "evaluation") -> list[Text]:
         """Biographies and questions in the order in which training goes through rows of them."""
@@ -73,3 +73,26 @@ def placed(index_R: Tensor, share: float, steps: int) -> tuple[Tensor, Tensor]:
     count = round(steps * share)
     before_R = index_R * count // steps
     return before_R, (index_R + 1) * count // steps > before_R
+
+
+def either(first_R: Tensor, first: Numbered, second: Numbered) -> Rows:
+    """Rows of the first sort where ``first_R`` says so, else of the second."""
+    made = _apart if first_R.device.type == "cpu" else _together
+    return made(first_R, first, second)
+
+
+def _together(first_R: Tensor, first: Numbered, second: Numbered) -> Rows:
+    """Both sorts are computed for every place, so that nothing depends on the data's shape."""
+    both = zip(*(make(number_R) for make, number_R in (first, second)), strict=True)
+    return Rows(*(torch.where(first_R[:, None], a, b) for a, b in both))
+
+
+def _apart(first_R: Tensor, first: Numbered, second: Numbered) -> Rows:
+    """Each sort is computed for its own places, which a CPU has time for alone."""
+    found = [(make(number_R[mine_R]), mine_R) for mine_R, (make, number_R) in (
+        (first_R, first), (~first_R, second)) if mine_R.any()]
+    rows = Rows(*(x.new_empty(len(first_R), x.shape[1]) for x in found[0][0]))
+    for some, mine_R in found:
+        for whole, part in zip(rows, some, strict=True):
+            whole[mine_R] = part
+    return rows

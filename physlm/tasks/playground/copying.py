@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BOS, QUERY, FIRST_WORD = 0, 1, 2
 MOST = 1 << 20  # tokens of a row, and words
+ORDER_BITS = 40  # by which the words of an instance are sorted
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Copy(OnDevice[CopyConfig]):
     def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
         """Training rows by number, (R, T) inputs and targets; targets are the words of answers."""
         config = self.config
+        if index_R.device.type == "cpu":
+            return self._compiled(index_R, split, stream)
         return self._rows(index_R, config.row_tokens, config.shortest or config.length, config.length, split, stream)
 
     def test_rows(self, n: int, split: str = "evaluation", *, length: int = 0) -> AnswerRows:
@@ -147,6 +150,19 @@ class Copy(OnDevice[CopyConfig]):
                             "are")
         return length
 
+    def _compiled(self, index_R: Tensor, split: str, stream: int) -> Rows:
+        """What ``_rows`` gives of training, by a loop that a CPU runs several times as fast."""
+        import torch
+
+        from physlm import rng
+        from physlm.tasks.playground import copying_kernel
+        from physlm.tasks.rows import Rows
+
+        check_split(split)
+        key = rng.key("copy", self.config.seed, split, stream)
+        ids_RW, targets_RT = map(torch.from_numpy, copying_kernel.rows(self.config, index_R.numpy(), key))
+        return Rows(ids_RW[:, :-1], targets_RT)
+
     def _rows(self, index_R: Tensor, span: int, shortest: int, longest: int, split: str, stream: int | str) -> Rows:
         from physlm.tasks.rows import IGNORE, Rows
 
@@ -175,7 +191,8 @@ class Copy(OnDevice[CopyConfig]):
         first_RI = length_RI.cumsum(1) - length_RI  # places in the list
         number_RC, begin_RC = laid_out(length_RI, listed)
         bits_RC = rng.bits(own_key(rng.key("order", key), index_R), torch.arange(listed, device=device))
-        order_RC = ((number_RC << 40) | (bits_RC >> 24 & ((1 << 40) - 1))).sort(dim=1, stable=True).indices - begin_RC
+        bits_RC = bits_RC >> (64 - ORDER_BITS) & ((1 << ORDER_BITS) - 1)
+        order_RC = ((number_RC << ORDER_BITS) | bits_RC).sort(dim=1, stable=True).indices - begin_RC
         if shortest < longest:
             from_RI = rng.below(longest, own_key(rng.key("first", key), index_R), torch.arange(count, device=device))
             order_RC = (order_RC + from_RI.gather(1, number_RC)) % longest

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from physlm import rng
+from physlm.tasks.draws import ATTEMPT, TEXTS
 
 _TERMS = 9  # of the logarithm's series: the error is below 1e-9
 _LOG_2 = math.log(2)
-_ATTEMPT = 1 << 24  # counters of one attempt
 _LEAST = 1e-300  # weight, where powers are too small for a number
 
 
@@ -28,7 +28,7 @@ def own_key(key: int, number_S: Tensor) -> Tensor:
 
 def text_numbers(index_R: Tensor, count: int) -> Tensor:
     """Numbers of ``count`` texts in each row, (R, count), that no texts of other rows have."""
-    return index_R[:, None] * (1 << 24) + torch.arange(count, device=index_R.device)
+    return index_R[:, None] * TEXTS + torch.arange(count, device=index_R.device)
 
 
 def distinct(count: int, n: int, key_S1: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def distinct(count: int, n: int, key_S1: Tensor) -> Tensor:
     Raises:
         AssertionError: more numbers than there are.
     """
-    assert count <= n < _ATTEMPT, f"got {count} distinct numbers below {n}"
+    assert count <= n < ATTEMPT, f"got {count} distinct numbers below {n}"
     if n <= 4 * count:
         order = rng.bits(key_S1, torch.arange(n, device=key_S1.device)).sort(dim=-1, stable=True).indices
         return order[..., :count]
@@ -55,7 +55,7 @@ def distinct(count: int, n: int, key_S1: Tensor) -> Tensor:
             return drawn_SC
         attempt += 1
         again_D, column_D = at_S[row_D], order_SC[row_D, place_D + 1]
-        found_SC[again_D, column_D] = rng.below(n, keys_S1[again_D, 0], column_D + attempt * _ATTEMPT)
+        found_SC[again_D, column_D] = rng.below(n, keys_S1[again_D, 0], column_D + attempt * ATTEMPT)
         at_S = again_D.unique_consecutive()
 
 

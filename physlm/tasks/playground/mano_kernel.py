@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from physlm.tasks.compiled import SOURCES, Call, entry, part, stamp
-from physlm.tasks.compiled_draws import mix
-from physlm.tasks.draws import GOLDEN
+from physlm.tasks.compiled import SOURCES, Call, entry, stamp
+from physlm.tasks.compiled_rng import below, uniform, unsigned
 
-_GOLDEN = np.uint64(GOLDEN)
-_12, _21, _43 = (np.uint64(size) for size in (12, 21, 43))
 BOS_TO_EXPRESSION, AROUND = 2, 5  # tokens before an expression, and beside its 2 l operators and operands
 
 
@@ -32,23 +29,8 @@ def written(row_R: npt.NDArray[np.int64], width: int, limits: tuple[int, int], i
         keys: of the draws of lengths, splits, operations and values.
     """
     ids_RW = np.zeros((len(row_R), width), np.int64)
-    _ENTRY(row_R, ids_RW, *limits, *ids, np.array(keys, np.int64).view(np.uint64))
+    _ENTRY(row_R, ids_RW, *limits, *ids, unsigned(keys))
     return ids_RW
-
-
-@part
-def _bits(key: Any, counter: Any) -> Any:
-    return mix(np.uint64(counter) * _GOLDEN + key)
-
-
-@part
-def _below(n: Any, key: Any, counter: Any) -> Any:
-    return np.int64(((_bits(key, counter) >> _21) * np.uint64(n)) >> _43)
-
-
-@part
-def _uniform(key: Any, counter: Any) -> Any:
-    return (np.float64(np.int64(_bits(key, counter) >> _12)) + 0.5) * 2.0**-52
 
 
 def _make(stamped: int) -> Call:
@@ -59,7 +41,7 @@ def _make(stamped: int) -> Call:
         for r in range(len(ids_RW)):
             ids, row, begin, number = ids_RW[r], row_R[r], 0, 0
             while begin < len(ids):
-                length = 1 + _below(most, keys[0], row + number)
+                length = 1 + below(most, keys[0], row + number)
                 base, size = begin + BOS_TO_EXPRESSION, 2 * length + 1
                 ids[begin] = 0
                 if begin + 1 < len(ids):
@@ -68,13 +50,13 @@ def _make(stamped: int) -> Call:
                 for place in range(min(size, len(ids) - base)):
                     counter = row + base + place
                     if under[place] == 0:
-                        second[place], value[place] = 0, _below(modulus, keys[3], counter)
+                        second[place], value[place] = 0, below(modulus, keys[3], counter)
                         ids[base + place] = zero + value[place]
                         continue
-                    first = np.int64(_uniform(keys[1], counter) * under[place])
+                    first = np.int64(uniform(keys[1], counter) * under[place])
                     second[place] = place + 2 + 2 * first
                     under[place + 1], under[second[place]] = first, under[place] - 1 - first
-                    operation[place] = _below(3, keys[2], counter)
+                    operation[place] = below(3, keys[2], counter)
                     ids[base + place] = 1 + operation[place]
                 if base + size < len(ids):
                     ids[base + size] = markers + most + length

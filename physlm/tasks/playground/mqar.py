@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
@@ -202,7 +201,8 @@ class Mqar(OnDevice[MqarConfig]):
             return "got another value than that of the key"
         if not all(last <= len(found) and (self.config.reassigned or len(found) == 1) for found in given.values()):
             return "got a key that has not as many values as it should"
-        if any(key in given and follows != given[key][-last] for key, follows in pairwise(text[2 * pairs + 1 :])):
+        asked = [at for at, token in enumerate(text[:-1]) if token in given and at > 2 * pairs]
+        if any(text[at + 1] != given[text[at]][-last] for at in asked):
             return "got a key that another word than its value follows"
         return ""
 

@@ -89,6 +89,26 @@ def test_training_shows_every_kind_and_amount_and_learns_the_answers() -> None:
     assert {text.about["filler"] for text in only} == {"words"}
 
 
+@pytest.mark.parametrize(("text", "fault"), [
+    ("<bos> n1 n2 <filler_1> n2 n3 n3 n1 n5 n6 n6 n5 <query_2> n1 <ans> n3 <query_1> n3 <ans> n1", ""),
+    ("<bos> n1 n2 n2 n3 n3 n1 <query_2> n1 <ans> n2 <query_1> n3 <ans> n1", "got a wrong answer to a question of k = "),
+    ("<bos> n1 n2 n2 n3 n3 n1 <query_2> n1 <ans> n3 <query_1> n3 <ans> n3", "got a wrong answer to a question of k = "),
+    ("<bos> n1 n2 n2 n3 n3 n2 <query_1> n1 <ans> n2", "got edges that are not cycles"),
+    ("<bos> n1 n2 n2 n3 n3 n1 n1 <query_1> n1 <ans> n2", "got edges that are not cycles"),
+    ("<bos> n1 n2 n2 n3 n3 n1", "got no question"),
+    ("<bos> n1 n2 n2 n1 <query_1> n1 <ans> n2 <query_1> n1 <ans>", "got something other than <bos>, nodes and filler"),
+    ("<bos> n1 n2 <ans> n2 n1 <query_1> n1 <ans> n2", "got something other than <bos>, nodes and filler"),
+    ("<bos> n1 n2 <bos> n2 n1 <query_1> n1 <ans> n2", "got something other than <bos>, nodes and filler"),
+    ("n1 n2 n2 n1 <query_1> n1 <ans> n2", "got something other than <bos>, nodes and filler"),
+    ("<bos> n1 n2 n2 n1 <query_1> n9 <ans> n2", "got something other than a question about a node"),
+    ("<bos> n1 n2 n2 n1 <query_1> n1 n2 n2", "got something other than a question about a node"),
+])  # fmt: skip
+def test_the_verifier_on_planted_cases(text: str, fault: str) -> None:
+    task = CONFIG.build()
+    found = task.fault(task.vocabulary.encode(text))
+    assert found.startswith(fault) and bool(found) == bool(fault)
+
+
 @pytest.mark.parametrize("names", [47, 60, 200, 1000])
 def test_the_same_number_is_the_same_problem_whatever_training_shows(names: int) -> None:
     """However many names are drawn of however many there are: in training too, but for what the amount moves."""
