@@ -129,7 +129,7 @@ def test_the_published_numbers_of_tokens() -> None:
     assert {spec.tokens for spec in lano} == {4_915_200_000}, "100,000 steps of 96 windows of 512"
     copied = CLAIMS["p41_copy"].specs("gpu")  # half of the published 50,000 steps
     assert {spec.steps * spec.train.batch_rows for spec in copied} == {25_000 * 32}
-    assert {spec.train.learning_rate for spec in copied} == {5e-4, 1e-3, 2e-3, 5e-3}
+    assert {spec.train.learning_rate for spec in copied} == {2e-3, 5e-3, 2e-2, 4e-2}
     assert {spec.task for spec in copied} == {type(copied[0].task)()} and copied[0].task.row_tokens == 1024
     assert {spec.train.exposures for spec in CLAIMS["p41_capo"].specs("gpu")} == {100}
 

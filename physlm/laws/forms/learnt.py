@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -71,8 +72,8 @@ class Learnt:
         """Those of the form."""
         return self.of.remarks(table) if isinstance(self.of, Remarked) else {}
 
-    def unjudged(self, table: pd.DataFrame) -> dict[Key, str]:
-        """Why the settings in which nothing was learnt are not judged."""
+    def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
+        """Why those of its settings ``keys`` in which nothing was learnt are not judged."""
         matched = [key for key in self.keys if key in self.score.keys and key not in self.among]
         scores: dict[Key, list[tuple[Interval, Interval | None]]] = {}
         controls = {} if self.control is None else self.control.cells(table)
@@ -81,7 +82,7 @@ class Learnt:
                 place = tuple(key[self.score.keys.index(name)] for name in matched)
                 scores.setdefault(place, []).append((one, controls.get(key)))
         found = {}
-        for key in self.of.cells(table):
+        for key in keys:
             if why := self._why(scores.get(part_of(key, self.keys, matched), [])):
                 found[key] = why
         return found
