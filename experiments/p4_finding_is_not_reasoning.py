@@ -162,8 +162,9 @@ EXPERIMENT = Experiment(
             "Canon layers."
         ),
         (
-            "Tier gpu: problems of at most 4 operations; 1.5 billion tokens a seed. Tiers smoke and demo: 256 tokens, "
-            "problems modulo 5 with few names, which bounds noise of other graphs to some 100 tokens."
+            "Tier gpu: problems of at most 4 operations; 1.5 billion tokens a seed; no pilot tried its sizes. Tiers "
+            "smoke and demo: 256 tokens, problems modulo 5 with few names, which bounds noise of other graphs to some "
+            "100 tokens."
         ),
     ),
     columns=tuple(f"solved/kind={kind}/half=test/task={task}/steps={steps}/filled={share}/filler={filler}"

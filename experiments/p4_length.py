@@ -284,7 +284,10 @@ EXPERIMENT = Experiment(
             "training, and what differs is how far it goes. In a pilot of tier demo without them RoPE and no positions "
             "found no more needles than a guess among the pairs after 1.5 million tokens; with them nearly all."
         ),
-        "Tiers smoke and demo: rows of 32 tokens, copies and needles, four schemes, 2 layers of two heads.",
+        (
+            "Tier gpu: no pilot tried its sizes. Tiers smoke and demo: rows of 32 tokens, copies and needles, four "
+            "schemes, 2 layers of two heads."
+        ),
     ),
     columns=tuple(f"answered/times={times}/variant=trained/kind={kind}/half=test" for times in (1, 2, 4, 16)
                   for kind in ("middle",)),

@@ -20,6 +20,7 @@ from physlm.measures.length.accuracy import Length
 from physlm.measures.length.asking import Asked
 from physlm.measures.length.filled import Filled
 from physlm.models.parts.attention import Attention
+from physlm.tasks.mixture import MixtureConfig
 from physlm.tasks.playground.depo import DepoConfig
 from physlm.tasks.playground.needle import NeedleConfig
 from physlm.training.config import RunSpec
@@ -175,6 +176,19 @@ def test_what_a_full_window_costs_is_found_by_task_filler_and_steps(monkeypatch:
         assert quantity is not None and quantity.value == pytest.approx(value), name
     judged = {one.quantity: judge(one, law.get(one.quantity)) for one in FINDING.expect}
     assert set(judged.values()) == {"holds", "reproduced"}, judged
+
+
+@pytest.mark.parametrize("tier", ["smoke", "demo", "gpu", "paper"])
+def test_needles_are_asked_among_as_many_others_as_in_training(tier: str) -> None:
+    """From three other pairs up to as many as fill nine tenths of a window, all of them in training too."""
+    spec = FINDING.specs(tier)[0]
+    assert isinstance(spec.task, MixtureConfig)
+    (needle,) = (one for one in spec.task.members.values() if isinstance(one, NeedleConfig))
+    (filled,) = FINDING.asked(spec)
+    assert isinstance(filled, Filled)
+    asked = {cell.condition["distractors"] for cell in filled.cells(spec.task) if cell.task == "needle"}
+    assert min(asked) == needle.fewest == 3 and 10 * needle.fewest < max(asked) <= needle.distractors
+    assert spec.model.local or tier == "smoke", "models with Canon layers"
 
 
 def test_steps_that_are_lost_each_by_itself_lose_no_more_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
