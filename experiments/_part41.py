@@ -115,8 +115,8 @@ MANO = {
 # ---- Full copy.  Layers of 16 dimensions need rates far above those of wide models.  At 2e-3 one with Canon copied
 # ---- nothing of 500 words after 25,000 steps (a pilot of seed 11; forced 0.006).  In trials of 60 words, 8 rows a step
 # ---- and seed 11 the loss after 2,840 steps was 2.98, 2.50, 2.01 and 0.00 at 5e-3, 1e-2, 2e-2 and 4e-2: at 4e-2 all is
-# ---- copied from step 2,100 on.  Without Canon it was 3.26 after 2,800 steps at 2e-2 and at 4e-2.  Larger first weights
-# ---- helped less than rates did; small tiers of few steps have them.
+# ---- copied from step 2,100 on.  Without Canon it was 3.26 after 2,800 steps at 2e-2 and at 4e-2.  Larger first
+# ---- weights helped less than rates did; small tiers of few steps have them.
 
 _COPY = TrainConfig(steps=50_000, batch_rows=32, learning_rate=2e-3, weight_decay=0.03, seed=1)
 _COPY_SMALL = replace(_COPY, steps=3_000, batch_rows=16, learning_rate=1e-2, warmup_steps=100, precision="float32")
