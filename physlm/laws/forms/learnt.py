@@ -1,0 +1,118 @@
+"""What is judged only where something was learnt: models that all guess agree with whatever says they are alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from physlm.errors import UserError
+from physlm.interval import Interval
+from physlm.laws.cells import Key
+from physlm.laws.forms.contrasts import Contrast
+from physlm.laws.forms.form import Cells, Form, Remarked, check_keys, part_of
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A form whose quantities are judged only where the best of the compared models learnt something.
+
+    "No worse than", "no better than" and "as good as" are true of models that all guess.  So in each setting the best
+    ``score`` of the models that are compared is looked at; if it is not ``least`` above that of the best constant
+    answer, the quantity says "nothing learnt", and where it agrees with what is asked it is not judged.  What disagrees
+    ("at least 0.99") is a miss, learnt or not.  Of a contrast ``learnt`` makes one.
+
+        Learnt(Above("above_constant", ANSWER, CONSTANT), ANSWER, 0.2, CONSTANT, among=("position", "local"))
+
+    ``least`` is more than the slack of the expectation: else a difference could not be as large as what is refused.
+
+    Attributes:
+        of: what is judged.
+        score: of the models that are compared: its settings that ``of`` has too have the values of ``of`` there.
+        least: what the best one has at least, over the control or, without one, at all; above 0.
+        control: the same of the best constant answer, or of a guess.
+        among: settings of ``of`` over which models are compared: the score may have any value there.
+    """
+
+    of: Form
+    score: Form
+    least: float
+    control: Form | None = None
+    among: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.least) and self.least > 0):
+            raise UserError(f"{self.name}: least: got {self.least}, expected a number above 0")
+        check_keys(self.name, "among", self.among, self.of.keys)
+        if self.control is not None and self.control.keys != self.score.keys:
+            raise UserError(f"{self.name}: got a control by {self.control.keys}, expected one by {self.score.keys}")
+
+    @property
+    def name(self) -> str:
+        """That of the form."""
+        return self.of.name
+
+    @property
+    def unit(self) -> str:
+        """That of the form."""
+        return self.of.unit
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Those of the form."""
+        return self.of.keys
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """Those of the form, judged or not."""
+        return self.of.cells(table)
+
+    def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
+        """Those of the form."""
+        return self.of.remarks(table) if isinstance(self.of, Remarked) else {}
+
+    def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
+        """Why those of its settings ``keys`` in which nothing was learnt are not judged."""
+        matched = [key for key in self.keys if key in self.score.keys and key not in self.among]
+        scores: dict[Key, list[tuple[Interval, Interval | None]]] = {}
+        controls = {} if self.control is None else self.control.cells(table)
+        for key, one in self.score.cells(table).items():
+            if self.control is None or key in controls:
+                place = tuple(key[self.score.keys.index(name)] for name in matched)
+                scores.setdefault(place, []).append((one, controls.get(key)))
+        found = {}
+        for key in keys:
+            if why := self._why(scores.get(part_of(key, self.keys, matched), [])):
+                found[key] = why
+        return found
+
+    def note(self) -> str:
+        """When it is judged."""
+        over = f"{self.least:g}" if self.control is None else f"{self.least:g} over {self.control.name}"
+        return (f"{self.of.note()} It is judged where the best {self.score.name} of the models compared is at least "
+                f"{over}; else nothing was learnt that could differ.")
+
+    def _why(self, scores: list[tuple[Interval, Interval | None]]) -> str:
+        """Why these models have learnt nothing; empty if the best of them has learnt something."""
+        if not scores:
+            return f"nothing learnt that was measured: no {self.score.name} of the models compared"
+        best, control = max(scores, key=lambda pair: pair[0].value - (pair[1].value if pair[1] else 0.0))
+        if best.value - (control.value if control else 0.0) >= self.least:
+            return ""
+        told = f"nothing learnt: the best of the models compared has {best.value:.3g}, "
+        if control is None:
+            return f"{told}asked was {self.least:g}"
+        return f"{told}the best constant answer {control.value:.3g}, asked was {self.least:g} more"
+
+
+def learnt(of: Contrast, least: float, control: str = "") -> Learnt:
+    """A contrast that is judged where one of its two models has learnt something, by the numbers that it compares.
+
+    Args:
+        least: what the better one has at least, over the control or, without one, at all.
+        control: the quantity of the best constant answer, at the same places.
+    """
+    column = of.of.columns[of.of.keys.index(of.along)]
+    score = replace(of.of, where={**of.of.where, column: (of.plus, of.minus)})
+    return Learnt(of, score, least, score.of(control) if control else None)
