@@ -221,7 +221,8 @@ def unknown_key(where: str, key: object, allowed: Iterable[str], listed: str = "
     nearest = names[:_NEAREST]
     if isinstance(key, str):
         nearest = difflib.get_close_matches(key, names, n=_NEAREST, cutoff=0.0)
-    return f"{start} Allowed: {len(names)} names, such as {', '.join(nearest)}{f'; {listed} lists all' if listed else ''}"
+    more = f"; {listed} lists all" if listed else ""
+    return f"{start} Allowed: {len(names)} names, such as {', '.join(nearest)}{more}"
 
 
 def _join(where: str, key: str) -> str:

@@ -266,7 +266,8 @@ def test_many_names_are_not_all_listed():
     """An error is one line that can be read: the nearest names, how many there are, and which command lists them."""
     names = [f"p33_size_{number:02d}" for number in range(100)] + ["p41_mano"]
     message = unknown_key("experiment", "p41_manu", names, "physlm list")
-    assert message.startswith("experiment: unknown name 'p41_manu'; did you mean 'p41_mano'? Allowed: 101 names, such as ")
+    begin = "experiment: unknown name 'p41_manu'; did you mean 'p41_mano'? Allowed: 101 names, such as "
+    assert message.startswith(begin)
     assert message.endswith("; physlm list lists all") and len(message) < 200 and "p41_mano, " in message
     assert unknown_key("experiment", [], names).endswith("p33_size_04"), "also what is no text"
     few = names[:40]

@@ -59,7 +59,7 @@ def test_several_claims_train_and_measure_together(
 def test_what_ends_training_is_told_to_the_other_processes(
     physlm: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After an error the group of processes is not waited for (``physlm.training.parallel.joined``), so it must see it."""
+    """After an error the others are not waited for (``physlm.training.parallel.joined``), so it must be seen there."""
     seen: list[str] = []
 
     @contextlib.contextmanager
