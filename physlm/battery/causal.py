@@ -111,6 +111,9 @@ def load(source: str, device: torch.device, trust_remote_code: bool = False) -> 
     """
     transformers = needed("transformers", EXTRA)
     local = Path(source).is_dir()
+    if not local and (Path(source).is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
+        raise UserError(f"--model: got {source!r}, where no folder is; expected a folder that a causal model and its "
+                        "tokenizer were saved into, or a name on the hub")
     if local:
         check_safetensors(Path(source))
     try:
