@@ -17,7 +17,7 @@ GIVEN_PROCESSES = $(if $(filter command environment,$(firstword $(origin PROCESS
 CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify notebooks report site docs bench list sample clean clean-runs
+.PHONY: help install test test-extras test-lowest lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify notebooks report site docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,12 @@ EXTRAS := \
 
 test-extras: $(STAMP)  ## tests of what needs an extra, each extra installed in turn in .venv/extras/
 	@for extra in $(foreach one,$(EXTRAS),"$(one)"); do .ci/extra "$${extra%%=*}" "$${extra#*=}" || exit; done
+
+# With these tests every library of the package is at work.
+LIBRARIES := tests/test_cli.py,tests/test_storage.py,tests/commands,tests/figures,tests/laws/test_forms.py,tests/report,tests/tasks/test_every_task.py
+
+test-lowest: $(STAMP)  ## tests with the oldest libraries that pyproject.toml admits, in .venv/lowest/
+	@for extra in "=$(LIBRARIES)" $(foreach one,$(EXTRAS),"$(one)"); do .ci/extra --oldest "$${extra%%=*}" "$${extra#*=}" || exit; done
 
 lint: $(STAMP)  ## ruff
 	$(PY) -m ruff check .

@@ -3,8 +3,13 @@
     python notebooks/tours.py [NAME ...]   # executes them; stores outputs where they are not those that are stored
 
 Stored are outputs, numbers of cells, and in the notebook's metadata ``code_sha256``, a hash of its code cells.
-The cells tagged ``trained`` show numbers of a model that was trained a moment ago: other processors round otherwise, so
-only the kinds of their outputs can be compared.  The outputs of all other cells are the same on every machine.
+How they are compared depends on a cell's tag:
+
+    trained   numbers of a model that was trained a moment ago: other processors round otherwise, so that other models
+              come out, and only the kinds of the outputs can be compared
+    fitted    numbers of a law that was fitted a moment ago: to a share ``CLOSE``, as optimisers of other versions
+              end elsewhere; words, whole numbers and how many there are must be the same
+    none      the same on every machine
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -26,9 +32,11 @@ from PIL import Image
 
 FOLDER = Path(__file__).parent
 HASH = "code_sha256"
-TRAINED = "trained"
+TRAINED, FITTED = "trained", "fitted"
+CLOSE = 0.01  # share that a fitted number may differ by
 PNG = "image/png"
 _UNLIKE = 0.01  # share of pixels: versions of matplotlib differ in edges of letters, other data in more
+_NUMBER = re.compile(r"((?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w]))")
 _EDGE = 64  # of 255
 
 
@@ -117,9 +125,9 @@ def pictures(cell: dict[str, Any]) -> list[dict[str, Any]]:
 def differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     """Where the outputs of two executions of one notebook differ, as far as they can be compared."""
     for old, new in zip(code_cells(before), code_cells(after), strict=True):
-        trained = TRAINED in new["metadata"].get("tags", ())
+        tags = new["metadata"].get("tags", ())
         for place, (one, other) in enumerate(zip_longest(old["outputs"], new["outputs"]), 1):
-            if _kinds(one) != _kinds(other) or (not trained and not _same(one, other)):
+            if _kinds(one) != _kinds(other) or (TRAINED not in tags and not _same(one, other, FITTED in tags)):
                 yield f"cell {new['id']}, output {place}: {_shown(one)!r} is stored, {_shown(other)!r} comes out"
 
 
@@ -127,12 +135,36 @@ def _kinds(output: dict[str, Any] | None) -> list[str]:
     return [] if output is None else [output["output_type"], *sorted(output.get("data", {}))]
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _same(one: dict[str, Any], other: dict[str, Any], fitted: bool) -> bool:
     """Whether two outputs of the same kinds show the same."""
     data, theirs = one.get("data", {}), other.get("data", {})
-    return _text(one.get("text", "")) == _text(other.get("text", "")) and all(
-        _alike(shown, theirs[kind]) if kind == PNG else _text(shown) == _text(theirs[kind])
-        for kind, shown in data.items())
+    texts = [(_text(one.get("text", "")), _text(other.get("text", "")))]
+    texts += [(_text(shown), _text(theirs[kind])) for kind, shown in data.items() if kind != PNG]
+    return all(text == its or (fitted and close(text, its)) for text, its in texts) and (
+        PNG not in data or _alike(data[PNG], theirs[PNG]))
+
+
+def close(one: str, other: str) -> bool:
+    """Whether two texts say the same, but for fractions that differ by a share ``CLOSE``, or by the last digit.
+
+    Blanks and rules of tables, whose widths follow their numbers, do not count.
+    """
+    words, numbers = zip(*(_taken_apart(text) for text in (one, other)), strict=True)
+    return bool(words[0] == words[1]) and all(map(_near, *numbers))
+
+
+def _taken_apart(text: str) -> tuple[list[str], list[str]]:
+    """What stands between numbers, and the numbers."""
+    parts = _NUMBER.split(text)
+    return [re.sub(r"\s+|--+", " ", part).strip() for part in parts[::2]], parts[1::2]
+
+
+def _near(one: str, other: str) -> bool:
+    if one.isdecimal() and other.isdecimal():
+        return one == other
+    values = [float(text) for text in (one, other)]
+    unit = max(10.0 ** Decimal(text).as_tuple().exponent for text in (one, other))  # type: ignore[operator]
+    return abs(values[0] - values[1]) <= max(CLOSE * max(map(abs, values)), 1.001 * unit)
 
 
 def _shown(output: dict[str, Any] | None) -> str:

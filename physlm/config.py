@@ -26,6 +26,7 @@ from physlm.errors import UserError, shown
 T = TypeVar("T")
 
 _MOST = 1 << 63  # whole numbers fit into 64 bits, as everywhere behind the settings
+_SHOWN, _NEAREST = 40, 5  # names that an error lists, of so many at most; else the nearest
 _EXPECTED = {bool: "true or false", int: "int", float: "float", str: 'str, such as "text"'}
 
 
@@ -207,12 +208,21 @@ def override(config: T, assignments: Iterable[str]) -> T:
     return from_dict(type(config), plain)
 
 
-def unknown_key(where: str, key: object, allowed: Iterable[str]) -> str:
-    """The sentence for an unknown name: what was given, the nearest known one, all that are allowed."""
+def unknown_key(where: str, key: object, allowed: Iterable[str], listed: str = "") -> str:
+    """The sentence for an unknown name: what was given, the nearest known one, and all that are allowed.
+
+    Of more than ``_SHOWN`` names only the nearest are shown, and ``listed``, a command that lists them all.
+    """
     names = sorted(allowed)
     near = difflib.get_close_matches(key, names, n=1) if isinstance(key, str) else []
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{where}: unknown name {shown(key)}{hint} Allowed: {', '.join(names) or 'none, there are no names'}"
+    start = f"{where}: unknown name {shown(key)}{f'; did you mean {near[0]!r}?' if near else '.'}"
+    if len(names) <= _SHOWN:
+        return f"{start} Allowed: {', '.join(names) or 'none, there are no names'}"
+    nearest = names[:_NEAREST]
+    if isinstance(key, str):
+        nearest = difflib.get_close_matches(key, names, n=_NEAREST, cutoff=0.0)
+    more = f"; {listed} lists all" if listed else ""
+    return f"{start} Allowed: {len(names)} names, such as {', '.join(nearest)}{more}"
 
 
 def _join(where: str, key: str) -> str:

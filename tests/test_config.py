@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from physlm.config import content_hash, from_dict, override, to_dict
+from physlm.config import content_hash, from_dict, override, to_dict, unknown_key
 from physlm.errors import UserError
 from physlm.measures.knowledge_config import KnowledgeConfig
 from physlm.measures.probes import ProbeConfig
@@ -263,3 +263,15 @@ def test_no_setting_is_infinite_or_no_number(config: Any, names: tuple[str, ...]
 def test_the_largest_whole_numbers_are_kept() -> None:
     for seed in (2**63 - 1, -(2**63)):
         assert override(SPEC, [f"train.seed={seed}"]).train.seed == seed
+
+
+def test_many_names_are_not_all_listed():
+    """An error is one line that can be read: the nearest names, how many there are, and which command lists them."""
+    names = [f"p33_size_{number:02d}" for number in range(100)] + ["p41_mano"]
+    message = unknown_key("experiment", "p41_manu", names, "physlm list")
+    begin = "experiment: unknown name 'p41_manu'; did you mean 'p41_mano'? Allowed: 101 names, such as "
+    assert message.startswith(begin)
+    assert message.endswith("; physlm list lists all") and len(message) < 200 and "p41_mano, " in message
+    assert unknown_key("experiment", [], names).endswith("p33_size_04"), "also what is no text"
+    few = names[:40]
+    assert unknown_key("experiment", "x", few).endswith(", ".join(few))

@@ -179,6 +179,39 @@ def test_other_outputs_are_found_but_of_cells_whose_numbers_no_two_processors_sh
         assert any("cell c1" in text for text in tours.differences(notebook, changed))
 
 
+TABLE = "fitted     value  n\n------  ---------  -\npower   -0.1700  50\nmost   1.234e+04  7\n"
+
+
+@pytest.mark.parametrize(("other", "same"), [
+    (TABLE.replace("-0.1700", "-0.1705"), True), (TABLE.replace("1.234e+04", "12341.2"), True),
+    (TABLE.replace("-0.1700", "-0.17004321").replace("---------", "---------------"), True),
+    (TABLE.replace("-0.1700", "-0.1730"), False), (TABLE.replace("-0.1700", "0.1700"), False),
+    (TABLE.replace("1.234e+04", "1.234e+05"), False), (TABLE.replace("50", "51"), False),
+    (TABLE.replace("power", "slope"), False), (TABLE + "0.5\n", False), (TABLE.replace("-0.1700", "nan"), False),
+])  # fmt: skip
+def test_fitted_numbers_may_differ_a_little_and_nothing_else(other: str, same: bool) -> None:
+    assert tours.close(TABLE, other) == tours.close(other, TABLE) == same
+    for tags, exact in ((["fitted"], False), ([], True)):
+        one, changed = a_tour(tags), a_tour(tags)
+        one["cells"][0]["outputs"][0]["text"], changed["cells"][0]["outputs"][0]["text"] = TABLE, other
+        assert (not list(tours.differences(one, changed))) == (same and not exact)
+
+
+def test_a_number_that_is_wrong_is_found_in_every_fitted_cell() -> None:
+    """A tenth more in any one of their fractions."""
+    cells = [cell for name in TOURS for cell in code_cells(stored(name))]
+    fitted = [cell for cell in cells if tours.FITTED in cell["metadata"].get("tags", ())]
+    assert len(fitted) >= 5
+    for cell in fitted:
+        texts = ["".join(output["text"]) for output in cell["outputs"] if "text" in output]
+        texts += ["".join(output["data"]["text/plain"]) for output in cell["outputs"] if "data" in output]
+        fraction = re.compile(r"(?<![\w.-])[1-9]\.\d\d+(?![\w.])")
+        fractions = [(text, found) for text in texts for found in fraction.finditer(text)]
+        for text, found in fractions[:20]:
+            wrong = f"{text[: found.start()]}{1.1 * float(found[0]):.4f}{text[found.end() :]}"
+            assert not tours.close(text, wrong), (cell["id"], found[0])
+
+
 @needs_kernel
 @pytest.mark.parametrize("committed", [False, True])
 def test_the_tour_of_part_31_shows_the_results_that_there_are(

@@ -85,7 +85,7 @@ class Causal:
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
         size = TOGETHER["cuda" if device.type == "cuda" else "cpu"]
         self.model.eval()
-        with tqdm(total=len(ids), desc="answering", leave=False, disable=not progress) as bar:
+        with tqdm(total=len(ids), desc="answering", leave=False, disable=None if progress else True) as bar:
             for some in (order[start : start + size] for start in range(0, len(order), size)):
                 width = max(len(ids[place]) for place in some)
                 rows = [[self.end] * (width - len(ids[place])) + ids[place] for place in some]
@@ -111,6 +111,9 @@ def load(source: str, device: torch.device, trust_remote_code: bool = False) -> 
     """
     transformers = needed("transformers", EXTRA)
     local = Path(source).is_dir()
+    if not local and (Path(source).is_absolute() or source.startswith((".", "~")) or source.count("/") > 1):
+        raise UserError(f"--model: got {source!r}, where no folder is; expected a folder that a causal model and its "
+                        "tokenizer were saved into, or a name on the hub")
     if local:
         check_safetensors(Path(source))
     try:
@@ -181,7 +184,8 @@ def _nats(causal: Causal, texts: Sequence[str], places: Sequence[Sequence[tuple[
     device = causal.model.device
     size = TOGETHER["cuda" if device.type == "cuda" else "cpu"]
     causal.model.eval()
-    for start in tqdm(range(0, len(texts), size), desc="reading values", leave=False, disable=not progress):
+    starts = range(0, len(texts), size)
+    for start in tqdm(starts, desc="reading values", leave=False, disable=None if progress else True):
         read = [causal.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
                 for text in texts[start : start + size]]
         rows = [[causal.first, *one.input_ids] for one in read]

@@ -33,7 +33,7 @@ _SETTINGS: dict[type, tuple[str, ...]] = {
     Attention: ATTENTION,
     Plain: ("ratio", "act"), Gated: ("ratio", "act"), NoMLP: (),
     Canon: ("sites", "residual", "act", "trained"),
-    LayerNorm: (), RMSNorm: (),
+    LayerNorm: ("eps",), RMSNorm: ("eps",),
 }  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def to_ours(found: Any, vocabulary: int) -> Decoder:
     kind = found.config.model_type
     if kind not in ARCHITECTURES:
         raise UserError(f"import from hf: got a model of the architecture {kind!r}, expected one of "
-                        f"{', '.join(ARCHITECTURES)}; hf_features gives the activations of any")
+                        f"{', '.join(ARCHITECTURES)}; hf_features and physlm battery take any")
     architecture = ARCHITECTURES[kind]
     config = architecture.shape(found.config)
     given = {name: tensor.detach().float().cpu() for name, tensor in found.named_parameters()}

@@ -79,7 +79,7 @@ def _loaded(folder: Path) -> Any:
     kind = settings.get("model_type") if isinstance(settings, dict) else None
     if kind not in ARCHITECTURES:
         raise UserError(f"{folder}: got a model of the architecture {kind!r}, expected one of "
-                        f"{', '.join(ARCHITECTURES)}; hf_features gives the activations of any")
+                        f"{', '.join(ARCHITECTURES)}; hf_features and physlm battery take any")
     check_safetensors(folder)
     try:
         with without_bars():

@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 TAPS = 4  # tokens that a Canon layer sees
-EPS, QK_EPS = 1e-5, 1e-6
+QK_EPS = 1e-6
 # what a block says of its attention beside ``rope``, ``rope_base`` and ``qk_norm``, where it says nothing
 PLAIN: dict[str, Any] = {"rope_heads": 1.0, "bias": "none", "window": 0, "chunk": 0, "scale": 1.0,
                          "learnt_scale": "none", "log_n": False, "floor": 0}
@@ -39,7 +39,7 @@ class PhyslmConfig(PretrainedConfig):
         blocks: one table a block: the settings of ``Attention``, ``mlp`` (plain, gated, none), ``hidden`` (units of the
             MLP), ``act`` (gelu in its tanh form, relu2, silu), and ``canon`` (empty, or any of ABCD),
             ``canon_residual``, ``canon_act``.
-        norm: ``layernorm`` or ``rmsnorm``.
+        norm, norm_eps: ``layernorm`` or ``rmsnorm``, and what is added to the mean square.
         absolute: rows of a table of learnt positions; 0: none.
     """
 
@@ -49,10 +49,11 @@ class PhyslmConfig(PretrainedConfig):
     def __init__(
         self, vocab_size: int = 1, hidden_size: int = 64, num_attention_heads: int = 1, num_hidden_layers: int = 1,
         blocks: list[dict[str, Any]] | None = None, norm: str = "layernorm", absolute: int = 0,
-        tie_word_embeddings: bool = True, **others: Any,
+        tie_word_embeddings: bool = True, norm_eps: float = 1e-5, **others: Any,
     ):  # fmt: skip
         self.vocab_size, self.hidden_size, self.num_attention_heads = vocab_size, hidden_size, num_attention_heads
         self.num_hidden_layers, self.blocks, self.norm, self.absolute = num_hidden_layers, blocks or [], norm, absolute
+        self.norm_eps = norm_eps
         super().__init__(tie_word_embeddings=tie_word_embeddings, **others)
 
 
@@ -66,8 +67,8 @@ def activation(name: str, x: Tensor) -> Tensor:
 def norm(config: PhyslmConfig) -> nn.Module:
     """With a gain and no bias."""
     if config.norm == "rmsnorm":
-        return nn.RMSNorm(config.hidden_size, eps=EPS)
-    return nn.LayerNorm(config.hidden_size, eps=EPS, bias=False)
+        return nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
+    return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=False)
 
 
 def places(mask_BL: Tensor) -> Tensor:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from physlm.laws.verdict import Expectation
 
 TIERS = ("smoke", "demo", "gpu", "paper")
+LISTED = "physlm list"  # the command that names the experiments
+_SHOWN = 10  # names that begin alike, of an error
 COMMITTED_TIERS = ("gpu", "paper")
 Settings = TypeVar("Settings")
 _MODULE = "physlm_experiment_"  # how the name of an experiment's module begins
@@ -195,9 +197,11 @@ def full_name(start: str, names: Sequence[str], what: str = "claim") -> str:
     """
     found = [start] if start in names else [name for name in names if start and name.startswith(start)]
     if not found:
-        raise UserError(unknown_key(what, start, names))
+        raise UserError(unknown_key(what, start, names, LISTED))
     if len(found) > 1:
-        raise UserError(f"{what}: {start!r} is the beginning of {len(found)} names: {', '.join(found)}; expected one")
+        more = f", ... {LISTED} lists all" if len(found) > _SHOWN else ""
+        raise UserError(f"{what}: {start!r} is the beginning of {len(found)} names: {', '.join(found[:_SHOWN])}{more}; "
+                        "expected one")
     return found[0]
 
 
@@ -245,7 +249,7 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     """
     names = experiment_names(folder)
     if name not in names:
-        raise UserError(unknown_key("experiment", name, names))
+        raise UserError(unknown_key("experiment", name, names, LISTED))
     path = folder / f"{name}.py"
     module_name = _MODULE + name
     spec = importlib.util.spec_from_file_location(module_name, path)

@@ -288,4 +288,4 @@ def _shuffle(batch: Attended) -> Attended:
 
 
 def _watched(batches: Iterable[Attended], what: str, progress: bool) -> Iterator[Attended]:
-    yield from tqdm(batches, desc=what, leave=False, disable=not progress)
+    yield from tqdm(batches, desc=what, leave=False, disable=None if progress else True)

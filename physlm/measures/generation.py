@@ -102,7 +102,7 @@ def generate(
     size = min(rows, rows_at_once or _fitting(model, columns + new_tokens))
     batch = _Batch(model, size, columns, new_tokens, temperature, keys, end)
     parts = []
-    with tqdm(total=rows, desc="generating", unit="row", leave=False, disable=not progress) as bar:
+    with tqdm(total=rows, desc="generating", unit="row", leave=False, disable=None if progress else True) as bar:
         for start in range(0, rows, size):
             part = slice(start, start + size)
             parts.append(batch.run(prompts_MBP[:, part], lengths_B[part], first_row + start))

@@ -197,7 +197,8 @@ class KnowledgeProbes:
 
         self.heads.train()
         step = captured(one_step, state, device)
-        for number in tqdm(range(self.config.steps), desc="training probes", leave=False, disable=not progress):
+        steps = range(self.config.steps)
+        for number in tqdm(steps, desc="training probes", leave=False, disable=None if progress else True):
             batch = self.source.train(number)
             self._learnt_from.append(batch.people_B)
             for held, new in zip(texts, batch, strict=True):
@@ -229,7 +230,7 @@ class KnowledgeProbes:
         self.heads.eval()
         hits, labels, people = [], [], []
         numbers = range(self.source.evaluation_batches)
-        for number in tqdm(numbers, desc="judging probes", leave=False, disable=not progress):
+        for number in tqdm(numbers, desc="judging probes", leave=False, disable=None if progress else True):
             texts = self.source.evaluation(number)
             _check(texts, self.source, self.targets, self.model)
             label = _labels(texts)

@@ -78,7 +78,7 @@ def person_losses(
     total = torch.zeros(3, people, dtype=torch.float64, device=device)
     groups = ((task.name_role,), task.value_roles, task.first_chunk_roles)
     batches = [(draw, start) for draw in range(texts) for start in range(0, people, batch)]
-    for draw, start in tqdm(batches, desc="reading every person", leave=False, disable=not progress):
+    for draw, start in tqdm(batches, desc="reading every person", leave=False, disable=None if progress else True):
         person = torch.arange(start, min(start + batch, people), device=device)
         entries = task.entries(person, torch.full_like(person, draw))
         nll = losses(person, entries).double()

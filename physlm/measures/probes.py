@@ -208,7 +208,7 @@ class Probes:
             weight_decay=config.weight_decay, fused=True,
         )  # fmt: skip
         full = [group["lr"] for group in optimiser.param_groups]
-        for step in tqdm(range(config.steps), desc="training probes", leave=False, disable=not progress):
+        for step in tqdm(range(config.steps), desc="training probes", leave=False, disable=None if progress else True):
             for group, rate in zip(optimiser.param_groups, full, strict=True):
                 group["lr"] = rate * (1 - step / config.steps)
             with torch.no_grad():
@@ -222,7 +222,7 @@ class Probes:
         """Accuracies on ``evaluation_batches`` batches of split "evaluation"."""
         counts, subset = [], []
         numbers = range(self.config.evaluation_batches)
-        for number in tqdm(numbers, desc="judging probes", leave=False, disable=not progress):
+        for number in tqdm(numbers, desc="judging probes", leave=False, disable=None if progress else True):
             x, batch = self._read(self.batches("evaluation", number))
             answers = torch.empty(self.members * self.taps, *batch.labels_MBWY.shape[1:], dtype=torch.int16,
                                   device=x.device)  # fmt: skip

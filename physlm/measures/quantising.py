@@ -29,7 +29,7 @@ def rows(measure: Quantised, run: Trained) -> list[Row]:
     whole = _losses_of(run, task, run.model)  # first: a model that has diverged is refused here
     found = _rows_of(run, task, whole, whole, None)
     texts = calibration_texts(task, measure.calibration, run.device)
-    for setting in tqdm(measure.settings(), desc="quantised", leave=False, disable=not run.progress):
+    for setting in tqdm(measure.settings(), desc="quantised", leave=False, disable=None if run.progress else True):
         found += _rows_of(run, task, _losses_of(run, task, quantised(run.model, setting, texts)), whole, setting)
     return found
 

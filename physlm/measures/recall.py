@@ -187,7 +187,7 @@ def _together(task: BiographyTask) -> int:
 
 def _batches(entries: Entries, title: str, progress: bool) -> Iterator[Entries]:
     starts = range(0, len(entries.ids_RW), BATCH[entries.ids_RW.device.type])
-    for start in tqdm(starts, desc=title, leave=False, disable=not progress):
+    for start in tqdm(starts, desc=title, leave=False, disable=None if progress else True):
         yield Entries(*(x[start : start + starts.step] for x in entries))
 
 

@@ -31,7 +31,7 @@ def measure(run: Trained) -> list[Row]:
     sheet, model = held_out_questions(run, PEOPLE[run.device.type]), run.ready(run.model)
     cells = list(itertools.product(range(run.spec.model.layers), PLACES))
     rows: list[Row] = []
-    for layer, part in tqdm(cells, desc="without a part", leave=False, disable=not run.progress):
+    for layer, part in tqdm(cells, desc="without a part", leave=False, disable=None if run.progress else True):
         (grades,) = grade(without(model, layer, part), [sheet])
         rows += sheet.rows("answer_without", "test", grades.answer_B, layer=layer, part=part)
     return rows

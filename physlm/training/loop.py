@@ -187,7 +187,7 @@ class _Bar:
         self._peak = peak and peak * population.ranks.count
         name = f"{spec.task.title} {spec.model.label} x{self._members}"
         self._bar = tqdm(total=population.steps, initial=population.step, desc=name, unit="step", leave=False,
-                         disable=not shown, dynamic_ncols=True)  # fmt: skip
+                         disable=None if shown else True, dynamic_ncols=True)  # fmt: skip
         self._since = time.monotonic()
 
     def __enter__(self) -> _Bar:

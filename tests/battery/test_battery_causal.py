@@ -121,6 +121,9 @@ def test_what_cannot_be_trained_or_loaded_is_refused(folder, model, tmp_path):
             finetune.train(model, BATTERY, Finetuning(row_tokens=rows))
     with pytest.raises(UserError, match="transformers cannot load"):
         causal.load(str(tmp_path), CPU)
+    for missing in (str(tmp_path / "none"), "./none", "~/none", "some/where/else"):
+        with pytest.raises(UserError, match="where no folder is; expected a folder"):
+            causal.load(missing, CPU)  # no question to the hub
 
 
 class Opened:

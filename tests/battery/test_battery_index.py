@@ -46,6 +46,24 @@ def test_an_index_knows_what_the_model_knows_and_no_more(told):
     assert sum(right(one, index.answer(one.prompt) or "") for one in asked) <= len(TASKS[SEARCH])
 
 
+@pytest.mark.parametrize("fields", [1, 3, 6])
+def test_a_search_reads_who_fits_and_not_the_whole_table(fields):
+    """Its instructions do not grow with the table, so that an index of 10,000 people answers as fast as one of 100."""
+    asked = RETRIEVAL[:fields]
+
+    def instructions(people):
+        counted = []
+        with Index() as index:
+            for person in range(people):
+                for field in RETRIEVAL:
+                    index.tell(f"person {person}", field, f"{field} {person}")
+            index._table.set_progress_handler(lambda: counted.append(1), 1)
+            assert index.find({field: f"{field} 7" for field in asked}) == "person 7"
+        return len(counted)
+
+    assert instructions(2000) <= 2 * instructions(20)
+
+
 def test_a_wrong_value_is_outvoted_by_the_right_ones(told):
     oracle = Oracle(PEOPLE)
 

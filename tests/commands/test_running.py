@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,6 +54,32 @@ def test_several_claims_train_and_measure_together(
     for name in ("p33_toy", "p33_toy_again"):
         assert name in (tmp_path / "results" / name / "VERDICT.md").read_text()
         assert f"results  {os.path.relpath(tmp_path / 'results' / name, tmp_path)}\n" in out
+
+
+def test_what_ends_training_is_told_to_the_other_processes(
+    physlm: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an error the others are not waited for (``physlm.training.parallel.joined``), so it must be seen there."""
+    seen: list[str] = []
+
+    @contextlib.contextmanager
+    def of_torchrun(*_: Any) -> Iterator[Any]:
+        try:
+            yield SimpleNamespace(train=None, ranks=SimpleNamespace(count=2))
+        except BaseException:
+            seen.append("ended by an error")
+            raise
+        seen.append("ended well")
+
+    monkeypatch.setattr("physlm.lab.parallel.of_torchrun", of_torchrun)
+    assert physlm("run", "p33_toy", "--tier", "smoke", "--data-parallel", "--device", "cpu")[0] == 0
+    monkeypatch.setattr("physlm.lab.sweep.sweep", lambda *_, **__: _refuse("no room"))
+    assert physlm("run", "p33_toy", "--tier", "demo", "--data-parallel", "--device", "cpu")[0] == 2
+    assert seen == ["ended well", "ended by an error"]
+
+
+def _refuse(message: str) -> None:
+    raise UserError(message)
 
 
 def test_finished_only_trains_nothing_and_says_what_is_missing(physlm: Call, tmp_path: Path) -> None:

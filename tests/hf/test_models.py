@@ -33,7 +33,7 @@ from physlm.models.parts.canon import Canon
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.mlp import NoMLP, Plain
 from physlm.models.parts.moe import MoE
-from physlm.models.parts.norms import RMSNorm
+from physlm.models.parts.norms import LayerNorm, RMSNorm
 from physlm.models.parts.positional import Uniform
 from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -66,6 +66,9 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "hard alibi": ("physlm", {"mixer": (Attention(rope=0.0, bias="hard_alibi", scale=1.5),
                                         Attention(rope=0.0, bias="hard_alibi", log_n=True, chunk=9)), "heads": 4}),
     "alibi, 3 heads": ("physlm", {"mixer": (Attention(rope=0.0, bias="alibi", chunk=20),), "heads": 3, "width": 24}),
+    "other eps": ("gpt_neox", {"norm": LayerNorm(eps=0.01)}),
+    "other eps, rms norm, gated": ("llama", {"mlp": (Gated(),), "norm": RMSNorm(eps=0.01)}),
+    "other eps, nope": ("physlm", {"mixer": (Attention(rope=0.0),), "norm": RMSNorm(eps=0.01)}),
     "llama in windows": ("physlm", {"mixer": (Attention(window=6),), "mlp": (Gated(),), "norm": RMSNorm()}),
 }  # fmt: skip
 # of random and of trained weights

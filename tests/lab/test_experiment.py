@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, Experiment, experiment_names, load_experiment, loaded_files, of_tier
+from physlm.lab.experiment import TIERS, Experiment, experiment_names, full_name, load_experiment, loaded_files, of_tier
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
@@ -111,3 +111,13 @@ def test_an_override_of_model_or_people_reaches_what_a_run_begins_with() -> None
 
 def test_runs_that_an_override_makes_equal_are_one_run() -> None:
     assert len(experiment((1e-3, 2e-3)).specs("demo", ["train.learning_rate=3e-3"])) == 1
+
+
+def test_a_beginning_of_many_names_is_one_short_line():
+    names = [f"p33_{number:03d}" for number in range(300)]
+    with pytest.raises(UserError) as error:
+        full_name("p33", names)
+    assert "'p33' is the beginning of 300 names: p33_000, p33_001" in str(error.value) and len(str(error.value)) < 250
+    assert "physlm list lists all; expected one" in str(error.value)
+    with pytest.raises(UserError, match="of 2 names: p33_010, p33_011; expected one"):
+        full_name("p33_01", names[10:12])

@@ -32,6 +32,7 @@ TASK = BioDConfig(people=12, attributes=2, diversity=4, chunk_tokens=1, alphabet
 SPEC = RunSpec(TASK, ModelConfig(layers=1, heads=1, width=8),
                TrainConfig(exposures=10, batch_rows=4, learning_rate=1e-2, warmup_steps=2, precision="float32"))
 SPECS = [SPEC, override(SPEC, ["train.learning_rate=3e-3"])]  # one population
+SHAPES = [override(SPEC, [f"model.width={width}"]) for width in (8, 12, 16)]  # three
 
 
 class Remembered:
@@ -275,15 +276,6 @@ def test_the_library_holds_each_step_once_also_of_a_killed_run(tmp_path: Path, n
     """Without a network: nothing is sent."""
     of_extra(name, name)
     root, tracking = tmp_path / "runs", tmp_path / "tracking"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "TRACKIO_"))}
-    environment |= {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
-
-    def track(code: str = CODE) -> subprocess.CompletedProcess[str]:
-        here = Path(__file__).parent
-        return subprocess.run([sys.executable, "-c", code, name, str(root), str(tracking), str(here.parents[1]),
-                               str(here.parent), str(here)], env=environment, capture_output=True, text=True,
-                              cwd=tmp_path, timeout=200, check=False)  # fmt: skip
-
     # dies as kill -9 does, with steps in the tracker that no checkpoint holds
     dying = CODE.replace("\nsweep(", """
 import os
@@ -291,13 +283,38 @@ from physlm.lab.run import MetricsLog
 log = MetricsLog.log
 MetricsLog.log = lambda self, record: os._exit(9) if record["step"] == 12 else log(self, record)
 sweep(""")
-    done = track(dying)
+    done = tracked(name, tmp_path, dying)
     assert done.returncode == 9, done.stderr
-    done = track()
+    done = tracked(name, tmp_path, CODE)
     assert done.returncode == 0 and done.stdout == "ended\n", done.stdout + done.stderr
     plain: Any = sweep(SPECS, ("capacity",), Store(tmp_path / "plain"), CPU, progress=False)
     assert contents(root) == contents(tmp_path / "plain")
-    for run in plain:
+    hold_what_is_stored(name, tracking, root, plain)
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_two_processes_write_to_one_tracker_at_once(tmp_path: Path, name: str) -> None:
+    of_extra(name, name)
+    code = CODE.replace("sweep(SPECS,", "sweep(SHAPES,").replace("progress=False,", "progress=False, processes=2,")
+    done = tracked(name, tmp_path, code.replace("import CPU,", "import SHAPES, CPU,"))
+    assert done.returncode == 0 and done.stdout == "ended\n", done.stdout + done.stderr
+    runs = [Store(tmp_path / "runs").run(spec) for spec in SHAPES]
+    hold_what_is_stored(name, tmp_path / "tracking", tmp_path / "runs", runs)
+
+
+def tracked(name: str, folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """A sweep into ``runs`` and ``tracking``, without a network."""
+    here = Path(__file__).parent
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "TRACKIO_"))}
+    environment |= {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-c", code, name, str(folder / "runs"), str(folder / "tracking"),
+                           str(here.parents[1]), str(here.parent), str(here)], env=environment, capture_output=True,
+                          text=True, cwd=folder, timeout=400, check=False)  # fmt: skip
+
+
+def hold_what_is_stored(name: str, tracking: Path, root: Path, runs: Any) -> None:
+    """Each step of each run once, with the numbers of its metrics.jsonl."""
+    for run in runs:
         found = READ[name](tracking, run.name)
         expected = stored(root, run.name)
         assert set(found) >= set(expected[0][1])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,6 +53,23 @@ def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
         sweep(specs[2:], ("recall",), Store(tmp_path / name), CPU, processes=processes, progress=False)
     found = contents(tmp_path / "one")
     assert found == contents(tmp_path / "two") and len([name for name in found if name.endswith("DONE")]) == 4
+
+
+def test_bars_are_for_terminals(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A log of a sweep, such as Slurm keeps, has its lines and no bar, of this process or of others."""
+    for processes in (1, 2):
+        sweep([BASE, OTHER], ("capacity",), Store(tmp_path / str(processes)), CPU, processes=processes)
+        out, err = capfd.readouterr()
+        assert "using" in out and err == ""
+
+
+def test_no_bar_is_shown_regardless_of_where_it_goes() -> None:
+    """``disable=None`` is tqdm's way to show a bar on terminals alone; false shows it everywhere."""
+    for path in (Path(__file__).parents[2] / "physlm").rglob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Name) and call.func.id == "tqdm":
+                (given,) = [ast.unparse(word.value) for word in call.keywords if word.arg == "disable"]
+                assert re.fullmatch(r"None( if [\w.]+ else True)?|quiet", given), f"{path}:{call.lineno}: {given}"
 
 
 def finish(jobs: Sequence[Job], do: Do, processes: int) -> list[Job]:

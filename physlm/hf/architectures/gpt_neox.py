@@ -12,7 +12,7 @@ from physlm.hf.architectures.architecture import ACTS, Architecture, State, expe
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.mlp import Plain
-from physlm.models.parts.norms import EPS, LayerNorm
+from physlm.models.parts.norms import LayerNorm
 
 _GELUS = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")  # several names of one function
 
@@ -24,9 +24,9 @@ def _fits(config: ModelConfig) -> bool:
 
 def _settings(config: ModelConfig) -> dict[str, Any]:
     mixer, mlp = config.mixer[0], config.mlp[0]
-    assert isinstance(mixer, Attention) and isinstance(mlp, Plain)
+    assert isinstance(mixer, Attention) and isinstance(mlp, Plain) and isinstance(config.norm, LayerNorm)
     rotation = {"rope_type": "default", "rope_theta": mixer.rope_base, "partial_rotary_factor": mixer.rope}
-    return {"use_parallel_residual": False, "attention_bias": False, "layer_norm_eps": EPS,
+    return {"use_parallel_residual": False, "attention_bias": False, "layer_norm_eps": config.norm.eps,
             "intermediate_size": mlp.ratio * config.width, "hidden_act": ACTS[mlp.act], "rope_parameters": rotation}
 
 
@@ -58,13 +58,14 @@ def _to_ours(config: ModelConfig, given: Mapping[str, Tensor]) -> State:
 
 def _shape(theirs: Any) -> ModelConfig:
     ratio, rest = divmod(theirs.intermediate_size, theirs.hidden_size)
-    expect(theirs, use_parallel_residual=(False,), layer_norm_eps=(EPS,), hidden_act=(*_GELUS, "relu2"))
+    expect(theirs, use_parallel_residual=(False,), hidden_act=(*_GELUS, "relu2"))
     if rest:
         raise UserError(f"import from hf: intermediate_size: got {theirs.intermediate_size}, expected a multiple of "
                         f"hidden_size, {theirs.hidden_size}")
     act = "relu2" if theirs.hidden_act == "relu2" else "gelu"
     return ModelConfig(layers=theirs.num_hidden_layers, heads=theirs.num_attention_heads, width=theirs.hidden_size,
-                       mixer=(rotary(theirs, 0.25),), mlp=(Plain(ratio=ratio, act=act),))  # type: ignore[arg-type]
+                       mixer=(rotary(theirs, 0.25),), norm=LayerNorm(theirs.layer_norm_eps),
+                       mlp=(Plain(ratio=ratio, act=act),))  # type: ignore[arg-type]
 
 
 GPT_NEOX = Architecture("gpt_neox", _fits, _settings, _to_hf, _to_ours, _shape)

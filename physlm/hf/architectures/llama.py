@@ -12,7 +12,7 @@ from physlm.hf.architectures.architecture import ACTS, Architecture, State, expe
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.gated import Gated
-from physlm.models.parts.norms import EPS, RMSNorm
+from physlm.models.parts.norms import RMSNorm
 
 
 def _fits(config: ModelConfig) -> bool:
@@ -22,9 +22,9 @@ def _fits(config: ModelConfig) -> bool:
 
 def _settings(config: ModelConfig) -> dict[str, Any]:
     mixer, mlp = config.mixer[0], config.mlp[0]
-    assert isinstance(mixer, Attention) and isinstance(mlp, Gated)
+    assert isinstance(mixer, Attention) and isinstance(mlp, Gated) and isinstance(config.norm, RMSNorm)
     rotation = {"rope_type": "default", "rope_theta": mixer.rope_base}
-    return {"attention_bias": False, "mlp_bias": False, "rms_norm_eps": EPS, "rope_parameters": rotation,
+    return {"attention_bias": False, "mlp_bias": False, "rms_norm_eps": config.norm.eps, "rope_parameters": rotation,
             "intermediate_size": mlp.hidden(config), "hidden_act": ACTS[mlp.act]}
 
 
@@ -57,11 +57,11 @@ def _to_ours(config: ModelConfig, given: Mapping[str, Tensor]) -> State:
 
 
 def _shape(theirs: Any) -> ModelConfig:
-    expect(theirs, rms_norm_eps=(EPS,), hidden_act=("silu", "relu2"),
+    expect(theirs, hidden_act=("silu", "relu2"),
             num_key_value_heads=(theirs.num_attention_heads,),
             head_dim=(theirs.hidden_size // theirs.num_attention_heads,))  # fmt: skip
     return ModelConfig(layers=theirs.num_hidden_layers, heads=theirs.num_attention_heads, width=theirs.hidden_size,
-                       mixer=(rotary(theirs, 1.0),), norm=RMSNorm(),
+                       mixer=(rotary(theirs, 1.0),), norm=RMSNorm(theirs.rms_norm_eps),
                        mlp=(gated(theirs.intermediate_size, theirs.hidden_size, theirs.hidden_act),))  # fmt: skip
 
 

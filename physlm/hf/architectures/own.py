@@ -35,7 +35,8 @@ def _settings(config: ModelConfig) -> dict[str, Any]:
         if local is not None:
             block |= {"canon": local.sites, "canon_residual": local.residual, "canon_act": local.act}
         blocks.append(block)
-    return {"blocks": blocks, "norm": config.norm.kind, "absolute": config.absolute}
+    assert isinstance(config.norm, LayerNorm | RMSNorm)
+    return {"blocks": blocks, "norm": config.norm.kind, "norm_eps": config.norm.eps, "absolute": config.absolute}
 
 
 _NO_MATRICES = ("norm.weight", "positions.weight", "buckets.weight", "scale.weight")
@@ -65,7 +66,7 @@ def _shape(theirs: Any) -> ModelConfig:
                         "all")
     return ModelConfig(layers=theirs.num_hidden_layers, heads=theirs.num_attention_heads, width=theirs.hidden_size,
                        mixer=_pattern(mixers), mlp=_pattern(mlps), local=_pattern(locals_), absolute=theirs.absolute,
-                       norm=RMSNorm() if theirs.norm == "rmsnorm" else LayerNorm())  # fmt: skip
+                       norm=(RMSNorm if theirs.norm == "rmsnorm" else LayerNorm)(theirs.norm_eps))  # fmt: skip
 
 
 def _pattern(parts: Sequence[P]) -> tuple[P, ...]:

@@ -64,7 +64,7 @@ def train_probe(model: Decoder, config: IgsmConfig, kind: Kind, setting: Variabl
     learner.record(max(make(0), key=lambda one: one.asked.ids_BT.shape[1]))
     with closing(each(make, math.ceil(setting.steps / TOGETHER), device)) as made:
         for one in tqdm(islice(made, setting.steps), total=setting.steps, desc=f"training probes of {kind}",
-                        leave=False, disable=not progress):  # fmt: skip
+                        leave=False, disable=None if progress else True):  # fmt: skip
             learner.learn(one)
     if setting.balanced:
         frequent = [_frequencies(source_of(kind, config, setting, balanced), probe.log_prior)

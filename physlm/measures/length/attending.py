@@ -78,7 +78,7 @@ def rows(measure: NeedleAttention, run: Trained) -> list[Row]:
     models["_untrained", ""] = run.ready(run.untrained)
     best: dict[tuple[str, str], NDArray[np.intp]] = {}
     found: list[Row] = []
-    for times in tqdm(measure.times, desc="attention by length", leave=False, disable=not run.progress):
+    for times in tqdm(measure.times, desc="attention by length", leave=False, disable=None if run.progress else True):
         prompts = asked.sheet(times, count).prompts
         where: dict[str, Place] = {"times": times}
         for (control, name), model in models.items():

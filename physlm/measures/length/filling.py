@@ -42,7 +42,8 @@ def rows(measure: Filled, run: Trained) -> list[Row]:
     count = measure.questions or QUESTIONS[kind]
     found: list[Row] = []
     members = config.members if isinstance(config, MixtureConfig) else {}
-    for cell in tqdm(list(measure.cells(config)), desc="filled windows", leave=False, disable=not run.progress):
+    cells = list(measure.cells(config))
+    for cell in tqdm(cells, desc="filled windows", leave=False, disable=None if run.progress else True):
         sheet, few = (ask(task, config, cell, n) for n in (count, min(count, CONTROLS[kind])))
         shares = [("solved", sheet, solved(model, sheet)), ("solved_untrained", few, solved(untrained, few)),
                   ("solved_constant", sheet, sheet.commonest())]  # fmt: skip
