@@ -220,7 +220,7 @@ def test_a_long_constant_row_stays_where_it_is() -> None:
 
 
 def test_chunks_are_as_long_as_rows_up_to_64() -> None:
-    assert [chunk_of(positions) for positions in (1, 16, 17, 33, 64, 65, 512)] == [16, 16, 32, 64, 64, 64, 64]
+    assert [chunk_of(positions, "delta") for positions in (1, 16, 17, 33, 64, 65, 512)] == [16, 16, 32, 64, 64, 64, 64]
     assert torch.tensor(FLOOR).exp() < 1e-21
 
 
