@@ -177,7 +177,7 @@ class RecurrentMixer(Mixer):
             read, memory = core.rows(*given, rounded=x.dtype)
         else:
             slots = 0 if state is None else state["memory"].shape[-3]
-            read, memory = read_levels(core.chunks(*given), levels, x.shape[2], slots, x.dtype)
+            read, memory = read_levels(core.chunks(*given, rounded=x.dtype), levels, x.shape[2], slots, x.dtype)
         if state is not None:
             assert memory is not None
             state["memory"].copy_(memory)

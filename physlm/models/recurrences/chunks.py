@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from physlm.models.recurrences.products import product
+
 # e^-50 = 2e-22: a log decay below counts as this, so that running sums keep their digits.  Two errors follow.  What is
 # before such a token keeps a weight of at most 2e-22, below a rounding of float64.  Differences of sums over a chunk of
 # C tokens are wrong by 50 C roundings at worst, where all its gates are shut: 2e-4 of a weight in float32 with C = 64,
@@ -51,10 +53,10 @@ def read_chunks(
 
     Args:
         state: S before the first token; None: 0.
-        rounded: in which O is computed; None: the dtype of the arguments, in which S always is.  What is rounded so
-            does not reach the memory.
+        rounded: what the model computes in, and so O; None: the dtype of the arguments, in which S always is.  The
+            rounding of O does not reach the memory; products that do are rounded more finely, see ``products``.
     """
-    before, last = carried(chunked.decay, chunked.writes.mT @ chunked.values, state)
+    before, last = carried(chunked.decay, product(chunked.writes.mT, chunked.values, rounded), state, rounded)
     weights, queries, values, before = (
         x if rounded is None else x.to(rounded) for x in (chunked.weights, chunked.queries, chunked.values, before))
     return in_rows(queries @ before + weights @ values, positions), last
@@ -108,7 +110,9 @@ def above(size: int, diagonal: int, device: torch.device) -> Tensor:
     return place >= place[:, None] + diagonal
 
 
-def carried(decay: Tensor, added: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+def carried(
+    decay: Tensor, added: Tensor, state: Tensor | None, rounded: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
     """S_0 = ``state`` or 0, S_(c+1) = a_c S_c + U_c: the S before each chunk, (.., n, h, e), and the last one.
 
     Args:
@@ -120,5 +124,10 @@ def carried(decay: Tensor, added: Tensor, state: Tensor | None) -> tuple[Tensor,
     for c in range(added.shape[-3]):
         before.append(current)
         a, u = decay[..., c, :, :], added[..., c, :, :]
-        current = (a * current if a.shape[-1] == 1 else a @ current) + u
+        current = through(a, current, rounded) + u
     return torch.stack(before, -3), current
+
+
+def through(decay: Tensor, memory: Tensor, rounded: torch.dtype | None = None) -> Tensor:
+    """a S, entry by entry or as a product."""
+    return decay * memory if decay.shape[-1] == 1 else product(decay, memory, rounded)

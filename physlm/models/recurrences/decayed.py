@@ -32,6 +32,7 @@ from physlm.models.recurrences.chunks import (
     read_chunks,
     running,
 )
+from physlm.models.recurrences.products import product
 
 PIECE = 16
 
@@ -50,10 +51,12 @@ def decayed(
         chunk: C, a multiple of 16; 0: ``chunk_of`` T.
         rounded: in which o is computed, see ``read_chunks``.
     """
-    return read_chunks(decayed_chunks(q, k, v, log_decay, chunk), q.shape[-2], state, rounded)
+    return read_chunks(decayed_chunks(q, k, v, log_decay, chunk, rounded), q.shape[-2], state, rounded)
 
 
-def decayed_chunks(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None = None, chunk: int = 0) -> Chunked:
+def decayed_chunks(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None = None, chunk: int = 0, rounded: torch.dtype | None = None
+) -> Chunked:
     """The recurrence in chunks; arguments as of ``decayed``."""
     by_channels = log_decay is not None and log_decay.shape[-1] > 1
     chunk = chunk or chunk_of(q.shape[-2], "channels" if by_channels else "decayed")
@@ -61,7 +64,7 @@ def decayed_chunks(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None = N
     q, k, v, fade = (in_chunks(x, chunk) for x in (q, k, v, fade))
     total = running(fade)  # G
     end = total[..., -1:, :]
-    weights = _by_channels(q, k, total) if by_channels else (q @ k.mT) * decays(total)
+    weights = _by_channels(q, k, total) if by_channels else product(q, k.mT, rounded) * decays(total)
     return Chunked(weights, q * total.exp(), end.exp().mT, k * (end - total).exp(), v)
 
 

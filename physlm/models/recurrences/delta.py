@@ -38,6 +38,7 @@ from physlm.models.recurrences.chunks import (
     read_chunks,
     running,
 )
+from physlm.models.recurrences.products import product
 
 BASE = 16
 
@@ -58,16 +59,17 @@ def delta(
         chunk: C, a power of two from 16 up; 0: ``chunk_of`` T N.
         rounded: in which o is computed, see ``read_chunks``.
     """
-    steps = k.shape[-2] // q.shape[-2]
-    if (chunk or chunk_of(k.shape[-2], "delta")) % steps:  # tokens across the ends of chunks: read after each update
-        read, last = read_chunks(delta_chunks(q.repeat_interleave(steps, -2), k, v, beta,
-                                              _at_first(log_decay, steps), chunk), k.shape[-2], state, rounded)
-        return read[..., steps - 1 :: steps, :], last
-    return read_chunks(delta_chunks(q, k, v, beta, _at_first(log_decay, steps), chunk), q.shape[-2], state, rounded)
+    steps, chunk = k.shape[-2] // q.shape[-2], chunk or chunk_of(k.shape[-2], "delta")
+    fade, split = _at_first(log_decay, steps), chunk % steps > 0
+    if split:  # tokens lie across the ends of chunks: they are read after each update
+        q = q.repeat_interleave(steps, -2)
+    read, last = read_chunks(delta_chunks(q, k, v, beta, fade, chunk, rounded), q.shape[-2], state, rounded)
+    return read[..., steps - 1 :: steps, :] if split else read, last
 
 
 def delta_chunks(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None = None, chunk: int = 0
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None = None, chunk: int = 0,
+    rounded: torch.dtype | None = None,
 ) -> Chunked:
     """The recurrence in chunks; arguments as of ``delta``, but for ln a of each update, (.., T N, 1)."""
     steps = k.shape[-2] // q.shape[-2]
@@ -75,7 +77,7 @@ def delta_chunks(
     last = slice(steps - 1, None, steps)  # the positions of a chunk that are read
     q = in_chunks(q, chunk // steps)
     k, v, beta = (in_chunks(x, chunk) for x in (k, v, beta))
-    similar, scores, onward = (beta * k) @ k.mT, q @ k.mT, k
+    similar, scores, onward = (beta * k) @ k.mT, product(q, k.mT, rounded), k
     decay, entering, leaving = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device), q, k
     if log_decay is None:
         scores = scores.masked_fill(above(chunk, 1, q.device)[last], 0.0)
@@ -85,8 +87,9 @@ def delta_chunks(
         similar, scores, decay = similar * faded, scores * faded[..., last, :], end.exp() * decay
         entering, leaving, onward = q * total[..., last, :].exp(), k * (end - total).exp(), k * total.exp()
     inverse = unit_inverse(similar.masked_fill(above(chunk, 0, q.device), 0.0)) * beta.mT  # X
-    turned = inverse @ onward  # W
-    return Chunked(scores @ inverse, entering - scores @ turned, decay - leaving.mT @ turned, inverse.mT @ leaving, v)
+    turned = product(inverse, onward, rounded)  # W
+    return Chunked(product(scores, inverse, rounded), entering - product(scores, turned, rounded),
+                   decay - product(leaving.mT, turned, rounded), product(inverse.mT, leaving, rounded), v)
 
 
 def delta_step(

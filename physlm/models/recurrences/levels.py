@@ -26,7 +26,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from physlm.models.recurrences.chunks import Chunked, in_chunks, in_rows
+from physlm.models.recurrences.chunks import Chunked, in_chunks, in_rows, through
+from physlm.models.recurrences.products import product
 
 Step = Callable[..., tuple[Tensor, Tensor]]
 
@@ -51,7 +52,7 @@ def read_levels(
     """
     chunk, levels = chunked.weights.shape[-1], share.shape[-1]
     share, first = in_chunks(share, chunk), chunk.bit_length()  # of the levels beyond a chunk
-    held = _held(chunked)
+    held = _held(chunked, rounded)
     bits = (len(held) - 2).bit_length()
 
     def cut(x: Tensor) -> Tensor:
@@ -82,24 +83,20 @@ def _within(share: Tensor, chunk: int) -> Tensor:
     return found
 
 
-def _held(chunked: Chunked) -> list[dict[int, Tensor]]:
+def _held(chunked: Chunked, rounded: torch.dtype | None) -> list[dict[int, Tensor]]:
     """By bit of its number what a chunk finds, and at the end what one more would find: {bit: S (.., h, e)}."""
-    added = chunked.writes.mT @ chunked.values
+    added = product(chunked.writes.mT, chunked.values, rounded)
     found: list[dict[int, Tensor]] = [{}]
     for c in range(added.shape[-3]):
         decay, before = chunked.decay[..., c, :, :], found[-1]
         free = ((c + 1) & -(c + 1)).bit_length() - 1  # the lowest bit of c that is not set: those below it are
-        after = {bit: _through(decay, memory) for bit, memory in before.items() if bit > free}
+        after = {bit: through(decay, memory, rounded) for bit, memory in before.items() if bit > free}
         lower = [memory for bit, memory in before.items() if bit < free]
         after[free] = added[..., c, :, :]
         if lower:
-            after[free] = after[free] + _through(decay, sum(lower[1:], lower[0]))
+            after[free] = after[free] + through(decay, sum(lower[1:], lower[0]), rounded)
         found.append(after)
     return found
-
-
-def _through(decay: Tensor, memory: Tensor) -> Tensor:
-    return decay * memory if decay.shape[-1] == 1 else decay @ memory
 
 
 def _left(
@@ -115,7 +112,7 @@ def _left(
         found[level - 1] = found[level - 1] + memory
 
     for bit, memory in held[full].items():  # what a chunk that is not full was filled up with changes nothing
-        add(first + bit, _through(chunked.decay[..., full, :, :], memory) if rest else memory)
+        add(first + bit, through(chunked.decay[..., full, :, :], memory) if rest else memory)
     for bit in range(first - 1):
         if rest >> bit & 1:
             end = rest >> bit << bit

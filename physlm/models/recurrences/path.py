@@ -32,6 +32,7 @@ from torch.utils.checkpoint import checkpoint
 from physlm.models.parts.recurrent import chunk_of
 from physlm.models.recurrences.chunks import above, in_chunks, in_rows, running
 from physlm.models.recurrences.delta import unit_inverse
+from physlm.models.recurrences.products import product
 
 GROUP = 512  # queries
 
@@ -70,7 +71,7 @@ def path_attention(
         group: queries that are read again in the backward pass of longer rows.
     """
     positions, chunk = q.shape[-2], chunk or chunk_of(q.shape[-2], "path")
-    turned, values, each = _turned(q, k, w, beta, fade, chunk), in_chunks(v, chunk), max(1, group // chunk)
+    turned, values, each = _turned(q, k, w, beta, fade, chunk, v.dtype), in_chunks(v, chunk), max(1, group // chunk)
     chunks = values.shape[-3]
     if chunks <= each:
         return in_rows(_group(turned, values, 0, chunks), positions)
@@ -86,22 +87,25 @@ def path_scores(
     at them."""
     positions, chunk = q.shape[-2], chunk or chunk_of(q.shape[-2], "path")
     turned = _turned(q, k, w, beta, fade, chunk)
-    kept, rows = _none(turned), []
+    kept: Kept | None = None
+    rows = []
     for c in range(turned.keys.shape[-3]):
         scores = _scores(turned, kept, c)
         rows.append(F.pad(scores, (0, turned.keys.shape[-3] * chunk - scores.shape[-1]), value=-torch.inf))
         kept = _moved(turned, kept, c)
-    keys, faded = (x if x is None else x[..., :positions, :] for x in kept)
-    assert keys is not None
-    return torch.cat(rows, -2)[..., :positions, :positions], Kept(keys, faded)
+    return torch.cat(rows, -2)[..., :positions, :positions], _first(kept, positions)
 
 
 def path_keys(k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None = None, chunk: int = 0) -> Kept:
     """All keys as a query after the last token meets them."""
     turned = _turned(torch.zeros_like(k), k, w, beta, fade, chunk or chunk_of(k.shape[-2], "path"))
-    keys, faded = (x if x is None else x[..., : k.shape[-2], :] for x in _before(turned, turned.keys.shape[-3]))
-    assert keys is not None
-    return Kept(keys, faded)
+    return _first(_before(turned, turned.keys.shape[-3]), k.shape[-2])
+
+
+def _first(kept: Kept | None, positions: int) -> Kept:
+    """Without what a chunk was filled up with."""
+    assert kept is not None, "a row has a token"
+    return Kept(kept.keys[..., :positions, :], None if kept.faded is None else kept.faded[..., :positions, :])
 
 
 def path_step(keys: Tensor, w: Tensor, beta: Tensor) -> Tensor:
@@ -109,48 +113,54 @@ def path_step(keys: Tensor, w: Tensor, beta: Tensor) -> Tensor:
     return keys - (keys @ w.mT) * (beta * w)
 
 
-def _turned(q: Tensor, k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None, chunk: int) -> Turned:
+def _turned(
+    q: Tensor, k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None, chunk: int, rounded: torch.dtype | None = None
+) -> Turned:
     q, k, w, beta = (in_chunks(x, chunk) for x in (q, k, w, beta))
     hidden, diagonal = above(chunk, 1, q.device), above(chunk, 0, q.device)
     inverse = unit_inverse(((beta * w) @ w.mT).masked_fill(diagonal, 0.0)) * beta.mT
-    from_q = (q @ w.mT).masked_fill(hidden, 0.0) @ inverse
-    to_k = (w @ k.mT).masked_fill(diagonal, 0.0)
-    within = (q @ k.mT) - from_q @ to_k
+    from_q = product(product(q, w.mT, rounded).masked_fill(hidden, 0.0), inverse, rounded)
+    to_k = product(w, k.mT, rounded).masked_fill(diagonal, 0.0)
+    within = product(q, k.mT, rounded) - product(from_q, to_k, rounded)
     total = None
     if fade is not None:
         total = running(in_chunks(fade, chunk))
         within = within + (total - total.mT)
-    through = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device) - w.mT @ (inverse @ w)
-    return Turned(within.masked_fill(hidden, -torch.inf), q - from_q @ w, k - (inverse @ to_k).mT @ w, through, total)
+    through = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
+    through = through - product(w.mT, product(inverse, w, rounded), rounded)
+    queries = q - product(from_q, w, rounded)
+    keys = k - product(product(inverse, to_k, rounded).mT, w, rounded)
+    return Turned(within.masked_fill(hidden, -torch.inf), queries, keys, through, total)
 
 
-def _none(turned: Turned) -> Kept:
-    """No key."""
-    return Kept(turned.keys[..., 0, :0, :], None if turned.fade is None else turned.fade[..., 0, :0, :])
-
-
-def _scores(turned: Turned, kept: Kept, c: int) -> Tensor:
+def _scores(turned: Turned, kept: Kept | None, c: int, rounded: torch.dtype | None = None) -> Tensor:
     """Of the queries of a chunk for the keys before it and its own, (.., C, L + C)."""
-    earlier = turned.queries[..., c, :, :] @ kept.keys.mT
+    if kept is None:
+        return turned.within[..., c, :, :]
+    earlier = product(turned.queries[..., c, :, :], kept.keys.mT, rounded)
     if kept.faded is not None and turned.fade is not None:
         earlier = earlier + (turned.fade[..., c, :, :] + kept.faded.mT)
     return torch.cat((earlier, turned.within[..., c, :, :]), -1)
 
 
-def _moved(turned: Turned, kept: Kept, c: int) -> Kept:
+def _moved(turned: Turned, kept: Kept | None, c: int, rounded: torch.dtype | None = None) -> Kept:
     """The keys after a chunk, its own among them."""
-    keys = torch.cat((kept.keys @ turned.through[..., c, :, :].mT, turned.keys[..., c, :, :]), -2)
-    if kept.faded is None or turned.fade is None:
-        return Kept(keys, None)
-    total = turned.fade[..., c, :, :]
-    end = total[..., -1:, :]
-    return Kept(keys, torch.cat((kept.faded + end, end - total), -2))
+    keys, faded = [turned.keys[..., c, :, :]], []
+    if kept is not None:
+        keys.insert(0, product(kept.keys, turned.through[..., c, :, :].mT, rounded))
+    if turned.fade is not None:
+        total = turned.fade[..., c, :, :]
+        end = total[..., -1:, :]
+        faded = [end - total]
+        if kept is not None and kept.faded is not None:
+            faded.insert(0, kept.faded + end)
+    return Kept(torch.cat(keys, -2), torch.cat(faded, -2) if faded else None)
 
 
-def _before(turned: Turned, chunks: int) -> Kept:
-    """The keys of the first chunks after them: each by one product with all reflections on its way."""
+def _before(turned: Turned, chunks: int) -> Kept | None:
+    """The keys of the first chunks after them, if any: each by one product with all reflections on its way."""
     if not chunks:
-        return _none(turned)
+        return None
     onward, keys, faded = None, [], []
     later = None if turned.fade is None else torch.zeros_like(turned.fade[..., 0, :1, :])
     for c in reversed(range(chunks)):
@@ -168,8 +178,8 @@ def _group(turned: Turned, values: Tensor, start: int, end: int) -> Tensor:
     """What the queries of some chunks read, (.., end - start, C, e)."""
     kept, found = _before(turned, start), []
     for c in range(start, end):
-        weight = _scores(turned, kept, c).softmax(-1).to(values.dtype)
+        weight = _scores(turned, kept, c, values.dtype).softmax(-1).to(values.dtype)
         found.append(weight @ values[..., : c + 1, :, :].flatten(-3, -2))
         if c + 1 < end:
-            kept = _moved(turned, kept, c)
+            kept = _moved(turned, kept, c, values.dtype)
     return torch.stack(found, -3)
