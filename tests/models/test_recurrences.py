@@ -242,6 +242,20 @@ def test_running_sums_are_those_of_cumsum(positions: int) -> None:
     torch.testing.assert_close(running_over_rows(x), x.cumsum(-2), atol=1e-10, rtol=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["decayed", "delta"])
+def test_what_is_read_in_bfloat16_leaves_the_memory_in_float32(kind: str) -> None:
+    """Readings within 2 % of their size; the memory, and so what later tokens find, to the last bit."""
+    q, k, v, fade, _ = (x.float() for x in given(150, 1))
+    k, beta, core = unit(k), strength(150).float(), CORES[kind]
+    rest, share = (beta, fade) if kind == "delta" else (fade,), normal(*LEAD, 150, 9, seed=8).square().float()
+    exact, rounded = (core.rows(q, k, v, *rest, rounded=dtype) for dtype in (None, torch.bfloat16))
+    levels = [read_levels(core.chunks(q, k, v, *rest), share, 150, 8, dtype) for dtype in (None, torch.bfloat16)]
+    for (wanted, memory), (found, left) in ((exact, rounded), levels):
+        assert memory is not None and left is not None and left.equal(memory) and memory.dtype == torch.float32
+        assert found.dtype == torch.bfloat16 and not found.float().equal(wanted)
+        torch.testing.assert_close(found.float(), wanted, atol=0.02 * float(wanted.abs().max()), rtol=0.02)
+
+
 def test_products_on_tensor_cores_leave_the_switch_as_it_was_and_nothing_else_uses_them() -> None:
     """On a CPU there are none: the product itself; with a gradient like that of any product."""
     a, b = (normal(3, 4, 4, seed=seed).requires_grad_() for seed in (1, 2))
@@ -488,6 +502,24 @@ def test_path_without_its_table_of_scores_is_the_loop(positions: int, forget: bo
             assert kept.faded is not None and left is not None
             since = fade.sum(-2, keepdim=True) - fade.cumsum(-2)
             near((kept.faded, left), (since, since))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_path_in_groups_compiles_as_one_graph() -> None:
+    q, k, v, _, _ = given(100, 1)
+    w, beta = unit(normal(*LEAD, 100, H, seed=7)), strength(100)
+    inputs = [x.requires_grad_() for x in (q, k, v, w, beta)]
+
+    def read(*inputs: Tensor) -> Tensor:
+        q, k, v, w, beta = inputs
+        return path_attention(q, k, v, w, beta, None, 16, 32)
+
+    compiled: Callable[..., Any] = torch.compile(read, fullgraph=True, backend="aot_eager")
+    weight, found = normal(*v.shape, seed=9), []
+    for form in (read, compiled):
+        out = form(*inputs)
+        found.append((out, *torch.autograd.grad((out * weight).sum(), inputs)))
+    near(found[0], found[1])
 
 
 def kept_for_backward(positions: int, group: int) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
 from physlm.models.parts.part import MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
-from physlm.models.parts.recurrent import CHUNKS, DECAY, GATE, channels, check_recurrent, conv_kept, conv_weights
+from physlm.models.parts.recurrent import CHUNKS, DECAY, GATE, GROUP, channels, check_recurrent, conv_kept, conv_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,8 +78,6 @@ class PaTH(Mixer):
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
         """Float32 counted as two: scores and weights of each key and head and the keys as each chunk meets them, in
         rows of up to 512 tokens; of longer ones what the groups of queries begin with."""
-        from physlm.models.recurrences.path import GROUP
-
         chunk = max(1, min(CHUNKS["path"], row_tokens))
         own = 16 * model.width + 4 * model.heads * chunk
         if row_tokens > GROUP:

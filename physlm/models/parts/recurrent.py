@@ -28,6 +28,7 @@ TAPS = 4
 # positions at most that a recurrence reads at once, by its core, see ``recurrences.chunks``; powers of two
 CHUNKS = {"decayed": 64, "channels": 64, "delta": 64, "path": 64}
 LEAST_CHUNK = 16
+GROUP = 512  # queries of PaTH that are read again at a time in the backward pass of longer rows
 NORM_EPS, UNIT_EPS = 1e-5, 1e-6
 
 

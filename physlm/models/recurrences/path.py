@@ -29,12 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from physlm.models.parts.recurrent import chunk_of
+from physlm.models.parts.recurrent import GROUP, chunk_of
 from physlm.models.recurrences.chunks import above, in_chunks, in_rows, running
 from physlm.models.recurrences.delta import unit_inverse
 from physlm.models.recurrences.products import product
-
-GROUP = 512  # queries
 
 
 class Turned(NamedTuple):
