@@ -18,6 +18,7 @@ import physlm
 from physlm.commands import battery as batteries
 from physlm.commands import biographies, claims, data, grammar, igsm, models, parts, report, results, solving, terminal
 from physlm.commands.options import command, signals_stop, stopped
+from physlm.errors import UserError
 
 app = typer.Typer(
     help="physlm: a laboratory for the physics of language models. A claim goes in, a verdict comes out.",
@@ -155,12 +156,22 @@ def bench_mixers(
     kinds: Annotated[
         list[str] | None, typer.Argument(metavar="[KIND]...", help="Mixers, such as gla or fox. Default: all.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few steps: a check, not a number.")] = False,
-) -> None:
+    quick: Annotated[bool, typer.Option("--quick", help="Few steps; on a GPU at most three minutes, and what is left "
+                                                        "out is named.")] = False,
+    chunks: Annotated[bool, typer.Option("--chunks", help="In place of mixers the recurrences alone, in chunks of each "
+                                                          "size.")] = False,
+) -> None:  # fmt: skip
     """Print how fast every mixer trains and generates beside softmax attention in a model of the same shape."""
-    from physlm.lab.bench_mixers import bench_mixers as run_bench
+    if chunks and kinds:
+        raise UserError(f"--chunks: got it with {', '.join(kinds)}, expected no mixers: it is of the recurrences")
+    if chunks:
+        from physlm.lab.bench_chunks import bench_chunks
 
-    run_bench(kinds or (), quick=quick)
+        bench_chunks(quick=quick)
+    else:
+        from physlm.lab.bench_mixers import bench_mixers as run_bench
+
+        run_bench(kinds or (), quick=quick)
 
 
 @bench.command("probes")

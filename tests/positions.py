@@ -11,6 +11,7 @@ from physlm.models.parts.deltanet import DeltaNet
 from physlm.models.parts.fox import FoX
 from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.gla import GLA
+from physlm.models.parts.mamba2 import Mamba2
 from physlm.models.parts.part import Mixer
 from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly, Uniform
@@ -22,6 +23,7 @@ BEYOND: dict[str, Mixer] = {
     **{kind: Mixer.of_kind(kind)() for kind in ("mla", "fox", "path", "linear", "gla", "mamba2", "deltanet",
                                                 "gated_deltanet")},
     "fox_pro": FoX(pro=True), "path_fox": PaTH(forget=True), "gla_scalar": GLA(gate="scalar", conv=True),
+    "mamba2_levels": Mamba2(size=16, levels=7), "gated_levels": GatedDeltaNet(levels=7),
     "delta_product": DeltaNet(negative=True, steps=2), "gated_product": GatedDeltaNet(negative=True, steps=2),
 }
 

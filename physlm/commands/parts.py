@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from physlm.commands.options import command, printable
-from physlm.config import unknown_key
+from physlm.commands.options import SetOption, command, printable
+from physlm.config import override, unknown_key
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots
@@ -26,6 +26,7 @@ def parts(
     width: Annotated[int, typer.Option("--width", min=1, help="Of the model whose numbers are shown.")] = 256,
     heads: Annotated[int, typer.Option("--heads", min=1, help="Of it.")] = 8,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Of a row that it has read.")] = 512,
+    settings: SetOption = None,
 ) -> None:
     """List the parts of models (mixers such as attention, gla or deltanet; MLPs; norms) with their settings.
 
@@ -33,19 +34,36 @@ def parts(
     Parameters are those of one layer; the state is what one row leaves for the next token. Examples:
       physlm model parts
       physlm model parts mixer --width 512 --heads 8 --tokens 2048
+      physlm model parts mixer --set levels=10
+    With --set those that have such a setting are listed, with it.
     A setting is changed by --set model.mixer=gla, or --set 'model.mixer={"kind": "gla", "gate": "scalar"}'.
     """
     if family is not None and family not in FAMILIES:
         raise UserError(unknown_key("FAMILY", family, tuple(FAMILIES)))
+    chosen = {name: _chosen(FAMILIES[name], settings) for name in (FAMILIES if family is None else (family,))}
+    if settings and not any(chosen.values()):
+        raise UserError(f"--set: got {', '.join(settings)}, expected settings that a part has; "
+                        "physlm model parts lists them")
     print(f"one layer, {width} wide, {heads} heads, rows of {tokens} tokens")
-    for name in FAMILIES if family is None else (family,):
+    for name, found in chosen.items():
+        if not found and settings:
+            continue
         print(f"\nmodel.{name}{'parameters':>{28 - len(name)}} {'state, numbers':>15}")
-        for kind in FAMILIES[name].kinds():
-            part = FAMILIES[name].of_kind(kind)()
-            print(f"  {kind:<20}{_numbers(name, part, width, heads, tokens)}  {_formula(part)}")
+        for part in found:
+            print(f"  {part.kind:<20}{_numbers(name, part, width, heads, tokens)}  {_formula(part)}")
             fields = dataclasses.fields(part)  # type: ignore[arg-type]
-            settings = ", ".join(f"{field.name}={_shown(getattr(part, field.name))}" for field in fields)
-            print(f"      {settings}" if settings else "      no settings")
+            shown = ", ".join(f"{field.name}={_shown(getattr(part, field.name))}" for field in fields)
+            print(f"      {shown}" if shown else "      no settings")
+
+
+def _chosen(family: type[Mixer] | type[MLP] | type[NormPart] | type[Local], settings: list[str] | None) -> list[Part]:
+    """The parts that have all these settings, with them."""
+    named, found = {text.partition("=")[0].strip() for text in settings or ()}, []
+    for kind in family.kinds():
+        part: Part = family.of_kind(kind)()
+        if named <= {field.name for field in dataclasses.fields(part)}:  # type: ignore[arg-type]
+            found.append(override(part, settings or ()))
+    return found
 
 
 def _numbers(name: str, part: Part, width: int, heads: int, tokens: int) -> str:

@@ -89,7 +89,7 @@ def time_step(case: Case, device: torch.device, seconds: float) -> tuple[float, 
     population.advance()
     wait(device)
     first = time.perf_counter() - start
-    return first, _time(population.advance, device, seconds)
+    return first, time_call(population.advance, device, seconds)
 
 
 def time_data(device: torch.device, seconds: float) -> float:
@@ -100,7 +100,7 @@ def time_data(device: torch.device, seconds: float) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return rows * TASK.row_tokens / _time(lambda: task.rows(index), device, seconds)
+        return rows * TASK.row_tokens / time_call(lambda: task.rows(index), device, seconds)
     finally:
         torch.set_num_threads(threads)
 
@@ -147,11 +147,11 @@ def speeds(case: Case, place: torch.device, seconds: float) -> tuple[float, floa
     model = Decoder(case.model, VOCABULARY, tuple(range(case.members))).to(place)
     model = model.in_bfloat16() if place.type == "cuda" else model
     prompts, tokens = torch.zeros(64, 1, dtype=torch.long, device=place), 256 if place.type == "cuda" else 32
-    made = _time(lambda: generate(model, prompts, tokens, end=VOCABULARY - 1), place, seconds)
+    made = time_call(lambda: generate(model, prompts, tokens, end=VOCABULARY - 1), place, seconds)
     return 1 / step, 64 * case.members * tokens / made
 
 
-def _time(call: Callable[[], object], device: torch.device, seconds: float) -> float:
+def time_call(call: Callable[[], object], device: torch.device, seconds: float) -> float:
     """Mean seconds a call, over enough calls to fill ``seconds``."""
     for _ in range(3):
         call()

@@ -115,6 +115,25 @@ def test_parts_lists_every_part_with_its_numbers(physlm):
     assert attention[1:3] == [f"{4 * 64 * 64:,}", f"{2 * 64 * 100:,}"]
 
 
+def test_parts_with_a_setting_are_those_that_have_it(physlm):
+    """The state of log-linear forms: a memory for each binary digit of the row's length, not more than levels - 1."""
+    sizes = {}
+    for levels, tokens in ((0, 512), (10, 512), (10, 100), (4, 512)):
+        code, out, _ = physlm("model", "parts", "--width", "64", "--heads", "4", "--tokens", str(tokens), "--set",
+                              f"levels={levels}")
+        listed = [line.split() for line in out.splitlines() if line.startswith("  ") and line[2] != " "]
+        assert code == 0 and {"mamba2", "gated_deltanet"} <= {line[0] for line in listed} and "model.mlp" not in out
+        sizes[levels, tokens] = {line[0]: int(line[2].replace(",", "")) for line in listed}
+    for kind, memory in (("mamba2", 2 * 64 * 64), ("gated_deltanet", 9 * 64**2 // 8 // 4)):
+        base = sizes[0, 512][kind]
+        more = [sizes[key][kind] - base for key in ((10, 512), (10, 100), (4, 512))]
+        assert more == [8 * memory, 6 * memory, 2 * memory]
+    code, _, err = physlm("model", "parts", "--set", "level=3")
+    assert code == 2 and "--set: got level=3, expected settings that a part has" in err
+    code, _, err = physlm("model", "parts", "--set", "levels=1")
+    assert code == 2 and "model.mixer.levels: got 1" in err
+
+
 def test_parts_of_one_family_and_what_does_not_fit(physlm):
     code, out, _ = physlm("model", "parts", "mixer", "--width", "63", "--heads", "4")
     assert code == 0 and "model.width: got 63 for 4 heads" in out and "gated " not in out

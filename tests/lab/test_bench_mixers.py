@@ -6,10 +6,17 @@ import pytest
 import torch
 
 from physlm.errors import UserError
+from physlm.lab import bench_chunks
 from physlm.lab import bench_mixers as bench
 from physlm.lab.bench import Case
 from physlm.models.parts.attention import Attention
+from physlm.models.parts.deltanet import DeltaNet
+from physlm.models.parts.gated_deltanet import GatedDeltaNet
+from physlm.models.parts.gla import GLA
+from physlm.models.parts.mamba2 import Mamba2
 from physlm.models.parts.part import Mixer
+from physlm.models.parts.path import PaTH
+from physlm.models.parts.recurrent import CHUNKS
 
 
 def test_all_mixers_are_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +44,39 @@ def test_what_is_asked_for_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines[2:]] == ["rope", "linear"]
     with pytest.raises(UserError, match="KIND: unknown name 'glaa'; did you mean 'gla'"):
         bench.bench_mixers(["glaa"], device="cpu")
+
+
+def test_bounds_are_those_of_the_families() -> None:
+    for mixer, least in ((Attention(window=64), 0.6), (GLA(), 0.6), (Mamba2(), 0.6), (Mamba2(levels=10), 0.4),
+                         (DeltaNet(negative=True, steps=2), 0.4), (GatedDeltaNet(levels=10), 0.4), (PaTH(), 0.4)):
+        assert mixer in set(bench.mixers_of((), heads=4)) and bench.wanted(mixer) == least
+
+
+def test_a_quick_table_ends_in_time_and_says_what_it_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+
+    def speeds(case: Case, place: torch.device, seconds: float) -> tuple[float, float]:
+        now[0] += 50
+        return 1.0, 1.0
+
+    monkeypatch.setattr(bench, "speeds", speeds)
+    monkeypatch.setattr(bench.time, "monotonic", lambda: now[0])
+    bench.bench_mixers(["gla", "mamba2", "fox"], quick=True, device="cpu")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:-1]] == ["rope", "gla", "gla_gatescalar", "mamba2"]
+    assert lines[-1] == "left out, as 150 s are over; ask for them by name: mamba2, fox"
+    bench.bench_mixers(["gla", "mamba2", "fox"], device="cpu")
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 7
+
+
+def test_every_recurrence_is_timed_in_chunks_of_each_size(capsys: pytest.CaptureFixture[str],
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(bench_chunks, "SIZES", (16, 64))
+    monkeypatch.setattr(bench_chunks, "time_call", lambda call, place, seconds: call() or 0.0)
+    bench_chunks.bench_chunks(quick=True, device="cpu")
+    lines = capsys.readouterr().out.splitlines()
+    timed = bench_chunks._recurrences((1, 2, 32, 16), torch.device("cpu"))
+    assert {core for core, _, _ in timed.values()} == set(CHUNKS)
+    assert len(lines) == 2 + 7 and all(line.split()[-4:-2] == ["0.000", "0.000"] for line in lines[2:])

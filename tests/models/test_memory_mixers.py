@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -32,11 +33,13 @@ from physlm.models.patterns import hybrid
 
 MODEL = ModelConfig(layers=1, heads=2, width=16)
 MIXERS = [
-    LinearAttention(), LinearAttention(normaliser="rms", conv=True), GLA(), GLA(gate="scalar", conv=True),
+    LinearAttention(), LinearAttention(normaliser="rms", conv=True), LinearAttention(keys=0.5, values=1.5), GLA(),
+    GLA(gate="scalar", conv=True),
     GLA(keys=1.0, rank=3, exponent=1.0), Mamba2(), Mamba2(expand=1, size=5, conv=False), DeltaNet(),
-    DeltaNet(negative=True, steps=2), DeltaNet(conv=False, steps=3), GatedDeltaNet(),
+    DeltaNet(negative=True, steps=2), DeltaNet(conv=False, steps=3), DeltaNet(keys=0.5, values=1.5), GatedDeltaNet(),
+    Mamba2(size=5, levels=8), Mamba2(size=5, levels=3), GatedDeltaNet(levels=8), GatedDeltaNet(levels=4, conv=False),
     GatedDeltaNet(negative=True, steps=2, keys=0.5, values=1.0), GatedDeltaNet(conv=False), FoX(), FoX(pro=True),
-    PaTH(), PaTH(conv=False, rank=0.5, forget=True),
+    PaTH(), PaTH(conv=False, rank=0.5, forget=True), PaTH(forget=True),
     MLA(), MLA(latent=0.25, rotated=0.0), MLA(rotated=1.0, rope_base=100.0),
 ]  # fmt: skip
 CANON = Canon()
@@ -99,8 +102,10 @@ def unit(x: Tensor) -> Tensor:
 
 
 def linear(m: LinearAttention, p: dict[str, Tensor], x: Tensor) -> Tensor:
+    keys, values = round(16 * m.keys), round(16 * m.values)
     qkv = x @ p["qkv"]
-    q, k, v = (short(p, qkv, True) if m.conv else qkv).view(-1, 3, 2, 8).unbind(1)
+    parts = (short(p, qkv, True) if m.conv else qkv).split((keys, keys, values), -1)
+    q, k, v = (part.unflatten(-1, (2, -1)) for part in parts)
     rows = []
     for t in range(len(x)):
         heads = []
@@ -128,6 +133,18 @@ def gla(m: GLA, p: dict[str, Tensor], x: Tensor) -> Tensor:
     return (torch.cat(heads, -1) * p["gain"] * silu(x @ p["gate"])) @ p["out"]
 
 
+def level(i: int, j: int, levels: int) -> int:
+    """Of token j for the one at i: by the first place from the top where their binary digits differ."""
+    return min((i ^ j).bit_length(), levels - 1)
+
+
+def shares(m: Mamba2 | GatedDeltaNet, p: dict[str, Tensor], x: Tensor, h: int) -> Tensor:
+    """g of each level of a head, (T, L); 1 where there are no levels."""
+    if not m.levels:
+        return torch.ones(len(x), 1).double()
+    return F.softplus((x @ p["level"] * p["level_scale"]).view(-1, 2, m.levels)[:, h])
+
+
 def mamba2(m: Mamba2, p: dict[str, Tensor], x: Tensor) -> Tensor:
     inner = 16 * m.expand
     z, mixed = (x @ p["inputs"]).split((inner, inner + 2 * m.size), -1)
@@ -135,31 +152,40 @@ def mamba2(m: Mamba2, p: dict[str, Tensor], x: Tensor) -> Tensor:
     step = F.softplus(x @ p["step"] + p["step_bias"])
     heads = []
     for h in range(2):
-        uh = u.chunk(2, -1)[h]
-        state, rows = torch.zeros(m.size, inner // 2).double(), []
+        uh, share = u.chunk(2, -1)[h], shares(m, p, x, h)
+        written: list[Tensor] = []  # of each token, as what it wrote stands now
+        rows = []
         for t in range(len(x)):
-            state = torch.exp(-torch.exp(p["decay"][h]) * step[t, h]) * state + torch.outer(b[t], step[t, h] * uh[t])
-            rows.append(state.T @ c[t] + p["skip"][h] * uh[t])
+            a = torch.exp(-torch.exp(p["decay"][h]) * step[t, h])
+            written = [a * one for one in written] + [torch.outer(b[t], step[t, h] * uh[t])]
+            read = sum((share[t, level(t, j, max(1, m.levels))] * one for j, one in enumerate(written)), 0 * written[0])
+            rows.append(read.T @ c[t] + p["skip"][h] * uh[t])
         heads.append(torch.stack(rows))
     return (normed(torch.cat(heads, -1) * silu(z)) * p["gain"]) @ p["out"]
 
 
 def deltanet(m: DeltaNet | GatedDeltaNet, p: dict[str, Tensor], x: Tensor) -> Tensor:
     gated, n = isinstance(m, GatedDeltaNet), m.steps
-    keys, values = (round(16 * m.keys), round(16 * m.values)) if isinstance(m, GatedDeltaNet) else (16, 16)
+    keys, values = round(16 * m.keys), round(16 * m.values)
     q, k, v = short(p, x @ p["qkv"], m.conv).split((keys, n * keys, n * values), -1)
     beta = torch.sigmoid(x @ p["beta"]) * (2 if m.negative else 1)
     heads = []
     for h in range(2):
-        state, rows = torch.zeros(keys // 2, values // 2).double(), []
+        share = shares(m, p, x, h) if isinstance(m, GatedDeltaNet) else torch.ones(len(x), 1).double()
+        written: list[Tensor] = []  # of each token, as what it wrote stands now: the memory is their sum
+        rows = []
         for t in range(len(x)):
             if gated:
                 step = F.softplus(x[t] @ p["step"][:, h] + p["step_bias"][h])
-                state = torch.exp(-torch.exp(p["decay"][h]) * step) * state
+                written = [torch.exp(-torch.exp(p["decay"][h]) * step) * one for one in written]
+            written.append(torch.zeros(keys // 2, values // 2).double())
             for s in range(n):
                 key = unit(k[t].view(n, 2, -1)[s, h])
                 value, b = v[t].view(n, 2, -1)[s, h], beta[t].view(n, 2)[s, h]
-                state = state + torch.outer(key, b * (value - state.T @ key))
+                written = [one - b * torch.outer(key, one.T @ key) for one in written]
+                written[t] = written[t] + b * torch.outer(key, value)
+            levels = share.shape[-1]
+            state = sum((share[t, level(t, j, levels)] * one for j, one in enumerate(written)), 0 * written[0])
             rows.append(normed(state.T @ unit(q[t].view(2, -1)[h]) / math.sqrt(keys / 2)))
         heads.append(torch.stack(rows))
     o = torch.cat(heads, -1) * p["gain"]
@@ -278,6 +304,7 @@ def test_the_future_and_other_rows_are_out_of_sight(mixer: Mixer) -> None:
     (LinearAttention(), 4 * 16 * 17), (LinearAttention(normaliser="rms"), 4 * 16 * 16), (GLA(), 4 * 8 * 16),
     (Mamba2(), 2 * 64 * 64), (DeltaNet(), 4 * 16 * 16), (DeltaNet(steps=2), 4 * 16 * 16),
     (GatedDeltaNet(), 4 * 12 * 24), (GatedDeltaNet(keys=0.5, values=1.0), 4 * 8 * 16),
+    (DeltaNet(keys=0.5, values=2.0), 4 * 8 * 32), (LinearAttention(keys=0.25), 4 * 4 * 17),
 ], ids=lambda x: x.label if isinstance(x, Mixer) else str(x))  # fmt: skip
 def test_the_memory_does_not_grow_with_the_row(mixer: Mixer, numbers: int) -> None:
     """At 64 wide with 4 heads; beside it three inputs of the convolution."""
@@ -289,6 +316,39 @@ def test_the_memory_does_not_grow_with_the_row(mixer: Mixer, numbers: int) -> No
     assert conv == sum(3 * weight.shape[1] for weight in mixer.weights(model) if weight.name == "conv")
     decoder = Decoder(model, 11, (0, 1))
     assert decoder.state_bytes(16) == decoder.state_bytes(4096) == 2 * 4 * (numbers + conv)
+
+
+@pytest.mark.parametrize("mixer", [Mamba2(), GatedDeltaNet()], ids=lambda mixer: mixer.label)
+def test_the_memory_of_levels_grows_with_the_logarithm_of_the_row(mixer: Mamba2 | GatedDeltaNet) -> None:
+    """As many memories as a row's length has binary digits, and at most L - 1; the weights are d H L + H L more."""
+    model = ModelConfig(layers=1, heads=4, width=64)
+    several = dataclasses.replace(mixer, levels=10)
+
+    def size(one: Mixer, positions: int) -> int:
+        return sum(math.prod(kept.shape) for kept in one.state(model, positions, False) if kept.name == "memory")
+
+    base = size(mixer, 512)
+    assert [size(several, tokens) // base for tokens in (16, 31, 32, 256, 512, 4096)] == [5, 5, 6, 9, 9, 9]
+    numbers = [sum(weight.numbers for weight in one.weights(model)) for one in (mixer, several)]
+    assert numbers[1] - numbers[0] == 64 * 4 * 10 + 4 * 10
+    plain, wide = (Decoder(with_part("mixer", one, model), 11).state_bytes(512) for one in (mixer, several))
+    assert wide - plain == 8 * base * 4
+
+
+@pytest.mark.parametrize("mixer", [Mamba2(size=5), GatedDeltaNet(negative=True)], ids=lambda mixer: mixer.label)
+@torch.no_grad()
+def test_levels_that_all_weigh_one_are_the_mixer_itself(mixer: Mamba2 | GatedDeltaNet) -> None:
+    """x W_l = ln(e - 1), whatever the token, so that g = softplus of it is 1; and another g is another mixer."""
+    several = dataclasses.replace(mixer, levels=5)
+    w, plain, x = weights_of(several), weights_of(mixer), inputs(90)
+    x[..., 0] = 1.0
+    plain.load_state_dict({name: w.state_dict()[name] for name in plain.state_dict()})
+    w.level.zero_()
+    w.level_scale.fill_(1.0)
+    w.level[:, 0] = math.log(math.e - 1)
+    torch.testing.assert_close(w(x, Whole()), plain(x, Whole()), atol=1e-12, rtol=1e-12)
+    w.level[:, 0, 3] += 0.5
+    assert not w(x, Whole()).allclose(plain(x, Whole()), atol=1e-3)
 
 
 def test_parameters_of_the_published_shapes() -> None:
@@ -361,6 +421,65 @@ def test_a_gate_that_shuts_hides_all_before_it() -> None:
     with torch.no_grad():
         whole, late = w(x, Whole()), w(x[:, :, 20:], Whole())
     torch.testing.assert_close(whole[:, :, 20:], late, atol=1e-10, rtol=1e-10)
+
+
+GATES = [*itertools.combinations((0.0, 30.0, -30.0, 1e4, -1e4), 2), (-1e4, -1e4), (1e4, 1e4)]
+
+
+@pytest.mark.parametrize("mixer", [FoX(), FoX(pro=True), PaTH(forget=True), GLA(), GLA(gate="scalar"), Mamba2(size=5),
+                                   GatedDeltaNet(), GatedDeltaNet(levels=5)], ids=lambda mixer: mixer.label)
+def test_gates_at_their_ends_are_finite_and_near_float64(mixer: Mixer) -> None:
+    """Some tokens with one logit, some with the other, of 100 tokens in float32: values and gradients."""
+    logits = {"fox": ("forget", "bias"), "path": ("fade", "fade_bias"), "gla": ("up", "bias")}
+    name, bias = logits.get(mixer.kind, ("step", "step_bias"))
+    for first, second in GATES:
+        w, x = weights_of(mixer, members=1), inputs(100, 1)
+        x[..., 0] = 1 - 2 * (torch.arange(100) % 3 % 2)
+        with torch.no_grad():
+            getattr(w, name).zero_()
+            if hasattr(w, "down"):  # the logits pass through a narrow matrix
+                w.down[:, :, 0] = 0.0
+                w.down[:, 0, 0] = 1.0
+            getattr(w, name)[:, 0] = (first - second) / 2
+            getattr(w, bias).fill_((first + second) / 2)
+        exact = w(x, Whole())
+        found = w.float()(x.float(), Whole())
+        torch.testing.assert_close(found.double(), exact, atol=5e-3, rtol=5e-3)
+        found.square().mean().backward()
+        for own, p in w.named_parameters():
+            assert p.grad is not None and p.grad.isfinite().all(), (own, first, second)
+
+
+def test_a_row_after_a_shut_gate_is_a_row_of_its_own_in_path_too() -> None:
+    """In float64 what is before it keeps e^-50 of its weight."""
+    w, x = weights_of(PaTH(forget=True, conv=False)), inputs(150)
+    with torch.no_grad():
+        w.fade.zero_()
+        w.fade[:, 0] = 1e4
+        w.fade_bias.fill_(100.0)
+        x[..., 0] = 0
+        x[:, :, 70, 0] = -1
+        whole, late = w(x, Whole()), w(x[:, :, 70:], Whole())
+    torch.testing.assert_close(whole[:, :, 70:], late, atol=1e-10, rtol=1e-10)
+
+
+@torch.no_grad()
+def test_fox_and_path_train_without_a_table_of_scores() -> None:
+    """What is kept for the backward pass grows with the row, and not with its square."""
+    for mixer in (FoX(), FoX(pro=True), PaTH(forget=True)):
+        w, kept = weights_of(mixer, members=1).float(), []
+        for positions in (1024, 2048):
+            x = torch.randn(1, 1, positions, 16, generator=torch.Generator().manual_seed(0))
+            held: dict[int, int] = {}
+
+            def pack(one: Tensor, held: dict[int, int] = held) -> Tensor:
+                held[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes() // 4
+                return one
+
+            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one):
+                assert w(x, Whole()).requires_grad
+            kept.append(sum(held.values()))
+        assert kept[1] < 2.2 * kept[0]
 
 
 @pytest.mark.parametrize("per_token", [-0.7, -0.01, -30.0])
@@ -470,6 +589,10 @@ def test_hybrids_have_one_layer_of_attention_in_so_many() -> None:
     (lambda: GLA(rank=0), "model.mixer.rank: got 0"), (lambda: GLA(exponent=0.0), "model.mixer.exponent: got 0"),
     (lambda: Mamba2(size=0), "model.mixer.size: got 0"), (lambda: DeltaNet(steps=0), "model.mixer.steps: got 0"),
     (lambda: GatedDeltaNet(steps=0), "model.mixer.steps: got 0"),
+    (lambda: Mamba2(levels=1), "model.mixer.levels: got 1, expected 0, one memory, or at least 2"),
+    (lambda: GatedDeltaNet(levels=-2), "model.mixer.levels: got -2"),
+    (lambda: GatedDeltaNet(levels=4, steps=2), "got 4 and 2, expected no levels or one update a token"),
+    (lambda: dataclasses.replace(MODEL, mixer=(DeltaNet(keys=0.3),)), "model.mixer.keys: got 0.3 of 16 channels"),
     (lambda: dataclasses.replace(MODEL, mixer=(Attention(group=3),)), "model.mixer.group: got 3"),
     (lambda: Attention(group=0), "model.mixer.group: got 0"),
     (lambda: dataclasses.replace(MODEL, heads=4, mixer=(Attention(rope_heads=0.5, group=4),)), "and 2, those that are"),

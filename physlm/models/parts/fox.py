@@ -27,7 +27,9 @@ class FoX(Mixer):
     is the constant e^-m this is ALiBi of slope m, and where f = 1 attention without positions.
 
     The weights of a query do not depend on c_i, so that -c_j alone is added, as further channels of the keys: in
-    bfloat16 the three that it rounds to one after the other, which hold c to the digits of float32.
+    bfloat16 the three that it rounds to one after the other, which hold c to the digits of float32.  So any kernel of
+    attention computes it, and none writes T x T scores.  A ln f below -50 counts as -50: c of a row of T tokens is at
+    least -50 T, where float32 is exact to 3e-6 T; what is before such a token keeps e^-50 = 2e-22 of its weight.
 
     State: keys with those 8 channels and values of each token, H (2 k + 8), and c of the last one.
 
@@ -110,14 +112,15 @@ class FoX(Mixer):
         from physlm.models.module import per_member
         from physlm.models.parts.recurrent import in_heads
         from physlm.models.primitives import product
-        from physlm.models.recurrences.chunks import running_over_rows
+        from physlm.models.recurrences.chunks import floored, running_over_rows
 
         qkv = w.mix_local(w.qkv(x), state, where)
         if self.pro:
             qkv = self._shifted(w, x, qkv, state, where)
         q, k, v = (in_heads(part, w.model.heads) for part in qkv.chunk(3, -1))
         logits = product(x, w.forget) + per_member(w.bias)
-        faded = running_over_rows(in_heads(F.logsigmoid(logits), w.model.heads))  # c, (M, B, H, T, 1)
+        fade = floored(in_heads(F.logsigmoid(logits), w.model.heads))
+        faded = running_over_rows(fade)  # c, (M, B, H, T, 1)
         if isinstance(where, Next):
             assert state is not None
             faded = faded + state["faded"][..., None]

@@ -6,19 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GAIN, MATRIX, Constant, Kept, Mixer, Normal, Uniform, Weight, Where
-from physlm.models.parts.recurrent import (
-    DECAY,
-    GATE,
-    STEP,
-    TAPS,
-    LogUniform,
-    check_recurrent,
-    chunk_flops,
-    chunk_numbers,
-    conv_kept,
-    conv_weights,
-)
+from physlm.models.parts.part import GAIN, MATRIX, Constant, Normal, Uniform, Weight, Where
+from physlm.models.parts.recurrent import DECAY, GATE, STEP, TAPS, LogUniform, check_recurrent, conv_weights
+from physlm.models.parts.recurrent_mixer import RecurrentMixer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Mamba2(Mixer):
+class Mamba2(RecurrentMixer):
     """S_t = a_t S_(t-1) + B_t (D_t u_t)^T,  y_t = S_t^T C_t + s u_t,  a_t = e^(-e^A D_t),  D_t = softplus(x_t W + b).
 
     u, B and C are projections behind a short convolution with SiLU; B and C are shared by all heads, u is cut into
@@ -45,15 +35,18 @@ class Mamba2(Mixer):
         expand: channels of u, as a multiple of the width.
         size: N, the rows of S: channels of B and C.
         conv: the short convolution; without it SiLU alone.
+        levels: L > 0: log-linear (arXiv 2506.04761), a memory of each scale of time, L - 1 times the state; log2 T + 1
+            of them tell all scales of a row of T tokens apart.  0: one memory.
     """
 
     kind: ClassVar[str] = "mamba2"
-    reads_beside: ClassVar[bool] = False  # type: ignore[misc]
     expand: int = 2
     size: int = 64
     conv: bool = True
+    levels: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("expand", "size"):
             if getattr(self, name) < 1:
                 raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected at least 1")
@@ -61,48 +54,36 @@ class Mamba2(Mixer):
     def check(self, model: ModelConfig) -> None:
         check_recurrent(self, model, expand=self.expand)
 
+    def sizes(self, model: ModelConfig) -> tuple[int, int]:
+        """Keys and queries are the same for all heads, but each head has a memory, and scores, of its own."""
+        return self.size * model.heads, self.expand * model.width
+
+    def conv_width(self, model: ModelConfig) -> int:
+        return self.expand * model.width + 2 * self.size
+
+    def local_width(self, model: ModelConfig) -> int:
+        return self.expand * model.width + self.conv_width(model)
+
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         d, inner, heads = model.width, self.expand * model.width, model.heads
-        mixed, bound = inner + 2 * self.size, TAPS**-0.5
+        mixed, bound = self.conv_width(model), TAPS**-0.5
         bias = Weight("conv_bias", (mixed,), Uniform(-bound, bound), DECAY)
         return (Weight("inputs", (d, inner + mixed), Normal(), MATRIX, low_rank=(0,)),
                 *conv_weights(self.conv, mixed), *(bias,) * self.conv,
                 Weight("step", (d, heads), Normal(), GATE), Weight("step_bias", (heads,), STEP, DECAY),
-                Weight("decay", (heads,), LogUniform(1.0, 16.0), DECAY),
+                Weight("decay", (heads,), LogUniform(1.0, 16.0), DECAY), *self.level_weights(model),
                 Weight("skip", (heads,), Constant(1.0), DECAY), Weight("gain", (inner,), Constant(1.0), GAIN),
                 Weight("out", (inner, d), Normal(small=True), MATRIX))
 
-    def state(self, model: ModelConfig, positions: int, beside: bool) -> tuple[Kept, ...]:
-        inner = self.expand * model.width
-        return (Kept("memory", (model.heads, self.size, inner // model.heads), float32=True),
-                *conv_kept(self.conv, inner + 2 * self.size))
-
-    def local_width(self, model: ModelConfig) -> int:
-        return 2 * (self.expand * model.width + self.size)
-
-    def flops(self, model: ModelConfig, row_tokens: int) -> float:
-        """Keys and queries are the same for all heads, but each head has a matrix of scores."""
-        return chunk_flops(model, self.size * model.heads, self.expand * model.width, row_tokens)
-
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
-        inner = self.expand * model.width
-        return 2 * inner + chunk_numbers(model, self.size * model.heads, inner, row_tokens)
+        return 2 * self.expand * model.width + super().kept_numbers(model, row_tokens)
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
         import torch
         import torch.nn.functional as F
 
         from physlm.models.module import per_member
-        from physlm.models.parts.recurrent import (
-            NORM_EPS,
-            convolved,
-            in_heads,
-            log_decay,
-            out_of_heads,
-            remembered,
-            widened,
-        )
-        from physlm.models.recurrences.decayed import decayed, decayed_step
+        from physlm.models.parts.recurrent import NORM_EPS, convolved, in_heads, log_decay, out_of_heads, widened
 
         inner, heads = self.expand * w.model.width, w.model.heads
         z, mixed = w.mix_local(w.inputs(x), state, where).split((inner, inner + 2 * self.size), -1)
@@ -110,7 +91,7 @@ class Mamba2(Mixer):
         u, b, c = mixed.split((inner, self.size, self.size), -1)
         u, b, c = in_heads(u, heads), in_heads(b, 1), in_heads(c, 1)
         step, fade = log_decay(w, x, heads)
-        read = remembered(decayed, decayed_step, state, where, c, b, u * step, fade)
+        read = self.remembered(w, x, state, where, c, b, u * step, fade)
         y = out_of_heads(read + in_heads(per_member(w.skip).expand(*x.shape[:3], heads), heads) * u)
         y = y * F.silu(widened(z))
         y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + NORM_EPS) * per_member(w.gain)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
 from physlm.models.parts.part import MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
-from physlm.models.parts.recurrent import CHUNK, DECAY, GATE, channels, check_recurrent, conv_kept, conv_weights
+from physlm.models.parts.recurrent import CHUNKS, DECAY, GATE, GROUP, channels, check_recurrent, conv_kept, conv_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +25,9 @@ class PaTH(Mixer):
     each head; the convolution has four taps, as everywhere here, where the paper has three.  With b_t = 0 this is
     attention without positions; b_t = 2 swaps two channels of a key, so that permutations can be followed.
 
-    The scores of whole rows are written out, as in GPT_rel.  State: keys in float32, which every token turns further,
-    and values; the last three inputs of the convolution; with ``forget`` what has faded at each token.
+    Of whole rows only the scores of a chunk of queries are written out at a time, see ``recurrences.path``.  State:
+    keys in float32, which every token turns further, and values; the last three inputs of the convolution; with
+    ``forget`` what has faded since each token.
 
     Attributes:
         rank: of W_down W_up, as a share of the width; the paper has 32 channels.
@@ -61,85 +62,77 @@ class PaTH(Mixer):
 
     def state(self, model: ModelConfig, positions: int, beside: bool) -> tuple[Kept, ...]:
         heads, width = model.heads, model.head_width
-        faded = (Kept("faded", (heads, positions, 1), axis=1, float32=True), Kept("total", (heads, 1), float32=True))
         return (Kept("keys", (heads, positions, width), axis=1, float32=True),
                 Kept("values", (heads, positions, width), axis=1), *conv_kept(self.conv, model.width),
-                *faded * self.forget)
+                *(Kept("faded", (heads, positions, 1), axis=1, float32=True),) * self.forget)
 
     def local_width(self, model: ModelConfig) -> int:
         return 3 * model.width
 
     def flops(self, model: ModelConfig, row_tokens: int) -> float:
         """4 d for each position that is read, and those of the reflections: k^2 a head for each chunk before."""
-        chunk = max(1, min(CHUNK, row_tokens))
+        chunk = max(1, min(CHUNKS["path"], row_tokens))
         reach = model.mean_reach(row_tokens)
         return (4.0 + 2 * model.head_width / chunk) * model.width * reach + 8.0 * chunk * model.width * bool(row_tokens)
 
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
-        """Scores and weights of each key and head, float32 counted as two."""
-        return 4 * model.heads * row_tokens
+        """Float32 counted as two: scores and weights of each key and head and the keys as each chunk meets them, in
+        rows of up to 512 tokens; of longer ones what the groups of queries begin with."""
+        chunk = max(1, min(CHUNKS["path"], row_tokens))
+        own = 16 * model.width + 4 * model.heads * chunk
+        if row_tokens > GROUP:
+            return own
+        return own + row_tokens * (3 * model.heads + model.width // chunk)
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
         import torch
 
         from physlm.models.parts.distances import keep, seen
         from physlm.models.parts.recurrent import out_of_heads
-        from physlm.models.recurrences.path import path_step
+        from physlm.models.recurrences.path import path_attention, path_keys, path_step
 
-        if not isinstance(where, Next):
-            weight, v = self._weigh(w, x, state, where)
-            return w.out(out_of_heads(weight.to(x.dtype) @ v))
-        assert state is not None
         q, k, v, turn, beta = self._project(w, x, state, where)
-        state["keys"].copy_(path_step(state["keys"], turn, beta))
-        keep(state["keys"], k, where.place_1)
-        keep(state["values"], v, where.place_1)
-        scores = q @ state["keys"].mT
-        if self.forget:
-            total = state["total"][..., None] + self._fade(w, x)
-            state["total"].copy_(total[..., 0])
-            keep(state["faded"], total, where.place_1)
-            scores = scores - state["faded"].mT
-        weight = scores.masked_fill(~seen(scores.shape[-1], where.place_1), -torch.inf).softmax(-1)
-        return w.out(out_of_heads(weight.to(x.dtype) @ state["values"]))
+        fade = self._fade(w, x) if self.forget else None
+        if isinstance(where, Next):
+            assert state is not None
+            state["keys"].copy_(path_step(state["keys"], turn, beta))
+            keep(state["keys"], k, where.place_1)
+            keep(state["values"], v, where.place_1)
+            scores = q @ state["keys"].mT
+            if fade is not None:
+                state["faded"].add_(fade)
+                keep(state["faded"], torch.zeros_like(fade), where.place_1)
+                scores = scores + state["faded"].mT
+            weight = scores.masked_fill(~seen(scores.shape[-1], where.place_1), -torch.inf).softmax(-1)
+            return w.out(out_of_heads(weight.to(x.dtype) @ state["values"]))
+        if state is not None:
+            keys, faded = path_keys(k, turn, beta, fade)
+            keep(state["keys"], keys)
+            keep(state["values"], v)
+            if faded is not None:
+                keep(state["faded"], faded)
+        return w.out(out_of_heads(path_attention(q, k, v, turn, beta, fade)))
 
     @property
     def shows_attention(self) -> bool:
         return True
 
     def attention(self, w: Weights, x: Tensor, where: Whole) -> Tensor:
-        return self._weigh(w, x, None, where)[0]
-
-    def _weigh(self, w: Weights, x: Tensor, state: State | None, where: Where) -> tuple[Tensor, Tensor]:
-        """The weight of each key for each query of whole rows, (M, B, H, T, T) widened, and v; leaves the state."""
-        import torch
-
-        from physlm.models.parts.distances import future, keep
-        from physlm.models.recurrences.chunks import running_over_rows
         from physlm.models.recurrences.path import path_scores
 
-        q, k, v, turn, beta = self._project(w, x, state, where)
-        scores, keys = path_scores(q, k, turn, beta)
-        total = running_over_rows(self._fade(w, x)) if self.forget else None
-        if total is not None:
-            scores = scores + (total - total.mT)
-        if state is not None:
-            keep(state["keys"], keys)
-            keep(state["values"], v)
-            if total is not None:
-                keep(state["faded"], total)
-                state["total"].copy_(total[..., -1, :])
-        return scores.masked_fill(future(x.shape[2], x.device), -torch.inf).softmax(-1), v
+        q, k, _, turn, beta = self._project(w, x, None, where)
+        return path_scores(q, k, turn, beta, self._fade(w, x) if self.forget else None)[0].softmax(-1)
 
     def _fade(self, w: Weights, x: Tensor) -> Tensor:
-        """ln f of each token, (M, B, H, T, 1)."""
+        """ln f of each token, at least -50, (M, B, H, T, 1)."""
         import torch.nn.functional as F
 
         from physlm.models.module import per_member
         from physlm.models.parts.recurrent import in_heads
         from physlm.models.primitives import product
+        from physlm.models.recurrences.chunks import floored
 
-        return in_heads(F.logsigmoid(product(x, w.fade) + per_member(w.fade_bias)), w.model.heads)
+        return floored(in_heads(F.logsigmoid(product(x, w.fade) + per_member(w.fade_bias)), w.model.heads))
 
     def _project(
         self, w: Weights, x: Tensor, state: State | None, where: Where

@@ -1,6 +1,6 @@
-"""What mixers with a fixed-size memory have in common: roles, first values, the short convolution, the memory.
+"""What mixers with a fixed-size memory are made of: roles, first values, the short convolution, heads, gates, chunks.
 
-    x -> projections -> local mixing -> short convolution and SiLU -> heads -> recurrence -> norm of each head -> out
+``recurrent_mixer`` is the frame that they share; FoX, PaTH and MLA take single pieces of this page.
 
 Shape letters: M members, B rows, T positions, H heads, h width of a key, e width of a value.  Free of torch, as parts.
 """
@@ -8,9 +8,8 @@ Shape letters: M members, B rows, T positions, H heads, h width of a key, e widt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from physlm.errors import UserError
 from physlm.models.parts.part import FILTER, Kept, Mixer, Next, Role, Uniform, Weight, Where
@@ -26,7 +25,10 @@ if TYPE_CHECKING:
 GATE = Role("gate", float32=True, multiplied=True)
 DECAY = Role("decay", decays=False, float32=True)
 TAPS = 4
-CHUNK = 64  # tokens at most that a recurrence reads at once, see ``recurrences.chunks``
+# positions at most that a recurrence reads at once, by its core, see ``recurrences.chunks``; powers of two
+CHUNKS = {"decayed": 64, "channels": 64, "delta": 64, "path": 64}
+LEAST_CHUNK = 16
+GROUP = 512  # queries of PaTH that are read again at a time in the backward pass of longer rows
 NORM_EPS, UNIT_EPS = 1e-5, 1e-6
 
 
@@ -124,26 +126,6 @@ def in_heads(x_MBTc: Tensor, heads: int) -> Tensor:
     return widened(x_MBTc).unflatten(-1, (heads, -1)).transpose(2, 3)
 
 
-def memory_kept(model: ModelConfig, keys: int, values: int) -> Kept:
-    """The matrix of each head, (H, h, e) float32, for so many channels of keys and of values."""
-    return Kept("memory", (model.heads, keys // model.heads, values // model.heads), float32=True)
-
-
-def remembered(
-    rows: Callable[..., tuple[Tensor, Tensor]], step: Callable[..., tuple[Tensor, Tensor]], state: State | None,
-    where: Where, *given: Any,
-) -> Tensor:
-    """What a recurrence reads out, (M, B, H, T, e), by its form for ``rows`` or one ``step``; the memory moves on."""
-    if isinstance(where, Next):
-        assert state is not None
-        read, memory = step(*given, state["memory"])
-    else:
-        read, memory = rows(*given)
-    if state is not None:
-        state["memory"].copy_(memory)
-    return read
-
-
 def out_of_heads(o_MBHTe: Tensor) -> Tensor:
     """(M, B, T, H e)."""
     return o_MBHTe.transpose(2, 3).flatten(-2)
@@ -184,19 +166,38 @@ def gated(y: Tensor, gate: Tensor) -> Tensor:
     return (y * F.silu(widened(gate))).to(gate.dtype)
 
 
-# ---- Costs
+# ---- Chunks and costs
 
 
-def chunk_flops(model: ModelConfig, keys: int, values: int, row_tokens: int, solved: bool = False) -> float:
-    """Forward FLOPs a token of a recurrence in chunks: 4 h e a head for what goes through the memory, and 2 (h + e) for
-    each position of a chunk.  ``solved``: of the delta rule, which has twice of both, and the inverse of C x C."""
-    chunk = min(CHUNK, row_tokens)
-    through = 4.0 * keys * values / model.heads * bool(row_tokens)
-    within = 2.0 * chunk * (keys + values)
-    return 2 * (through + within) + model.heads * chunk**2 if solved else through + within
+def chunk_of(positions: int, core: str) -> int:
+    """C: the power of two from T up, at least 16 and at most that of the core."""
+    return min(CHUNKS[core], max(LEAST_CHUNK, 1 << max(0, positions - 1).bit_length()))
 
 
-def chunk_numbers(model: ModelConfig, keys: int, values: int, row_tokens: int) -> int:
+def memories_of(row_tokens: int, core: str, levels: int) -> int:
+    """How many memories a chunk reads: one, or one of each level beyond a chunk."""
+    chunk = chunk_of(row_tokens, core)
+    return max(1, (-(-row_tokens // chunk) - 1).bit_length()) if levels else 1
+
+
+def chunk_flops(model: ModelConfig, keys: int, values: int, row_tokens: int, core: str, levels: int = 0) -> float:
+    """Forward FLOPs a token of a recurrence in chunks: 2 h e a head for what is written and for each memory that is
+    read, and 2 (h + e) for each position of a chunk.  The delta rule has 2 h^2 (1 + e / C) more, and 4 (2 h + C) for
+    each position."""
+    chunk, each = min(CHUNKS[core], row_tokens), keys / model.heads
+    if not chunk:
+        return 0.0
+    found = 2.0 * each * values * (1 + memories_of(row_tokens, core, levels)) + 2.0 * chunk * (keys + values)
+    if core == "delta":
+        found += 2 * each * (keys + each * values / chunk) + 4.0 * chunk * (2 * keys + model.heads * chunk)
+    return found
+
+
+def chunk_numbers(model: ModelConfig, keys: int, values: int, row_tokens: int, core: str, levels: int = 0) -> int:
     """Numbers a token that the backward pass keeps of it, float32 counted as two: scores, and the memories."""
-    chunk = max(1, min(CHUNK, row_tokens))
-    return round(2 * (2 * model.heads * chunk + 2 * keys * values / (model.heads * chunk)))
+    chunk = max(1, min(CHUNKS[core], row_tokens))
+    memories = memories_of(row_tokens, core, levels)
+    found = 2 * (2 * model.heads * chunk + (1 + memories) * keys * values / (model.heads * chunk))
+    if levels:
+        found += 2 * memories * keys
+    return round(2 * found if core == "delta" else found)

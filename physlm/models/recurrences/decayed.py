@@ -22,13 +22,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from physlm.models.recurrences.chunks import above, carried, chunk_of, decays, floored, in_chunks, in_rows, running
+from physlm.models.parts.recurrent import chunk_of
+from physlm.models.recurrences.chunks import (
+    Chunked,
+    above,
+    decays,
+    floored,
+    in_chunks,
+    read_chunks,
+    running,
+)
+from physlm.models.recurrences.products import product
 
 PIECE = 16
 
 
 def decayed(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None = None, state: Tensor | None = None, chunk: int = 0
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None = None, state: Tensor | None = None, chunk: int = 0,
+    rounded: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """o (.., T, e) and the last S (.., h, e), in the dtype of the arguments: float32 or float64.
 
@@ -38,16 +49,23 @@ def decayed(
         log_decay: ln a, (.., T, 1) of a head or (.., T, h) of its channels; None: 0.
         state: S before the first token, (.., h, e); None: 0.
         chunk: C, a multiple of 16; 0: ``chunk_of`` T.
+        rounded: in which o is computed, see ``read_chunks``.
     """
-    positions = q.shape[-2]
-    chunk = chunk or chunk_of(positions)
+    return read_chunks(decayed_chunks(q, k, v, log_decay, chunk, rounded), q.shape[-2], state, rounded)
+
+
+def decayed_chunks(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None = None, chunk: int = 0, rounded: torch.dtype | None = None
+) -> Chunked:
+    """The recurrence in chunks; arguments as of ``decayed``."""
+    by_channels = log_decay is not None and log_decay.shape[-1] > 1
+    chunk = chunk or chunk_of(q.shape[-2], "channels" if by_channels else "decayed")
     fade = torch.zeros_like(k[..., :1]) if log_decay is None else floored(log_decay)
     q, k, v, fade = (in_chunks(x, chunk) for x in (q, k, v, fade))
     total = running(fade)  # G
     end = total[..., -1:, :]
-    before, last = carried(end.exp().mT, (k * (end - total).exp()).mT @ v, state)
-    scores = (q @ k.mT) * decays(total) if total.shape[-1] == 1 else _by_channels(q, k, total)
-    return in_rows((q * total.exp()) @ before + scores @ v, positions), last
+    weights = _by_channels(q, k, total) if by_channels else product(q, k.mT, rounded) * decays(total)
+    return Chunked(weights, q * total.exp(), end.exp().mT, k * (end - total).exp(), v)
 
 
 def decayed_step(

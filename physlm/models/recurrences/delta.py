@@ -8,14 +8,16 @@ keys S_t = a (I - b k k^T) S_(t-1) + b k v^T: an eigenvalue of 1 - b, which is n
 Whole rows are read in chunks of C positions (the WY form).  With G the running sum of ln a in a chunk, S what it begins
 with, L_ij = e^(G_i - G_j) for j <= i, and lower(X) what lies below the diagonal of X,
 
-    X = (I + lower(diag(b) K K^T * L))^-1,   U = X diag(b) V,   W = X diag(b e^G) K,   V' = U - W S
-    O = diag(e^G) Q S + (Q K^T * L) V'
-    S <- e^(G_C) S + (diag(e^(G_C - G)) K)^T V' = (e^(G_C) I - K~^T W) S + K~^T U
+    X = (I + lower(diag(b) K K^T * L))^-1 diag(b),   W = X diag(e^G) K,   V' = X V - W S
+    O = diag(e^G) Q S + (Q K^T * L) V' = (diag(e^G) Q - (Q K^T * L) W) S + ((Q K^T * L) X) V
+    S <- e^(G_C) S + K~^T V' = (e^(G_C) I - K~^T W) S + (X^T K~)^T V,   K~ = diag(e^(G_C - G)) K
 
-so that only one product a chunk waits for the chunk before.
+so that one product a chunk waits for the chunk before.  A token may make N updates, one after the other, each with a
+key, a value and a b of its own; it fades once, before the first, and is read after the last (DeltaProduct, arXiv
+2502.10297).
 
-Shape letters: ``..`` any leading axes (members, rows, heads), T positions, n chunks of C positions, h width of a key, e
-width of a value.
+Shape letters: ``..`` any leading axes (members, rows, heads), T positions, N updates of each, n chunks of C updates, h
+width of a key, e width of a value.
 """
 
 from __future__ import annotations
@@ -26,73 +28,94 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from physlm.models.parts.recurrent import in_heads, unit
-from physlm.models.recurrences.chunks import above, carried, chunk_of, decays, floored, in_chunks, in_rows, running
+from physlm.models.parts.recurrent import chunk_of, in_heads, unit
+from physlm.models.recurrences.chunks import (
+    Chunked,
+    above,
+    decays,
+    floored,
+    in_chunks,
+    read_chunks,
+    running,
+)
+from physlm.models.recurrences.products import product
 
 BASE = 16
 
 
 def delta(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None = None, state: Tensor | None = None,
-    chunk: int = 0,
+    chunk: int = 0, rounded: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """o (.., T, e) and the last S (.., h, e), in the dtype of the arguments: float32 or float64.
 
     Args:
-        q, k: (.., T, h); the keys no longer than 1.
-        v: (.., T, e).
-        beta: b, (.., T, 1), from 0 to 2.
+        q: (.., T, h).
+        k: (.., T N, h), no longer than 1.
+        v: (.., T N, e).
+        beta: b, (.., T N, 1), from 0 to 2.
         log_decay: ln a, (.., T, 1); None: 0.
         state: S before the first token, (.., h, e); None: 0.
-        chunk: C, a power of two from 16 up; 0: ``chunk_of`` T.
+        chunk: C, a power of two from 16 up; 0: ``chunk_of`` T N.
+        rounded: in which o is computed, see ``read_chunks``.
     """
-    positions = q.shape[-2]
-    chunk = chunk or chunk_of(positions)
-    q, k, v, beta = (in_chunks(x, chunk) for x in (q, k, v, beta))
-    identity = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
-    similar, scores, written = (beta * k) @ k.mT, q @ k.mT, beta * k
+    steps, chunk = k.shape[-2] // q.shape[-2], chunk or chunk_of(k.shape[-2], "delta")
+    fade, split = _at_first(log_decay, steps), chunk % steps > 0
+    if split:  # tokens lie across the ends of chunks: they are read after each update
+        q = q.repeat_interleave(steps, -2)
+    read, last = read_chunks(delta_chunks(q, k, v, beta, fade, chunk, rounded), q.shape[-2], state, rounded)
+    return read[..., steps - 1 :: steps, :] if split else read, last
+
+
+def delta_chunks(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None = None, chunk: int = 0,
+    rounded: torch.dtype | None = None,
+) -> Chunked:
+    """The recurrence in chunks; arguments as of ``delta``, but for ln a of each update, (.., T N, 1)."""
+    steps = k.shape[-2] // q.shape[-2]
+    chunk = chunk or chunk_of(k.shape[-2], "delta")
+    last = slice(steps - 1, None, steps)  # the positions of a chunk that are read
+    q = in_chunks(q, chunk // steps)
+    k, v, beta = (in_chunks(x, chunk) for x in (k, v, beta))
+    similar, scores, onward = (beta * k) @ k.mT, product(q, k.mT, rounded), k
+    decay, entering, leaving = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device), q, k
     if log_decay is None:
-        scores = scores.masked_fill(above(chunk, 1, q.device), 0.0)
+        scores = scores.masked_fill(above(chunk, 1, q.device)[last], 0.0)
     else:
         total = running(in_chunks(floored(log_decay), chunk))  # G
-        end = total[..., -1:, :]
-        faded = decays(total)
-        similar, scores, identity = similar * faded, scores * faded, end.exp() * identity
-        q, k, written = q * total.exp(), k * (end - total).exp(), written * total.exp()
-    inverse = unit_inverse(similar.masked_fill(above(chunk, 0, q.device), 0.0))
-    u, w = inverse @ (beta * v), inverse @ written
-    before, last = carried(identity - k.mT @ w, k.mT @ u, state)
-    return in_rows(q @ before + scores @ (u - w @ before), positions), last
+        end, faded = total[..., -1:, :], decays(total)
+        similar, scores, decay = similar * faded, scores * faded[..., last, :], end.exp() * decay
+        entering, leaving, onward = q * total[..., last, :].exp(), k * (end - total).exp(), k * total.exp()
+    inverse = unit_inverse(similar.masked_fill(above(chunk, 0, q.device), 0.0)) * beta.mT  # X
+    turned = product(inverse, onward, rounded)  # W
+    return Chunked(product(scores, inverse, rounded), entering - product(scores, turned, rounded),
+                   decay - product(leaving.mT, turned, rounded), product(inverse.mT, leaving, rounded), v)
 
 
 def delta_step(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same for few tokens more, by the recurrence itself; T is 1, or the updates of one token."""
-    read = []
-    for t in range(k.shape[-2]):
-        q_t, k_t, v_t, beta_t = (x[..., t : t + 1, :] for x in (q, k, v, beta))
-        kept = state if log_decay is None else floored(log_decay[..., t : t + 1, :]).exp() * state
-        state = kept + k_t.mT @ (beta_t * (v_t - k_t @ kept))
-        read.append(q_t @ state)
-    return torch.cat(read, -2), state
+    """The same for one token more, T = 1, by the recurrence itself."""
+    if log_decay is not None:
+        state = floored(log_decay).exp() * state
+    for n in range(k.shape[-2]):
+        key, value, b = (x[..., n : n + 1, :] for x in (k, v, beta))
+        state = state + key.mT @ (b * (value - key @ state))
+    return q @ state, state
 
 
 def heads_of_steps(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, heads: int, steps: int, negative: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """q, k, v and b of ``delta`` where each token makes N = ``steps`` updates, one after the other as tokens of a row
-    of T N: (M, B, H, T N, h), .., (M, B, H, T N, 1).  What is read out after the last of a token is its own.
+    """q, k, v and b of ``delta`` where each token makes N = ``steps`` updates: (M, B, H, T, h), (M, B, H, T N, h), ..,
+    (M, B, H, T N, 1).
 
     Args:
         q: (M, B, T, H h), k and v: (M, B, T, N H h or e), before they are made units.
         beta: (M, B, T, N H), the logits of b, which is at most 1, or 2 if ``negative``.
     """
     q, k, v, beta = (_steps(x, heads, n) for x, n in ((q, 1), (k, steps), (v, steps), (beta, steps)))
-    q = unit(q) * q.shape[-1] ** -0.5
-    if steps > 1:
-        q = q.repeat_interleave(steps, -2)
-    return q, unit(k), v, beta.sigmoid() * (2 if negative else 1)
+    return unit(q) * q.shape[-1] ** -0.5, unit(k), v, beta.sigmoid() * (2 if negative else 1)
 
 
 def _steps(x_MBTc: Tensor, heads: int, steps: int) -> Tensor:
@@ -100,9 +123,9 @@ def _steps(x_MBTc: Tensor, heads: int, steps: int) -> Tensor:
     return in_heads(x_MBTc.unflatten(-1, (steps, -1)).flatten(2, 3), heads)
 
 
-def decay_of_steps(log_decay: Tensor, steps: int) -> Tensor:
-    """The log decay of a token at the first of its updates, 0 at the others: (M, B, H, T, 1) as (M, B, H, T N, 1)."""
-    if steps == 1:
+def _at_first(log_decay: Tensor | None, steps: int) -> Tensor | None:
+    """The log decay of a token at the first of its updates, 0 at the others: (.., T, 1) as (.., T N, 1)."""
+    if log_decay is None or steps == 1:
         return log_decay
     return F.pad(log_decay[..., None, :], (0, 0, 0, steps - 1)).flatten(-3, -2)
 

@@ -1,59 +1,109 @@
-"""Scores of PaTH: queries and keys that meet through a product of reflections, one a token (arXiv 2505.16381).
+"""PaTH: queries and keys that meet through a product of reflections, one a token (arXiv 2505.16381).
 
-    s_ij = k_j^T H_(j+1) H_(j+2) .. H_i q_i   for j <= i,   H_t = I - b_t w_t w_t^T
+    s_ij = k_j^T H_(j+1) H_(j+2) .. H_i q_i  +  f_(j+1) + .. + f_i   for j <= i,   H_t = I - b_t w_t w_t^T
 
-Whole rows are read in chunks of C positions.  With Q, K, W (C, h) of a chunk, D = diag(b), lower with the diagonal and
-below without,
+with f = 0, or what fades a token (PaTH-FoX).  Whole rows are read in chunks of C positions.  With Q, K, W (C, h) of a
+chunk, D = diag(b), lower with the diagonal and below without,
 
     X = (I + below(D W W^T))^-1 D
     P = I - W^T X W                     all reflections of the chunk, the last first
     Q' = Q - lower(Q W^T) X W           queries back to the beginning of the chunk
     K' = K - (X below(W K^T))^T W       keys on to its end
     s within the chunk  = lower(Q K^T) - lower(Q W^T) X below(W K^T)
-    s to a chunk before = Q' P .. P K'^T, with the P of the chunks between
+    s to all before     = Q' K~^T, with K~ all earlier keys as the chunk's beginning meets them
 
-so that all pairs of chunks of one distance are one product, and there are n - 1 distances.
+and after it K~ <- (K~ P^T, K'): the rule by which generation keeps its keys, a chunk at a time.  Only the scores of one
+chunk of queries are ever written out.  Rows of more than ``GROUP`` queries are read in groups of so many; nothing of
+what is within is kept for the backward pass, which reads it again: O(T GROUP) numbers a head meanwhile, else O(T).
 
-Shape letters: ``..`` any leading axes (members, rows, heads), T positions, n chunks of C positions, h width of a key.
+Shape letters: ``..`` any leading axes (members, rows, heads), T positions, n chunks of C positions, L keys before a
+chunk, h width of a key, e width of a value.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from physlm.models.recurrences.chunks import above, chunk_of, in_chunks, in_rows
+from physlm.models.parts.recurrent import GROUP, chunk_of
+from physlm.models.recurrences.chunks import above, in_chunks, in_rows, running
 from physlm.models.recurrences.delta import unit_inverse
+from physlm.models.recurrences.products import product
 
 
-def path_scores(q: Tensor, k: Tensor, w: Tensor, beta: Tensor, chunk: int = 0) -> tuple[Tensor, Tensor]:
-    """s (.., T, T), 0 for j > i, and the keys as a query after the last token meets them, k_j^T H_(j+1) .. H_T,
-    (.., T, h); in the dtype of the arguments: float32 or float64.
+class Turned(NamedTuple):
+    """The chunks of a row, (.., n, ..) each: scores within a chunk (C, C), Q' (C, h), K' (C, h) and P (h, h), and where
+    it fades the sums of f from a chunk's beginning (C, 1)."""
+
+    within: Tensor
+    queries: Tensor
+    keys: Tensor
+    through: Tensor
+    fade: Tensor | None
+
+
+class Kept(NamedTuple):
+    """Keys as the next query meets them, (.., L, h), and what has faded since each, (.., L, 1)."""
+
+    keys: Tensor
+    faded: Tensor | None
+
+
+def path_attention(
+    q: Tensor, k: Tensor, v: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None = None, chunk: int = 0,
+    group: int = GROUP,
+) -> Tensor:
+    """softmax_j(s_ij) v_j over j <= i, (.., T, e) in the dtype of v; the scores in that of the others.
 
     Args:
-        q, k: (.., T, h).
+        q, k: (.., T, h), float32 or float64.
+        v: (.., T, e).
         w: (.., T, h), no longer than 1.
         beta: b, (.., T, 1), from 0 to 2.
+        fade: f, (.., T, 1), at most 0; None: 0.
         chunk: C, a power of two from 16 up; 0: ``chunk_of`` T.
+        group: queries that are read again in the backward pass of longer rows.
     """
-    positions = q.shape[-2]
-    chunk = chunk or chunk_of(positions)
-    q, k, w, beta = (in_chunks(x, chunk) for x in (q, k, w, beta))
-    hidden, diagonal = above(chunk, 1, q.device), above(chunk, 0, q.device)
-    inverse = unit_inverse(((beta * w) @ w.mT).masked_fill(diagonal, 0.0)) * beta.mT
-    from_q = (q @ w.mT).masked_fill(hidden, 0.0) @ inverse
-    to_k = (w @ k.mT).masked_fill(diagonal, 0.0)
-    through = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device) - w.mT @ inverse @ w
-    queries, keys = q - from_q @ w, k - (inverse @ to_k).mT @ w
-    by_distance = [(q @ k.mT).masked_fill(hidden, 0.0) - from_q @ to_k]
-    for distance in range(1, q.shape[-3]):
-        if distance > 1:
-            queries = queries[..., 1:, :, :] @ through[..., 1 : 1 - distance, :, :]
-        else:
-            queries = queries[..., 1:, :, :]
-        by_distance.append(queries @ keys[..., :-distance, :, :].mT)
-    return _assembled(by_distance)[..., :positions, :positions], in_rows(_at_the_end(keys, through), positions)
+    positions, chunk = q.shape[-2], chunk or chunk_of(q.shape[-2], "path")
+    turned, values, each = _turned(q, k, w, beta, fade, chunk, v.dtype), in_chunks(v, chunk), max(1, group // chunk)
+    chunks = values.shape[-3]
+    if chunks <= each:
+        return in_rows(_group(turned, values, 0, chunks), positions)
+    found = [checkpoint(_group, turned, values, start, min(start + each, chunks), use_reentrant=False,
+                        preserve_rng_state=False) for start in range(0, chunks, each)]  # fmt: skip
+    return in_rows(torch.cat(found, -3), positions)
+
+
+def path_scores(
+    q: Tensor, k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None = None, chunk: int = 0
+) -> tuple[Tensor, Kept]:
+    """s (.., T, T), -inf for j > i, and all keys as a query after the last token meets them; for those who want to look
+    at them."""
+    positions, chunk = q.shape[-2], chunk or chunk_of(q.shape[-2], "path")
+    turned = _turned(q, k, w, beta, fade, chunk)
+    kept: Kept | None = None
+    rows = []
+    for c in range(turned.keys.shape[-3]):
+        scores = _scores(turned, kept, c)
+        rows.append(F.pad(scores, (0, turned.keys.shape[-3] * chunk - scores.shape[-1]), value=-torch.inf))
+        kept = _moved(turned, kept, c)
+    return torch.cat(rows, -2)[..., :positions, :positions], _first(kept, positions)
+
+
+def path_keys(k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None = None, chunk: int = 0) -> Kept:
+    """All keys as a query after the last token meets them."""
+    turned = _turned(torch.zeros_like(k), k, w, beta, fade, chunk or chunk_of(k.shape[-2], "path"))
+    return _first(_before(turned, turned.keys.shape[-3]), k.shape[-2])
+
+
+def _first(kept: Kept | None, positions: int) -> Kept:
+    """Without what a chunk was filled up with."""
+    assert kept is not None, "a row has a token"
+    return Kept(kept.keys[..., :positions, :], None if kept.faded is None else kept.faded[..., :positions, :])
 
 
 def path_step(keys: Tensor, w: Tensor, beta: Tensor) -> Tensor:
@@ -61,21 +111,73 @@ def path_step(keys: Tensor, w: Tensor, beta: Tensor) -> Tensor:
     return keys - (keys @ w.mT) * (beta * w)
 
 
-def _at_the_end(keys: Tensor, through: Tensor) -> Tensor:
-    """K' of each chunk through all chunks after it."""
-    onward = torch.eye(through.shape[-1], dtype=through.dtype, device=through.device).expand_as(through[..., 0, :, :])
-    found = []
-    for c in reversed(range(keys.shape[-3])):
-        found.append(keys[..., c, :, :] @ onward)
-        onward = through[..., c, :, :].mT @ onward
-    return torch.stack(found[::-1], -3)
+def _turned(
+    q: Tensor, k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None, chunk: int, rounded: torch.dtype | None = None
+) -> Turned:
+    q, k, w, beta = (in_chunks(x, chunk) for x in (q, k, w, beta))
+    hidden, diagonal = above(chunk, 1, q.device), above(chunk, 0, q.device)
+    inverse = unit_inverse(((beta * w) @ w.mT).masked_fill(diagonal, 0.0)) * beta.mT
+    from_q = product(product(q, w.mT, rounded).masked_fill(hidden, 0.0), inverse, rounded)
+    to_k = product(w, k.mT, rounded).masked_fill(diagonal, 0.0)
+    within = product(q, k.mT, rounded) - product(from_q, to_k, rounded)
+    total = None
+    if fade is not None:
+        total = running(in_chunks(fade, chunk))
+        within = within + (total - total.mT)
+    through = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
+    through = through - product(w.mT, product(inverse, w, rounded), rounded)
+    queries = q - product(from_q, w, rounded)
+    keys = k - product(product(inverse, to_k, rounded).mT, w, rounded)
+    return Turned(within.masked_fill(hidden, -torch.inf), queries, keys, through, total)
 
 
-def _assembled(by_distance: list[Tensor]) -> Tensor:
-    """(.., n C, n C) of the blocks at each distance below the diagonal, (.., n - distance, C, C)."""
-    chunks = by_distance[0].shape[-3]
-    rows = []
-    for b in range(chunks):
-        row = torch.cat([by_distance[b - c][..., c, :, :] for c in range(b + 1)], -1)
-        rows.append(F.pad(row, (0, (chunks - 1 - b) * row.shape[-2])))
-    return torch.cat(rows, -2)
+def _scores(turned: Turned, kept: Kept | None, c: int, rounded: torch.dtype | None = None) -> Tensor:
+    """Of the queries of a chunk for the keys before it and its own, (.., C, L + C)."""
+    if kept is None:
+        return turned.within[..., c, :, :]
+    earlier = product(turned.queries[..., c, :, :], kept.keys.mT, rounded)
+    if kept.faded is not None and turned.fade is not None:
+        earlier = earlier + (turned.fade[..., c, :, :] + kept.faded.mT)
+    return torch.cat((earlier, turned.within[..., c, :, :]), -1)
+
+
+def _moved(turned: Turned, kept: Kept | None, c: int, rounded: torch.dtype | None = None) -> Kept:
+    """The keys after a chunk, its own among them."""
+    keys, faded = [turned.keys[..., c, :, :]], []
+    if kept is not None:
+        keys.insert(0, product(kept.keys, turned.through[..., c, :, :].mT, rounded))
+    if turned.fade is not None:
+        total = turned.fade[..., c, :, :]
+        end = total[..., -1:, :]
+        faded = [end - total]
+        if kept is not None and kept.faded is not None:
+            faded.insert(0, kept.faded + end)
+    return Kept(torch.cat(keys, -2), torch.cat(faded, -2) if faded else None)
+
+
+def _before(turned: Turned, chunks: int) -> Kept | None:
+    """The keys of the first chunks after them, if any: each by one product with all reflections on its way."""
+    if not chunks:
+        return None
+    onward, keys, faded = None, [], []
+    later = None if turned.fade is None else torch.zeros_like(turned.fade[..., 0, :1, :])
+    for c in reversed(range(chunks)):
+        own, through = turned.keys[..., c, :, :], turned.through[..., c, :, :].mT
+        keys.append(own if onward is None else own @ onward)
+        onward = through if onward is None else through @ onward
+        if later is not None and turned.fade is not None:
+            total = turned.fade[..., c, :, :]
+            faded.append(total[..., -1:, :] - total + later)
+            later = later + total[..., -1:, :]
+    return Kept(torch.cat(keys[::-1], -2), torch.cat(faded[::-1], -2) if faded else None)
+
+
+def _group(turned: Turned, values: Tensor, start: int, end: int) -> Tensor:
+    """What the queries of some chunks read, (.., end - start, C, e)."""
+    kept, found = _before(turned, start), []
+    for c in range(start, end):
+        weight = _scores(turned, kept, c, values.dtype).softmax(-1).to(values.dtype)
+        found.append(weight @ values[..., : c + 1, :, :].flatten(-3, -2))
+        if c + 1 < end:
+            kept = _moved(turned, kept, c, values.dtype)
+    return torch.stack(found, -3)
