@@ -116,7 +116,7 @@ BASES |= {kind: RunSpec(task, MODEL, dataclasses.replace(TRAIN, steps=4))
 BASES |= {task.kind: RunSpec(task, MODEL, dataclasses.replace(TRAIN, steps=4)) for task in (
     BrevoConfig(6, 1, 2, 3, row_tokens=128), CopyConfig(6, 9, 3, 64), MqarConfig(6, 64, 1.0, 1, 3, 64),
     NeedleConfig(20, 8, 2, row_tokens=64), HopsConfig(1, 3, 62, 58, row_tokens=128),
-    CyclesConfig(11, 4, window=98, share=0.7), RegularConfig(12, 5, automata=20), RecallConfig(noise=0.2),
+    CyclesConfig(11, 4, window=98, share=0.7), RegularConfig(12, 5, automata=5), RecallConfig(noisy=0.2),
     FuzzyConfig(), CompressionConfig(length=6, row_tokens=64), SelectiveConfig(4, window=16, row_tokens=64),
     MemoriseConfig(), MixtureConfig(shares=(1.0, 2.0), row_tokens=64))}  # fmt: skip
 # a task that stands in no table yet is tested with its own defaults; its settings need only change something

@@ -3,10 +3,10 @@
     <bos> k3 v8 k7 v1 <noise_4> <noise_2> k3 v8 k7 v1      values of keys that came before are asked for
 
 A row is row_tokens / 2 pairs.  Keys are uniform out of ``keys``; a key has the same value throughout a row, uniform out
-of ``values``.  With ``noise`` a pair is two uniform words of noise instead, independently with this probability, but
+of ``values``.  With ``noisy`` a pair is two uniform words of noise instead, independently with this probability, but
 one pair at least.  The last pair has one of the keys before it, each as likely.  Learnt are the values of keys that
 came before, or with ``loss = "all"`` every token, as published for training.  Source: arXiv 2403.17844; 8 keys and 8
-values in 128 tokens; as noisy recall ``noise = 0.2`` of 16 words; harder with more keys and values (16 to 64 of each),
+values in 128 tokens; as noisy recall ``noisy = 0.2`` with 16 words; harder with more keys and values (16 to 64 of each),
 tokens (256 to 1024) and noise (0.4 to 0.8).  There 12,800 or fewer rows are trained on again and again, here all are
 new.  MQAR (``mqar``) asks for each key once, far more of them.
 """
@@ -37,7 +37,7 @@ class RecallConfig(TaskConfig):
     """Pairs of ``keys`` keys and ``values`` values.
 
     Attributes:
-        noise: the probability of noise in place of a pair.
+        noisy: the probability of noise in place of a pair.
         noises: how many words of noise there are, if there is any.
         loss: what is learnt: the ``answer`` to every key that came before, or ``all`` tokens.
     """
@@ -49,7 +49,7 @@ class RecallConfig(TaskConfig):
     guesses_from_text: ClassVar[bool] = True
     keys: int = 8
     values: int = 8
-    noise: float = 0.0
+    noisy: float = 0.0
     noises: int = 16
     loss: Literal["answer", "all"] = "answer"
     row_tokens: int = 128
@@ -59,18 +59,18 @@ class RecallConfig(TaskConfig):
         check_between(self, "row_tokens", 2 * PAIR, MOST_TOKENS)
         check_between(self, "keys", 1, MOST_WORDS)
         check_between(self, "values", 2, MOST_WORDS)
-        check_between(self, "noise", 0, 1)
+        check_between(self, "noisy", 0, 1)
         check_between(self, "noises", 1, MOST_WORDS)
 
     @property
     def title(self) -> str:
         """For readers: ``recall 8 x 8 in 128``, ``recall 8 x 8 in 128, noise 0.2``."""
-        noise = f", noise {self.noise:g}" if self.noise else ""
+        noise = f", noise {self.noisy:g}" if self.noisy else ""
         return f"{self.kind} {self.keys} x {self.values} in {self.row_tokens}{noise}"
 
     def vocabulary(self) -> Vocabulary:
         """<bos>, keys, values, and the words of noise if there is any."""
-        names = (("k{}", self.keys), ("v{}", self.values), ("<noise_{}>", self.noises if self.noise else 0))
+        names = (("k{}", self.keys), ("v{}", self.values), ("<noise_{}>", self.noises if self.noisy else 0))
         return Vocabulary(("<bos>", *(name.format(i + 1) for name, count in names for i in range(count))))
 
     def build(self) -> Recall:
@@ -183,8 +183,8 @@ class Recall(OnDevice[RecallConfig]):
         at_P = torch.arange(P, device=device)
         key_RP = rng.below(K, own_key(rng.key("key", key), index_R), at_P)
         noisy_RP = torch.zeros_like(key_RP, dtype=torch.bool)
-        if config.noise:
-            noisy_RP = rng.uniform(own_key(rng.key("noisy", key), index_R), at_P) < config.noise
+        if config.noisy:
+            noisy_RP = rng.uniform(own_key(rng.key("noisy", key), index_R), at_P) < config.noisy
             noisy_RP[:, -1] = False
             noisy_RP.scatter_(1, rng.below(P - 1, rng.key("pair", key), index_R)[:, None], False)
         # where each key comes first, among all but the last pair, which takes one of those that come at all
@@ -196,7 +196,7 @@ class Recall(OnDevice[RecallConfig]):
         key_RP[:, -1:] = (came_RK & (number_RK == which_R1)).long().argmax(1, keepdim=True)
         value_RK = rng.below(config.values, own_key(rng.key("value", key), index_R), torch.arange(K, device=device))
         pairs_RP2 = torch.stack((FIRST_KEY + key_RP, FIRST_KEY + K + value_RK.gather(1, key_RP)), 2)
-        if config.noise:
+        if config.noisy:
             word_R2P = rng.below(config.noises, own_key(rng.key("noise", key), index_R),
                                  torch.arange(PAIR * P, device=device))  # fmt: skip
             noise_RP2 = FIRST_KEY + K + config.values + word_R2P.view(-1, P, PAIR)

@@ -11,9 +11,10 @@ true next letters too.
 
 The defaults are published: 5000 automata in training (row i has number i modulo ``automata``; 0: a new one for each
 row), others for validation and evaluation, each with strings of a row.  Deviations: 10 to 19 strings there, as many as
-the row has room for here, in which each epoch draws new ones; there automata are minimised, trimmed and compared, which
-no string shows: states that no edge reaches are never met, and states that allow the same strings allow the same next
-letters, each as likely, so that merging them changes no probability.
+the row has room for here, in which each epoch draws new ones; there automata are minimised and trimmed, which no string
+shows: states that no edge reaches are never met, and states that allow the same strings allow the same next letters,
+each as likely, so that merging them changes no probability; there all differ, here one in a hundred of those of a test
+says one or two letters in turn, as one of training does.
 """
 
 from __future__ import annotations
@@ -187,10 +188,12 @@ class Regular(OnDevice[RegularConfig]):
         exact_B, hint_B, _ = grade_without_hints(prompts, ids_BW)
         return Grades(exact_B, hint_B, allowed_B)
 
-    def fault(self, ids: Sequence[int], number: int, split: str = "evaluation") -> str:
-        """The first thing that is wrong with a text of row ``number``, read edge by edge; nothing if it is right."""
-        import torch
+    def fault(self, ids: Sequence[int], number: int, split: str = "evaluation", table: Any = None) -> str:
+        """The first thing that is wrong with a text of row ``number``, read edge by edge; nothing if it is right.
 
+        Args:
+            table: the parts of the row's automaton, as lists; by default they are looked up.
+        """
         text = without_end(ids)
         if not self.vocabulary.has(text):
             return FOREIGN
@@ -198,7 +201,7 @@ class Regular(OnDevice[RegularConfig]):
             return "got no <bos> and strings of letters"
         if any(one <= SEPARATOR and other == SEPARATOR for one, other in pairwise(text)):
             return "got an empty string"
-        edges, letters, states = (x[0].tolist() for x in self.automata(torch.tensor([number]), split, 0))
+        edges, letters, states = table or self._table(number, split)
         state, since = 0, 0
         for token in text[1:]:
             leads = dict(zip(letters[state][: edges[state]], states[state], strict=False))
@@ -236,6 +239,11 @@ class Regular(OnDevice[RegularConfig]):
         letters_RSE = FIRST_LETTER + order_RL.gather(1, which_RSE.flatten(1)).view_as(which_RSE)
         itself_S1 = torch.arange(S, device=index_R.device)[:, None]
         return Automata(edges_RS, letters_RSE, other_RSE + (other_RSE >= itself_S1).long())
+
+    def _table(self, number: int, split: str) -> list[Any]:
+        import torch
+
+        return [x[0].tolist() for x in self.automata(torch.tensor([number], device=self.device), split, 0)]
 
     def _number(self, number: int, split: str) -> int:
         """Of the automaton of a row, among those of its split."""
