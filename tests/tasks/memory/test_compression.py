@@ -34,7 +34,8 @@ def test_every_place_is_asked_once_and_its_word_is_learnt(config: CompressionCon
             assert one[:1] in ([], [0]) and all(2 <= word < first_place for word in words)
             assert one[length + 1 : length + 2] in ([], [1])
             places = asked[::2]
-            assert len({*places}) == len(places) and all(first_place <= place < first_place + length for place in places)
+            assert len({*places}) == len(places)
+            assert all(first_place <= place < first_place + length for place in places)
             expected = [IGNORE] * (length + 2)
             for place in places:
                 expected += [words[place - first_place], IGNORE]

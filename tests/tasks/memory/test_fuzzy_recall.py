@@ -96,7 +96,7 @@ def test_the_verifier_on_planted_cases(text: str, fault: str) -> None:
 def test_the_whole_value_is_asked_for_also_in_longer_rows() -> None:
     config = FuzzyConfig(row_tokens=40)
     task = config.build()
-    prompts = task.prompts(200, **config.longer(3))
+    prompts = task.prompts(200, window=config.longer(3)["window"])
     assert {*prompts.answer_lengths_B.tolist()} == {2, 3, 4} and int(prompts.lengths_B.min()) > 100
     for ids, n, answer, m in zip(prompts.ids_BP.tolist(), prompts.lengths_B.tolist(), prompts.answers_BQ.tolist(),
                                  prompts.answer_lengths_B.tolist(), strict=True):  # fmt: skip

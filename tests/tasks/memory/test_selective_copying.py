@@ -76,7 +76,8 @@ def test_the_verifier_on_planted_cases(text: str, fault: str) -> None:
 def test_more_words_in_longer_windows_can_be_asked() -> None:
     config = SelectiveConfig(4, 9, 14, 19)
     task = config.build()
-    prompts = task.prompts(40, **config.longer(3))
+    sizes = config.longer(3)
+    prompts = task.prompts(40, copied=sizes["copied"], window=sizes["window"])
     assert prompts.kinds == ("copied12",) and (prompts.lengths_B == 46).all()
     for ids, answer in zip(prompts.ids_BP.tolist(), prompts.answers_BQ.tolist(), strict=True):
         assert task.fault([*ids, *answer]) == "" and len(answer) == 13
