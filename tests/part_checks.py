@@ -21,7 +21,7 @@ from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.models.decoder import Decoder
-from physlm.models.listing import model_weights
+from physlm.models.listing import model_weights, times_read
 from physlm.models.parts.mlp import NoMLP
 from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
 from physlm.models.parts.positional import Uniform
@@ -142,7 +142,8 @@ def check_the_list_of_weights_is_the_model(config: ModelConfig) -> None:
     assert counts["params_fixed"] == sum(b[0].numel() for name, b in model.named_buffers() if name not in running)
     assert counts["params_nonembedding"] < counts["params_used"] == counts["params_all"] >= counts["params_active"]
     assert counts["params_active"] == sum(listed[name].numbers * listed[name].share for name in trained)
-    met = sum(weight.numbers * weight.share for weight in listed.values() if weight.role.multiplied)
+    met = sum(weight.numbers * weight.share * times_read(config, name) for name, weight in listed.items()
+              if weight.role.multiplied)
     flops = [training_flops(config, VOCABULARY, tokens) for tokens in (0, 1, 64)]
     assert 6 * met == flops[0] <= flops[1] <= flops[2]
 

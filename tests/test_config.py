@@ -122,6 +122,8 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
     others = {"lora_rank": tuned, "lora_embedding_rank": tuned, "lora_alpha": tuned, "redrawn": upcycled}
     others["trained"] = dataclasses.replace(  # and learnt scales alone, of a model that has some
         tuned, model=dataclasses.replace(SPEC.model, mixer=(Attention(learnt_scale="head"),)))
+    looped = dataclasses.replace(SPEC, model=dataclasses.replace(SPEC.model, layers=4, loops=3))
+    others |= {"prelude": looped, "coda": looped}
     hashes = {content_hash(base) for base in (SPEC, *others.values())}
     changes = 0
     for part in ("task", "model", "train"):
@@ -140,10 +142,10 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             else:
                 other = (value / 2 or 1.0) if isinstance(value, float) else value + (value or 2)
             base = others.get(field.name, SPEC)
-            new = dataclasses.replace(base, **{part: dataclasses.replace(config, **{field.name: other})})
+            new = dataclasses.replace(base, **{part: dataclasses.replace(getattr(base, part), **{field.name: other})})
             hashes.add(content_hash(new))
             changes += 1
-    assert len(hashes) == changes + 4
+    assert len(hashes) == changes + 5
     assert content_hash(SPEC) == content_hash(from_dict(RunSpec, to_dict(SPEC)))
 
 

@@ -70,14 +70,18 @@ class Block(nn.Module):
         found["out"] = edits["out"](x) if "out" in edits else x
         return found["out"], losses, found
 
+    @property
+    def mixer(self) -> Mixer:
+        """What lets tokens see each other here."""
+        assert isinstance(self.attention.part, Mixer)
+        return self.attention.part
+
     def attention_weights(self, x_MBTd: Tensor, where: Whole) -> Tensor:
         """The weights of this block's mixer, (M, B, H, T, T) float32."""
-        mixer = self.attention.part
-        assert isinstance(mixer, Mixer)
         normed = self.attention_norm(x_MBTd, self.attention.dtype)
         if self.local_a is not None:
             normed = self.local_a(normed, where)
-        return mixer.attention(self.attention, normed, where)
+        return self.mixer.attention(self.attention, normed, where)
 
     def kept(self, positions: int, beside: bool) -> dict[str, Any]:
         """What the state of the block consists of, by place: names of ``Kept``, and within a place ``local``."""

@@ -51,7 +51,7 @@ class Reading(NamedTuple):
     """What a model keeps of the rows that it is reading, for up to L ``positions``.
 
     Attributes:
-        states, kept: of each block: tensors by place and name, and what they are.
+        states, kept: of each block, at each pass: tensors by place and name, and what they are.
         shared: what each kind of mixer has once for all its blocks.
     """
 
@@ -121,10 +121,13 @@ class Decoder(nn.Module):
     @property
     def tap_names(self) -> tuple[str, ...]:
         """Activations that ``forward`` can return: of block i what its mixer and its MLP add to the stream, and the
-        stream after it, ``block.i.mixer``, ``block.i.mlp``, ``block.i.out``; ``block.i.attention``, its weights."""
+        stream after it, ``block.i.mixer``, ``block.i.mlp``, ``block.i.out``; ``block.i.attention``, its weights.
+
+        Blocks are counted as they are read: of 2 layers that are passed 3 times, block 4 is the first one in its third
+        pass."""
         names = ["embedding"]
         for i, block in enumerate(self._blocks()):
-            names += [f"block.{i}.attention"] * self.config.mixers[i].shows_attention
+            names += [f"block.{i}.attention"] * block.mixer.shows_attention
             names += [f"block.{i}.{place}" for place in PLACES if place != "mlp" or block.mlp is not None]
         return (*names, "final")
 
@@ -183,17 +186,17 @@ class Decoder(nn.Module):
         found = {"embedding": x} if "embedding" in taps else {}
         losses: dict[str, Tensor] = {}
         wheres = {mixer: Whole(shared) for mixer, shared in self._shared(x.shape[2]).items()}
-        for i, (block, mixer) in enumerate(zip(self._blocks(), self.config.mixers, strict=True)):
-            name = f"block.{i}"
+        for i, block in enumerate(self._blocks()):
+            name, where = f"block.{i}", wheres[block.mixer]
             if f"{name}.attention" in taps:
-                found[f"{name}.attention"] = block.attention_weights(x, wheres[mixer])
+                found[f"{name}.attention"] = block.attention_weights(x, where)
             if self._edits or any(f"{name}.{place}" in taps for place in PLACES):
-                x, more, places = self._walk(i, block, x, wheres[mixer])
+                x, more, places = self._walk(i, block, x, where)
                 found |= {f"{name}.{place}": y for place, y in places.items() if f"{name}.{place}" in taps}
             elif block.losses:
-                x, more = self._run(block, x, wheres[mixer])
+                x, more = self._run(block, x, where)
             else:
-                x, more = self._run(block, x, wheres[mixer]), ()
+                x, more = self._run(block, x, where), ()
             for loss, value in zip(block.losses, more, strict=True):
                 losses[loss] = losses[loss] + value if loss in losses else value
         return x, found, losses
@@ -229,7 +232,7 @@ class Decoder(nn.Module):
     def state_bytes(self, positions: int) -> int:
         """Memory that the state of one row of every member takes."""
         size = self.embedding.weight.element_size()
-        kept = [slot.state(self.config, positions, False) for layer in range(self.config.layers)
+        kept = [slot.state(self.config, positions, False) for layer in self.config.order
                 for slot in block_slots(self.config, layer).values()]
         return self.members * sum(math.prod(one.shape) * (4 if one.float32 else size) for part in kept for one in part)
 
@@ -295,13 +298,15 @@ class Decoder(nn.Module):
         return self._with_states(x, wheres, Reading(0, states, tuple(block.kept(0, True) for block in blocks), {}))
 
     def _with_states(self, x: Tensor, wheres: Mapping[Mixer, Where], reading: Reading) -> Tensor:
-        for i, (block, mixer) in enumerate(zip(self._blocks(), self.config.mixers, strict=True)):
-            x, _, _ = self._walk(i, block, x, wheres[mixer], reading.states[i])
+        for i, block in enumerate(self._blocks()):
+            x, _, _ = self._walk(i, block, x, wheres[block.mixer], reading.states[i])
         normed: Tensor = self.final_norm(x, self.embedding.weight.dtype)
         return normed
 
     def _blocks(self) -> list[Block]:
-        return [block for block in self.blocks if isinstance(block, Block)]
+        """In the order of reading; one that is passed several times is there as often."""
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        return [blocks[layer] for layer in self.config.order]
 
     def _shared(self, positions: int) -> dict[Mixer, tuple[Tensor, ...]]:
         """What each kind of mixer has once for all its blocks.  Tables are kept for good, as CUDA graphs read them."""

@@ -81,3 +81,9 @@ def model_weights(config: ModelConfig, vocabulary: int) -> dict[str, Weight]:
         for place, slot in block_slots(config, layer).items():
             found |= {f"blocks.{layer}.{place}.{weight.path}": weight for weight in slot.weights}
     return found | {f"final_norm.{weight.path}": weight for weight in config.norm.weights(config)}
+
+
+def times_read(config: ModelConfig, name: str) -> int:
+    """How often a token meets the weight of this name: once, and of a layer that is looped once a pass."""
+    place, _, rest = name.partition(".")
+    return config.order.count(int(rest.partition(".")[0])) if place == "blocks" else 1

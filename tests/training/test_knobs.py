@@ -90,11 +90,13 @@ BASES = {
     "scales": RunSpec(BIOD, dataclasses.replace(MODEL, mixer=(Attention(learnt_scale="head"),)),
                       dataclasses.replace(TRAIN, exposures=3, trained="scales"), RunSpec(BIOD, MODEL, TRAIN)),
     "two heads": RunSpec(BIOD, dataclasses.replace(MODEL, heads=2), dataclasses.replace(TRAIN, exposures=3)),
+    "looped": RunSpec(BIOD, dataclasses.replace(MODEL, layers=3, loops=2), dataclasses.replace(TRAIN, exposures=3)),
 }
 LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha")
 LIVE_IN_UPCYCLED = ("train.redrawn",)
 LIVE_IN_SCALES = ("train.trained",)
 LIVE_IN_HEADS = ("model.mixer.rope_heads", "model.mixer.group")
+LIVE_IN_LOOPED = ("model.prelude", "model.coda")
 LIVE_IN_FIXED = tuple(f"task.{name}" for name in ("texts", "permute", "fullname", "couples", "reverse", "celebrities"))
 LIVE_IN_ASK = tuple(f"task.ask.{name}" for name in ("kinds", "half", "group", "most", "hints", "loss"))
 LIVE_IN_FORMS = ("task.ask.forms", "task.ask.held_out")
@@ -141,7 +143,8 @@ CHANGES = {
     "train.learning_rate": "trained", "train.weight_decay": "trained", "train.warmup_steps": "trained",
     "train.decay": "trained", "train.steps": "steps", "train.snapshots": "snapshots", "train.mask_rate": "batches",
     "model.causal": "params", "model.absolute": "params", "task.grammar": "batches", "task.bag_tokens": "params",
-    "model.tied": "params", "model.ternary": "logits", "train.redrawn": "logits",
+    "model.tied": "params", "model.ternary": "logits",
+    **dict.fromkeys(("model.loops", *LIVE_IN_LOOPED), "logits"), "train.redrawn": "logits",
     "task.junk": "batches", "task.domain": "batches",
     "task.bags": "batches", "task.bag_weights": "batches", "task.noise": "batches", "task.noise_rate": "batches",
     "task.noise_fraction": "batches", **dict.fromkeys(LIVE_IN_FIXED, "batches"),
@@ -202,7 +205,8 @@ LIVE_ONLY = {"bioS": ("task.fresh", "task.rewritten"), "bioD": ("task.fresh",), 
              "bioR": ("task.texts", "task.fullname"),
              "bioQA": (*LIVE_IN_ASK, "task.celebrities", "task.rewritten"), "bioMixed": LIVE_IN_FORMS,
              "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "upcycled": LIVE_IN_UPCYCLED,
-             "scales": LIVE_IN_SCALES, "two heads": LIVE_IN_HEADS, "igsm short": LIVE_IN_SHORT}
+             "scales": LIVE_IN_SCALES, "two heads": LIVE_IN_HEADS, "looped": LIVE_IN_LOOPED,
+             "igsm short": LIVE_IN_SHORT}
 
 
 def applies(kind: str, name: str) -> bool:
@@ -211,7 +215,7 @@ def applies(kind: str, name: str) -> bool:
     if homes:
         return kind in homes
     if name.startswith("task."):
-        return kind not in ("bioS fixed", "tuned", "upcycled", "scales", "two heads", "igsm short")
+        return kind not in ("bioS fixed", "tuned", "upcycled", "scales", "two heads", "looped", "igsm short")
     return kind == "bioD"
 
 

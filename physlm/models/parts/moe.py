@@ -154,7 +154,7 @@ class MoE(MLP):
         return y, self._losses(w, routing, share_ME, capacity if w.training else x_MAd.shape[1])
 
     def _losses(self, w: Weights, routing: Routing, share_ME: Tensor, capacity: int) -> tuple[Tensor, ...]:
-        blocks = sum("dropped" in mlp.losses for mlp in w.model.mlps)
+        blocks = sum("dropped" in w.model.mlps[layer].losses for layer in w.model.order)
         lost_M = (routing.ranked.load_ME - capacity).clamp(min=0).sum(-1)
         dropped_M = lost_M / (routing.ranked.expert_MA.shape[1] * blocks)
         if not self.alpha:

@@ -53,15 +53,15 @@ class Draw(Protocol):
 
 @dataclass(frozen=True)
 class Normal:
-    """N(0, std^2), std = ``init_std`` of the model; ``small``: over sqrt(2 layers), as GPT-2 has it for the two
-    projections into the residual stream."""
+    """N(0, std^2), std = ``init_std`` of the model; ``small``: over sqrt(2 depth), as GPT-2 has it for the two
+    projections of each of its layers into the residual stream; those that are looped count at each pass."""
 
     small: bool = False
 
     def draw(self, key: int, count: int, model: ModelConfig) -> Tensor:
         from physlm import rng
 
-        std = model.init_std / math.sqrt(2 * model.layers) if self.small else model.init_std
+        std = model.init_std / math.sqrt(2 * model.depth) if self.small else model.init_std
         return std * rng.normal(key, count)
 
 
