@@ -222,8 +222,8 @@ def _check_start(start: RunSpec, spec: RunSpec) -> None:
         fits = {"mlp": can_begin, "mixer": can_retune}.get(field.name)
         if theirs != ours and not (fits is not None and fits(spec.model, start.model)):
             raise UserError(f"start.model.{field.name}: got {theirs!r} where the run itself has {ours!r}; expected the "
-                            "same model, or of a mixture without a shared expert the MLPs that its experts are, or "
-                            f"attention that differs in {', '.join(SETTINGS)} alone")
+                            "same model, or of a mixture without a shared expert or a chain the MLPs that its experts "
+                            f"are, or attention that differs in {', '.join(SETTINGS)} alone")
     if start.task == spec.task:
         return
     first, second = start.task.vocabulary().words, spec.task.vocabulary().words

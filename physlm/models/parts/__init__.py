@@ -27,6 +27,7 @@ MLPS = {
 NORMS = {
     "layernorm": "physlm.models.parts.norms:LayerNorm",
     "rmsnorm": "physlm.models.parts.norms:RMSNorm",
+    "dyt": "physlm.models.parts.norms:DyT",
 }
 LOCALS = {
     "canon": "physlm.models.parts.canon:Canon",

@@ -121,6 +121,7 @@ EMBEDDING = Role("embedding", multiplied=True)  # looked up, and multiplied at t
 OUTPUT = Role("output", multiplied=True)  # of a model whose embedding is looked up alone, which is a TABLE
 FILTER = Role("filter", float32=True, multiplied=True)
 GAIN = Role("gain", decays=False, float32=True)
+SINK = Role("sink", decays=False, float32=True)  # a logit that joins a softmax
 TEMPERATURE = Role("temperature", decays=False, float32=True)  # a learnt scale of attention's logits
 
 
