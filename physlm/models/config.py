@@ -150,6 +150,11 @@ class ModelConfig:
         return len(self.order)
 
     @property
+    def reads_ids(self) -> bool:
+        """Whether some part must know which tokens it reads."""
+        return any(part.reads_ids for part in (*self.mixer, *self.mlp))
+
+    @property
     def reads_among(self) -> bool:
         """Whether it can read tokens at any places that see any of each other (``Decoder.hidden_among``): a causal
         model without local mixing, all of whose parts can read beside rows."""

@@ -163,12 +163,19 @@ class Decoder(nn.Module):
         for name in taps:
             if name not in self.tap_names:
                 raise UserError(unknown_key("tap", name, self.tap_names))
-        x, found, losses = self._through_blocks(self._run(self.embedding, ids_MBT), taps)
+        x, found, losses = self._through_blocks(self._run(self.embedding, ids_MBT), taps, ids_MBT)
         found["final"] = x = self._run(self.final_norm, x, self.embedding.weight.dtype)
         return x, {name: found[name] for name in taps}, losses
 
     def hidden_from(self, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:
-        """``hidden`` of given embeddings, before the vectors of positions; only at some positions, if given."""
+        """``hidden`` of given embeddings, before the vectors of positions; only at some positions, if given.
+
+        Raises:
+            UserError: a part must know which tokens it reads.
+        """
+        for part in (*self.config.mixer, *self.config.mlp):
+            if part.reads_ids:
+                raise UserError(f"{part.label}: got embeddings to read, expected tokens, whose ids it looks up")
         x, _, _ = self._through_blocks(x_MBTd)
         if places_MBP is not None:
             x = x.gather(2, places_MBP[..., None].expand(-1, -1, -1, x.shape[-1]))
@@ -176,7 +183,7 @@ class Decoder(nn.Module):
         return normed
 
     def _through_blocks(
-        self, x: Tensor, taps: Sequence[str] = ()
+        self, x: Tensor, taps: Sequence[str] = (), ids_MBT: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """What leaves the last block, the taps on the way, and the auxiliary losses; no other activation is held longer
         than it is used."""
@@ -185,7 +192,8 @@ class Decoder(nn.Module):
             x = self._run(self.positions, x)
         found = {"embedding": x} if "embedding" in taps else {}
         losses: dict[str, Tensor] = {}
-        wheres = {mixer: Whole(shared) for mixer, shared in self._shared(x.shape[2]).items()}
+        ids_MBT = ids_MBT if self.config.reads_ids else None
+        wheres = {mixer: Whole(shared, ids_MBT) for mixer, shared in self._shared(x.shape[2]).items()}
         for i, block in enumerate(self._blocks()):
             name, where = f"block.{i}", wheres[block.mixer]
             if f"{name}.attention" in taps:
@@ -242,7 +250,8 @@ class Decoder(nn.Module):
         x = self.embedding(ids_MBT)
         if self.positions is not None:
             x = self.positions(x)
-        wheres = {mixer: Whole(shared) for mixer, shared in self._shared(ids_MBT.shape[-1]).items()}
+        ids = ids_MBT if self.config.reads_ids else None
+        wheres = {mixer: Whole(shared, ids) for mixer, shared in self._shared(ids_MBT.shape[-1]).items()}
         return self._with_states(x, wheres, reading)
 
     @torch.no_grad()
@@ -254,7 +263,9 @@ class Decoder(nn.Module):
         x = self.embedding(ids_MB1)
         if self.positions is not None:
             x = self.positions.at(x, place_1)
-        return self._with_states(x, {mixer: Next(place_1, shared) for mixer, shared in reading.shared.items()}, reading)
+        ids = ids_MB1 if self.config.reads_ids else None
+        wheres = {mixer: Next(place_1, shared, ids) for mixer, shared in reading.shared.items()}
+        return self._with_states(x, wheres, reading)
 
     @property
     def has_aside(self) -> bool:
@@ -328,6 +339,9 @@ class Decoder(nn.Module):
 
         def run(part: nn.Module, x: Tensor, *others: object) -> Any:
             torch._dynamo.maybe_mark_dynamic(x, 1)
+            for where in others:
+                if isinstance(where, Whole) and where.ids_MBT is not None:
+                    torch._dynamo.maybe_mark_dynamic(where.ids_MBT, 1)
             return compiled(part, x, *others)
 
         self._run = run

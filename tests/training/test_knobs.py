@@ -135,7 +135,7 @@ CHANGES = {
     "model.mixer.rope_base": "logits", "model.mixer.qk_norm": "params", "model.mlp": "params",
     **dict.fromkeys((f"model.mixer.{name}" for name in ("rope_heads", "bias", "window", "chunk", "scale", "log_n",
                                                         "floor")), "logits"), "model.mixer.learnt_scale": "params",
-    **dict.fromkeys((f"model.mixer.{name}" for name in ("group", "gate", "sink")), "params"),
+    **dict.fromkeys((f"model.mixer.{name}" for name in ("group", "gate", "sink", "value_rows")), "params"),
     "train.trained": "trained",
     "model.mlp.act": "logits", "model.local": "params", "train.z_loss": "trained", "model.init_std": "logits",
     "task.name_pools": "params", "task.alphabet": "params",

@@ -72,6 +72,9 @@ class Attention(Mixer):
         gate: what the heads give is multiplied with sigmoid(x W) before ``out``, a number for each ``head`` or for each
             ``element`` (arXiv 2505.06708).
         sink: a learnt logit of each head joins its softmax and has no value (gpt-oss); it begins at 0.
+        value_rows: 2 sigmoid(x W) E[token] is added to the values, a number for each head of values times a row of a
+            table of so many, token modulo rows (value embeddings of modded-nanogpt and nanochat); W begins at 0, where
+            the factor is 1; 0 rows: none.
     """
 
     kind: ClassVar[str] = "attention"
@@ -89,6 +92,7 @@ class Attention(Mixer):
     group: int = 1
     gate: Literal["none", "head", "element"] = "none"
     sink: bool = False
+    value_rows: int = 0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rope <= 1.0:
@@ -100,7 +104,7 @@ class Attention(Mixer):
             if not getattr(self, name) > 0:
                 raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected a number above 0")
         for name, none in (("window", "all tokens before are seen"), ("chunk", "there are no chunks"),
-                           ("floor", "the scale does not grow")):
+                           ("floor", "the scale does not grow"), ("value_rows", "values are of the activations alone")):
             if getattr(self, name) < 0:
                 raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected at least 1 token, or 0, "
                                 f"where {none}")
@@ -142,6 +146,16 @@ class Attention(Mixer):
                                 "about earlier tokens; expected true")
 
     @property
+    def reads_ids(self) -> bool:  # type: ignore[override]
+        """For the table of values."""
+        return self.value_rows > 0
+
+    @property
+    def reads_beside(self) -> bool:  # type: ignore[override]
+        """What stands beside rows is no token of a table."""
+        return not self.value_rows
+
+    @property
     def reach(self) -> int:
         """Tokens that it can see at most; 0: all of the row."""
         return self.window or self.chunk
@@ -156,6 +170,7 @@ class Attention(Mixer):
         parts += [self.bias.replace("_", "")] * (self.bias != "none")
         parts += [f"{name}{getattr(self, name)}" for name in ("window", "chunk", "floor") if getattr(self, name)]
         parts += [f"group{self.group}"] * (self.group != 1)
+        parts += [f"values{self.value_rows}"] * (self.value_rows > 0)
         parts += [f"gate{self.gate}"] * (self.gate != "none") + ["sink"] * self.sink
         parts += ["logn"] * self.log_n + [f"scale{self.scale:g}"] * (self.scale != 1)
         return "_".join(parts + [f"learnt{self.learnt_scale}"] * (self.learnt_scale != "none"))
@@ -183,7 +198,13 @@ class Attention(Mixer):
                 *(Weight("gate", (d, model.heads if self.gate == "head" else d), Normal(), MATRIX)
                   for _ in range(self.gate != "none")),
                 *(Weight("sink", (model.heads,), Constant(0.0), SINK) for _ in range(self.sink)),
+                *(self._value_weights(model) if self.value_rows else ()),
                 Weight("out", (d, d), Normal(small=True), MATRIX))
+
+    def _value_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        rows, keys = self.value_rows, self.key_channels(model)
+        return (Weight("values", (rows, keys), Normal(), TABLE, share=1 / rows),
+                Weight("value_gate", (model.width, model.heads // self.group), Constant(0.0), MATRIX))
 
     def shared_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         buckets = Weight("buckets.weight", (BUCKETS, model.heads), Normal(), TABLE)
@@ -248,6 +269,8 @@ class Attention(Mixer):
         from physlm.models.parts.distances import keep
 
         q, k, v = self._project(w, x, state, where)
+        if self.value_rows:
+            v = v + self._looked_up(w, x, where)
         if state is not None and not isinstance(where, Beside):
             place = None
             if isinstance(where, Next):
@@ -291,6 +314,16 @@ class Attention(Mixer):
         mask = mask.unflatten(1, (-1, self.group)).squeeze(3) if mask.shape[1] > 1 else mask
         mixed = masked(q.unflatten(1, (-1, self.group)).squeeze(3), k, v, mask, self.sink)
         return mixed.flatten(1, 2)[:, :, None]
+
+    def _looked_up(self, w: Weights, x: Tensor, where: Where) -> Tensor:
+        """What tables add to the values, (N, H / group, T, k)."""
+        from physlm.models.cross_entropy import embedding
+        from physlm.models.parts.recurrent import widened
+
+        assert not isinstance(where, Beside) and where.ids_MBT is not None
+        gate = 2 * widened(w.value_gate(x)).sigmoid()
+        rows = embedding(where.ids_MBT % self.value_rows, w.values).unflatten(-1, (-1, w.model.head_width))
+        return (gate[..., None] * rows).to(w.values.dtype).flatten(0, 1).transpose(1, 2)
 
     def _gated(self, w: Weights, x: Tensor, mixed_MBTd: Tensor) -> Tensor:
         """Times sigmoid(x W)."""

@@ -168,9 +168,11 @@ class Weight:
 
 
 class Whole(NamedTuple):
-    """All tokens of the rows; ``shared`` is what the mixer has once for all blocks, see ``Mixer.shared``."""
+    """All tokens of the rows; ``shared`` is what the mixer has once for all blocks, see ``Mixer.shared``, and ``ids``
+    (M, B, T) which tokens they are, where a part of the model asks for that (``Part.reads_ids``)."""
 
     shared: tuple[Tensor, ...] = ()
+    ids_MBT: Tensor | None = None
 
 
 class Next(NamedTuple):
@@ -178,6 +180,7 @@ class Next(NamedTuple):
 
     place_1: Tensor
     shared: tuple[Tensor, ...] = ()
+    ids_MBT: Tensor | None = None
 
 
 class Beside(NamedTuple):
@@ -213,11 +216,13 @@ class Part:
         losses: names of the auxiliary losses that ``read`` returns beside its result, ``y, (loss_M, ..)``, in nats.
             They are added to the loss of training and logged under their names; one without a gradient is logged alone.
         reads_beside: whether tokens can stand ``Beside`` rows.
+        reads_ids: whether it must know which tokens it reads, and not their activations alone.
     """
 
     kind: ClassVar[str]
     losses: ClassVar[tuple[str, ...]] = ()
     reads_beside: bool = True
+    reads_ids: bool = False
 
     def check(self, model: ModelConfig) -> None:
         """Raise UserError where the part does not fit the model."""
