@@ -31,6 +31,7 @@ from physlm.models.parts.norms import LayerNorm, RMSNorm
 from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
+from physlm.models.parts.residual import Add, Hyper, ManifoldHyper
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
@@ -63,10 +64,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "BrevoConfig": dict(nodes=70, shortest_name=1, longest_name=1, name_words=0, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
                         absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True, loops=1,
-                        prelude=0, coda=0),
+                        prelude=0, coda=0, residual=Add()),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none", rope_heads=1.0, bias="none", window=0, chunk=0,
                       scale=1.0, learnt_scale="none", log_n=False, floor=0, group=1, gate="none", sink=False,
                       value_rows=0),
+    "Hyper": dict(streams=4), "ManifoldHyper": dict(streams=2, apart=-8.0),
     "FoX": dict(pro=False), "PaTH": dict(rank=0.125, conv=True, forget=False),
     "MLA": dict(latent=0.5, rotated=0.5, rope_base=10_000.0),
     "LinearAttention": dict(normaliser="sum", conv=False),
@@ -114,7 +116,8 @@ def test_tasks_are_told_apart_by_kind() -> None:
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
 
 
-PARTS: dict[str, object] = {"mixer": (Attention(rope=0.0),), "mlp": (Gated(),), "norm": RMSNorm(), "local": (Canon(),)}
+PARTS: dict[str, object] = {"mixer": (Attention(rope=0.0),), "mlp": (Gated(),), "norm": RMSNorm(), "local": (Canon(),),
+                            "residual": Hyper()}
 
 
 def test_every_setting_of_a_run_changes_its_hash() -> None:
@@ -166,7 +169,7 @@ def test_defaults_never_change() -> None:
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
                             ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
                             FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
-                            TrainConfig)}
+                            Hyper, ManifoldHyper, TrainConfig)}
     assert defaults == DEFAULTS
 
 

@@ -132,7 +132,7 @@ def member_bytes(spec: RunSpec) -> int:
     tokens = train.batch_rows * spec.task.row_tokens
     needed = tokens * model.depth * model.width * ACTIVATION_BYTES[train.precision]
     kept = sum(part.kept_numbers(model, spec.task.row_tokens) for layer in model.order
-               for part in (model.mixers[layer], model.mlps[layer]))
+               for part in (model.mixers[layer], model.mlps[layer], model.residual, model.residual))
     needed += tokens * kept * NUMBER_BYTES[train.precision]
     return needed + parameter_counts(model, len(spec.task.vocabulary()))["params_all"] * STATE_BYTES
 

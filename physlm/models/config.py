@@ -11,10 +11,12 @@ from physlm.errors import UserError
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.norms import LayerNorm
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part, Residual
+from physlm.models.parts.residual import Add
 
 P = TypeVar("P", bound=Part)
 _NORM = LayerNorm()
+_RESIDUAL = Add()
 
 # far beyond every model that fits into a machine: what is larger is a slip, and would take minutes to be counted
 _MOST = {"layers": 1 << 12, "heads": 1 << 12, "width": 1 << 17, "absolute": 1 << 20, "vocab_size": 1 << 26}
@@ -47,6 +49,7 @@ class ModelConfig:
             counted once, FLOPs and the state of generation at each pass.
         prelude, coda: of the layers, so many at the beginning and at the end are passed once (Huginn, arXiv
             2502.05171).
+        residual: how branches read the stream and add to it, ``RESIDUALS``: ``add``, or hyper-connections.
     """
 
     layers: int = 2
@@ -65,6 +68,7 @@ class ModelConfig:
     loops: int = 1
     prelude: int = 0
     coda: int = 0
+    residual: Residual = _RESIDUAL
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "width"):
@@ -93,7 +97,7 @@ class ModelConfig:
             if not least <= count <= self.layers:
                 raise UserError(f"model.{name}: got a pattern of {count} parts for {self.layers} layers, expected "
                                 f"{least} to {self.layers}")
-        for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm)):
+        for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm, self.residual)):
             self._check_part(part)
         self._check_shared()
         if self.ternary:
@@ -198,7 +202,7 @@ class ModelConfig:
         parts = [f"{self.layers}-{self.heads}" + ("" if self.head_width == 64 else f"x{self.head_width}")]
         parts += [f"absolute{self.absolute}"] * bool(self.absolute)
         for pattern, default in ((self.mixer, (Attention(),)), (self.mlp, (Plain(),)), (self.local, ()),
-                                 ((self.norm,), (LayerNorm(),))):
+                                 ((self.norm,), (LayerNorm(),)), ((self.residual,), (Add(),))):
             parts += ["+".join(part.label for part in pattern)] * (pattern != default)
         parts += [f"vocab{self.vocab_size}"] * bool(self.vocab_size)
         parts += [f"init{self.init_std:g}"] * (self.init_std != type(self).init_std)
@@ -220,7 +224,8 @@ class ModelConfig:
                 "mlp": _labels(self.mlp), "norm": self.norm.label, "local": _labels(self.local) or "none",
                 "absolute": self.absolute, "vocab_size": self.vocab_size, "init_std": self.init_std,
                 "causal": self.causal, "ternary": self.ternary, "tied": self.tied, "position": position,
-                "loops": self.loops, "prelude": self.prelude, "coda": self.coda}
+                "loops": self.loops, "prelude": self.prelude, "coda": self.coda,
+                "residual": self.residual.label}
 
 
 def _tiled(pattern: Sequence[P], layers: int) -> tuple[P, ...]:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.models.block import PLACES, Block, Edit, cleared, narrowed
+from physlm.models.block import PLACES, Block, Edit, cleared, narrowed, streams_mean, streams_of
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots, model_weights, shared_weights
 from physlm.models.module import Weights
@@ -191,6 +191,7 @@ class Decoder(nn.Module):
             self.positions.check(x.shape[2])
             x = self._run(self.positions, x)
         found = {"embedding": x} if "embedding" in taps else {}
+        x = streams_of(x, self.config)
         losses: dict[str, Tensor] = {}
         ids_MBT = ids_MBT if self.config.reads_ids else None
         wheres = {mixer: Whole(shared, ids_MBT) for mixer, shared in self._shared(x.shape[2]).items()}
@@ -207,7 +208,7 @@ class Decoder(nn.Module):
                 x, more = self._run(block, x, where), ()
             for loss, value in zip(block.losses, more, strict=True):
                 losses[loss] = losses[loss] + value if loss in losses else value
-        return x, found, losses
+        return streams_mean(x, self.config), found, losses
 
     def _walk(
         self, layer: int, block: Block, x: Tensor, where: Where, state: Mapping[str, Any] | None = None
@@ -309,9 +310,10 @@ class Decoder(nn.Module):
         return self._with_states(x, wheres, Reading(0, states, tuple(block.kept(0, True) for block in blocks), {}))
 
     def _with_states(self, x: Tensor, wheres: Mapping[Mixer, Where], reading: Reading) -> Tensor:
+        x = streams_of(x, self.config)
         for i, block in enumerate(self._blocks()):
             x, _, _ = self._walk(i, block, x, wheres[block.mixer], reading.states[i])
-        normed: Tensor = self.final_norm(x, self.embedding.weight.dtype)
+        normed: Tensor = self.final_norm(streams_mean(x, self.config), self.embedding.weight.dtype)
         return normed
 
     def _blocks(self) -> list[Block]:

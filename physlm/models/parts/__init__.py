@@ -1,4 +1,4 @@
-"""The parts of a model, one file each: mixers, MLPs, norms, local mixing.  ``part`` says what a part is.
+"""The parts of a model, one file each: mixers, MLPs, norms, local mixing, residual paths; ``part`` says what it is.
 
 These tables are the one place to extend when a part joins the package: kind -> "module:Class".  A part that is defined
 elsewhere, in the file of an experiment, needs no line here.
@@ -31,4 +31,9 @@ NORMS = {
 }
 LOCALS = {
     "canon": "physlm.models.parts.canon:Canon",
+}
+RESIDUALS = {
+    "add": "physlm.models.parts.residual:Add",
+    "hyper": "physlm.models.parts.residual:Hyper",
+    "mhc": "physlm.models.parts.residual:ManifoldHyper",
 }

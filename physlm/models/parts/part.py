@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from physlm.config import Family
-from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS
+from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS, RESIDUALS
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +90,19 @@ class Constant:
         import torch
 
         return torch.full((count,), self.value)
+
+
+@dataclass(frozen=True)
+class Given:
+    """These numbers."""
+
+    values: tuple[float, ...]
+
+    def draw(self, key: int, count: int, model: ModelConfig) -> Tensor:
+        import torch
+
+        assert len(self.values) == count
+        return torch.tensor(self.values)
 
 
 @dataclass(frozen=True)
@@ -353,3 +366,32 @@ class Local(Part, Family):
         from physlm.models.local_filter import activate
 
         return activate(self.read(w, x, state, where), then)
+
+
+class Residual(Part, Family):
+    """How a branch of a block reads the stream and adds to it: n streams of d channels side by side, (M, B, T, n d).
+
+    Attributes:
+        streams: n.
+    """
+
+    table = RESIDUALS
+    streams: int = 1
+
+    def weights_at(self, model: ModelConfig, branch: int) -> tuple[Weight, ...]:
+        """Its weights at a branch; they are counted from 0 on, two in each layer."""
+        raise TypeError(f"{type(self).__name__} does not list its weights")
+
+    def coefficients(self, w: Weights, x: Tensor) -> Any:
+        """What a branch does with the streams (``residual.Coefficients``); not asked for of a single one that is
+        added to."""
+        raise TypeError(f"{type(self).__name__} has no coefficients")
+
+    def flops(self, model: ModelConfig, row_tokens: int) -> float:
+        """Of one branch: what is read, added and mixed."""
+        n = self.streams
+        return 2.0 * model.width * (n * n + 2 * n)
+
+    def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
+        """Of one branch: the streams beyond the one that all models have, before and after it."""
+        return 2 * (self.streams - 1) * model.width
