@@ -82,7 +82,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
-                        lora_alpha=4.0, z_loss=0.0, redrawn=0.0, trained="all"),
+                        lora_alpha=4.0, z_loss=0.0, redrawn=0.0, trained="all", optimiser="adamw"),
 }
 
 
@@ -142,7 +142,7 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             elif field.name in PARTS:
                 other = PARTS[field.name]
             elif isinstance(value, str):
-                other = {"bf16": "float32", "cosine": "linear", "all": "scales"}[value]
+                other = {"bf16": "float32", "cosine": "linear", "all": "scales", "adamw": "muon"}[value]
             elif isinstance(value, tuple):
                 other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
             else:

@@ -24,7 +24,7 @@ _MEMBER_FIELDS = ("train.learning_rate", "train.weight_decay", "train.seed")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """AdamW with linear warm-up and a decay to ``final_fraction`` of the peak learning rate.
+    """AdamW, or Muon, with linear warm-up and a decay to ``final_fraction`` of the peak learning rate.
 
     Attributes:
         exposures: how often each item of the task is seen, such as a person; steps = exposures * items / entries
@@ -46,6 +46,8 @@ class TrainConfig:
         redrawn: of a mixture of experts that begins with a dense model: the share of each expert's hidden units that is
             drawn anew, see ``physlm.models.upcycling``; 0 begins with copies.
         z_loss: times the mean over scored tokens of (log sum_v exp logit_v)^2 is added to the loss (arXiv 2204.02311).
+        optimiser: ``adamw``; or ``muon`` for the matrices of the layers and AdamW for the rest
+            (``physlm.training.muon``), with the same learning rate and decay; its momentum is the first of ``betas``.
         trained: ``scales`` trains the learnt scales of attention alone, and all else is frozen (arXiv 2404.12224).
     """
 
@@ -69,6 +71,7 @@ class TrainConfig:
     z_loss: float = 0.0
     redrawn: float = 0.0
     trained: Literal["all", "scales"] = "all"
+    optimiser: Literal["adamw", "muon"] = "adamw"
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
@@ -130,6 +133,10 @@ class RunSpec:
                             f"{self.train.lora_embedding_rank} without a start; expected a start, or 0 and 0")
         if self.train.trained == "scales":
             self._check_scales()
+        if self.train.optimiser == "muon" and (self.train.low_rank or self.train.trained == "scales"):
+            found = "low-rank updates" if self.train.low_rank else "learnt scales alone"
+            raise UserError(f"train.optimiser: got muon with {found}, of which no whole matrix is trained; expected "
+                            "adamw")
         if self.train.low_rank and self.model.ternary:
             raise UserError("train.lora_rank, train.lora_embedding_rank: got updates of a ternary model, whose "
                             "merged weights would be rounded anew; expected 0 and 0, or model.ternary=false")

@@ -9,7 +9,6 @@ or of its bfloat16 copy, so that the whole update is a single elementwise kernel
 Weight decay acts on what decays by its role: matrices and embeddings, not the gains of norms.
 Source: arXiv 1711.05101.
 
-``optimiser_for`` chooses whether the model itself is trained so, or low-rank factors of some of its weights alone.
 Parameters that require no gradient are frozen: they are rounded as the others are, and are in no state.
 """
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from physlm.models.decoder import Decoder
 from physlm.models.lora import LowRank
-from physlm.models.parts.part import TABLE, TEMPERATURE
+from physlm.models.parts.part import TABLE
 from physlm.training.config import TrainConfig
 from physlm.training.schedule import adam_coefficients
 
@@ -185,19 +184,6 @@ class LowRankAdamW:
         """Continue from a saved state."""
         self._adamw.load(tensors)
         self.factors.merge()
-
-
-def optimiser_for(
-    model: Decoder, configs: Sequence[TrainConfig], steps: int, wrap: Wrap, float32_gradient: bool = False
-) -> AdamW | LowRankAdamW:
-    """``LowRankAdamW`` where the settings ask for low-rank updates, else ``AdamW``, of learnt scales alone if they say
-    so."""
-    if configs[0].trained == "scales":
-        for name, p in model.named_parameters():
-            p.requires_grad_(model.weights[name].role == TEMPERATURE)
-    if configs[0].low_rank:
-        return LowRankAdamW(model, configs, steps, wrap)
-    return AdamW(model, configs, steps, wrap, float32_gradient=float32_gradient)
 
 
 def _update(

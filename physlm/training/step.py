@@ -28,7 +28,7 @@ from physlm.training.batches import Batches
 from physlm.training.captured import captured, captured_around
 from physlm.training.config import RunSpec, shape_key
 from physlm.training.objective import hidden_rows, masked_rows
-from physlm.training.optimiser import optimiser_for
+from physlm.training.choosing import optimiser_for
 from physlm.training.parallel import ALONE, Ranks
 
 

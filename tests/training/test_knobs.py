@@ -137,7 +137,7 @@ CHANGES = {
     **dict.fromkeys((f"model.mixer.{name}" for name in ("rope_heads", "bias", "window", "chunk", "scale", "log_n",
                                                         "floor")), "logits"), "model.mixer.learnt_scale": "params",
     **dict.fromkeys((f"model.mixer.{name}" for name in ("group", "gate", "sink", "value_rows")), "params"),
-    "train.trained": "trained",
+    "train.trained": "trained", "train.optimiser": "trained",
     "model.mlp.act": "logits", "model.local": "params",
     "model.residual": "params", "train.z_loss": "trained", "model.init_std": "logits",
     "task.name_pools": "params", "task.alphabet": "params",
