@@ -32,6 +32,7 @@ from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
 from physlm.models.parts.residual import Add, Hyper, ManifoldHyper
+from physlm.models.parts.simplicial import Simplicial
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
@@ -69,7 +70,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                       scale=1.0, learnt_scale="none", log_n=False, floor=0, group=1, gate="none", sink=False,
                       value_rows=0),
     "Hyper": dict(streams=4), "ManifoldHyper": dict(streams=2, apart=-8.0),
-    "FoX": dict(pro=False), "PaTH": dict(rank=0.125, conv=True, forget=False),
+    "Simplicial": dict(window=32, second=8), "FoX": dict(pro=False), "PaTH": dict(rank=0.125, conv=True, forget=False),
     "MLA": dict(latent=0.5, rotated=0.5, rope_base=10_000.0),
     "LinearAttention": dict(normaliser="sum", conv=False),
     "GLA": dict(gate="vector", rank=16, exponent=1 / 16, keys=0.5, values=1.0, conv=False),
@@ -169,7 +170,7 @@ def test_defaults_never_change() -> None:
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
                             ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
                             FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
-                            Hyper, ManifoldHyper, TrainConfig)}
+                            Hyper, ManifoldHyper, Simplicial, TrainConfig)}
     assert defaults == DEFAULTS
 
 

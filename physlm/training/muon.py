@@ -1,6 +1,6 @@
 """Muon: momentum whose matrices are orthogonalised, each member's alone; all else by AdamW.
 
-    m = b m + (1 - b) g;   u = b m + (1 - b) g                        of each matrix (i, o), with b the first of ``betas``
+    m = b m + (1 - b) g;   u = b m + (1 - b) g          of each matrix (i, o); b is the first of ``betas``
     w = w - lr (decay w + 0.2 sqrt(max(i, o)) O(u))
 
 O(u) is near U V^T of u = U S V^T: five steps x <- a x + (b A + c A A) x, A = x x^T, from u / ||u||, which bring

@@ -309,7 +309,8 @@ def test_a_chain_is_mixtures_of_the_same_experts_one_after_the_other(part: MoE, 
             tensor.data = getattr(w, f"{name}_{c + 1}").data.clone() if own else w.state_dict()[name].clone()
         passes.append(single)
     y, losses = w(x, Whole())
-    h, wanted, theirs = x, torch.zeros_like(x), []
+    h, wanted = x, torch.zeros_like(x)
+    theirs: list[dict[str, Tensor]] = []
     for single in passes:
         more, of_pass = single(h, Whole())
         h, wanted, theirs = h + more, wanted + more, [*theirs, dict(zip(one.losses, of_pass, strict=True))]

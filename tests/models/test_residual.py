@@ -99,6 +99,7 @@ def test_written_out_for_one_token(residual: Residual) -> None:
         h = x[m].unflatten(-1, (n, 16))
         for name, path, norm, part in (("mixer", block.attention_residual, block.attention_norm, block.attention),
                                        ("mlp", block.mlp_residual, block.mlp_norm, block.mlp)):  # fmt: skip
+            assert norm is not None and part is not None
             a, b, mix = _coefficients(residual, path, m, h)
             read = torch.einsum("btn,btnd->btd", a, h)
             normed = norm(read.expand(2, -1, -1, -1), torch.float64)
@@ -112,7 +113,7 @@ def test_written_out_for_one_token(residual: Residual) -> None:
 def _coefficients(residual: Residual, w: object, m: int, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n, shape = residual.streams, h.shape[:2]
     if isinstance(residual, Hyper):
-        return tuple(one[m].expand(*shape, *one[m].shape) for one in (w.read, w.add, w.mix))  # type: ignore[attr-defined, return-value]
+        return tuple(one[m].expand(*shape, *one[m].shape) for one in (w.read, w.add, w.mix))  # type: ignore[attr-defined]
     flat = h.flatten(2)
     normed = flat / (flat.square().mean(-1, keepdim=True) + 1e-6).sqrt()
     z = normed @ w.project[m]  # type: ignore[attr-defined]

@@ -67,13 +67,14 @@ def test_a_table_of_zeros_is_plain_attention() -> None:
 
 def test_the_factor_begins_at_one_and_tokens_alike_modulo_the_rows_share_one() -> None:
     model = Decoder(with_part("mixer", Attention(value_rows=4), FOUR), 11)
-    assert not model.blocks[0].attention.value_gate.weight.any()  # type: ignore[union-attr]
+    w = model._blocks()[0].attention
+    assert not w.value_gate.weight.any()
     where = Whole(ids_MBT=torch.tensor([[[1, 5, 2]]]))
     mixer = model.config.mixer[0]
     assert isinstance(mixer, Attention)
-    rows = mixer._looked_up(model.blocks[0].attention, torch.randn(1, 1, 3, 32), where)  # type: ignore[arg-type]
+    rows = mixer._looked_up(w, torch.randn(1, 1, 3, 32), where)
     assert rows[0, :, 0].equal(rows[0, :, 1]) and not rows[0, :, 0].equal(rows[0, :, 2])
-    torch.testing.assert_close(rows[0].transpose(0, 1).flatten(1)[0], model.blocks[0].attention.values[0, 1])  # type: ignore[union-attr]
+    torch.testing.assert_close(rows[0].transpose(0, 1).flatten(1)[0], w.values[0, 1])
 
 
 def test_counts_by_hand() -> None:

@@ -55,7 +55,7 @@ def test_the_factor_is_near_the_orthogonal_one_of_the_svd() -> None:
         found = orthogonalised(g).double()
         inside = u.mT @ found @ v.mT
         sizes = torch.linalg.svdvals(found)
-        assert 0.05 < float(sizes.min()) and float(sizes.max()) < 1.3
+        assert float(sizes.min()) > 0.05 and float(sizes.max()) < 1.3
         off = inside - torch.diag_embed(inside.diagonal(dim1=-2, dim2=-1))
         assert float(off.abs().max()) < 1e-4, "the same singular vectors"
         torch.testing.assert_close(orthogonalised(g.mT).mT, orthogonalised(g), atol=1e-5, rtol=1e-5)
@@ -80,7 +80,8 @@ def test_written_out_for_a_matrix_of_each_sort() -> None:
     model = Decoder(SHAPE, VOCABULARY, (0,))
     first = {name: p.detach().clone() for name, p in model.named_parameters()}
     config = dataclasses.replace(MEMBERS[1], seed=0)
-    optimiser, momentum = Muon(model, [config], STEPS), {}
+    optimiser = Muon(model, [config], STEPS)
+    momentum: dict[str, Tensor] = {}
     rates = schedule(config, STEPS)
     names = list(first)
     for step in range(STEPS):
@@ -88,7 +89,7 @@ def test_written_out_for_a_matrix_of_each_sort() -> None:
         optimiser.take(list(grads.values()))
         optimiser.update(torch.tensor(step))
         for name in ("blocks.0.attention.qkv.weight", "blocks.1.mlp.down.weight"):
-            momentum[name] = 0.9 * momentum.get(name, 0.0) + 0.1 * grads[name]
+            momentum[name] = 0.9 * momentum.get(name, torch.zeros(())) + 0.1 * grads[name]
             ahead = 0.9 * momentum[name] + 0.1 * grads[name]
             pieces = ahead[0].split(8, -1) if "qkv" in name else ahead[0].unbind(0)
             direction = [0.2 * 8**0.5 * orthogonalised(piece) for piece in pieces]

@@ -12,6 +12,7 @@ MIXERS = {
     "mla": "physlm.models.parts.mla:MLA",
     "fox": "physlm.models.parts.fox:FoX",
     "path": "physlm.models.parts.path:PaTH",
+    "simplicial": "physlm.models.parts.simplicial:Simplicial",
     "linear": "physlm.models.parts.linear:LinearAttention",
     "gla": "physlm.models.parts.gla:GLA",
     "mamba2": "physlm.models.parts.mamba2:Mamba2",

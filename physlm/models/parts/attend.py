@@ -164,9 +164,10 @@ def _kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sink: bool) ->
     """torch's attention under a mask (1 or N, .., T, L), or without one causal; in pieces where there are too many rows
     for one call."""
     if len(q) > MOST_ROWS:
-        rows = [x.split(MOST_ROWS) for x in (q, k, v)]
-        masks = [mask] * len(rows[0]) if mask is None or len(mask) == 1 else list(mask.split(MOST_ROWS))
-        return torch.cat([_kernel(*some, sink) for some in zip(*rows, masks, strict=True)])
+        starts = range(0, len(q), MOST_ROWS)
+        masks = [mask if mask is None or len(mask) == 1 else mask[at : at + MOST_ROWS] for at in starts]
+        return torch.cat([_kernel(*(x[at : at + MOST_ROWS] for x in (q, k, v)), some, sink)
+                          for at, some in zip(starts, masks, strict=True)])  # fmt: skip
     if not sink:
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
     scale = (q.shape[-1] - _SINK) ** -0.5
