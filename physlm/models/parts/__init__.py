@@ -23,6 +23,7 @@ MLPS = {
     "plain": "physlm.models.parts.mlp:Plain",
     "gated": "physlm.models.parts.gated:Gated",
     "none": "physlm.models.parts.mlp:NoMLP",
+    "ngram": "physlm.models.parts.ngram:NGram",
     "moe": "physlm.models.parts.moe:MoE",
 }
 NORMS = {
