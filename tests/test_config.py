@@ -29,6 +29,7 @@ from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
 from physlm.models.parts.ngram import NGram
 from physlm.models.parts.norms import LayerNorm, RMSNorm
+from physlm.models.parts.nsa import NSA
 from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
@@ -72,6 +73,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                       value_rows=0),
     "Hyper": dict(streams=4), "ManifoldHyper": dict(streams=2, apart=-8.0),
     "NGram": dict(mlp=Plain(), rows=4096, longest=3, hashes=2, channels=16, hashed="tokens"),
+    "NSA": dict(block=16, select=4, window=32, rope=True, rope_base=10_000.0),
     "Simplicial": dict(window=32, second=8), "FoX": dict(pro=False), "PaTH": dict(rank=0.125, conv=True, forget=False),
     "MLA": dict(latent=0.5, rotated=0.5, rope_base=10_000.0),
     "LinearAttention": dict(normaliser="sum", conv=False),
@@ -172,7 +174,7 @@ def test_defaults_never_change() -> None:
                 for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
                             ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
                             FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
-                            Hyper, ManifoldHyper, NGram, Simplicial, TrainConfig)}
+                            Hyper, ManifoldHyper, NGram, NSA, Simplicial, TrainConfig)}
     assert defaults == DEFAULTS
 
 

@@ -12,6 +12,7 @@ MIXERS = {
     "mla": "physlm.models.parts.mla:MLA",
     "fox": "physlm.models.parts.fox:FoX",
     "path": "physlm.models.parts.path:PaTH",
+    "nsa": "physlm.models.parts.nsa:NSA",
     "simplicial": "physlm.models.parts.simplicial:Simplicial",
     "linear": "physlm.models.parts.linear:LinearAttention",
     "gla": "physlm.models.parts.gla:GLA",
