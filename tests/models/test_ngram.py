@@ -95,9 +95,14 @@ def test_every_check_of_parts_holds_for_other_settings(part: NGram) -> None:
 
 
 @pytest.mark.parametrize("part", SETTINGS, ids=lambda part: part.label)
-def test_it_begins_as_the_mlp_alone(part: NGram) -> None:
+def test_values_of_zeros_are_the_mlp_alone(part: NGram) -> None:
     model, plain = Decoder(with_part("mlp", part), VOCABULARY), Decoder(with_part("mlp", part.mlp), VOCABULARY)
     ids = ids_of(1, 3, 9)
+    assert not model(ids).logits.allclose(plain(ids).logits, atol=1e-9, rtol=0)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("mlp.value.weight"):
+                p.zero_()
     assert model(ids).logits.equal(plain(ids).logits)
 
 

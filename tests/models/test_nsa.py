@@ -88,7 +88,7 @@ def test_gates_weigh_the_branches() -> None:
     mixer = SETTINGS[2]
     w, x = weights_of(mixer), torch.randn(2, 3, 23, 16, generator=torch.Generator().manual_seed(1)).double()
     qkv = (x @ w.qkv.weight[:, None]).flatten(0, 1).unflatten(-1, (3, 2, 8)).permute(2, 0, 3, 1, 4)
-    parts = mixer.attentions(*qkv, torch.arange(23))
+    parts = mixer.attentions(qkv[0], qkv[1], qkv[2], torch.arange(23))
     gates = torch.sigmoid(x @ w.gate.weight[:, None]).flatten(0, 1).unflatten(-1, (3, 2))
     mixed = sum(gates[:, :, g].mT[..., None] * parts[g] for g in range(3))
     assert isinstance(mixed, Tensor)

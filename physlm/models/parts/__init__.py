@@ -12,20 +12,20 @@ MIXERS = {
     "mla": "physlm.models.parts.mla:MLA",
     "fox": "physlm.models.parts.fox:FoX",
     "path": "physlm.models.parts.path:PaTH",
-    "nsa": "physlm.models.parts.nsa:NSA",
-    "simplicial": "physlm.models.parts.simplicial:Simplicial",
     "linear": "physlm.models.parts.linear:LinearAttention",
     "gla": "physlm.models.parts.gla:GLA",
     "mamba2": "physlm.models.parts.mamba2:Mamba2",
     "deltanet": "physlm.models.parts.deltanet:DeltaNet",
     "gated_deltanet": "physlm.models.parts.gated_deltanet:GatedDeltaNet",
+    "nsa": "physlm.models.parts.nsa:NSA",
+    "simplicial": "physlm.models.parts.simplicial:Simplicial",
 }
 MLPS = {
     "plain": "physlm.models.parts.mlp:Plain",
     "gated": "physlm.models.parts.gated:Gated",
     "none": "physlm.models.parts.mlp:NoMLP",
-    "ngram": "physlm.models.parts.ngram:NGram",
     "moe": "physlm.models.parts.moe:MoE",
+    "ngram": "physlm.models.parts.ngram:NGram",
 }
 NORMS = {
     "layernorm": "physlm.models.parts.norms:LayerNorm",

@@ -164,10 +164,10 @@ def _kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sink: bool) ->
     """torch's attention under a mask (1 or N, .., T, L), or without one causal; in pieces where there are too many rows
     for one call."""
     if len(q) > MOST_ROWS:
-        starts = range(0, len(q), MOST_ROWS)
-        masks = [mask if mask is None or len(mask) == 1 else mask[at : at + MOST_ROWS] for at in starts]
-        return torch.cat([_kernel(*(x[at : at + MOST_ROWS] for x in (q, k, v)), some, sink)
-                          for at, some in zip(starts, masks, strict=True)])  # fmt: skip
+        pieces = [slice(start, start + MOST_ROWS) for start in range(0, len(q), MOST_ROWS)]
+        masks = [mask if mask is None or len(mask) == 1 else mask[piece] for piece in pieces]
+        return torch.cat([_kernel(q[piece], k[piece], v[piece], one, sink)
+                          for piece, one in zip(pieces, masks, strict=True)])  # fmt: skip
     if not sink:
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
     scale = (q.shape[-1] - _SINK) ** -0.5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from physlm.errors import UserError
 from physlm.models.parts.mlp import Plain
-from physlm.models.parts.part import MATRIX, MLP, TABLE, Beside, Constant, Kept, Next, Normal, Weight, Where
+from physlm.models.parts.part import MATRIX, MLP, TABLE, Beside, Kept, Next, Normal, Weight, Where
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,9 +32,8 @@ class NGram(MLP):
         row of table (n, h) = XOR over i < n of (token_(t-i) + 1) m_hi, modulo the rows of the table
 
     where 0 stands for what is before the row.  Tables have at least ``rows`` rows, all of them different primes, as
-    remainders of a power of two would leave whole bits out.  W_value begins at 0, where the model is that of the MLP
-    alone.  Two controls: one row, which has all but the memory; and rows by ``places``, which are as many, and looked
-    up as often, and know nothing of tokens.
+    remainders of a power of two would leave whole bits out.  Two controls: one row, which has all but the memory; and
+    rows by ``places``, which are as many, and looked up as often, and know nothing of tokens.
 
     The released code has besides a convolution over what is read, which adds little in its own ablation.  State: the
     last ``longest`` - 1 tokens.
@@ -95,7 +94,7 @@ class NGram(MLP):
         read = len(sizes) * self.channels
         return (*self.mlp.weights(model),
                 Weight("table", (sum(sizes), self.channels), Normal(), TABLE, share=len(sizes) / sum(sizes)),
-                Weight("key", (read, d), Normal(), MATRIX), Weight("value", (read, d), Constant(0.0), MATRIX))
+                Weight("key", (read, d), Normal(), MATRIX), Weight("value", (read, d), Normal(small=True), MATRIX))
 
     def local_width(self, model: ModelConfig) -> int:
         return self.mlp.local_width(model)

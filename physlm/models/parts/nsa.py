@@ -32,16 +32,16 @@ class NSA(Mixer):
     measured here is what such a model learns, not how fast it is.
 
     Attributes:
-        block, select, window: see above, in tokens, blocks and tokens.
+        block, select, window: see above, in tokens, blocks and tokens; published 64, 16 and 512 for rows of thousands.
         rope: q and k are turned, all dimensions.
         rope_base: of the angles.
     """
 
     kind: ClassVar[str] = "nsa"
     reads_beside: ClassVar[bool] = False  # type: ignore[misc]
-    block: int = 16
+    block: int = 4
     select: int = 4
-    window: int = 32
+    window: int = 8
     rope: bool = True
     rope_base: float = 10_000.0
 
@@ -148,7 +148,7 @@ class NSA(Mixer):
         means = F.pad(k, (0, 0, 0, -k.shape[2] % self.block)).unflatten(2, (-1, self.block)).mean(3)
         number = torch.arange(means.shape[2], device=q.device)
         past, own = (number + 1) * self.block <= place_Q1 + 1, number == place_Q1 // self.block
-        scores = widened(q @ means.mT) * q.shape[-1] ** -0.5
+        scores = (widened(q) @ widened(means).mT) * q.shape[-1] ** -0.5
         weights = scores.masked_fill(~past, torch.finfo(scores.dtype).min).softmax(-1) * past
         others = weights.detach().masked_fill(~past | own, -1.0)
         order = others.argsort(dim=-1, descending=True, stable=True)[..., : self.select - 1]

@@ -31,13 +31,13 @@ class Simplicial(Mixer):
     State: the last ``window`` k and v and the last ``second`` k' and v'.
 
     Attributes:
-        window, second: w1 and w2; time and memory of training grow with their product.
+        window, second: w1 and w2, published 512 and 32; time and memory of training grow with their product.
     """
 
     kind: ClassVar[str] = "simplicial"
     reads_beside: ClassVar[bool] = False  # type: ignore[misc]
-    window: int = 32
-    second: int = 8
+    window: int = 16
+    second: int = 4
 
     def __post_init__(self) -> None:
         for name in ("window", "second"):
