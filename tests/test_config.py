@@ -87,7 +87,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
-                        lora_alpha=4.0, z_loss=0.0, redrawn=0.0, trained="all", optimiser="adamw"),
+                        lora_alpha=4.0, lora_ratio=1.0, z_loss=0.0, redrawn=0.0, trained="all", optimiser="adamw"),
 }
 
 
@@ -130,7 +130,8 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
     tuned = dataclasses.replace(SPEC, start=SPEC)  # low ranks need one
     upcycled = dataclasses.replace(  # and so does a share that is drawn anew, of a mixture
         tuned, model=dataclasses.replace(SPEC.model, mlp=(MoE(expert=Plain()),)))
-    others = {"lora_rank": tuned, "lora_embedding_rank": tuned, "lora_alpha": tuned, "redrawn": upcycled}
+    others = dict.fromkeys(("lora_rank", "lora_embedding_rank", "lora_alpha", "lora_ratio"), tuned)
+    others["redrawn"] = upcycled
     others["trained"] = dataclasses.replace(  # and learnt scales alone, of a model that has some
         tuned, model=dataclasses.replace(SPEC.model, mixer=(Attention(learnt_scale="head"),)))
     looped = dataclasses.replace(SPEC, model=dataclasses.replace(SPEC.model, layers=4, loops=3))

@@ -43,6 +43,8 @@ class TrainConfig:
         lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
             and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
         lora_alpha: the updates are scaled by alpha / rank.
+        lora_ratio: the learning rate of the factors that begin at zero over that of the others (LoRA+, arXiv
+            2402.12354, published 16).
         redrawn: of a mixture of experts that begins with a dense model: the share of each expert's hidden units that is
             drawn anew, see ``physlm.models.upcycling``; 0 begins with copies.
         z_loss: times the mean over scored tokens of (log sum_v exp logit_v)^2 is added to the loss (arXiv 2204.02311).
@@ -68,6 +70,7 @@ class TrainConfig:
     lora_rank: int = 0
     lora_embedding_rank: int = 0
     lora_alpha: float = 4.0
+    lora_ratio: float = 1.0
     z_loss: float = 0.0
     redrawn: float = 0.0
     trained: Literal["all", "scales"] = "all"
@@ -79,7 +82,8 @@ class TrainConfig:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 1")
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
                                 ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0),
-                                ("lora_alpha", 0.0, math.inf), ("z_loss", 0.0, math.inf),
+                                ("lora_alpha", 0.0, math.inf), ("lora_ratio", 0.0, math.inf),
+                                ("z_loss", 0.0, math.inf),
                                 ("redrawn", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high or math.isinf(getattr(self, name)):
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")

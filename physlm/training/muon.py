@@ -73,9 +73,8 @@ class Muon:
     def __init__(self, model: Decoder, configs: Sequence[TrainConfig], steps: int, wrap: Wrap = lambda update: update,
                  float32_gradient: bool = False):  # fmt: skip
         self._adamw = AdamW(model, configs, steps, wrap, float32_gradient=float32_gradient)
-        adamw, none = self._adamw, 2 * len(configs)  # the group of a learning rate of 0, behind those of all members
-        adamw.rate_G, adamw.decay_G = (torch.cat((each, each.new_zeros(1))) for each in (adamw.rate_G, adamw.decay_G))
-        self._rate_M, self._decay_M = adamw.rate_G[:none:2], adamw.decay_G[1:none:2]
+        adamw = self._adamw
+        self._rate_M, self._decay_M = adamw.rate_G[::2], adamw.decay_G[1::2]
         names = [name for name, p in model.named_parameters() if p.requires_grad]
         self._blocks: dict[tuple[int, ...], list[_Block]] = {}
         for name, gradient in zip(names, adamw.gradient_views, strict=True):
@@ -84,13 +83,13 @@ class Muon:
                 continue
             offset = gradient.storage_offset()
             here = slice(offset, offset + gradient.numel())
-            adamw.group[here] = none
             whole = _Block(*(None if flat is None else flat[here].view_as(gradient)  # type: ignore[arg-type]
                              for flat in (adamw.master, adamw.first, adamw.gradient, adamw.working)))
             parts = zip(*([None] * weight.blocks if each is None else each.chunk(weight.blocks, -1) for each in whole),
                         strict=True)  # fmt: skip
             for block in (_Block(*part) for part in parts):
                 self._blocks.setdefault(tuple(block.master.shape), []).append(block)
+        adamw.faster([name for name in names if is_orthogonalised(model.weights[name])], 0.0)
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:

@@ -92,7 +92,7 @@ BASES = {
     "two heads": RunSpec(BIOD, dataclasses.replace(MODEL, heads=2), dataclasses.replace(TRAIN, exposures=3)),
     "looped": RunSpec(BIOD, dataclasses.replace(MODEL, layers=3, loops=2), dataclasses.replace(TRAIN, exposures=3)),
 }
-LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha")
+LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha", "train.lora_ratio")
 LIVE_IN_UPCYCLED = ("train.redrawn",)
 LIVE_IN_SCALES = ("train.trained",)
 LIVE_IN_HEADS = ("model.mixer.rope_heads", "model.mixer.group")
