@@ -21,9 +21,9 @@ from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.models.decoder import Decoder
-from physlm.models.listing import model_weights
+from physlm.models.listing import model_weights, times_read
 from physlm.models.parts.mlp import NoMLP
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
+from physlm.models.parts.part import MLP, Given, Local, Mixer, NormPart, Part, Residual
 from physlm.models.parts.positional import Uniform
 from physlm.models.quantisation import Quantisation, check_model
 from physlm.models.quantised import Read, quantised
@@ -35,10 +35,13 @@ VOCABULARY = 11
 CPU = torch.device("cpu")
 BASE = ModelConfig(layers=2, heads=2, width=16)
 DEEPEST = 4  # layers of a model with a pattern of all kinds
-FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local}
+FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local,
+                                  "residual": Residual}
 # where only compiling is asked for, the rest of a block is as small as can be
 SMALLEST = {"mixer": dataclasses.replace(BASE, mlp=(NoMLP(),)), "mlp": dataclasses.replace(BASE, mixer=(Uniform(),)),
-            "norm": dataclasses.replace(BASE, mixer=(Uniform(),), mlp=(NoMLP(),))}  # fmt: skip
+            "norm": dataclasses.replace(BASE, mixer=(Uniform(),), mlp=(NoMLP(),)),
+            "residual": dataclasses.replace(BASE, mixer=(Uniform(),))}  # fmt: skip
+SINGLE = ("norm", "residual")  # one for all layers
 Named = tuple[str, Part]  # the setting of a model that holds the part, and the part
 
 
@@ -66,7 +69,7 @@ def others(part: Part) -> Iterator[Part]:
 
 def with_part(name: str, part: Part, base: ModelConfig = BASE) -> ModelConfig:
     """A model with this part in all layers."""
-    setting: dict[str, Any] = {name: part if name == "norm" else (part,)}
+    setting: dict[str, Any] = {name: part if name in SINGLE else (part,)}
     return dataclasses.replace(base, **setting)
 
 
@@ -85,7 +88,8 @@ def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
     kinds: dict[str, dict[str, Part]] = {name: {} for name in FAMILIES}
     for name, part in parts:
         kinds[name].setdefault(part.kind, part)
-    kinds.pop("norm")  # one for all layers
+    for name in SINGLE:
+        kinds.pop(name)
     patterns = {name: tuple(found.values()) for name, found in kinds.items() if found}
     for start in range(0, max(map(len, patterns.values()), default=1), DEEPEST):
         here: dict[str, Any] = {name: found[start : start + DEEPEST] for name, found in patterns.items()
@@ -141,17 +145,20 @@ def check_the_list_of_weights_is_the_model(config: ModelConfig) -> None:
     running = {name for name, weight in listed.items() if weight.running}
     assert counts["params_fixed"] == sum(b[0].numel() for name, b in model.named_buffers() if name not in running)
     assert counts["params_nonembedding"] < counts["params_used"] == counts["params_all"] >= counts["params_active"]
-    assert counts["params_active"] == sum(listed[name].numbers * listed[name].share for name in trained)
-    met = sum(weight.numbers * weight.share for weight in listed.values() if weight.role.multiplied)
+    assert counts["params_active"] == round(sum(listed[name].numbers * listed[name].share for name in trained), 6)
+    met = sum(weight.numbers * weight.share * times_read(config, name) for name, weight in listed.items()
+              if weight.role.multiplied)
     flops = [training_flops(config, VOCABULARY, tokens) for tokens in (0, 1, 64)]
-    assert 6 * met == flops[0] <= flops[1] <= flops[2]
+    branches = sum(1 + (not config.mlps[layer].empty) for layer in config.order)
+    assert 6 * met + 3 * branches * config.residual.flops(config, 0) == flops[0] <= flops[1] <= flops[2]
 
 
 def check_first_weights_depend_on_the_members_seed_and_the_weights_name(config: ModelConfig) -> None:
     together, alone = Decoder(config, VOCABULARY, (4, 9)), Decoder(config, VOCABULARY, (9,))
     for (name, both), single in zip(together.state_dict().items(), alone.state_dict().values(), strict=True):
         assert both[1].equal(single[0]) and both.isfinite().all(), name
-        assert (both[0] != both[1]).any() or len(both[0].unique()) == 1, f"{name}: the seed does not matter"
+        given = isinstance(together.weights[name].init, Given)
+        assert (both[0] != both[1]).any() or len(both[0].unique()) == 1 or given, f"{name}: the seed does not matter"
 
 
 def check_reading_token_by_token_gives_the_same_activations(config: ModelConfig) -> None:

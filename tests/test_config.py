@@ -27,10 +27,14 @@ from physlm.models.parts.mamba2 import Mamba2
 from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
+from physlm.models.parts.ngram import NGram
 from physlm.models.parts.norms import LayerNorm, RMSNorm
+from physlm.models.parts.nsa import NSA
 from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
+from physlm.models.parts.residual import Add, Hyper, ManifoldHyper
+from physlm.models.parts.simplicial import Simplicial
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.junk_config import JunkConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
@@ -65,10 +69,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                        seed=0),
     "BrevoConfig": dict(nodes=70, shortest_name=1, longest_name=1, name_words=0, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
-                        absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True),
+                        absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True, loops=1,
+                        prelude=0, coda=0, residual=Add()),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none", rope_heads=1.0, bias="none", window=0, chunk=0,
-                      scale=1.0, learnt_scale="none", log_n=False, floor=0, group=1),
-    "FoX": dict(pro=False), "PaTH": dict(rank=0.125, conv=True, forget=False),
+                      scale=1.0, learnt_scale="none", log_n=False, floor=0, group=1, gate="none", sink=False,
+                      value_rows=0),
+    "Hyper": dict(streams=4), "ManifoldHyper": dict(streams=2, apart=-8.0),
+    "NGram": dict(mlp=Plain(), rows=4096, longest=3, hashes=2, channels=16, hashed="tokens"),
+    "NSA": dict(block=4, select=4, window=8, rope=True, rope_base=10_000.0),
+    "Simplicial": dict(window=16, second=4), "FoX": dict(pro=False), "PaTH": dict(rank=0.125, conv=True, forget=False),
     "MLA": dict(latent=0.5, rotated=0.5, rope_base=10_000.0),
     "LinearAttention": dict(normaliser="sum", conv=False),
     "GLA": dict(gate="vector", rank=16, exponent=1 / 16, keys=0.5, values=1.0, conv=False),
@@ -76,11 +85,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "GatedDeltaNet": dict(negative=False, steps=1, keys=0.75, values=1.5, conv=True),
     "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
     "Gated": dict(ratio=8 / 3, act="silu"),
-    "MoE": dict(experts=32, top_k=1, expert=Plain(ratio=1), capacity=2.0, shared=False, alpha=0.01, bias_rate=0.0),
+    "MoE": dict(experts=32, top_k=1, expert=Plain(ratio=1), capacity=2.0, shared=False, alpha=0.01, bias_rate=0.0,
+                chain=1),
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
-                        lora_alpha=4.0, z_loss=0.0, redrawn=0.0, trained="all"),
+                        lora_alpha=4.0, lora_ratio=1.0, z_loss=0.0, redrawn=0.0, trained="all", optimiser="adamw"),
 }
 
 
@@ -114,7 +124,8 @@ def test_tasks_are_told_apart_by_kind() -> None:
         from_dict(RunSpec, {**to_dict(SPEC), "task": {"kind": "bioX"}})
 
 
-PARTS: dict[str, object] = {"mixer": (Attention(rope=0.0),), "mlp": (Gated(),), "norm": RMSNorm(), "local": (Canon(),)}
+PARTS: dict[str, object] = {"mixer": (Attention(rope=0.0),), "mlp": (Gated(),), "norm": RMSNorm(), "local": (Canon(),),
+                            "residual": Hyper()}
 
 
 def test_every_setting_of_a_run_changes_its_hash() -> None:
@@ -122,9 +133,12 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
     tuned = dataclasses.replace(SPEC, start=SPEC)  # low ranks need one
     upcycled = dataclasses.replace(  # and so does a share that is drawn anew, of a mixture
         tuned, model=dataclasses.replace(SPEC.model, mlp=(MoE(expert=Plain()),)))
-    others = {"lora_rank": tuned, "lora_embedding_rank": tuned, "lora_alpha": tuned, "redrawn": upcycled}
+    others = dict.fromkeys(("lora_rank", "lora_embedding_rank", "lora_alpha", "lora_ratio"), tuned)
+    others["redrawn"] = upcycled
     others["trained"] = dataclasses.replace(  # and learnt scales alone, of a model that has some
         tuned, model=dataclasses.replace(SPEC.model, mixer=(Attention(learnt_scale="head"),)))
+    looped = dataclasses.replace(SPEC, model=dataclasses.replace(SPEC.model, layers=4, loops=3))
+    others |= {"prelude": looped, "coda": looped}
     hashes = {content_hash(base) for base in (SPEC, *others.values())}
     changes = 0
     for part in ("task", "model", "train"):
@@ -137,16 +151,16 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             elif field.name in PARTS:
                 other = PARTS[field.name]
             elif isinstance(value, str):
-                other = {"bf16": "float32", "cosine": "linear", "all": "scales"}[value]
+                other = {"bf16": "float32", "cosine": "linear", "all": "scales", "adamw": "muon"}[value]
             elif isinstance(value, tuple):
                 other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
             else:
                 other = (value / 2 or 1.0) if isinstance(value, float) else value + (value or 2)
             base = others.get(field.name, SPEC)
-            new = dataclasses.replace(base, **{part: dataclasses.replace(config, **{field.name: other})})
+            new = dataclasses.replace(base, **{part: dataclasses.replace(getattr(base, part), **{field.name: other})})
             hashes.add(content_hash(new))
             changes += 1
-    assert len(hashes) == changes + 4
+    assert len(hashes) == changes + 5
     assert content_hash(SPEC) == content_hash(from_dict(RunSpec, to_dict(SPEC)))
 
 
@@ -161,10 +175,10 @@ def test_a_setting_added_later_leaves_older_hashes_alone() -> None:
 def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
-                for cls in (BioSConfig, BioDConfig, JunkConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask,
-                            GrammarConfig, ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative,
-                            PositionOnly, FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet,
-                            Plain, Gated, MoE, TrainConfig)}
+                for cls in (BioSConfig, BioDConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask, GrammarConfig,
+                            ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative, PositionOnly,
+                            FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
+                            Hyper, ManifoldHyper, NGram, NSA, Simplicial, TrainConfig)}
     assert defaults == DEFAULTS
 
 
@@ -174,7 +188,7 @@ def test_defaults_never_change() -> None:
     ("train.learning_rate", "expected key=value"),
     ("model.layers.x=1", "there are no settings in 'model.layers'"),
     ("modle.layers=1", "settings are in model, start, task, train"),
-    ("model.norm=none", "model.norm.kind: unknown name 'none'. Allowed: layernorm, rmsnorm"),
+    ("model.norm=none", "model.norm.kind: unknown name 'none'. Allowed: dyt, layernorm, rmsnorm"),
     ("train.batch_rows=0", "train.batch_rows: got 0, expected at least 1"),
     ("train.learning_rate=-1", "got -1.0, expected between 0.0 and inf"),
     ("train.learning_rate=Infinity", "expected a finite number, got inf"),

@@ -13,16 +13,16 @@ from physlm.config import override, unknown_key
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part, Residual
 
-FAMILIES: dict[str, type[Mixer] | type[MLP] | type[NormPart] | type[Local]] = {
-    "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local}  # fmt: skip
+FAMILIES: dict[str, type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual]] = {
+    "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local, "residual": Residual}  # fmt: skip
+_SINGLE = ("norm", "residual")  # one for all layers
 
 
 @command
 def parts(
-    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="mixer, mlp, norm or local. Default: all.")
-                      ] = None,
+    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="mixer, mlp, norm, local, residual.")] = None,
     width: Annotated[int, typer.Option("--width", min=1, help="Of the model whose numbers are shown.")] = 256,
     heads: Annotated[int, typer.Option("--heads", min=1, help="Of it.")] = 8,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Of a row that it has read.")] = 512,
@@ -68,7 +68,7 @@ def _chosen(family: type[Mixer] | type[MLP] | type[NormPart] | type[Local], sett
 
 def _numbers(name: str, part: Part, width: int, heads: int, tokens: int) -> str:
     """Parameters and state, or why it has none here."""
-    setting = part if name == "norm" else (part,)
+    setting = part if name in _SINGLE else (part,)
     try:
         model = ModelConfig(layers=1, heads=heads, width=width, **{name: setting})  # type: ignore[arg-type]
     except UserError as error:

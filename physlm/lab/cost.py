@@ -120,7 +120,7 @@ class _Work:
         vocabulary = len(spec.task.vocabulary())
         flops = run_flops(spec) * len(population.members)
         params = parameter_counts(spec.model, vocabulary)["params_used"]
-        return cls(spec.model.width, spec.model.layers, params, spec.steps, flops,
+        return cls(spec.model.width, spec.model.depth, params, spec.steps, flops,
                    LOCAL_MIXING if spec.model.local else 1.0, member_bytes(spec) * len(population.members))
 
 
@@ -133,8 +133,9 @@ def member_bytes(spec: RunSpec) -> int:
     """Memory that a run takes while it trains, about."""
     model, train = spec.model, spec.train
     tokens = train.batch_rows * spec.task.row_tokens
-    needed = tokens * model.layers * model.width * ACTIVATION_BYTES[train.precision]
-    kept = sum(part.kept_numbers(model, spec.task.row_tokens) for part in (*model.mixers, *model.mlps))
+    needed = tokens * model.depth * model.width * ACTIVATION_BYTES[train.precision]
+    kept = sum(part.kept_numbers(model, spec.task.row_tokens) for layer in model.order
+               for part in (model.mixers[layer], model.mlps[layer], model.residual, model.residual))
     needed += tokens * kept * NUMBER_BYTES[train.precision]
     return needed + parameter_counts(model, len(spec.task.vocabulary()))["params_all"] * STATE_BYTES
 

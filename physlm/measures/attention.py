@@ -144,7 +144,7 @@ def attention_statistics(
 def decoder_attention(model: Decoder, ids_BT: Tensor) -> list[Tensor]:
     """The attention weights of every layer of a single model, (B, H, T, T) each."""
     assert model.members == 1, "one model at a time: cut it out with Decoder.member"
-    names = [f"block.{i}.attention" for i in range(model.config.layers)]
+    names = [f"block.{i}.attention" for i in range(model.config.depth)]
     _, found = model.hidden(ids_BT[None], names)
     return [found[name][0] for name in names]
 

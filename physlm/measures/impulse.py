@@ -36,7 +36,7 @@ def impulse_response(model: Decoder, ids_MBT: Tensor, place: int) -> Tensor:
         raise UserError(f"impulse: got the place {place}, expected 0 to {positions - 1}, a token of the rows")
     changed = ids_MBT.clone()
     changed[..., place] = (changed[..., place] + 1) % model.vocabulary
-    taps = ("embedding", *(f"block.{layer}.out" for layer in range(model.config.layers)))
+    taps = ("embedding", *(f"block.{layer}.out" for layer in range(model.config.depth)))
     both = [model.hidden(ids, taps)[1] for ids in (ids_MBT, changed)]
     moved = torch.stack([(both[1][tap].double() - both[0][tap].double())[:, :, place:] for tap in taps], 1)
     sizes = moved.square().sum(-1).mean(2).sqrt()  # (M, J + 1, T - place)

@@ -283,8 +283,8 @@ def probe_flops(model: ModelConfig, source_shape: tuple[int, int], targets: int,
         targets: members x targets.
     """
     rows, positions = source_shape
-    weights = parameter_counts(model, 1)["params_nonembedding"]
-    a_token = 4.0 * weights + 6.0 * model.layers * model.width * positions
+    weights = parameter_counts(model, 1)["params_nonembedding"] * model.depth / model.layers
+    a_token = 4.0 * weights + 6.0 * model.depth * model.width * positions
     return a_token * rows * positions * targets * steps
 
 

@@ -51,7 +51,7 @@ KINDS = ("ancestor", "boundary")
 def measure(run: Trained) -> list[Row]:
     """Every question of every kind, layer and step, with its controls."""
     spec = run.spec
-    taps = ["embedding", *(f"block.{i}.out" for i in range(spec.model.layers))]
+    taps = ["embedding", *(f"block.{i}.out" for i in range(spec.model.depth))]
     trained, untrained = run.ready(run.model), run.ready(run.untrained)
     asked = _Asked(run)
     rows: list[Row] = []

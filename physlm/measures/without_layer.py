@@ -29,7 +29,7 @@ PLACES = {"block": ("mixer", "mlp"), "attention": ("mixer",), "mlp": ("mlp",)}
 def measure(run: Trained) -> list[Row]:
     """Accuracy about held-out people without each part of each block."""
     sheet, model = held_out_questions(run, PEOPLE[run.device.type]), run.ready(run.model)
-    cells = list(itertools.product(range(run.spec.model.layers), PLACES))
+    cells = list(itertools.product(range(run.spec.model.depth), PLACES))
     rows: list[Row] = []
     for layer, part in tqdm(cells, desc="without a part", leave=False, disable=None if run.progress else True):
         (grades,) = grade(without(model, layer, part), [sheet])

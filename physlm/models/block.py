@@ -1,6 +1,6 @@
-"""One block of the decoder: x + mixer(norm x), then x + mlp(norm x).
+"""One block of the decoder: x + mixer(norm x), then x + mlp(norm x); of several streams, see ``parts.residual``.
 
-Shape letters: M members, B rows, T positions, d width, H heads.
+Shape letters: M members, B rows, T positions, n streams, d width, H heads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots
 from physlm.models.module import Weights
-from physlm.models.parts.part import Kept, Mixer, State, Where, Whole
+from physlm.models.parts.part import Kept, Mixer, Residual, State, Where, Whole
+from physlm.models.parts.residual import Coefficients
 
 Edit = Callable[[Tensor], Tensor]
 # places of a block whose activations can be looked at and edited: what the two branches add, and what leaves it
@@ -37,6 +38,7 @@ class Block(nn.Module):
         self.attention_norm, self.local_a, self.attention = (
             made["attention_norm"], made.get("local_a"), made["attention"])
         self.mlp_norm, self.local_c, self.mlp = made.get("mlp_norm"), made.get("local_c"), made.get("mlp")
+        self.attention_residual, self.mlp_residual = made.get("attention_residual"), made.get("mlp_residual")
         self.config = config
         self.losses = tuple(name for slot in self._slots.values() for name in slot.part.losses)
 
@@ -52,13 +54,15 @@ class Block(nn.Module):
         found: dict[str, Tensor] = {}
         losses: tuple[Tensor, ...] = ()
         edits = edits or {}
-        for name, branch, norm, part, local, mixing in (
-            ("mixer", "attention", self.attention_norm, self.attention, "local_a", self.local_a),
-            ("mlp", "mlp", self.mlp_norm, self.mlp, "local_c", self.local_c),
-        ):
+        for name, branch, path, norm, part, local, mixing in (
+            ("mixer", "attention", self.attention_residual, self.attention_norm, self.attention, "local_a",
+             self.local_a),
+            ("mlp", "mlp", self.mlp_residual, self.mlp_norm, self.mlp, "local_c", self.local_c),
+        ):  # fmt: skip
             if part is None or norm is None:
                 continue
-            normed = norm(x, part.dtype)
+            read, how = _read(path, x)
+            normed = norm(read, part.dtype)
             if mixing is not None:
                 normed = mixing(normed, where, None if state is None else state[local])
             added = part(normed, where, None if state is None else state[branch])
@@ -66,18 +70,25 @@ class Block(nn.Module):
                 added, more = added
                 losses += more
             found[name] = edits[name](added) if name in edits else added
-            x = x + found[name]
-        found["out"] = edits["out"](x) if "out" in edits else x
-        return found["out"], losses, found
+            x = x + found[name] if how is None else _added(how, x, found[name])
+        found["out"] = streams_mean(x, self.config)
+        if "out" in edits:
+            x, found["out"] = _with_mean(x, found["out"], edits["out"](found["out"]))
+        return x, losses, found
+
+    @property
+    def mixer(self) -> Mixer:
+        """What lets tokens see each other here."""
+        assert isinstance(self.attention.part, Mixer)
+        return self.attention.part
 
     def attention_weights(self, x_MBTd: Tensor, where: Whole) -> Tensor:
         """The weights of this block's mixer, (M, B, H, T, T) float32."""
-        mixer = self.attention.part
-        assert isinstance(mixer, Mixer)
-        normed = self.attention_norm(x_MBTd, self.attention.dtype)
+        read, _ = _read(self.attention_residual, x_MBTd)
+        normed = self.attention_norm(read, self.attention.dtype)
         if self.local_a is not None:
             normed = self.local_a(normed, where)
-        return mixer.attention(self.attention, normed, where)
+        return self.mixer.attention(self.attention, normed, where)
 
     def kept(self, positions: int, beside: bool) -> dict[str, Any]:
         """What the state of the block consists of, by place: names of ``Kept``, and within a place ``local``."""
@@ -105,6 +116,41 @@ class Block(nn.Module):
         # local mixing at A and C computes in the dtype of the branch that it feeds
         feeds = {"local_a": "attention", "local_c": "mlp"}
         return {place: zeros(kept[place], getattr(self, feeds.get(place, place))) for place in kept}
+
+
+def _read(path: Weights | None, x_MBTnd: Tensor) -> tuple[Tensor, Coefficients | None]:
+    """What a branch reads of the streams, (M, B, T, d), and what it does with them; of one it is the stream."""
+    if path is None:
+        return x_MBTnd, None
+    assert isinstance(path.part, Residual)
+    how: Coefficients = path.part.coefficients(path, x_MBTnd)
+    return (how.read_n[..., None] * x_MBTnd.unflatten(-1, (path.part.streams, -1))).sum(-2), how
+
+
+def _added(how: Coefficients, x_MBTnd: Tensor, y_MBTd: Tensor) -> Tensor:
+    """R H + b y^T."""
+    streams = how.read_n.shape[-1]
+    mixed = how.mix_nn @ x_MBTnd.unflatten(-1, (streams, -1))
+    return (mixed + how.add_n[..., None] * y_MBTd[..., None, :]).flatten(-2)
+
+
+def streams_of(x_MBTd: Tensor, config: ModelConfig) -> Tensor:
+    """The streams before the first block, each the embedding."""
+    return x_MBTd if config.residual.streams == 1 else x_MBTd.repeat(1, 1, 1, config.residual.streams)
+
+
+def streams_mean(x_MBTnd: Tensor, config: ModelConfig) -> Tensor:
+    """What is read of the streams after the last block, and looked at after each."""
+    streams = config.residual.streams
+    return x_MBTnd if streams == 1 else x_MBTnd.unflatten(-1, (streams, -1)).mean(-2)
+
+
+def _with_mean(x_MBTnd: Tensor, before_MBTd: Tensor, after_MBTd: Tensor) -> tuple[Tensor, Tensor]:
+    """Streams moved alike, so that their mean is another one; and that mean."""
+    streams = x_MBTnd.shape[-1] // before_MBTd.shape[-1]
+    if streams == 1:
+        return after_MBTd, after_MBTd
+    return x_MBTnd + (after_MBTd - before_MBTd).repeat(1, 1, 1, streams), after_MBTd
 
 
 def cleared(state: Mapping[str, Any]) -> None:

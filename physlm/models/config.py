@@ -11,14 +11,17 @@ from physlm.errors import UserError
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.norms import LayerNorm
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part, Residual
+from physlm.models.parts.residual import Add
 
 P = TypeVar("P", bound=Part)
 _NORM = LayerNorm()
+_RESIDUAL = Add()
 
 # far beyond every model that fits into a machine: what is larger is a slip, and would take minutes to be counted
 _MOST = {"layers": 1 << 12, "heads": 1 << 12, "width": 1 << 17, "absolute": 1 << 20, "vocab_size": 1 << 26}
 _MOST_OF_PART = 1 << 20  # of each whole number of a part
+_MOST_LOOPS = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class ModelConfig:
             ``primitives.Ternary`` (BitNet b1.58, arXiv 2402.17764); the embedding and the norms are not.
         tied: whether the logits are products with the rows of the embedding (GPT-2); false gives the output a table of
             its own (LLaMA).
+        loops: the layers are passed so many times, with the same weights (Ouro, arXiv 2510.25741): parameters are
+            counted once, FLOPs and the state of generation at each pass.
+        prelude, coda: of the layers, so many at the beginning and at the end are passed once (Huginn, arXiv
+            2502.05171).
+        residual: how branches read the stream and add to it, ``RESIDUALS``: ``add``, or hyper-connections.
     """
 
     layers: int = 2
@@ -57,6 +65,10 @@ class ModelConfig:
     causal: bool = True
     ternary: bool = False
     tied: bool = True
+    loops: int = 1
+    prelude: int = 0
+    coda: int = 0
+    residual: Residual = _RESIDUAL
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "width"):
@@ -67,9 +79,17 @@ class ModelConfig:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at most {most}")
         if self.width % self.heads:
             raise UserError(f"model.width: got {self.width} for {self.heads} heads, expected a multiple of the heads")
-        for name in ("absolute", "vocab_size"):
+        for name in ("absolute", "vocab_size", "prelude", "coda"):
             if getattr(self, name) < 0:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at least 0")
+        if not 1 <= self.loops <= _MOST_LOOPS:
+            raise UserError(f"model.loops: got {self.loops}, expected 1 to {_MOST_LOOPS} passes")
+        if self.loops == 1 and (self.prelude or self.coda):
+            raise UserError(f"model.prelude, model.coda: got {self.prelude} and {self.coda} with one pass, "
+                            "expected 0 and 0, or model.loops above 1")
+        if self.prelude + self.coda >= self.layers:
+            raise UserError(f"model.prelude, model.coda: got {self.prelude} and {self.coda} of {self.layers} layers, "
+                            "expected fewer together, as the layers between them are those that are looped")
         if not 0 < self.init_std < math.inf:
             raise UserError(f"model.init_std: got {self.init_std}, expected a number above 0")
         for name, least in (("mixer", 1), ("mlp", 1), ("local", 0)):
@@ -77,7 +97,7 @@ class ModelConfig:
             if not least <= count <= self.layers:
                 raise UserError(f"model.{name}: got a pattern of {count} parts for {self.layers} layers, expected "
                                 f"{least} to {self.layers}")
-        for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm)):
+        for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm, self.residual)):
             self._check_part(part)
         self._check_shared()
         if self.ternary:
@@ -120,6 +140,23 @@ class ModelConfig:
     def locals(self) -> tuple[Local | None, ...]:
         """One a layer, or None."""
         return _tiled(self.local, self.layers) if self.local else (None,) * self.layers
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The layers in the order of reading, each as often as it is passed: 0 1 2 1 2 3 of four layers with a
+        ``prelude`` and a ``coda`` of one and two ``loops``."""
+        end = self.layers - self.coda
+        return (*range(self.prelude), *tuple(range(self.prelude, end)) * self.loops, *range(end, self.layers))
+
+    @property
+    def depth(self) -> int:
+        """Blocks that a token goes through: the layers, those that are looped at each pass."""
+        return len(self.order)
+
+    @property
+    def reads_ids(self) -> bool:
+        """Whether some part must know which tokens it reads."""
+        return any(part.reads_ids for part in (*self.mixer, *self.mlp))
 
     @property
     def reads_among(self) -> bool:
@@ -165,12 +202,14 @@ class ModelConfig:
         parts = [f"{self.layers}-{self.heads}" + ("" if self.head_width == 64 else f"x{self.head_width}")]
         parts += [f"absolute{self.absolute}"] * bool(self.absolute)
         for pattern, default in ((self.mixer, (Attention(),)), (self.mlp, (Plain(),)), (self.local, ()),
-                                 ((self.norm,), (LayerNorm(),))):
+                                 ((self.norm,), (LayerNorm(),)), ((self.residual,), (Add(),))):
             parts += ["+".join(part.label for part in pattern)] * (pattern != default)
         parts += [f"vocab{self.vocab_size}"] * bool(self.vocab_size)
         parts += [f"init{self.init_std:g}"] * (self.init_std != type(self).init_std)
         parts += ["encoder"] * (not self.causal) + ["ternary"] * self.ternary
         parts += ["untied"] * (not self.tied)
+        parts += [f"{name}{getattr(self, name)}" for name in ("loops", "prelude", "coda")
+                  if getattr(self, name) != getattr(type(self), name)]
         return "-".join(parts)
 
     def facts(self) -> dict[str, Any]:
@@ -184,7 +223,9 @@ class ModelConfig:
         return {"layers": self.layers, "heads": self.heads, "width": self.width, "mixer": _labels(self.mixer),
                 "mlp": _labels(self.mlp), "norm": self.norm.label, "local": _labels(self.local) or "none",
                 "absolute": self.absolute, "vocab_size": self.vocab_size, "init_std": self.init_std,
-                "causal": self.causal, "ternary": self.ternary, "tied": self.tied, "position": position}
+                "causal": self.causal, "ternary": self.ternary, "tied": self.tied, "position": position,
+                "loops": self.loops, "prelude": self.prelude, "coda": self.coda,
+                "residual": self.residual.label}
 
 
 def _tiled(pattern: Sequence[P], layers: int) -> tuple[P, ...]:

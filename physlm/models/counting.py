@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from physlm.models.config import ModelConfig
-from physlm.models.listing import TOKEN_TABLES, model_weights
+from physlm.models.listing import TOKEN_TABLES, model_weights, times_read
 
 
 def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
@@ -35,12 +35,16 @@ def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
 
 def training_flops(config: ModelConfig, vocabulary: int, row_tokens: int) -> float:
     """FLOPs of forward and backward for one token: 6 for each weight that it is multiplied with, and 3 times those that
-    its mixers count beside their weights.
+    its parts count beside their weights; both at each pass of layers that are looped.
 
     For ordinary attention 6 (l (4 + 2 r) d^2 + V d) + 6 l d T: causal attention reads T / 2 positions on average, 4 d
     FLOPs each forward, 2 d for the score and 2 d for the mixture.
     """
-    weights = model_weights(config, vocabulary).values()
-    multiplied = sum(weight.numbers * weight.share for weight in weights if weight.role.multiplied)
-    parts = (*config.mixers, *config.mlps)
-    return 6.0 * multiplied + 3.0 * sum(part.flops(config, row_tokens) for part in parts)
+    weights = model_weights(config, vocabulary)
+    multiplied = sum(weight.numbers * weight.share * times_read(config, name) for name, weight in weights.items()
+                     if weight.role.multiplied)
+    parts = [part for layer in config.order for part in (config.mixers[layer], config.mlps[layer])]
+    branches = sum(1 + (not config.mlps[layer].empty) for layer in config.order)
+    beside = sum(part.flops(config, row_tokens) for part in parts)
+    beside += branches * config.residual.flops(config, row_tokens)
+    return 6.0 * multiplied + 3.0 * beside

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.models.block import PLACES, Block, Edit, cleared, narrowed
+from physlm.models.block import PLACES, Block, Edit, cleared, narrowed, streams_mean, streams_of
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots, model_weights, shared_weights
 from physlm.models.module import Weights
@@ -51,7 +51,7 @@ class Reading(NamedTuple):
     """What a model keeps of the rows that it is reading, for up to L ``positions``.
 
     Attributes:
-        states, kept: of each block: tensors by place and name, and what they are.
+        states, kept: of each block, at each pass: tensors by place and name, and what they are.
         shared: what each kind of mixer has once for all its blocks.
     """
 
@@ -121,10 +121,13 @@ class Decoder(nn.Module):
     @property
     def tap_names(self) -> tuple[str, ...]:
         """Activations that ``forward`` can return: of block i what its mixer and its MLP add to the stream, and the
-        stream after it, ``block.i.mixer``, ``block.i.mlp``, ``block.i.out``; ``block.i.attention``, its weights."""
+        stream after it, ``block.i.mixer``, ``block.i.mlp``, ``block.i.out``; ``block.i.attention``, its weights.
+
+        Blocks are counted as they are read: of 2 layers that are passed 3 times, block 4 is the first one in its third
+        pass."""
         names = ["embedding"]
         for i, block in enumerate(self._blocks()):
-            names += [f"block.{i}.attention"] * self.config.mixers[i].shows_attention
+            names += [f"block.{i}.attention"] * block.mixer.shows_attention
             names += [f"block.{i}.{place}" for place in PLACES if place != "mlp" or block.mlp is not None]
         return (*names, "final")
 
@@ -160,12 +163,19 @@ class Decoder(nn.Module):
         for name in taps:
             if name not in self.tap_names:
                 raise UserError(unknown_key("tap", name, self.tap_names))
-        x, found, losses = self._through_blocks(self._run(self.embedding, ids_MBT), taps)
+        x, found, losses = self._through_blocks(self._run(self.embedding, ids_MBT), taps, ids_MBT)
         found["final"] = x = self._run(self.final_norm, x, self.embedding.weight.dtype)
         return x, {name: found[name] for name in taps}, losses
 
     def hidden_from(self, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:
-        """``hidden`` of given embeddings, before the vectors of positions; only at some positions, if given."""
+        """``hidden`` of given embeddings, before the vectors of positions; only at some positions, if given.
+
+        Raises:
+            UserError: a part must know which tokens it reads.
+        """
+        for part in (*self.config.mixer, *self.config.mlp):
+            if part.reads_ids:
+                raise UserError(f"{part.label}: got embeddings to read, expected tokens, whose ids it looks up")
         x, _, _ = self._through_blocks(x_MBTd)
         if places_MBP is not None:
             x = x.gather(2, places_MBP[..., None].expand(-1, -1, -1, x.shape[-1]))
@@ -173,7 +183,7 @@ class Decoder(nn.Module):
         return normed
 
     def _through_blocks(
-        self, x: Tensor, taps: Sequence[str] = ()
+        self, x: Tensor, taps: Sequence[str] = (), ids_MBT: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """What leaves the last block, the taps on the way, and the auxiliary losses; no other activation is held longer
         than it is used."""
@@ -181,22 +191,24 @@ class Decoder(nn.Module):
             self.positions.check(x.shape[2])
             x = self._run(self.positions, x)
         found = {"embedding": x} if "embedding" in taps else {}
+        x = streams_of(x, self.config)
         losses: dict[str, Tensor] = {}
-        wheres = {mixer: Whole(shared) for mixer, shared in self._shared(x.shape[2]).items()}
-        for i, (block, mixer) in enumerate(zip(self._blocks(), self.config.mixers, strict=True)):
-            name = f"block.{i}"
+        ids_MBT = ids_MBT if self.config.reads_ids else None
+        wheres = {mixer: Whole(shared, ids_MBT) for mixer, shared in self._shared(x.shape[2]).items()}
+        for i, block in enumerate(self._blocks()):
+            name, where = f"block.{i}", wheres[block.mixer]
             if f"{name}.attention" in taps:
-                found[f"{name}.attention"] = block.attention_weights(x, wheres[mixer])
+                found[f"{name}.attention"] = block.attention_weights(x, where)
             if self._edits or any(f"{name}.{place}" in taps for place in PLACES):
-                x, more, places = self._walk(i, block, x, wheres[mixer])
+                x, more, places = self._walk(i, block, x, where)
                 found |= {f"{name}.{place}": y for place, y in places.items() if f"{name}.{place}" in taps}
             elif block.losses:
-                x, more = self._run(block, x, wheres[mixer])
+                x, more = self._run(block, x, where)
             else:
-                x, more = self._run(block, x, wheres[mixer]), ()
+                x, more = self._run(block, x, where), ()
             for loss, value in zip(block.losses, more, strict=True):
                 losses[loss] = losses[loss] + value if loss in losses else value
-        return x, found, losses
+        return streams_mean(x, self.config), found, losses
 
     def _walk(
         self, layer: int, block: Block, x: Tensor, where: Where, state: Mapping[str, Any] | None = None
@@ -229,7 +241,7 @@ class Decoder(nn.Module):
     def state_bytes(self, positions: int) -> int:
         """Memory that the state of one row of every member takes."""
         size = self.embedding.weight.element_size()
-        kept = [slot.state(self.config, positions, False) for layer in range(self.config.layers)
+        kept = [slot.state(self.config, positions, False) for layer in self.config.order
                 for slot in block_slots(self.config, layer).values()]
         return self.members * sum(math.prod(one.shape) * (4 if one.float32 else size) for part in kept for one in part)
 
@@ -239,7 +251,8 @@ class Decoder(nn.Module):
         x = self.embedding(ids_MBT)
         if self.positions is not None:
             x = self.positions(x)
-        wheres = {mixer: Whole(shared) for mixer, shared in self._shared(ids_MBT.shape[-1]).items()}
+        ids = ids_MBT if self.config.reads_ids else None
+        wheres = {mixer: Whole(shared, ids) for mixer, shared in self._shared(ids_MBT.shape[-1]).items()}
         return self._with_states(x, wheres, reading)
 
     @torch.no_grad()
@@ -251,7 +264,9 @@ class Decoder(nn.Module):
         x = self.embedding(ids_MB1)
         if self.positions is not None:
             x = self.positions.at(x, place_1)
-        return self._with_states(x, {mixer: Next(place_1, shared) for mixer, shared in reading.shared.items()}, reading)
+        ids = ids_MB1 if self.config.reads_ids else None
+        wheres = {mixer: Next(place_1, shared, ids) for mixer, shared in reading.shared.items()}
+        return self._with_states(x, wheres, reading)
 
     @property
     def has_aside(self) -> bool:
@@ -295,13 +310,16 @@ class Decoder(nn.Module):
         return self._with_states(x, wheres, Reading(0, states, tuple(block.kept(0, True) for block in blocks), {}))
 
     def _with_states(self, x: Tensor, wheres: Mapping[Mixer, Where], reading: Reading) -> Tensor:
-        for i, (block, mixer) in enumerate(zip(self._blocks(), self.config.mixers, strict=True)):
-            x, _, _ = self._walk(i, block, x, wheres[mixer], reading.states[i])
-        normed: Tensor = self.final_norm(x, self.embedding.weight.dtype)
+        x = streams_of(x, self.config)
+        for i, block in enumerate(self._blocks()):
+            x, _, _ = self._walk(i, block, x, wheres[block.mixer], reading.states[i])
+        normed: Tensor = self.final_norm(streams_mean(x, self.config), self.embedding.weight.dtype)
         return normed
 
     def _blocks(self) -> list[Block]:
-        return [block for block in self.blocks if isinstance(block, Block)]
+        """In the order of reading; one that is passed several times is there as often."""
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        return [blocks[layer] for layer in self.config.order]
 
     def _shared(self, positions: int) -> dict[Mixer, tuple[Tensor, ...]]:
         """What each kind of mixer has once for all its blocks.  Tables are kept for good, as CUDA graphs read them."""
@@ -323,6 +341,9 @@ class Decoder(nn.Module):
 
         def run(part: nn.Module, x: Tensor, *others: object) -> Any:
             torch._dynamo.maybe_mark_dynamic(x, 1)
+            for where in others:
+                if isinstance(where, Whole) and where.ids_MBT is not None:
+                    torch._dynamo.maybe_mark_dynamic(where.ids_MBT, 1)
             return compiled(part, x, *others)
 
         self._run = run

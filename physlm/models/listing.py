@@ -42,16 +42,20 @@ def block_slots(config: ModelConfig, layer: int) -> dict[str, Slot]:
     read = _as_ternary if config.ternary else tuple[Weight, ...]
     norm = Slot(config.norm, config.norm.weights(config))
 
+    def residual(branch: str, number: int) -> dict[str, Slot]:
+        weights = config.residual.weights_at(config, 2 * layer + number)
+        return {f"{branch}_residual": Slot(config.residual, weights)} if weights else {}
+
     def mixing(site: str, width: int, name: str) -> dict[str, Slot]:
         if local is None or site not in local.sites or not width:
             return {}
         return {name: Slot(local, local.weights_at(width), width)}
 
-    slots = {"attention_norm": norm, **mixing("A", config.width, "local_a"),
+    slots = {**residual("attention", 0), "attention_norm": norm, **mixing("A", config.width, "local_a"),
              "attention": Slot(mixer, read(mixer.weights(config))),
              **mixing("B", mixer.local_width(config), "attention.local")}
     if not mlp.empty:
-        slots |= {"mlp_norm": norm, **mixing("C", config.width, "local_c"),
+        slots |= {**residual("mlp", 1), "mlp_norm": norm, **mixing("C", config.width, "local_c"),
                   "mlp": Slot(mlp, read(mlp.weights(config))), **mixing("D", mlp.local_width(config), "mlp.local")}
     return slots
 
@@ -81,3 +85,9 @@ def model_weights(config: ModelConfig, vocabulary: int) -> dict[str, Weight]:
         for place, slot in block_slots(config, layer).items():
             found |= {f"blocks.{layer}.{place}.{weight.path}": weight for weight in slot.weights}
     return found | {f"final_norm.{weight.path}": weight for weight in config.norm.weights(config)}
+
+
+def times_read(config: ModelConfig, name: str) -> int:
+    """How often a token meets the weight of this name: once, and of a layer that is looped once a pass."""
+    place, _, rest = name.partition(".")
+    return config.order.count(int(rest.partition(".")[0])) if place == "blocks" else 1

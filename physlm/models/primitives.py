@@ -154,7 +154,8 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, rows, width))
 
     def forward(self, ids_MBT: Tensor) -> Tensor:
-        return embedding(ids_MBT, self.weight).float()
+        found = embedding(ids_MBT, self.weight)
+        return found.to(torch.promote_types(found.dtype, torch.float32))  # as wide as the stream
 
 
 class Positions(nn.Module):

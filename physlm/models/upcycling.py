@@ -31,9 +31,9 @@ INTO_HIDDEN, OUT_OF_HIDDEN = "up", "down"  # a gated MLP has gate and up side by
 
 def can_begin(mixture: ModelConfig, dense: ModelConfig) -> bool:
     """Whether the MLPs of the mixture can begin with those of the dense model, block by block: the same, or experts of
-    the same kind without a shared one, which would add the MLP twice."""
+    the same kind, without a shared one or a chain, which would add the MLP several times."""
     return dense.layers == mixture.layers and all(
-        theirs == ours or (isinstance(ours, MoE) and ours.expert == theirs and not ours.shared
+        theirs == ours or (isinstance(ours, MoE) and ours.expert == theirs and not ours.shared and ours.chain == 1
                            and _names(theirs, dense) == (INTO_HIDDEN, OUT_OF_HIDDEN))
         for ours, theirs in zip(mixture.mlps, dense.mlps, strict=True))  # fmt: skip
 

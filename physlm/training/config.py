@@ -24,7 +24,7 @@ _MEMBER_FIELDS = ("train.learning_rate", "train.weight_decay", "train.seed")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """AdamW with linear warm-up and a decay to ``final_fraction`` of the peak learning rate.
+    """AdamW, or Muon, with linear warm-up and a decay to ``final_fraction`` of the peak learning rate.
 
     Attributes:
         exposures: how often each item of the task is seen, such as a person; steps = exposures * items / entries
@@ -43,9 +43,13 @@ class TrainConfig:
         lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
             and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
         lora_alpha: the updates are scaled by alpha / rank.
+        lora_ratio: the learning rate of the factors that begin at zero over that of the others (LoRA+, arXiv
+            2402.12354, published 16).
         redrawn: of a mixture of experts that begins with a dense model: the share of each expert's hidden units that is
             drawn anew, see ``physlm.models.upcycling``; 0 begins with copies.
         z_loss: times the mean over scored tokens of (log sum_v exp logit_v)^2 is added to the loss (arXiv 2204.02311).
+        optimiser: ``adamw``; or ``muon`` for the matrices of the layers and AdamW for the rest
+            (``physlm.training.muon``), with the same learning rate and decay; its momentum is the first of ``betas``.
         trained: ``scales`` trains the learnt scales of attention alone, and all else is frozen (arXiv 2404.12224).
     """
 
@@ -66,9 +70,11 @@ class TrainConfig:
     lora_rank: int = 0
     lora_embedding_rank: int = 0
     lora_alpha: float = 4.0
+    lora_ratio: float = 1.0
     z_loss: float = 0.0
     redrawn: float = 0.0
     trained: Literal["all", "scales"] = "all"
+    optimiser: Literal["adamw", "muon"] = "adamw"
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
@@ -76,7 +82,8 @@ class TrainConfig:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 1")
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
                                 ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0),
-                                ("lora_alpha", 0.0, math.inf), ("z_loss", 0.0, math.inf),
+                                ("lora_alpha", 0.0, math.inf), ("lora_ratio", 0.0, math.inf),
+                                ("z_loss", 0.0, math.inf),
                                 ("redrawn", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high or math.isinf(getattr(self, name)):
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")
@@ -130,6 +137,10 @@ class RunSpec:
                             f"{self.train.lora_embedding_rank} without a start; expected a start, or 0 and 0")
         if self.train.trained == "scales":
             self._check_scales()
+        if self.train.optimiser == "muon" and (self.train.low_rank or self.train.trained == "scales"):
+            found = "low-rank updates" if self.train.low_rank else "learnt scales alone"
+            raise UserError(f"train.optimiser: got muon with {found}, of which no whole matrix is trained; expected "
+                            "adamw")
         if self.train.low_rank and self.model.ternary:
             raise UserError("train.lora_rank, train.lora_embedding_rank: got updates of a ternary model, whose "
                             "merged weights would be rounded anew; expected 0 and 0, or model.ternary=false")
@@ -229,8 +240,8 @@ def _check_start(start: RunSpec, spec: RunSpec) -> None:
         fits = {"mlp": can_begin, "mixer": can_retune}.get(field.name)
         if theirs != ours and not (fits is not None and fits(spec.model, start.model)):
             raise UserError(f"start.model.{field.name}: got {theirs!r} where the run itself has {ours!r}; expected the "
-                            "same model, or of a mixture without a shared expert the MLPs that its experts are, or "
-                            f"attention that differs in {', '.join(SETTINGS)} alone")
+                            "same model, or of a mixture without a shared expert or a chain the MLPs that its experts "
+                            f"are, or attention that differs in {', '.join(SETTINGS)} alone")
     if start.task == spec.task:
         return
     first, second = start.task.vocabulary().words, spec.task.vocabulary().words

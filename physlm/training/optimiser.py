@@ -9,7 +9,6 @@ or of its bfloat16 copy, so that the whole update is a single elementwise kernel
 Weight decay acts on what decays by its role: matrices and embeddings, not the gains of norms.
 Source: arXiv 1711.05101.
 
-``optimiser_for`` chooses whether the model itself is trained so, or low-rank factors of some of its weights alone.
 Parameters that require no gradient are frozen: they are rounded as the others are, and are in no state.
 """
 
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from physlm.models.decoder import Decoder
 from physlm.models.lora import LowRank
-from physlm.models.parts.part import TABLE, TEMPERATURE
+from physlm.models.parts.part import TABLE
 from physlm.training.config import TrainConfig
 from physlm.training.schedule import adam_coefficients
 
@@ -119,6 +118,19 @@ class AdamW:
             self.coefficients.index_select(0, step.view(1))[0], self.config.betas, self.config.eps,
         )  # fmt: skip
 
+    def faster(self, names: Sequence[str], ratio: float) -> None:
+        """Let these parameters have learning rates of their own, ``ratio`` times those of the members; 0 holds them."""
+        if ratio == 1:
+            return
+        count = len(self.rate_G)
+        if 2 * count > torch.iinfo(self.group.dtype).max:
+            self.group = self.group.to(torch.int16)
+        self.rate_G = torch.cat((self.rate_G, ratio * self.rate_G))
+        self.decay_G = torch.cat((self.decay_G, self.decay_G))
+        for name in names:
+            view = self.master_views[name]
+            self.group[view.storage_offset() : view.storage_offset() + view.numel()] += count
+
     def gradient_norms(self) -> Tensor:
         """The Euclidean norm of each member's gradient, the last one taken, (M,) float32.
 
@@ -153,6 +165,8 @@ class LowRankAdamW:
         )  # fmt: skip
         self.parameters = list(self.factors.weights)
         self._adamw = AdamW(self.factors, configs, steps, wrap, half=False)
+        self._adamw.faster([name for name, _ in self.factors.named_parameters() if name.endswith("_a")],
+                           config.lora_ratio)  # fmt: skip
 
     @property
     def master_views(self) -> dict[str, Tensor]:
@@ -185,19 +199,6 @@ class LowRankAdamW:
         """Continue from a saved state."""
         self._adamw.load(tensors)
         self.factors.merge()
-
-
-def optimiser_for(
-    model: Decoder, configs: Sequence[TrainConfig], steps: int, wrap: Wrap, float32_gradient: bool = False
-) -> AdamW | LowRankAdamW:
-    """``LowRankAdamW`` where the settings ask for low-rank updates, else ``AdamW``, of learnt scales alone if they say
-    so."""
-    if configs[0].trained == "scales":
-        for name, p in model.named_parameters():
-            p.requires_grad_(model.weights[name].role == TEMPERATURE)
-    if configs[0].low_rank:
-        return LowRankAdamW(model, configs, steps, wrap)
-    return AdamW(model, configs, steps, wrap, float32_gradient=float32_gradient)
 
 
 def _update(

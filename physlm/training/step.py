@@ -26,9 +26,9 @@ from physlm.tasks.rows import Rows
 from physlm.tasks.task import Task
 from physlm.training.batches import Batches
 from physlm.training.captured import captured, captured_around
+from physlm.training.choosing import optimiser_for
 from physlm.training.config import RunSpec, shape_key
 from physlm.training.objective import hidden_rows, masked_rows
-from physlm.training.optimiser import optimiser_for
 from physlm.training.parallel import ALONE, Ranks
 
 

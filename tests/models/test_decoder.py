@@ -246,7 +246,7 @@ def test_flops_are_six_a_weight_and_attention() -> None:
     ({"mixer": {"kind": "attention", "rope": 1.5}}, "got 1.5, expected a share from 0 to 1"),
     ({"mixer": ["attention"] * 3}, "model.mixer: got a pattern of 3 parts for 2 layers, expected 1 to 2"),
     ({"mixer": []}, "model.mixer: got a pattern of 0 parts for 2 layers, expected 1 to 2"),
-    ({"norm": "batchnorm"}, "model.norm.kind: unknown name 'batchnorm'. Allowed: layernorm, rmsnorm"),
+    ({"norm": "batchnorm"}, "model.norm.kind: unknown name 'batchnorm'. Allowed: dyt, layernorm, rmsnorm"),
     ({"layer": 3}, "did you mean 'layers'"),
     ({"width": "64"}, "expected int, got '64'"),
     ({"absolute": -1}, "model.absolute: got -1"),

@@ -291,6 +291,61 @@ def test_parameters_in_all_and_those_that_a_token_uses() -> None:
     assert counts["params_all"] == 3 * ((4 + 9 * 8) * d * d + 8 * d) + norms + table
 
 
+CHAINS = [MoE(experts=4, chain=2), MoE(experts=4, top_k=2, capacity=0.75, expert=Gated(), chain=3),
+          MoE(experts=5, top_k=3, capacity=0.6, shared=True, alpha=0.0, bias_rate=0.5, chain=2)]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("part", CHAINS, ids=lambda part: part.label)
+def test_a_chain_is_mixtures_of_the_same_experts_one_after_the_other(part: MoE, training: bool) -> None:
+    """x_(c+1) = x_c + y_c(x_c), each pass with a router of its own; gradients of the experts are summed."""
+    w, x = layer(part).train(training), inputs().requires_grad_()
+    one = dataclasses.replace(part, chain=1)
+    passes = []
+    for c in range(part.chain):
+        single = layer(one).train(training)
+        for name, tensor in (*single.named_parameters(), *single.named_buffers()):
+            own = name in ("router", "bias") and c
+            tensor.data = getattr(w, f"{name}_{c + 1}").data.clone() if own else w.state_dict()[name].clone()
+        passes.append(single)
+    y, losses = w(x, Whole())
+    h, wanted = x, torch.zeros_like(x)
+    theirs: list[dict[str, Tensor]] = []
+    for single in passes:
+        more, of_pass = single(h, Whole())
+        h, wanted, theirs = h + more, wanted + more, [*theirs, dict(zip(one.losses, of_pass, strict=True))]
+    torch.testing.assert_close(y, wanted)
+    found = dict(zip(part.losses, losses, strict=True))
+    torch.testing.assert_close(found["dropped"], torch.stack([each["dropped"] for each in theirs]).mean(0))
+    if part.alpha:
+        torch.testing.assert_close(found["balance"], torch.stack([each["balance"] for each in theirs]).sum(0))
+    if part.bias_rate and training:
+        assert w.bias.equal(passes[0].bias) and w.bias_2.equal(passes[1].bias) and not w.bias.equal(w.bias_2)
+    y.square().sum().backward()
+    wanted.square().sum().backward()
+    for single in passes[1:]:
+        torch.testing.assert_close(passes[0].up.weight.grad.add_(single.up.weight.grad), passes[0].up.weight.grad)
+    torch.testing.assert_close(w.up.weight.grad, passes[0].up.weight.grad)
+    torch.testing.assert_close(w.router_2.grad, passes[1].router.grad)
+
+
+def test_a_chain_costs_a_router_a_pass_and_the_flops_of_each() -> None:
+    d, plain = 64, ModelConfig(layers=1, heads=1, width=64, mixer=(Attention(),))
+    def cost(part: MoE) -> tuple[dict[str, int], float]:
+        model = dataclasses.replace(plain, mlp=(part,))
+        return parameter_counts(model, 100), training_flops(model, 100, 1)
+
+    part = MoE(experts=8, top_k=2)
+    once, twice, often = cost(part), cost(dataclasses.replace(part, chain=2)), cost(dataclasses.replace(part, chain=6))
+    assert twice[0]["params_all"] - once[0]["params_all"] == 8 * d
+    assert twice[0]["params_active"] - once[0]["params_active"] == 8 * d + 2 * 2 * d * d
+    assert often[0]["params_active"] == often[0]["params_all"], "it may use them all"
+    assert twice[1] - once[1] == 6 * (8 * d + 2 * 2 * d * d)
+    assert often[1] - once[1] == 5 * 6 * (8 * d + 2 * 2 * d * d), "FLOPs go on to grow"
+    shared = MoE(experts=8, top_k=2, shared=True)
+    assert cost(dataclasses.replace(shared, chain=2))[1] - cost(shared)[1] == 6 * (8 * d + 3 * 2 * d * d)
+
+
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
 def test_generation_reads_as_whole_rows_with_experts_in_every_other_block(half: bool) -> None:
     model = randomised(ModelConfig(layers=4, heads=2, width=16, mixer=(Attention(),), mlp=(MoE(experts=4), Plain())))
@@ -324,6 +379,7 @@ def test_logged_are_the_balance_summed_and_the_share_dropped_averaged_over_block
     (dict(top_k=33), "top_k: got 33, expected 1 to 32"),
     (dict(top_k=0), "top_k: got 0, expected 1 to 32"),
     (dict(capacity=0.0), "capacity: got 0.0, expected 0.001 to a million"),
+    (dict(chain=0), "chain: got 0, expected at least 1 pass"),
     (dict(alpha=-1.0), "alpha: got -1.0, expected 0 or more"),
     (dict(bias_rate=-1.0), "bias_rate: got -1.0, expected 0 or more"),
     (dict(expert=NoMLP()), "expert: got none, expected an MLP of matrices alone"),

@@ -21,12 +21,19 @@ from part_checks import (
 )
 
 from physlm.models.config import ModelConfig
+from physlm.models.parts.attention import Attention
+from physlm.models.parts.gated_deltanet import GatedDeltaNet
+from physlm.models.parts.mlp import Plain
+from physlm.models.parts.moe import MoE
 from physlm.models.parts.part import Part
 
-UNTIED = dataclasses.replace(BASE, tied=False)  # no part, and held to the same
+# no parts, and held to the same
+UNTIED = dataclasses.replace(BASE, tied=False)
+LOOPED = dataclasses.replace(BASE, layers=3, mixer=(GatedDeltaNet(), Attention()), mlp=(Plain(), MoE()), loops=2,
+                             prelude=1)
 DEFAULTS: list[Named] = [(name, family.of_kind(kind)()) for name, family in FAMILIES.items() for kind in family.table]
 PARTS = [one for named in DEFAULTS for one in with_variants(*named)]
-MODELS = [*models_of(PARTS), UNTIED]
+MODELS = [*models_of(PARTS), UNTIED, LOOPED]
 
 
 def test_kinds_are_those_of_the_tables() -> None:

@@ -96,11 +96,13 @@ BASES = {
     "scales": RunSpec(BIOD, dataclasses.replace(MODEL, mixer=(Attention(learnt_scale="head"),)),
                       dataclasses.replace(TRAIN, exposures=3, trained="scales"), RunSpec(BIOD, MODEL, TRAIN)),
     "two heads": RunSpec(BIOD, dataclasses.replace(MODEL, heads=2), dataclasses.replace(TRAIN, exposures=3)),
+    "looped": RunSpec(BIOD, dataclasses.replace(MODEL, layers=3, loops=2), dataclasses.replace(TRAIN, exposures=3)),
 }
-LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha")
+LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha", "train.lora_ratio")
 LIVE_IN_UPCYCLED = ("train.redrawn",)
 LIVE_IN_SCALES = ("train.trained",)
 LIVE_IN_HEADS = ("model.mixer.rope_heads", "model.mixer.group")
+LIVE_IN_LOOPED = ("model.prelude", "model.coda")
 LIVE_IN_FIXED = tuple(f"task.{name}" for name in ("texts", "permute", "fullname", "couples", "reverse", "celebrities"))
 LIVE_IN_ASK = tuple(f"task.ask.{name}" for name in ("kinds", "half", "group", "most", "hints", "loss"))
 LIVE_IN_FORMS = ("task.ask.forms", "task.ask.held_out")
@@ -125,6 +127,7 @@ BASES |= {kind: RunSpec(TaskConfig.of_kind(kind)(), MODEL, dataclasses.replace(T
 # where the next value in line is not allowed: a width must be a multiple of 2 heads
 NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task.ask.most": 2,
         "model.mixer": "uniform", "model.mlp": "gated", "model.norm": "rmsnorm", "model.local": "canon",
+        "model.residual": "hyper",
         "model.mixer.rope": 0.25, "model.width": 16, "train.z_loss": 1.0, "train.steps": 7,
         "train.snapshots": 2, "task.noise": "nonterminal", "task.noise.tokens": 40,
         "task.op": 5, "task.layers": 3, "task.width": 3, "task.categorisations": 3, "task.groups": 4,
@@ -141,15 +144,17 @@ CHANGES = {
     "model.mixer.rope_base": "logits", "model.mixer.qk_norm": "params", "model.mlp": "params",
     **dict.fromkeys((f"model.mixer.{name}" for name in ("rope_heads", "bias", "window", "chunk", "scale", "log_n",
                                                         "floor")), "logits"), "model.mixer.learnt_scale": "params",
-    "model.mixer.group": "params",
-    "train.trained": "trained",
-    "model.mlp.act": "logits", "model.local": "params", "train.z_loss": "trained", "model.init_std": "logits",
+    **dict.fromkeys((f"model.mixer.{name}" for name in ("group", "gate", "sink", "value_rows")), "params"),
+    "train.trained": "trained", "train.optimiser": "trained",
+    "model.mlp.act": "logits", "model.local": "params",
+    "model.residual": "params", "train.z_loss": "trained", "model.init_std": "logits",
     "task.name_pools": "params", "task.alphabet": "params",
     "train.exposures": "steps", "train.batch_rows": "batches", "train.seed": "batches",
     "train.learning_rate": "trained", "train.weight_decay": "trained", "train.warmup_steps": "trained",
     "train.decay": "trained", "train.steps": "steps", "train.snapshots": "snapshots", "train.mask_rate": "batches",
     "model.causal": "params", "model.absolute": "params", "task.grammar": "batches", "task.bag_tokens": "params",
-    "model.tied": "params", "model.ternary": "logits", "train.redrawn": "logits",
+    "model.tied": "params", "model.ternary": "logits",
+    **dict.fromkeys(("model.loops", *LIVE_IN_LOOPED), "logits"), "train.redrawn": "logits",
     "task.junk": "batches", "task.domain": "batches",
     "task.bags": "batches", "task.bag_weights": "batches", "task.noise": "batches", "task.noise_rate": "batches",
     "task.noise_fraction": "batches", **dict.fromkeys(LIVE_IN_FIXED, "batches"),
@@ -210,7 +215,8 @@ LIVE_ONLY = {"bioS": ("task.fresh", "task.rewritten"), "bioD": ("task.fresh",), 
              "bioR": ("task.texts", "task.fullname"),
              "bioQA": (*LIVE_IN_ASK, "task.celebrities", "task.rewritten"), "bioMixed": LIVE_IN_FORMS,
              "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "upcycled": LIVE_IN_UPCYCLED,
-             "scales": LIVE_IN_SCALES, "two heads": LIVE_IN_HEADS, "igsm short": LIVE_IN_SHORT}
+             "scales": LIVE_IN_SCALES, "two heads": LIVE_IN_HEADS, "looped": LIVE_IN_LOOPED,
+             "igsm short": LIVE_IN_SHORT}
 
 
 def applies(kind: str, name: str) -> bool:
@@ -219,7 +225,7 @@ def applies(kind: str, name: str) -> bool:
     if homes:
         return kind in homes
     if name.startswith("task."):
-        return kind not in ("bioS fixed", "tuned", "upcycled", "scales", "two heads", "igsm short")
+        return kind not in ("bioS fixed", "tuned", "upcycled", "scales", "two heads", "looped", "igsm short")
     return kind == "bioD"
 
 

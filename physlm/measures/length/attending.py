@@ -57,7 +57,7 @@ def attending(model: Decoder, prompts: Prompts) -> Attending:
     """How a model of one member reads prompts, in batches of as many as memory allows."""
     told, place_BP = prompts.told(), answer_places(prompts)
     count, positions = told.ids_BP.shape
-    size = WEIGHTS[told.ids_BP.device.type] // (model.config.layers * model.config.heads * positions**2)
+    size = WEIGHTS[told.ids_BP.device.type] // (model.config.depth * model.config.heads * positions**2)
     mass, entropy = [], []
     for some in torch.arange(count, device=told.ids_BP.device).split(max(1, size)):
         last = told.lengths_B[some] - 1

@@ -1,4 +1,4 @@
-"""The parts of a model, one file each: mixers, MLPs, norms, local mixing.  ``part`` says what a part is.
+"""The parts of a model, one file each: mixers, MLPs, norms, local mixing, residual paths; ``part`` says what it is.
 
 These tables are the one place to extend when a part joins the package: kind -> "module:Class".  A part that is defined
 elsewhere, in the file of an experiment, needs no line here.
@@ -17,17 +17,26 @@ MIXERS = {
     "mamba2": "physlm.models.parts.mamba2:Mamba2",
     "deltanet": "physlm.models.parts.deltanet:DeltaNet",
     "gated_deltanet": "physlm.models.parts.gated_deltanet:GatedDeltaNet",
+    "nsa": "physlm.models.parts.nsa:NSA",
+    "simplicial": "physlm.models.parts.simplicial:Simplicial",
 }
 MLPS = {
     "plain": "physlm.models.parts.mlp:Plain",
     "gated": "physlm.models.parts.gated:Gated",
     "none": "physlm.models.parts.mlp:NoMLP",
     "moe": "physlm.models.parts.moe:MoE",
+    "ngram": "physlm.models.parts.ngram:NGram",
 }
 NORMS = {
     "layernorm": "physlm.models.parts.norms:LayerNorm",
     "rmsnorm": "physlm.models.parts.norms:RMSNorm",
+    "dyt": "physlm.models.parts.norms:DyT",
 }
 LOCALS = {
     "canon": "physlm.models.parts.canon:Canon",
+}
+RESIDUALS = {
+    "add": "physlm.models.parts.residual:Add",
+    "hyper": "physlm.models.parts.residual:Hyper",
+    "mhc": "physlm.models.parts.residual:ManifoldHyper",
 }

@@ -7,6 +7,11 @@ time nor memory of a window or of chunks grows with the square of the row.
     bias_mHW    b of each head at the distances i - j = 0, 1, .., as many as there are positions; None: 0
     window      each query sees so many keys, the last its own; 0: all before it
     chunk       each query sees the keys of its own chunk alone, [0, c), [c, 2 c), ..; 0: all before it
+    sink        a logit s more joins the softmax of every query and has no value, so that weights need not add up to 1:
+                o_i = Sum_j e^a_ij v_j / (e^s + Sum_j e^a_ij)
+
+A sink is computed as a key before all others, in sight of every query, so that all kernels know it: ``with_sink`` gives
+q, k and v channels more, in which a query holds its s, that key a 1 and all others zeros.
 
 Shape letters: N = M B rows of all members, T positions, L positions of a state, Q tokens beside, H heads, k = d / H,
 W distances; m = 1, or M where members have biases of their own.
@@ -25,28 +30,55 @@ QUERIES = 512  # of a block under a bias, in longer rows
 LEAST_BLOCK = 64  # of a window
 MOST_ROWS = (1 << 16) - 1  # of one call, chunks and blocks counted: a grid of CUDA has no more
 WHOLE = 16  # keys: what kernels on GPUs want the rows of a mask to be multiples of
+_LEAST_SINK = -1e4  # what is below counts as this
+_SINK = 8  # channels more of q, k and v with a sink: what these kernels want widths to be multiples of
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None = None, window: int = 0, chunk: int = 0) -> Tensor:
-    """softmax_j(q_i . k_j / sqrt(k) + b[i - j]) v_j over the keys j <= i in sight; all (N, H, T, k)."""
+def with_sink(q: Tensor, k: Tensor, v: Tensor, sink_NH11: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v with the channels of a sink, whose s is of each row and head of queries; see the top of this page."""
+    # finite, as it is multiplied with zeros too
+    logit = (sink_NH11.clamp(min=_LEAST_SINK) * q.shape[-1] ** 0.5).to(q.dtype).expand(*q.shape[:-1], 1)
+    return F.pad(torch.cat((q, logit), -1), (0, _SINK - 1)), F.pad(k, (0, _SINK)), F.pad(v, (0, _SINK))
+
+
+def without_sink(mixed: Tensor) -> Tensor:
+    """What was mixed of values with the channels of a sink, without these."""
+    return mixed[..., :-_SINK]
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None = None, window: int = 0, chunk: int = 0, sink: bool = False
+) -> Tensor:
+    """softmax_j(q_i . k_j / sqrt(k) + b[i - j]) v_j over the keys j <= i in sight; all (N, H, T, k).
+
+    Args:
+        sink: they have the channels of one.
+    """
     positions = q.shape[2]
     if chunk and chunk < positions:
-        return _in_chunks(q, k, v, bias_mHW, chunk)
+        return _in_chunks(q, k, v, bias_mHW, chunk, sink)
     windowed = 0 < window < positions
     if bias_mHW is None and not windowed:
-        return _kernel(q, k, v)
+        return _kernel(q, k, v, None, sink)
     block = max(LEAST_BLOCK, WHOLE * -(-window // WHOLE))
     if windowed and positions > 2 * block:
-        return _in_blocks(q, k, v, bias_mHW, window, block)
+        return _in_blocks(q, k, v, bias_mHW, window, block, sink)
     if more := -positions % WHOLE:  # no query sees what comes after it
         q, k, v = (F.pad(x, (0, 0, 0, more)) for x in (q, k, v))
         bias_mHW = None if bias_mHW is None else F.pad(bias_mHW, (0, more))
     if windowed:
-        mixed = masked(q, k, v, _last_in_sight(bias_mHW, positions + more, positions + more, window, q))
+        mixed = masked(q, k, v, _last_in_sight(bias_mHW, positions + more, positions + more, window, q), sink)
     else:
         assert bias_mHW is not None
-        mixed = _biased(q, k, v, bias_mHW)
+        mixed = _biased(q, k, v, bias_mHW, sink)
     return mixed[:, :, :positions]
+
+
+def everywhere(q: Tensor, k: Tensor, v: Tensor, sink: bool = False) -> Tensor:
+    """The same over all keys, those after the query too."""
+    if not sink:
+        return F.scaled_dot_product_attention(q, k, v)
+    return _kernel(q, k, v, torch.ones(1, 1, 1, k.shape[2], dtype=torch.bool, device=k.device), sink)
 
 
 def scores_in_sight(scores_MBHTT: Tensor, bias_mHW: Tensor | None, window: int, chunk: int) -> Tensor:
@@ -117,52 +149,75 @@ def _last_in_sight(bias_mHW: Tensor | None, queries: int, keys: int, window: int
     return skew(columns, queries - 1, keys).to(like.dtype).masked_fill(hidden, -torch.inf)
 
 
-def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, sink: bool = False) -> Tensor:
     """Attention under a mask that all rows share, (1, .., queries, keys), or that the rows of each member share."""
     members = len(mask)
-    if members == 1:
-        return _kernel(q, k, v, mask)
+    if members in (1, len(q)):
+        return _kernel(q, k, v, mask, sink)
     # members stand beside the heads, so that no mask is written out for each row
     q, k, v = (x.unflatten(0, (members, -1)).transpose(0, 1).flatten(1, 2) for x in (q, k, v))
-    mixed = _kernel(q, k, v, mask.flatten(0, 1)[None])
+    mixed = _kernel(q, k, v, mask.flatten(0, 1)[None], sink)
     return mixed.unflatten(1, (members, -1)).transpose(0, 1).flatten(0, 1)
 
 
-def _kernel(q_NHTk: Tensor, k_NHLk: Tensor, v_NHLk: Tensor, mask_1HTL: Tensor | None = None) -> Tensor:
-    """torch's attention under a mask, or without one causal; in pieces where there are too many rows for one call."""
-    if len(q_NHTk) <= MOST_ROWS:
-        return F.scaled_dot_product_attention(q_NHTk, k_NHLk, v_NHLk, mask_1HTL, is_causal=mask_1HTL is None)
-    pieces = zip(*(x.split(MOST_ROWS) for x in (q_NHTk, k_NHLk, v_NHLk)), strict=True)
-    return torch.cat([_kernel(q, k, v, mask_1HTL) for q, k, v in pieces])
+def _kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sink: bool) -> Tensor:
+    """torch's attention under a mask (1 or N, .., T, L), or without one causal; in pieces where there are too many rows
+    for one call."""
+    if len(q) > MOST_ROWS:
+        pieces = [slice(start, start + MOST_ROWS) for start in range(0, len(q), MOST_ROWS)]
+        masks = [mask if mask is None or len(mask) == 1 else mask[piece] for piece in pieces]
+        return torch.cat([_kernel(q[piece], k[piece], v[piece], one, sink)
+                          for piece, one in zip(pieces, masks, strict=True)])  # fmt: skip
+    if not sink:
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+    scale = (q.shape[-1] - _SINK) ** -0.5
+    if mask is None:  # a query more before the others too, which sees the sink alone, so that the rows stay causal
+        q, k, v = F.pad(q, (0, 0, 1, 0)), _opened(k, 1), F.pad(v, (0, 0, 1, 0))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)[:, :, 1:]
+    hidden: float = False if mask.dtype == torch.bool else -torch.inf
+    first = F.pad(torch.zeros_like(mask[..., :1]) if mask.is_floating_point() else torch.ones_like(mask[..., :1]),
+                  (0, WHOLE - 1), value=hidden)  # fmt: skip
+    k, v = _opened(k, WHOLE), F.pad(v, (0, 0, WHOLE, 0))
+    return F.scaled_dot_product_attention(q, k, v, torch.cat((first, mask), -1), scale=scale)
 
 
-def _biased(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor) -> Tensor:
+def _opened(k: Tensor, count: int) -> Tensor:
+    """Keys with ``count`` more before them, of which the first is the sink and the others zeros."""
+    first = torch.zeros_like(k[:, :, :1]).expand(-1, -1, count, -1)
+    at = torch.zeros(count, k.shape[-1], dtype=k.dtype, device=k.device)
+    at[0, -_SINK] = 1
+    return torch.cat((first + at, k), 2)
+
+
+def _biased(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor, sink: bool) -> Tensor:
     positions = q.shape[2]
     if positions <= QUERIES:
-        return masked(q, k, v, _last_in_sight(bias_mHW, positions, positions, 0, q))
+        return masked(q, k, v, _last_in_sight(bias_mHW, positions, positions, 0, q), sink)
     parts = []
     for start in range(0, positions, QUERIES):
         end = min(start + QUERIES, positions)
         mask = _last_in_sight(bias_mHW, end - start, end, 0, q)
-        parts.append(masked(q[:, :, start:end], k[:, :, :end], v[:, :, :end], mask))
+        parts.append(masked(q[:, :, start:end], k[:, :, :end], v[:, :, :end], mask, sink))
     return torch.cat(parts, 2)
 
 
-def _in_chunks(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None, chunk: int) -> Tensor:
+def _in_chunks(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None, chunk: int, sink: bool) -> Tensor:
     positions = q.shape[2]
     q, k, v = (_split(x, chunk).transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (N chunks, H, c, k)
-    mixed = attend(q, k, v, bias_mHW)
+    mixed = attend(q, k, v, bias_mHW, sink=sink)
     return mixed.unflatten(0, (-1, -(-positions // chunk))).transpose(1, 2).flatten(2, 3)[:, :, :positions]
 
 
-def _in_blocks(q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None, window: int, block: int) -> Tensor:
+def _in_blocks(
+    q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None, window: int, block: int, sink: bool
+) -> Tensor:
     """Blocks of at least the window: all that the queries of one see is in it and in the one before it."""
     positions = q.shape[2]
-    first = attend(q[:, :, :block], k[:, :, :block], v[:, :, :block], bias_mHW, window)
+    first = attend(q[:, :, :block], k[:, :, :block], v[:, :, :block], bias_mHW, window, sink=sink)
     q, k, v = (_split(x, block) for x in (q, k, v))  # (N, H, blocks, s, k)
     k, v = (torch.cat((x[:, :, :-1], x[:, :, 1:]), 3).transpose(1, 2).flatten(0, 1) for x in (k, v))
     mask = _last_in_sight(bias_mHW, block, 2 * block, window, q)
-    rest = masked(q[:, :, 1:].transpose(1, 2).flatten(0, 1), k, v, mask)
+    rest = masked(q[:, :, 1:].transpose(1, 2).flatten(0, 1), k, v, mask, sink)
     rest = rest.unflatten(0, (-1, -(-positions // block) - 1)).transpose(1, 2).flatten(2, 3)
     return torch.cat((first, rest), 2)[:, :, :positions]
 

@@ -10,6 +10,7 @@ from physlm.errors import UserError
 from physlm.models.parts.part import (
     GAIN,
     MATRIX,
+    SINK,
     TABLE,
     TEMPERATURE,
     Beside,
@@ -68,6 +69,12 @@ class Attention(Mixer):
         group: heads of queries that share one head of keys and values (GQA, arXiv 2305.13245), neighbours; as many as
             there are heads is MQA (arXiv 1911.02150).  Keys and values then have d / group channels, and so has the
             state.
+        gate: what the heads give is multiplied with sigmoid(x W) before ``out``, a number for each ``head`` or for each
+            ``element`` (arXiv 2505.06708).
+        sink: a learnt logit of each head joins its softmax and has no value (gpt-oss); it begins at 0.
+        value_rows: 2 sigmoid(x W) E[token] is added to the values, a number for each head of values times a row of a
+            table of so many, token modulo rows (value embeddings of modded-nanogpt and nanochat); W begins at 0, where
+            the factor is 1; 0 rows: none.
     """
 
     kind: ClassVar[str] = "attention"
@@ -83,6 +90,9 @@ class Attention(Mixer):
     log_n: bool = False
     floor: int = 0
     group: int = 1
+    gate: Literal["none", "head", "element"] = "none"
+    sink: bool = False
+    value_rows: int = 0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rope <= 1.0:
@@ -94,7 +104,7 @@ class Attention(Mixer):
             if not getattr(self, name) > 0:
                 raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected a number above 0")
         for name, none in (("window", "all tokens before are seen"), ("chunk", "there are no chunks"),
-                           ("floor", "the scale does not grow")):
+                           ("floor", "the scale does not grow"), ("value_rows", "values are of the activations alone")):
             if getattr(self, name) < 0:
                 raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected at least 1 token, or 0, "
                                 f"where {none}")
@@ -136,6 +146,16 @@ class Attention(Mixer):
                                 "about earlier tokens; expected true")
 
     @property
+    def reads_ids(self) -> bool:  # type: ignore[override]
+        """For the table of values."""
+        return self.value_rows > 0
+
+    @property
+    def reads_beside(self) -> bool:  # type: ignore[override]
+        """What stands beside rows is no token of a table."""
+        return not self.value_rows
+
+    @property
     def reach(self) -> int:
         """Tokens that it can see at most; 0: all of the row."""
         return self.window or self.chunk
@@ -150,6 +170,8 @@ class Attention(Mixer):
         parts += [self.bias.replace("_", "")] * (self.bias != "none")
         parts += [f"{name}{getattr(self, name)}" for name in ("window", "chunk", "floor") if getattr(self, name)]
         parts += [f"group{self.group}"] * (self.group != 1)
+        parts += [f"values{self.value_rows}"] * (self.value_rows > 0)
+        parts += [f"gate{self.gate}"] * (self.gate != "none") + ["sink"] * self.sink
         parts += ["logn"] * self.log_n + [f"scale{self.scale:g}"] * (self.scale != 1)
         return "_".join(parts + [f"learnt{self.learnt_scale}"] * (self.learnt_scale != "none"))
 
@@ -173,7 +195,16 @@ class Attention(Mixer):
         return (Weight("qkv", (d, d + 2 * keys), Normal(), MATRIX, low_rank=moved, blocks=self.group + 2),
                 *(Weight(name, (width,), Constant(1.0), GAIN) for name, width in gains),
                 *(scale,) * (self.learnt_scale == "head"),
+                *(Weight("gate", (d, model.heads if self.gate == "head" else d), Normal(), MATRIX)
+                  for _ in range(self.gate != "none")),
+                *(Weight("sink", (model.heads,), Constant(0.0), SINK) for _ in range(self.sink)),
+                *(self._value_weights(model) if self.value_rows else ()),
                 Weight("out", (d, d), Normal(small=True), MATRIX))
+
+    def _value_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        rows, keys = self.value_rows, self.key_channels(model)
+        return (Weight("values", (rows, keys), Normal(), TABLE, share=1 / rows),
+                Weight("value_gate", (model.width, model.heads // self.group), Constant(0.0), MATRIX))
 
     def shared_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         buckets = Weight("buckets.weight", (BUCKETS, model.heads), Normal(), TABLE)
@@ -222,52 +253,86 @@ class Attention(Mixer):
 
     def flops(self, model: ModelConfig, row_tokens: int) -> float:
         """2 d for the score and 2 d for the mixture at each position that is read, see ``mean_reach``: of a window w of
-        T tokens w (1 - w / 2 T) on average, of a chunk c / 2."""
+        T tokens w (1 - w / 2 T) on average, of a chunk c / 2; a sink is one more."""
         reach = min(self.reach, row_tokens) if self.reach else row_tokens
         seen = model.mean_reach(reach)
         if self.window and row_tokens:
             seen = reach * (1 - reach / (2 * row_tokens))
-        return 4.0 * model.width * seen
+        return 4.0 * model.width * (seen + (self.sink and row_tokens > 0))
 
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
         """Of a learnt bias its gradient at each key and head; other masks are shared by all rows."""
         return model.heads * row_tokens if self.bias == "t5" else 0
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
-        import torch
-        import torch.nn.functional as F
-
-        from physlm.models.parts.attend import attend, beside_in_sight, kept_in_sight, masked
+        from physlm.models.parts.attend import attend, everywhere, with_sink, without_sink
         from physlm.models.parts.distances import keep
 
         q, k, v = self._project(w, x, state, where)
+        if self.value_rows:
+            v = v + self._looked_up(w, x, where)
         if state is not None and not isinstance(where, Beside):
             place = None
             if isinstance(where, Next):
                 place = where.place_1 % state["keys"].shape[3] if self.reach else where.place_1
             for name, new in (("keys", k), ("values", v)):
                 keep(state[name], new.unflatten(0, x.shape[:2]), place)
-        sight = self._bias(where), self.window, self.chunk
-        if not w.model.causal:
-            mixed = F.scaled_dot_product_attention(q, self._for_queries(k), self._for_queries(v))
-        elif isinstance(where, Whole):
-            mixed = attend(q, self._for_queries(k), self._for_queries(v), *sight)
-        else:
+        if not isinstance(where, Whole):
             assert state is not None
-            keys, values = state["keys"].flatten(0, 1), state["values"].flatten(0, 1)
-            if isinstance(where, Next):
-                mask = kept_in_sight(where.place_1, keys, *sight)
-                if self.group == 1:
-                    mixed = masked(q, keys, values, mask)
-                else:  # the queries of a group stand side by side, and nothing of the state is written out for each
-                    mask = mask.unflatten(1, (-1, self.group)).squeeze(3) if mask.shape[1] > 1 else mask
-                    mixed = masked(q.unflatten(1, (-1, self.group)).squeeze(3), keys, values, mask)
-                    mixed = mixed.flatten(1, 2)[:, :, None]
-            else:
-                keys, values = (self._for_queries(torch.cat(both, 2)) for both in ((keys, k), (values, v)))
-                mask = beside_in_sight(where, w.members, keys, *sight)
-                mixed = F.scaled_dot_product_attention(q, keys, values, mask)
-        return w.out(mixed.transpose(1, 2).reshape(x.shape))
+            k, v = self._with_kept(state, k, v, where)
+        if self.sink:
+            q, k, v = with_sink(q, k, v, self._of_rows(w, w.sink, q)[..., None, None])
+        if not w.model.causal:
+            mixed = everywhere(q, self._for_queries(k), self._for_queries(v), self.sink)
+        elif isinstance(where, Whole):
+            mixed = attend(q, self._for_queries(k), self._for_queries(v), self._bias(where), self.window, self.chunk,
+                           self.sink)  # fmt: skip
+        else:
+            mixed = self._of_kept(w, q, k, v, where)
+        mixed = without_sink(mixed) if self.sink else mixed
+        return w.out(self._gated(w, x, mixed.transpose(1, 2).reshape(x.shape)))
+
+    def _with_kept(self, state: State, k: Tensor, v: Tensor, where: Next | Beside) -> tuple[Tensor, Tensor]:
+        """Keys and values that are kept, and behind them those beside the rows."""
+        import torch
+
+        keys, values = state["keys"].flatten(0, 1), state["values"].flatten(0, 1)
+        return (keys, values) if isinstance(where, Next) else (torch.cat((keys, k), 2), torch.cat((values, v), 2))
+
+    def _of_kept(self, w: Weights, q: Tensor, k: Tensor, v: Tensor, where: Next | Beside) -> Tensor:
+        """Attention of tokens whose keys are kept."""
+        from physlm.models.parts.attend import beside_in_sight, kept_in_sight, masked
+
+        sight = self._bias(where), self.window, self.chunk
+        if isinstance(where, Beside):
+            mask = beside_in_sight(where, w.members, k, *sight)
+            return masked(q, self._for_queries(k), self._for_queries(v), mask, self.sink)
+        mask = kept_in_sight(where.place_1, k, *sight)
+        if self.group == 1:
+            return masked(q, k, v, mask, self.sink)
+        # the queries of a group stand side by side, and nothing of the state is written out for each
+        mask = mask.unflatten(1, (-1, self.group)).squeeze(3) if mask.shape[1] > 1 else mask
+        mixed = masked(q.unflatten(1, (-1, self.group)).squeeze(3), k, v, mask, self.sink)
+        return mixed.flatten(1, 2)[:, :, None]
+
+    def _looked_up(self, w: Weights, x: Tensor, where: Where) -> Tensor:
+        """What tables add to the values, (N, H / group, T, k)."""
+        from physlm.models.cross_entropy import embedding
+        from physlm.models.parts.recurrent import widened
+
+        assert not isinstance(where, Beside) and where.ids_MBT is not None
+        gate = 2 * widened(w.value_gate(x)).sigmoid()
+        rows = embedding(where.ids_MBT % self.value_rows, w.values).unflatten(-1, (-1, w.model.head_width))
+        return (gate[..., None] * rows).to(w.values.dtype).flatten(0, 1).transpose(1, 2)
+
+    def _gated(self, w: Weights, x: Tensor, mixed_MBTd: Tensor) -> Tensor:
+        """Times sigmoid(x W)."""
+        if self.gate == "none":
+            return mixed_MBTd
+        from physlm.models.parts.recurrent import widened
+
+        gate = widened(w.gate(x)).sigmoid().to(mixed_MBTd.dtype)
+        return mixed_MBTd * (gate.repeat_interleave(w.model.head_width, -1) if self.gate == "head" else gate)
 
     def _for_queries(self, x_NGTk: Tensor) -> Tensor:
         """Keys or values once for each head of queries, (N, H, T, k)."""
@@ -287,13 +352,19 @@ class Attention(Mixer):
         return True
 
     def attention(self, w: Weights, x: Tensor, where: Whole) -> Tensor:
+        import torch
+
         from physlm.models.parts.attend import scores_in_sight
+        from physlm.models.parts.recurrent import widened
 
         q, k, _ = self._project(w, x, None, where)
-        scores = ((q @ self._for_queries(k).mT).float() / q.shape[-1] ** 0.5).unflatten(0, x.shape[:2])
+        scores = (widened(q @ self._for_queries(k).mT) / q.shape[-1] ** 0.5).unflatten(0, x.shape[:2])
         if w.model.causal:
             scores = scores_in_sight(scores, self._bias(where), self.window, self.chunk)
-        return scores.softmax(-1)
+        if not self.sink:
+            return scores.softmax(-1)
+        sink = w.sink[:, None, :, None, None].expand(-1, *scores.shape[1:4], 1)
+        return torch.cat((sink, scores), -1).softmax(-1)[..., 1:]
 
     def _project(
         self, w: Weights, x_MBTd: Tensor, state: State | None, where: Where
@@ -334,29 +405,36 @@ class Attention(Mixer):
         """t q."""
         if self.learnt_scale == "none" and "rows" not in shared:
             return q_NHTk * self.scale if self.scale != 1 else q_NHTk
-        scaled = q_NHTk.float()
+        from physlm.models.parts.recurrent import widened
+
+        scaled = widened(q_NHTk)
         if self.learnt_scale != "none":
             scale_MH = w.scale if self.learnt_scale == "head" else shared["scale"]
-            # with one member no axes of one: see module.per_member
-            each = scale_MH[0] if w.members == 1 else scale_MH[:, None].expand(
-                -1, len(q_NHTk) // w.members, -1).flatten(0, 1)  # fmt: skip
-            scaled = scaled * each[..., None, None]
+            scaled = scaled * self._of_rows(w, scale_MH, q_NHTk)[..., None, None]
         elif self.scale != 1:
             scaled = scaled * self.scale
         if "rows" in shared:
             scaled = scaled * shared["rows"].mT[..., None]  # (H, T, 1), or beside the rows (M B, H, Q, 1)
         return scaled.to(q_NHTk.dtype)
 
+    def _of_rows(self, w: Weights, each_MH: Tensor, q_NHTk: Tensor) -> Tensor:
+        """A number of each member and head for each of its rows, (N, H); with one member (H,): see
+        ``module.per_member``."""
+        if w.members == 1:
+            return each_MH[0]
+        return each_MH[:, None].expand(-1, len(q_NHTk) // w.members, -1).flatten(0, 1)
+
     def _normed(self, w: Weights, qkv: Tensor) -> Tensor:
         import torch
 
         from physlm.models.module import per_member
+        from physlm.models.parts.recurrent import widened
 
         q, k, v = self._parted(w.model, qkv)
         gains = (w.q_gain, w.k_gain) if self.qk_norm != "unit" else (None, None)
         found = []
         for x, gain in zip((q, k), gains, strict=True):
-            wide = x.float()
+            wide = widened(x)
             if self.qk_norm != "full":
                 wide = wide.unflatten(-1, (-1, w.model.head_width))
             wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)

@@ -55,10 +55,15 @@ class MoE(MLP):
 
     The share of assignments that are dropped, mean over the blocks, is logged as ``dropped``.
 
+    A ``chain`` of passes goes through the same experts, each with a router, and a bias, of its own (chain of experts,
+    arXiv 2506.18945): x_0 = x, x_(c+1) = x_c + y_c(x_c), and what all passes add is the result.  ``top_k``, capacity
+    and losses are those of each pass; the losses of a block are summed over them, ``dropped`` is their mean.
+
     Attributes:
         expert: each expert; any MLP of matrices alone.
         capacity: the capacity factor, in thousandths.
-        shared: one expert more, which every token uses with gate 1 (arXiv 2401.06066).
+        shared: one expert more, which every token uses with gate 1 (arXiv 2401.06066), at each pass.
+        chain: passes through the experts.
     """
 
     kind: ClassVar[str] = "moe"
@@ -69,12 +74,15 @@ class MoE(MLP):
     shared: bool = False
     alpha: float = 0.01
     bias_rate: float = 0.0
+    chain: int = 1
 
     def __post_init__(self) -> None:
         if self.experts < 1:
             raise UserError(f"model.mlp.experts: got {self.experts}, expected at least 1")
         if not 1 <= self.top_k <= self.experts:
             raise UserError(f"model.mlp.top_k: got {self.top_k}, expected 1 to {self.experts}, the experts")
+        if self.chain < 1:
+            raise UserError(f"model.mlp.chain: got {self.chain}, expected at least 1 pass")
         if not 1e-3 <= self.capacity < 1e6:
             raise UserError(f"model.mlp.capacity: got {self.capacity}, expected 0.001 to a million")
         for name in ("alpha", "bias_rate"):
@@ -92,19 +100,25 @@ class MoE(MLP):
         return ("balance", "dropped") if self.alpha else ("dropped",)
 
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
-        one = self.expert.weights(model)
-        share = self.top_k / self.experts
-        return (Weight("router", (model.width, self.experts), Normal(), ROUTER),
+        one, passes = self.expert.weights(model), range(self.chain)
+        share = min(1.0, self.chain * self.top_k / self.experts)
+        return (*(Weight(_of_pass("router", c), (model.width, self.experts), Normal(), ROUTER) for c in passes),
                 *(replace(weight, shape=(self.experts, *weight.shape), share=share) for weight in one),
                 *(replace(weight, name=f"shared_{weight.name}") for weight in one if self.shared),
-                *(Weight("bias", (self.experts,), Constant(0.0), BIAS, trained=False, running=True)
-                  for _ in range(self.bias_rate > 0)))
+                *(Weight(_of_pass("bias", c), (self.experts,), Constant(0.0), BIAS, trained=False, running=True)
+                  for c in passes if self.bias_rate))
+
+    def flops(self, model: ModelConfig, row_tokens: int) -> float:
+        """Of a chain that comes back to weights that it has met."""
+        again = max(0.0, self.chain * self.top_k / self.experts - 1) * self.experts + (self.chain - 1) * self.shared
+        return 2.0 * again * sum(weight.numbers for weight in self.expert.weights(model))
 
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
         """Inputs and outputs of the experts' matrices, in all slots, beyond a plain MLP's 10 d; and p in float32."""
         slots = self.experts if self._holds_all else self.top_k * self.capacity
         each = sum(sum(weight.shape) for weight in self.expert.weights(model))
-        return max(0, round((slots + self.shared) * each) - 10 * model.width) + 2 * self.experts
+        held = round(self.chain * (slots + self.shared) * each)
+        return max(0, held - 10 * model.width) + 2 * self.chain * self.experts
 
     @property
     def _holds_all(self) -> bool:
@@ -118,27 +132,36 @@ class MoE(MLP):
         even = (tokens + self.experts - 1) // self.experts
         return max(1, round(1000 * self.capacity) * even // 1000 * self.top_k)
 
-    def route(self, w: Weights, x_MNd: Tensor) -> Routing:
-        """Which experts each token asks for."""
+    def route(self, w: Weights, x_MNd: Tensor, number: int = 0) -> Routing:
+        """Which experts each token asks for in this pass."""
         from physlm.models.dispatch import best, ranked
         from physlm.models.primitives import product
 
-        p = product(x_MNd, w.router).softmax(-1)
+        p = product(x_MNd, getattr(w, _of_pass("router", number))).softmax(-1)
         scores = p.detach()
-        chosen = best(scores + w.bias[:, None] if self.bias_rate else scores, self.top_k)
+        if self.bias_rate:
+            scores = scores + getattr(w, _of_pass("bias", number))[:, None]
+        chosen = best(scores, self.top_k)
         gate = p.gather(-1, chosen)
         if self.top_k > 1:
             gate = gate / gate.sum(-1, keepdim=True)
         return Routing(p, chosen, gate, ranked(chosen, self.experts))
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> tuple[Tensor, tuple[Tensor, ...]]:
+        y, losses = self._pass(w, x, where, 0)
+        for number in range(1, self.chain):
+            more, others = self._pass(w, x + y, where, number)
+            y, losses = y + more, tuple(a + b for a, b in zip(losses, others, strict=True))
+        return y, losses
+
+    def _pass(self, w: Weights, x: Tensor, where: Where, number: int) -> tuple[Tensor, tuple[Tensor, ...]]:
         import torch
 
         from physlm.models.dispatch import limited, unlimited
 
         x_MNd = x.flatten(1, 2)
         tokens = x_MNd.shape[1]
-        routing = self.route(w, x_MNd)
+        routing = self.route(w, x_MNd, number)
         capacity = self.capacity_of(tokens)
         slots = limited(routing.ranked, capacity) if w.training or self._holds_all else unlimited(routing.ranked)
         x_MAd = x_MNd[:, :, None].expand(-1, -1, self.top_k, -1).flatten(1, 2)
@@ -150,16 +173,22 @@ class MoE(MLP):
         share_ME = routing.ranked.load_ME / x_MAd.shape[1]
         if w.training and self.bias_rate:
             with torch.no_grad():
-                w.bias.add_((1 / self.experts - share_ME).sign(), alpha=self.bias_rate)
+                getattr(w, _of_pass("bias", number)).add_((1 / self.experts - share_ME).sign(), alpha=self.bias_rate)
         return y, self._losses(w, routing, share_ME, capacity if w.training else x_MAd.shape[1])
 
     def _losses(self, w: Weights, routing: Routing, share_ME: Tensor, capacity: int) -> tuple[Tensor, ...]:
-        blocks = sum("dropped" in mlp.losses for mlp in w.model.mlps)
+        mlps = (w.model.mlps[layer] for layer in w.model.order)
+        blocks = self.chain * sum("dropped" in mlp.losses for mlp in mlps)
         lost_M = (routing.ranked.load_ME - capacity).clamp(min=0).sum(-1)
         dropped_M = lost_M / (routing.ranked.expert_MA.shape[1] * blocks)
         if not self.alpha:
             return (dropped_M,)
         return self.alpha * self.experts * (share_ME * routing.share_MNE.mean(1)).sum(-1), dropped_M
+
+
+def _of_pass(name: str, number: int) -> str:
+    """A weight of the first pass, or of another."""
+    return f"{name}_{number + 1}" if number else name
 
 
 class _Expert:

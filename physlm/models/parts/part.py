@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from physlm.config import Family
-from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS
+from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS, RESIDUALS
 
 if TYPE_CHECKING:
     import torch
@@ -53,15 +53,15 @@ class Draw(Protocol):
 
 @dataclass(frozen=True)
 class Normal:
-    """N(0, std^2), std = ``init_std`` of the model; ``small``: over sqrt(2 layers), as GPT-2 has it for the two
-    projections into the residual stream."""
+    """N(0, std^2), std = ``init_std`` of the model; ``small``: over sqrt(2 depth), as GPT-2 has it for the two
+    projections of each of its layers into the residual stream; those that are looped count at each pass."""
 
     small: bool = False
 
     def draw(self, key: int, count: int, model: ModelConfig) -> Tensor:
         from physlm import rng
 
-        std = model.init_std / math.sqrt(2 * model.layers) if self.small else model.init_std
+        std = model.init_std / math.sqrt(2 * model.depth) if self.small else model.init_std
         return std * rng.normal(key, count)
 
 
@@ -93,6 +93,19 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class Given:
+    """These numbers."""
+
+    values: tuple[float, ...]
+
+    def draw(self, key: int, count: int, model: ModelConfig) -> Tensor:
+        import torch
+
+        assert len(self.values) == count
+        return torch.tensor(self.values)
+
+
+@dataclass(frozen=True)
 class Role:
     """What may be done with a weight.
 
@@ -121,6 +134,7 @@ EMBEDDING = Role("embedding", multiplied=True)  # looked up, and multiplied at t
 OUTPUT = Role("output", multiplied=True)  # of a model whose embedding is looked up alone, which is a TABLE
 FILTER = Role("filter", float32=True, multiplied=True)
 GAIN = Role("gain", decays=False, float32=True)
+SINK = Role("sink", decays=False, float32=True)  # a logit that joins a softmax
 TEMPERATURE = Role("temperature", decays=False, float32=True)  # a learnt scale of attention's logits
 
 
@@ -167,9 +181,11 @@ class Weight:
 
 
 class Whole(NamedTuple):
-    """All tokens of the rows; ``shared`` is what the mixer has once for all blocks, see ``Mixer.shared``."""
+    """All tokens of the rows; ``shared`` is what the mixer has once for all blocks, see ``Mixer.shared``, and ``ids``
+    (M, B, T) which tokens they are, where a part of the model asks for that (``Part.reads_ids``)."""
 
     shared: tuple[Tensor, ...] = ()
+    ids_MBT: Tensor | None = None
 
 
 class Next(NamedTuple):
@@ -177,6 +193,7 @@ class Next(NamedTuple):
 
     place_1: Tensor
     shared: tuple[Tensor, ...] = ()
+    ids_MBT: Tensor | None = None
 
 
 class Beside(NamedTuple):
@@ -212,11 +229,13 @@ class Part:
         losses: names of the auxiliary losses that ``read`` returns beside its result, ``y, (loss_M, ..)``, in nats.
             They are added to the loss of training and logged under their names; one without a gradient is logged alone.
         reads_beside: whether tokens can stand ``Beside`` rows.
+        reads_ids: whether it must know which tokens it reads, and not their activations alone.
     """
 
     kind: ClassVar[str]
     losses: ClassVar[tuple[str, ...]] = ()
     reads_beside: bool = True
+    reads_ids: bool = False
 
     def check(self, model: ModelConfig) -> None:
         """Raise UserError where the part does not fit the model."""
@@ -347,3 +366,32 @@ class Local(Part, Family):
         from physlm.models.local_filter import activate
 
         return activate(self.read(w, x, state, where), then)
+
+
+class Residual(Part, Family):
+    """How a branch of a block reads the stream and adds to it: n streams of d channels side by side, (M, B, T, n d).
+
+    Attributes:
+        streams: n.
+    """
+
+    table = RESIDUALS
+    streams: int = 1
+
+    def weights_at(self, model: ModelConfig, branch: int) -> tuple[Weight, ...]:
+        """Its weights at a branch; they are counted from 0 on, two in each layer."""
+        raise TypeError(f"{type(self).__name__} does not list its weights")
+
+    def coefficients(self, w: Weights, x: Tensor) -> Any:
+        """What a branch does with the streams (``residual.Coefficients``); not asked for of a single one that is
+        added to."""
+        raise TypeError(f"{type(self).__name__} has no coefficients")
+
+    def flops(self, model: ModelConfig, row_tokens: int) -> float:
+        """Of one branch: what is read, added and mixed."""
+        n = self.streams
+        return 2.0 * model.width * (n * n + 2 * n)
+
+    def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
+        """Of one branch: the streams beyond the one that all models have, before and after it."""
+        return 2 * (self.streams - 1) * model.width
