@@ -14,7 +14,7 @@ TIER ?= $$($(PY) -c 'import torch; print("gpu" if torch.cuda.is_available() else
 # tier demo, which is faster with all cores, use several only where PROCESSES is given.
 PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or min(8, os.cpu_count()))')
 GIVEN_PROCESSES = $(if $(filter command environment,$(firstword $(origin PROCESSES))),--processes $(PROCESSES))
-CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
+CLAIMS := $(notdir $(basename $(wildcard experiments/[a-z]*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify notebooks report site docs bench list sample clean clean-runs

@@ -39,7 +39,7 @@ NAMES: dict[Any, str] = {
 
 
 __all__ = ["BREVO", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO", "LANO", "LOCALS", "MANO", "NAMES", "OPERATIONS",
-           "PER_PARAMETER", "ROPES", "SMALL_TIERS", "Setting", "along", "capo", "hardest"]
+           "PER_PARAMETER", "ROPES", "SMALL_TIERS", "Setting", "along", "capo", "capo_of", "hardest"]
 
 
 def hardest(rows: pd.DataFrame, column: str) -> object:
@@ -167,7 +167,11 @@ CAPO_RATE = {"smoke": 4e-3, "demo": 4e-2, "gpu": 8e-3, "paper": 1e-3}  # of all 
 def capo(tier: str, architecture: str, rope: float = 1.0, local: Sequence[Local] = (), seeds: Sequence[int] = (0,)
          ) -> list[RunSpec]:
     """Runs of an architecture of Part 3.3 at each of its sizes and rates with seed 0, and of more seeds at one rate."""
-    model = replace(ARCHITECTURES[architecture], mixer=(Attention(rope),), local=tuple(local))
+    return capo_of(tier, replace(ARCHITECTURES[architecture], mixer=(Attention(rope),), local=tuple(local)), seeds)
+
+
+def capo_of(tier: str, model: ModelConfig, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
+    """The same of a model whose shape is replaced."""
     pairs = [*((0, rate) for rate in rates(tier)), *((seed, CAPO_RATE[tier]) for seed in seeds if seed)]
     return [run_of(tier, shape, 100, rate, seed, model) for shape in shapes(tier) for seed, rate in pairs]
 
