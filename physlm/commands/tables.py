@@ -17,6 +17,7 @@ LEAST = 80  # on a narrower screen lines are broken by the terminal
 _GAP = "  "
 _SHORT = {"at least": "≥", "at most": "≤"}
 BOUND_MARK = "*"  # behind a number that is our bound on what is published
+UNLEARNT = "not judged: nothing was learnt there, so that there is nothing to compare."
 NOTE = f"{BOUND_MARK} the number is our bound on what is published; what holds or fails is a test of our own."
 
 
@@ -68,7 +69,9 @@ def quantity_table(rows: Sequence[Mapping[str, Any]], expect: Mapping[tuple[str,
         padded = [text.rjust(size) if right else text.ljust(size) for text, size, right in
                   zip(line[1:], widths, (False, True, False, True, False), strict=True)]
         lines += [_GAP.join([first.ljust(room), *padded]).rstrip(), *more]
-    return "\n".join([*lines, *([f"\n{NOTE}"] if any(_is_bound(one) for one in expect.values()) else [])])
+    notes = [NOTE] * any(map(_is_bound, expect.values())) + [UNLEARNT] * any(
+        row["verdict"] == "not judged" for row in rows)
+    return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
 def asked_of(expectation: Expectation, short: bool = False) -> str:
@@ -84,17 +87,18 @@ def asked_of(expectation: Expectation, short: bool = False) -> str:
 
 
 def agreeing(rows: Sequence[Mapping[str, Any]]) -> str:
-    """``6 of 9`` quantities that were measured; a dash where none was."""
-    verdicts = [row["verdict"] for row in rows if row["verdict"] != "not run"]
+    """``6 of 9`` quantities that were judged; a dash where none was."""
+    verdicts = [row["verdict"] for row in rows if row["verdict"] not in ("not run", "not judged")]
     return f"{sum(one in ('reproduced', 'holds') for one in verdicts)} of {len(verdicts)}" if verdicts else "-"
 
 
 def worst_miss(claim: ClaimLine) -> str:
-    """The quantity that is furthest from what is asked for, and how many were not measured."""
+    """The quantity that is furthest from what is asked for, and how many were not measured or not judged."""
     missing = sum(row["verdict"] == "not run" for row in claim.rows)
     if missing == len(claim.rows):
         return "not run"
-    texts = [f"{missing} not measured"] if missing else []
+    unlearnt = sum(row["verdict"] == "not judged" for row in claim.rows)
+    texts = [f"{missing} not measured"] * bool(missing) + [f"{unlearnt} not judged: nothing learnt"] * bool(unlearnt)
     missed = [row for row in claim.rows if row["verdict"] in ("not reproduced", "fails")]
     if missed:
         row = max(missed, key=lambda one: _miss(one, asked_for(one, claim.expect)))

@@ -26,7 +26,7 @@ from physlm.lab.committed import (
 from physlm.lab.experiment import Experiment, part_of
 from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import Expectation, asked_for, by_asked, headline, measured, verdict_rows
+from physlm.laws.verdict import Expectation, asked_for, by_asked, headline, measured, verdict_rows, verdict_words
 
 if TYPE_CHECKING:
     from physlm.lab.results import Finding
@@ -150,29 +150,34 @@ def section(checked: Sequence[Checked]) -> str:
 
 def agreement(checked: Iterable[Checked]) -> str:
     """``50 of 58 quantities agree with what is published, or with our bound on it, 18 of 19 tests of our own hold.``"""
-    (agree, theirs), (hold, ours), missing = _counts(checked)
+    (agree, theirs), (hold, ours), unlearnt, missing = _counts(checked)
     parts = []
     if theirs:
         parts.append(f"{agree} of {theirs} quantities agree with what is published, or with our bound on it")
     if ours:
         parts.append(f"{hold} of {ours} tests of our own hold")
+    if unlearnt:
+        parts.append(f"{unlearnt} {'quantity is' if unlearnt == 1 else 'quantities are'} not judged, since nothing was "
+                     "learnt")
     parts += [f"{missing} {'quantity was' if missing == 1 else 'quantities were'} not measured"] if missing else []
     return f"{', '.join(parts) or 'nothing was measured'}."
 
 
 def score(checked: Iterable[Checked]) -> str:
     """``50 of 58, and 18 of 19 tests of our own``; nothing where nothing was measured."""
-    (agree, theirs), (hold, ours), missing = _counts(checked)
+    (agree, theirs), (hold, ours), unlearnt, missing = _counts(checked)
     parts = [f"{agree} of {theirs}"] * bool(theirs) + [f"{hold} of {ours} tests of our own"] * bool(ours)
-    return ", and ".join(parts) + (f" ({missing} not measured)" if parts and missing else "")
+    open_ = [f"{unlearnt} not judged"] * bool(unlearnt) + [f"{missing} not measured"] * bool(missing)
+    return ", and ".join(parts) + (f" ({', '.join(open_)})" if parts and open_ else "")
 
 
-def _counts(checked: Iterable[Checked]) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """What is published: how much agrees, of how much; tests of our own: likewise; how much was not measured."""
+def _counts(checked: Iterable[Checked]) -> tuple[tuple[int, int], tuple[int, int], int, int]:
+    """What is published: how much agrees, of how much; tests of our own: likewise; how much was not judged, since
+    nothing was learnt, and how much not measured."""
     verdicts = [row["verdict"] for one in checked for row in one.rows]
     theirs, ours = ((verdicts.count(yes), verdicts.count(yes) + verdicts.count(no))
                     for yes, no in (("reproduced", "not reproduced"), ("holds", "fails")))
-    return theirs, ours, verdicts.count("not run")
+    return theirs, ours, verdicts.count("not judged"), verdicts.count("not run")
 
 
 def _table(checked: Iterable[Checked]) -> str:
@@ -186,7 +191,7 @@ def _table(checked: Iterable[Checked]) -> str:
             expectation = asked_for(row, one.expect)
             wanted = row["published"] if expectation is None else expectation.wanted
             lines.append(f"| {one.claim} | {row['quantity']} | {wanted} "
-                         f"| {measured(found)} | {row['verdict']} |")
+                         f"| {measured(found)} | {verdict_words(row['verdict'], found)} |")
     return "\n".join(lines)
 
 

@@ -31,6 +31,7 @@ class Quantity:
         unit: for example ``bits/parameter``; ``1`` for a pure fraction.
         covers: the chance of what the interval holds, see ``physlm.interval``; empty in laws of before it was kept.
         remark: what a reader has to know of this number, such as that a better one may lie outside of the grid.
+        unjudged: why no verdict is given on it, such as that nothing was learnt; empty where one is.
     """
 
     name: str
@@ -41,12 +42,13 @@ class Quantity:
     unit: str
     covers: str = ""
     remark: str = ""
+    unjudged: str = ""
 
     @classmethod
-    def of(cls, name: str, found: Interval, unit: str = "1", remark: str = "") -> Quantity:
+    def of(cls, name: str, found: Interval, unit: str = "1", remark: str = "", unjudged: str = "") -> Quantity:
         """An interval under a name, widened where needed so that it encloses its value."""
         lo, hi = min(found.lo, found.value), max(found.hi, found.value)
-        return cls(name, found.value, lo, hi, found.n, unit, found.covers, remark)
+        return cls(name, found.value, lo, hi, found.n, unit, found.covers, remark, unjudged)
 
     @property
     def interval(self) -> Interval:

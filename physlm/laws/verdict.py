@@ -16,7 +16,7 @@ from physlm.interval import NOTHING
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity
 
-Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not run"]
+Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not judged", "not run"]
 Relation = Literal["at least", "at most", "about"]
 Kind = Literal["published", "bound", "test"]
 RELATIONS = ("at least", "at most", "about")
@@ -151,7 +151,8 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
 
     at least: reproduced iff lo >= published - tolerance; at most: iff hi <= published + tolerance;
     about: iff [lo, hi] meets [published - tolerance, published + tolerance].  A test of our own holds or fails by the
-    same rule.  No quantity: not run.
+    same rule.  No quantity: not run.  One that says itself that it cannot be judged, since nothing was learnt: not
+    judged, whatever its number is.
 
     Raises:
         UserError: the quantity is another one, or is in another unit, than the expectation's.
@@ -162,6 +163,8 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
         raise UserError(
             f"verdict: got {quantity.name} in {quantity.unit}, expected {expectation.quantity} in {expectation.unit}"
         )
+    if quantity.unjudged:
+        return "not judged"
     agrees = expectation.miss(quantity.lo, quantity.hi) == 0
     if expectation.kind == "test":
         return "holds" if agrees else "fails"
@@ -248,8 +251,8 @@ def verdict_markdown(
               "|---|---|---|---|---|---|---|"]
     for row, expectation in zip(rows, expect, strict=True):
         ours = law.get(row["quantity"]) if law is not None else None
-        lines.append(f"| {row['quantity']} | {expectation.wanted} | {measured(ours)} | {row['verdict']} "
-                     f"| {expectation.origin} |")
+        lines.append(f"| {row['quantity']} | {expectation.wanted} | {measured(ours)} "
+                     f"| {verdict_words(row['verdict'], ours)} | {expectation.origin} |")
     judged = {expectation.quantity for expectation in expect}
     others = [quantity for quantity in (law.quantities if law is not None else ()) if quantity.name not in judged]
     if others:
@@ -276,17 +279,25 @@ def words_of(quantity: str) -> str:
     return text.replace("<=", " up to ").replace("=", " ").replace("_", " ")
 
 
+def verdict_words(verdict: Verdict, quantity: Quantity | None) -> str:
+    """A verdict for people: with the reason, where a number was measured and is not judged."""
+    return f"{verdict}: {quantity.unjudged}" if verdict == "not judged" and quantity is not None else verdict
+
+
 def headline(rows: Sequence[dict[str, Any]]) -> Verdict:
     """One word for a whole claim.
 
     Reproduced only if everything that is published is, and all tests of our own hold; a claim of such tests alone
-    holds or fails.  Not run if something was not judged and nothing disagreed.
+    holds or fails.  Not run if something was not measured and nothing disagreed; not judged if all was measured,
+    nothing disagreed, and of something nothing was learnt.
     """
     verdicts = {row["verdict"] for row in rows}
     if verdicts and verdicts <= {"holds", "fails"}:
         return "fails" if "fails" in verdicts else "holds"
     if verdicts & {"not reproduced", "fails"}:
         return "not reproduced"
+    if "not judged" in verdicts and "not run" not in verdicts:
+        return "not judged"
     return "reproduced" if "reproduced" in verdicts and verdicts <= {"reproduced", "holds"} else "not run"
 
 

@@ -182,7 +182,7 @@ def _body(view: str, report: Report, link: Callable[[str], str], shapes: Mapping
     elif view == "quantities":
         title, template = "All quantities - physlm", "quantities.html"
         context |= {"others": sum(len(claim.others) for claim in claims), "also": ALSO,
-                    "verdicts": (*AGREES, *DISAGREES, "not run", ALSO)}
+                    "verdicts": (*AGREES, *DISAGREES, "not judged", "not run", ALSO)}
     elif view == "samples":
         title, template = "What the models read - physlm", "samples.html"
         context |= {"tasks": report.tasks}

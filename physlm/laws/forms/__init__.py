@@ -15,14 +15,17 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
     Above       a number minus its control, run by run
     Minus       one form minus another, setting by setting
     Ratio       one form over another
+    Power       a number to a power: what so many independent losses leave
     Steps       each number over the one before it along a setting, such as exposures
     Least, Most, Median    over some of the settings, with an interval that knows that it is one of several
-    Best        of a grid of one setting, such as rates; says whether the best is at the edge of its grid
+    Best        of a grid of one setting, such as rates, by the seeds that all values have; says whether the best is at
+                the edge of its grid
     Reach       the largest value of a setting up to which a number is at least some level
     Arrival     the smallest value of a setting from which a number is at least some level
     RatioLine   the constant of y = R x over settings, of trained models for example
     PowerLaw    the exponent of y = c x^b over settings
     RankCorrelation    of a number with a setting, over all others; OffCurve: how far one kind is off a common curve
+    Learnt      a form that is judged only where the best of the compared models has learnt something
 
 Runs of one setting may differ in their seeds alone, else a form refuses them: what else they may differ in is named in
 ``pooled``.  Rows that are not finite are left out before (``columns.finite``).
@@ -30,16 +33,17 @@ Runs of one setting may differ in their seeds alone, else a form refuses them: w
 
 from __future__ import annotations
 
-from physlm.laws.forms.contrasts import Above, Contrast, Minus, Ratio, Steps
+from physlm.laws.forms.contrasts import Above, Contrast, Minus, Power, Ratio, Steps
 from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_of
 from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
+from physlm.laws.forms.learnt import Learnt
 from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
 from physlm.laws.forms.ranks import OffCurve, RankCorrelation
 from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, largest, most_seeds, smallest
 
-__all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Least", "Median", "Minus",
-           "Most", "OffCurve", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach", "Shares", "Steps",
-           "edge_of", "largest", "laws", "most_seeds", "quantities_of", "ratio_line", "setting_label", "smallest",
-           "value_text"]
+__all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Learnt", "Least", "Median",
+           "Minus", "Most", "OffCurve", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach", "Shares",
+           "Steps", "edge_of", "largest", "laws", "most_seeds", "quantities_of", "ratio_line", "setting_label",
+           "smallest", "value_text"]

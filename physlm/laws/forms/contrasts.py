@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
 from physlm.laws.forms.form import Cells, Form, check_keys, part_of, value_text
+from physlm.laws.forms.reach import Reach
 from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
 
 _NO_SEED = {"", "nan"}  # of a start, in a run that has none
@@ -182,10 +183,57 @@ class Ratio:
             found[key] = None if upper is None else interval.ratio(upper, lower)
         return {key: one for key, one in found.items() if one is not None}
 
+    def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
+        """Which of two reaches is a bound of the true one, and so the ratio."""
+        reaches = [(form, form.remarks(table)) for form in (self.of, self.base) if isinstance(form, Reach)]
+        found = {}
+        for key in self.cells(table) if reaches else ():
+            told = [remarks[part] for form, remarks in reaches
+                    if (part := part_of(key, self.keys, form.keys)) in remarks]
+            if told:
+                found[key] = "; ".join(told)
+        return found
+
     def note(self) -> str:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} over {self.base.name}, opposite ends "
                 "divided.")
+
+
+@dataclass(frozen=True)
+class Power:
+    """A form to a power: the share that is left after ``times`` independent losses, each of which leaves x of it.
+
+    Ends are raised too; what is below 0 counts as 0.
+    """
+
+    name: str
+    of: Form
+    times: int
+
+    def __post_init__(self) -> None:
+        if self.times < 1 or self.of.unit != "1":
+            raise UserError(f"{self.name}: got {self.times} times of {self.of.name} in {self.of.unit}, expected at "
+                            "least once of a pure number")
+
+    @property
+    def unit(self) -> str:
+        """A pure number."""
+        return "1"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The settings."""
+        return self.of.keys
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The powers, by setting."""
+        return {key: replace(one, **{end: max(getattr(one, end), 0.0) ** self.times for end in ("value", "lo", "hi")})
+                for key, one in self.of.cells(table).items()}
+
+    def note(self) -> str:
+        """How it is made."""
+        return f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} to the power of {self.times}."
 
 
 @dataclass(frozen=True)

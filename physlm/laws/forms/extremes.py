@@ -12,7 +12,7 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
 from physlm.laws.forms.form import Cells, Form, check_keys, part_of, value_text
-from physlm.laws.forms.shares import Shares
+from physlm.laws.forms.shares import Shares, Taken, mean_over
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,10 @@ def Median(name: str, of: Form, over: tuple[str, ...] = (), share: bool = True) 
 class Best:
     """The best over the values of one setting, such as learning rates, of the mean over runs at each.
 
-    The interval is that of the most of several.  The remark of its quantity says at which value the best was found, of
-    how many, and whether that is the smallest or the largest: then a better one may lie outside of the grid.
+    Where the values were trained from different seeds, only seeds that all of them have count: the best of means over
+    three runs and of single runs would lean to the single ones.  The interval is that of the most of several.  The
+    remark of its quantity says at which value the best was found, of how many, and whether that is the smallest or the
+    largest: then a better one may lie outside of the grid.
 
     Attributes:
         of: what is compared; what it asks of the column ``over`` is set aside.
@@ -104,11 +106,12 @@ class Best:
         key = self.over.rpartition(".")[2]
         if key in by:
             key = self.over
-        found = replace(self.of, by={**by, key: self.over}, where=where).cells(table)
-        grids: dict[Key, Cells] = {}
-        for (*setting, value), one in found.items():
-            grids.setdefault(tuple(setting), {})[value,] = one
-        return grids
+        grids: dict[Key, dict[Key, list[Taken]]] = {}
+        for one in replace(self.of, by={**by, key: self.over}, where=where).by_run(table):
+            *setting, value = one.key
+            grids.setdefault(tuple(setting), {}).setdefault((value,), []).append(one)
+        return {setting: {value: mean_over(parts, self.of.share) for value, parts in _alike(grid).items()}
+                for setting, grid in grids.items()}
 
     def best(self, table: pd.DataFrame) -> dict[Key, tuple[object, Cells]]:
         """The value of ``over`` at which each setting is best, and its grid."""
@@ -139,6 +142,14 @@ class Best:
         return (f"{cells.named(self.name, '/'.join(self.keys))}: the best {self.of.name} of several "
                 f"{self.over.rpartition('.')[2].replace('_', ' ')}s, with an interval that knows it is one of several; "
                 "chosen on the numbers that are judged, so that it leans upwards.")
+
+
+def _alike(grid: dict[Key, list[Taken]]) -> dict[Key, list[Taken]]:
+    """The runs at each value from the seeds that all values have; all runs, where there are no such seeds."""
+    shared = set.intersection(*({one.seeds for one in parts} for parts in grid.values()))
+    if not shared:
+        return grid
+    return {value: [one for one in parts if one.seeds in shared] for value, parts in grid.items()}
 
 
 def edge_of(value: object, grid: Iterable[object]) -> str:

@@ -32,6 +32,14 @@ class Form(Protocol):
         """One sentence for readers of the law."""
 
 
+@runtime_checkable
+class Remarked(Form, Protocol):
+    """A form that says what a reader has to know of some of its numbers."""
+
+    def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
+        """The remarks by setting, on those that need one."""
+
+
 class Bare(str):
     """The name of a key whose values are names by themselves: ``cfg3b/cut=50``, and nothing where one is empty."""
 

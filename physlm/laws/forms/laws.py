@@ -10,8 +10,8 @@ import pandas as pd
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.laws import cells
-from physlm.laws.forms.extremes import Best
-from physlm.laws.forms.form import Bare, Form, setting_label
+from physlm.laws.forms.form import Bare, Form, Remarked, setting_label
+from physlm.laws.forms.learnt import Learnt
 from physlm.laws.forms.shares import Shares
 from physlm.laws.law import Law, Quantity
 from physlm.places import AT
@@ -85,6 +85,8 @@ def laws(*forms: Form, items: str = "items", notes: Sequence[str] = (), details:
 
 def quantities_of(form: Form, table: pd.DataFrame) -> list[Quantity]:
     """The numbers of a form under their names."""
-    remarks = form.remarks(table) if isinstance(form, Best) else {}
-    return [Quantity.of(cells.named(form.name, setting_label(form.keys, key)), one, form.unit, remarks.get(key, ""))
+    remarks = form.remarks(table) if isinstance(form, Remarked) else {}
+    unjudged = form.unjudged(table) if isinstance(form, Learnt) else {}
+    return [Quantity.of(cells.named(form.name, setting_label(form.keys, key)), one, form.unit, remarks.get(key, ""),
+                        unjudged.get(key, ""))
             for key, one in form.cells(table).items()]
