@@ -51,6 +51,7 @@ class TaskConfig(Family):
             ``GuessedTask``), which is a control.
         has_verifier: the task reads a text and says whether it is right, whoever wrote it (it is a ``VerifiedTask``).
         hides_answers: an encoder learns it from rows whose scored tokens are all hidden, instead of a random part.
+        tags: its targets are tags of positions, which no row shows, in place of the tokens that follow.
         title: for readers, such as ``bioS N=10,000``; by default the kind.
         slug: for names of files, such as ``bioS-10000``; by default the title.
     """
@@ -73,6 +74,14 @@ class TaskConfig(Family):
         "needle": "physlm.tasks.playground.needle:NeedleConfig",
         "hops": "physlm.tasks.playground.hops:HopsConfig",
         "cycles": "physlm.tasks.playground.cycles:CyclesConfig",
+        "flipflop": "physlm.tasks.state.flip_flop:FlipFlopConfig",
+        "words": "physlm.tasks.state.words:WordsConfig",
+        "regular": "physlm.tasks.state.regular:RegularConfig",
+        "recall": "physlm.tasks.memory.recall:RecallConfig",
+        "fuzzy": "physlm.tasks.memory.fuzzy:FuzzyConfig",
+        "compression": "physlm.tasks.memory.compression:CompressionConfig",
+        "selective": "physlm.tasks.memory.selective:SelectiveConfig",
+        "memorise": "physlm.tasks.memory.memorise:MemoriseConfig",
     }
     member_fields: ClassVar[tuple[str, ...]] = ("seed",)
     shared_fields: ClassVar[tuple[str, ...]] = ()
@@ -81,6 +90,7 @@ class TaskConfig(Family):
     has_test_rows: ClassVar[bool] = False
     guesses_from_text: ClassVar[bool] = False
     has_verifier: ClassVar[bool] = False
+    tags: ClassVar[bool] = False
 
     if TYPE_CHECKING:  # a property that is there at run time would be taken for the default of a field of this name
 

@@ -37,6 +37,11 @@ def unpacked(packed_RW: Tensor) -> Rows:
     return Rows(torch.where(wide_RW < 0, ~wide_RW, wide_RW)[:, :-1], wide_RW[:, 1:].clamp(min=IGNORE))
 
 
+def marked_rows(ids_RW: Tensor, learnt_RW: Tensor) -> Rows:
+    """Rows of T = W - 1 positions from W tokens each, whose targets are the marked tokens."""
+    return Rows(ids_RW[:, :-1], ids_RW[:, 1:].where(learnt_RW[:, 1:], IGNORE))
+
+
 class Entries(NamedTuple):
     """Labelled texts, one a row: ids, the role of each token (0 is padding), and the number of tokens."""
 

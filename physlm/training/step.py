@@ -96,7 +96,7 @@ class Population:
         return tuple(dict.fromkeys((*(name for part in parts for name in part.losses), *z)))
 
     def _objective(self, task: Task, rows: Rows, index_R: Tensor, stream: int) -> Rows:
-        if self.spec.model.causal:
+        if self.spec.model.causal or task.config.tags:
             return rows
         if task.config.hides_answers:
             return hidden_rows(rows, len(task.vocabulary))
