@@ -17,7 +17,7 @@ GIVEN_PROCESSES = $(if $(filter command environment,$(firstword $(origin PROCESS
 CLAIMS := $(notdir $(basename $(wildcard experiments/[a-z]*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify notebooks report site docs bench list sample clean clean-runs
+.PHONY: help install test test-extras lint types capacity-sweep knowledge grammar probes manipulation math playground night mixers capacity-figure figures verify notebooks report site docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,9 @@ math: $(STAMP)  ## Part 2.1: learn to solve problems, accuracy against operation
 
 playground: $(STAMP)  ## Part 4.1: one layer learns to copy with Canon layers, hops along cycles, mental arithmetic; one figure (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p41_copy p41_playground --tier "$$tier" --processes $(PROCESSES)
+
+mixers: $(STAMP)  ## beyond softmax: a bit that has to be kept, with RoPE, FoX and PaTH: the error of each, one figure (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run beyond_flip_flop --tier "$$tier" --processes $(PROCESSES)
 
 night: $(STAMP)  ## every claim: their runs are trained and measured together, then reported (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier" --processes $(PROCESSES)

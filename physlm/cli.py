@@ -1,4 +1,4 @@
-"""The command line: claims (list, show, run, figure, verify, report), data (data, biographies), grammars (grammar),
+"""The command line: claims (list, show, run, figure, verify, report, compare), data (data, biographies), grammars (grammar),
 mathematics (igsm), models (model), the four tasks for any model (battery), speed (bench).
 
 The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
@@ -16,7 +16,7 @@ import typer
 
 import physlm
 from physlm.commands import battery as batteries
-from physlm.commands import biographies, claims, data, grammar, igsm, models, parts, report, results, solving, terminal
+from physlm.commands import biographies, claims, compare, data, grammar, igsm, models, parts, report, results, solving, terminal
 from physlm.commands.options import command, signals_stop, stopped
 
 app = typer.Typer(
@@ -69,6 +69,7 @@ app.command("run")(claims.run)
 app.command("figure")(results.figure)
 app.command("verify")(results.verify)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 
 
 def _version(wanted: bool) -> None:

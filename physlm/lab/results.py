@@ -242,7 +242,7 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
         UserError: a file is missing or damaged.
     """
     tier, law = read_law(folder)
-    return Finding(experiment, tier, _read_table(table_file(folder)), law)
+    return Finding(experiment, tier, read_table(table_file(folder)), law)
 
 
 def read_law(folder: Path) -> tuple[str, Law]:
@@ -272,7 +272,7 @@ def redraw(experiment: Experiment, folder: Path, target: Path | None = None) -> 
 # columns of every table of results, and whether they hold numbers
 _NEEDED = {"run": False, "label": False, "quantity": False, "value": True, "unit": False, "n": True, "lo": True,
            "hi": True}  # fmt: skip
-def _read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """A table with every number exactly as it was written, whatever the version of pandas."""
     text = storage.read_text(path, CURE)
     try:
