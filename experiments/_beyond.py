@@ -121,6 +121,8 @@ RECALL_DEVIATIONS = (
 
 def recalled(table: pd.DataFrame) -> pd.DataFrame:
     """With columns ``task``, mqar or reassigned, and ``kind``, pairs16, in the place of ``at.kind`` of a mixture."""
+    if "at.kind" not in table:  # nobody was asked
+        table = table.assign(**{"at.kind": ""})
     kinds = table["at.kind"].astype(str).str.rpartition("_")[2]
     again = table.get("task.tasks", pd.Series("", table.index)).astype(str).str.contains('"reassigned": 1')
     return table.assign(**{"at.kind": kinds, "task": [REASSIGNED if way else "mqar" for way in again]})

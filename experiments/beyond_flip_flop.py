@@ -18,7 +18,7 @@ from physlm.training.config import RunSpec, TrainConfig
 
 TRAIN = TrainConfig(steps=10_000, batch_rows=16, learning_rate=3e-4, weight_decay=0.1, warmup_steps=50,
                     betas=(0.9, 0.999), decay="linear", final_fraction=0.0, seed=1)  # fmt: skip
-SMALL = replace(TRAIN, steps=2_500, learning_rate=3e-3, precision="float32")
+SMALL = replace(TRAIN, steps=1_000, learning_rate=3e-3, precision="float32")
 SETTINGS: dict[str, tuple[FlipFlopConfig, tuple[int, int, int], TrainConfig]] = {
     "smoke": (FlipFlopConfig(row_tokens=32), (1, 1, 16), replace(SMALL, steps=4, batch_rows=4)),
     "demo": (FlipFlopConfig(row_tokens=128), (1, 2, 64), SMALL),

@@ -8,7 +8,7 @@ from _beyond import MIXERS, NAMES, RECALL, RECALL_DEVIATIONS, pattern_label, rec
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
-from physlm.laws.forms import Form, Minus, Shares, laws
+from physlm.laws.forms import Form, Learnt, Minus, Shares, laws
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, own_test
 from physlm.models.parts.part import Mixer
@@ -59,7 +59,7 @@ def at(name: str, softmax: int) -> Form:
 
 NONE, ONE, TWO, FOUR = (at(name, count) for name, count in (("none", 0), ("one", 1), ("two", 2), ("four", 4)))
 GAINS: tuple[Form, ...] = (Minus("one_gain", ONE, NONE, True), Minus("two_gain", TWO, NONE, True),
-                           Minus("two_over_four", TWO, FOUR, True))  # fmt: skip
+                           Learnt(Minus("two_over_four", TWO, FOUR, True), RECALLED, 0.5))  # fmt: skip
 UNTRAINED = Shares("answer_untrained", {}, {"at.half": "test"}, "at.kind", "untrained",
                    pooled=("model.mixer", "model.position", "train.learning_rate", "mixer", "softmax"))
 GUESS = replace(UNTRAINED, quantity="guess", called="guess")

@@ -10,7 +10,7 @@ from _part41 import CAPO_SEEDS, MANO
 
 from physlm.figures.panels import Panel, panels
 from physlm.lab.experiment import Experiment, of_tier
-from physlm.laws.forms import Best, Minus, Ratio, Shares, laws, most_seeds
+from physlm.laws.forms import Best, Learnt, Minus, Ratio, Shares, laws, most_seeds
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, own_test
 from physlm.models.config import ModelConfig
@@ -64,7 +64,7 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
 
 RATE = {"train.learning_rate": most_seeds}
 BY = {"mixer": "mixer", "bytes": "bytes"}
-SHORT = {"mixer": "mixer"}
+SHORT, SAME = {"mixer": "mixer"}, ("mixer",)
 RECALLED, SHOWN = recall(SHORT, {"task.kind": "mixture"}), recall(BY, {"task.kind": "mixture"}, "recall_by_bytes")
 MANO_, MANO_SHOWN = (Shares("answer", by, {"task.kind": "mano", "at.half": "test", **RATE}, "at.kind", called)
                      for by, called in ((SHORT, "mano"), (BY, "mano_by_bytes")))
@@ -80,8 +80,10 @@ def against(name: str, of: Any, base: str = "mha") -> Any:
     return replace(of, called=name, by={}, where={**of.where, "mixer": base})
 
 
-KEPT = {task: Ratio(f"{task}_kept", of, against(f"{task}_mha", of)) for task, of in (
+RATIOS = {task: Ratio(f"{task}_kept", of, against(f"{task}_mha", of)) for task, of in (
     ("recall", RECALLED), ("mano", MANO_), ("capo", CAPO))}  # fmt: skip
+KEPT = (Learnt(RATIOS["recall"], RECALLED, 0.5, among=SAME), RATIOS["capo"],
+        Learnt(RATIOS["mano"], MANO_, 0.2, MANO_.of("majority"), among=SAME))  # fmt: skip
 UNTRAINED = Shares("answer_untrained", {"kind": "task.kind"}, {"at.half": "test"}, "at.kind", "untrained",
                    pooled=("model.mixer", "model.position", "train.learning_rate", "mixer", "bytes"))
 _FIGURE = panels(
@@ -91,7 +93,7 @@ _FIGURE = panels(
 OURS = "no number of single tasks at our size; the slack is ours"
 TINY = "MQA leaves 2 d / 8 numbers a token and layer, MLA with d / 4 channels d / 4 + 4"
 LATENT, SHARED = (against(f"recall_{name}", RECALLED, name) for name in ("mla_quarter", "mqa"))
-LATENT_GAIN = Minus("latent_over_shared", LATENT, SHARED, independent=True)
+LATENT_GAIN = Learnt(Minus("latent_over_shared", LATENT, SHARED, independent=True), RECALLED, 0.5)
 
 
 def figure(table: pd.DataFrame, law: Law) -> Any:
@@ -109,7 +111,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("answers", "capacity"),
     measures_of=lambda spec: ("capacity",) if spec.task.kind in ("bioS", "bioD") else ("answers",),
-    law=laws(RECALLED, SHOWN, MANO_, MANO_SHOWN, CAPO, CAPO_SHOWN, *KEPT.values(), LATENT_GAIN, UNTRAINED,
+    law=laws(RECALLED, SHOWN, MANO_, MANO_SHOWN, CAPO, CAPO_SHOWN, *KEPT, LATENT_GAIN, UNTRAINED,
              MANO_.of("majority", "mano_majority"), items="questions or people", prepare=prepared,
              notes=("..._kept: over multi-head attention (MHA).",)),
     figure=figure,

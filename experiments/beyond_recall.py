@@ -7,7 +7,7 @@ from _beyond import MIXERS, NAMES, RECALL, RECALL_DEVIATIONS, REASSIGNED, recall
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
-from physlm.laws.forms import Minus, OffCurve, RankCorrelation, Shares, largest, laws, smallest
+from physlm.laws.forms import Learnt, Minus, OffCurve, RankCorrelation, Shares, largest, laws, smallest
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, own_test
 from physlm.models.parts.attention import Attention
@@ -42,13 +42,14 @@ POOLED = ("model.mixer", "model.position", "model.width", "model.init_std", "tra
 BY = {"task": "task", "mixer": "mixer", "width": "model.width"}
 RECALLED = recall(BY)
 BY_STATE = recall({"task": "task", "mixer": "mixer", "state": "state_bytes"}, called="by_state")
-CORRELATION = RankCorrelation("correlation", BY_STATE, "state", ("mixer",))
-OFF = OffCurve("off_curve", BY_STATE, "state", "mixer")
 ENDS = {name: recall({"task": "task", "mixer": "mixer"}, {"model.width": width}, name)
         for name, width in (("widest", largest), ("narrowest", smallest))}
 # the same of every model, but for what random weights answer
 CONTROL, UNTRAINED = (Shares(name, {"task": "task"}, {"at.half": "test"}, "at.kind", called, pooled=POOLED)
                       for name, called in (("guess", "guess"), ("answer_untrained", "untrained")))
+# judged where some mixer recalls at all: else all are alike
+CORRELATION = Learnt(RankCorrelation("correlation", BY_STATE, "state", ("mixer",)), ENDS["widest"], 0.5)
+OFF = Learnt(OffCurve("off_curve", BY_STATE, "state", "mixer"), ENDS["widest"], 0.5, among=("mixer",))
 WIDER = Minus("wider", ENDS["widest"], ENDS["narrowest"], independent=True)
 SHOWN: dict[Any, str] = {**NAMES, "window16": "window of 16", "window64": "window of 64", "mamba2_16": "Mamba2, N = 16",
                          ("task", "mqar"): "each key once", ("task", REASSIGNED): "keys that get new values"}  # fmt: skip

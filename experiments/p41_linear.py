@@ -12,7 +12,7 @@ from _part41 import CAPO_SEEDS, DEPO, MANO, PER_PARAMETER, SMALL_TIERS, Setting,
 
 from physlm.figures.grids import grids
 from physlm.lab.experiment import Experiment
-from physlm.laws.forms import Best, Contrast, Ratio, RatioLine, Shares, laws, most_seeds
+from physlm.laws.forms import Best, Contrast, Learnt, Ratio, RatioLine, Shares, laws, most_seeds
 from physlm.laws.verdict import bound, own_test, published
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
@@ -96,16 +96,27 @@ CAPO_TIMES = RatioLine("capo_times", TIMES, over=("size",))
 CAPO_SHOWN = RatioLine("capo_bits", CAPO, over=("size",))
 
 
-def canon_gain(task: str, of: Shares, minus: str) -> Contrast:
+# what the commonest answer has, and how much more the better of two models has at least, if the two are judged
+CONTROLS = {"mano": ("majority", 0.2), "depo": ("forced_majority", 0.2)}
+
+
+def learnt(task: str, contrast: Contrast) -> Learnt:
+    """Judged where one of the two has learnt the task."""
+    control, least = CONTROLS[task]
+    return Learnt(contrast, contrast.of, least, contrast.of.of(control, f"{contrast.of.name}_constant"))
+
+
+def canon_gain(task: str, of: Shares, minus: str) -> Learnt:
     """Of Canon layers over what a mixer has without them."""
-    return Contrast(f"{task}_canon_gain_over_{minus}", of, "local", "canon", minus)
+    return learnt(task, Contrast(f"{task}_canon_gain_over_{minus}", of, "local", "canon", minus))
 
 
-def over_rope(task: str, of: Shares, mixer: str, local: str, base: str) -> Contrast:
+def over_rope(task: str, of: Shares, mixer: str, local: str, base: str) -> Learnt:
     """Of a mixer over RoPE, each with its own local mixing."""
     by = {"model": "kind"}
     asked = replace(of, by=by, where={**of.where, "kind": (f"{mixer}+{local}", f"rope+{base}")}, called=task)
-    return Contrast(f"{task}_{mixer}_{local}_over_rope_{base}", asked, "model", f"{mixer}+{local}", f"rope+{base}")
+    return learnt(task, Contrast(f"{task}_{mixer}_{local}_over_rope_{base}", asked, "model", f"{mixer}+{local}",
+                                 f"rope+{base}"))
 
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +125,7 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(kind=table["mixer"] + "+" + table["local"])
 
 
-CONV_GAIN = Contrast("mano_conv_gain", MANO_, "local", "conv", "none")
+CONV_GAIN = learnt("mano", Contrast("mano_conv_gain", MANO_, "local", "conv", "none"))
 GAINS = (canon_gain("mano", MANO_, "none"), canon_gain("mano", MANO_, "conv"), canon_gain("depo", DEPO_, "none"),
          canon_gain("depo", DEPO_, "conv"))  # fmt: skip
 OVER = (over_rope("mano", MANO_, "mamba2", "conv", "none"), over_rope("mano", MANO_, "gdn", "conv", "none"),

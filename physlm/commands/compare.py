@@ -117,7 +117,7 @@ def lines(comparison: Comparison) -> list[str]:
         many = max(1, room // (len(GAP) + CELL))
         told += [*([""] if told else []), *_block(first, names, costs, columns[:many])]
         columns, costs, room = columns[many:], [], width() - first
-    told += ["", *paragraph("Costs are times those of softmax attention (RoPE, or none with positions) in the same "
+    told += ["", *paragraph("Costs are times those of softmax attention (RoPE, or attention without positions) in the same "
                             "columns." if comparison.columns else "")]
     for one in comparison.columns:
         told += textwrap.wrap(f"{one.title}: {one.quantity}, {one.setting}", width(), subsequent_indent="  ")

@@ -219,8 +219,10 @@ def _names(rows: pd.DataFrame) -> dict[str, str]:
     common = {name: _commonest(models[name]) for name in TOLD_BY if name in models}
     found: dict[str, str] = {}
     for mixer, own in models.groupby("model.mixer", sort=False):
-        told = {name: common[name] if common[name] in set(own[name].astype(str)) else _commonest(own[name])
-                for name in common if own[name].astype(str).nunique() > 1}
+        values = {name: set(own[name].astype(str)) for name in common}
+        told = {name: "none" if "none" in values[name] else
+                common[name] if common[name] in values[name] else _commonest(own[name])
+                for name in common if len(values[name]) > 1}
         for _, model in own.iterrows():
             more = [str(model[name]) for name, usual in told.items() if str(model[name]) != usual]
             name = ", ".join([str(mixer), *more])
@@ -229,10 +231,8 @@ def _names(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def _commonest(values: pd.Series) -> str:
-    """The commonest value; of several such ``none``, or the first."""
-    counts = Counter(values.astype(str))
-    most = [value for value, count in counts.items() if count == max(counts.values())]
-    return "none" if "none" in most else most[0]
+    """The commonest value; of several such the first."""
+    return Counter(values.astype(str)).most_common(1)[0][0]
 
 
 def _costs(row: pd.Series) -> dict[str, float]:
