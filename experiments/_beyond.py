@@ -112,8 +112,8 @@ RECALL_DEVIATIONS = (
         "the published ones grow with the pairs."
     ),
     (
-        "Two mixers, each behind a convolution of four tokens, where the published model has a layer of convolution and "
-        "one mixer; the value stands after the key that asks, where a random word is published."
+        "Two mixers, each behind a convolution of four tokens, where the published model has a layer of convolution "
+        "and one mixer; the value stands after the key that asks, where a random word is published."
     ),
     "The best of the rates 1e-3, 3e-3 and 1e-2, each from the same three seeds, chosen on the numbers that are judged.",
 )

@@ -1,4 +1,4 @@
-"""A bit over any distance: RoPE, FoX and PaTH on the flip-flop language: ``physlm run beyond_flip_flop --tier demo``."""
+"""A bit over any distance, by RoPE, FoX and PaTH (flip-flop): ``physlm run beyond_flip_flop --tier demo``."""
 
 from dataclasses import replace
 from typing import Any
@@ -85,7 +85,8 @@ def expected(mixer: str, strings: str) -> Expectation:
 EXPERIMENT = Experiment(
     name="beyond_flip_flop",
     claim=(
-        "PaTH keeps a bit over any distance: no read is wrong far from training, where RoPE and FoX get 36 to 40 % wrong."
+        "PaTH keeps a bit over any distance: no read is wrong far from training, where RoPE and FoX get 36 to 40 % "
+        "wrong."
     ),
     source="arXiv:2505.16381, Table 1; the task: arXiv:2306.00946",
     runs=runs,
@@ -103,6 +104,6 @@ EXPERIMENT = Experiment(
             "The published recipe of the task: AdamW (0.9, 0.999), 16 strings of 512 tokens a step, 10,000 steps, rate "
             "3e-4 to 0, weight decay 0.1, for all mixers. Three seeds. The other mixers are ours."
         ),
-        "Smoke and demo: strings of 32 or 128 tokens, in float32; at tier demo rate and steps were chosen after trials.",
+        "Smoke and demo: strings of 32 or 128 tokens, in float32; rate and steps of demo were chosen after trials.",
     ),
 )  # fmt: skip

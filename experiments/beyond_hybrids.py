@@ -95,12 +95,11 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         (
-            "The source has models of 340 million parameters trained on 20 billion tokens of text; ours have 8 layers of "
-            "32 dimensions, two heads and no MLP, and recall pairs."
+            "The source has models of 340 million parameters trained on 20 billion tokens of text; ours have 8 layers "
+            "of 32 dimensions, two heads and no MLP, and recall pairs."
         ),
         *RECALL_DEVIATIONS,
-        "The softmax layers have no positions; the last of each group of layers is one. Where there is none, or all "
-        "are, all layers are alike.",
+        "The softmax layers have no positions; the last of each group of layers is one.",
         "Smoke and demo: two layers, few pairs, in float32; demo with GLA alone.",
     ),
 )  # fmt: skip

@@ -104,8 +104,8 @@ def figure(table: pd.DataFrame, law: Law) -> Any:
 EXPERIMENT = Experiment(
     name="beyond_kv_budget",
     claim=(
-        "Attention that keeps fewer bytes a token loses recall before it loses knowledge, and a latent vector loses less "
-        "than a shared head of about as many bytes."
+        "Attention that keeps fewer bytes a token loses recall before it loses knowledge, and a latent vector loses "
+        "less than a shared head of about as many bytes."
     ),
     source="arXiv:2305.13245, Table 1; arXiv:2405.04434, Table 9; arXiv:1911.02150",
     runs=runs,

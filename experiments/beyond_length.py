@@ -32,7 +32,8 @@ SMALL = replace(TRAIN, steps=1_000, batch_rows=32, learning_rate=3e-3, warmup_st
 TASKS: dict[str, tuple[TaskConfig, ...]] = {
     "smoke": (NeedleConfig(28, 8, 1, fillers=4, keys=8, values=8, row_tokens=32),),
     "demo": (NeedleConfig(28, 8, 2, fillers=16, keys=16, values=16, row_tokens=32),),
-    "gpu": (CopyConfig(63, 1024, 1, 128), MqarConfig(8, 1024, row_tokens=128), NeedleConfig(124, 16, 3, row_tokens=128)),
+    "gpu": (CopyConfig(63, 1024, 1, 128), MqarConfig(8, 1024, row_tokens=128),
+            NeedleConfig(124, 16, 3, row_tokens=128)),
     "paper": (CopyConfig(511, 8192, 1, 1024), MqarConfig(32, 8192, row_tokens=1024),
               NeedleConfig(1020, 32, 7, row_tokens=1024)),
 }  # fmt: skip
@@ -85,7 +86,7 @@ CONTROLS = {name: Shares(f"answered_{name}", {"task": "task.kind", "times": "at.
 NEAR = Shares("answered", {"task": "task.kind", "mixer": "mixer"}, {**ANSWERED.where, "at.times": 1}, "at.kind", "near")
 PAIRS = {"fox_gain": ("fox", "rope"), "path_gain": ("path", "rope"), "path_fox_gain": ("path_fox", "fox"),
          "path_over_fox": ("path", "fox"), "windows_gain": ("windows_nope", "rope"),
-         "fox_over_alibi": ("fox", "alibi"), "mamba2_gain": ("mamba2", "rope"), "gdn_gain": ("gdn", "rope")}  # fmt: skip
+         "fox_over_alibi": ("fox", "alibi"), "mamba2_gain": ("mamba2", "rope"), "gdn_gain": ("gdn", "rope")}
 
 
 def gain(name: str) -> Learnt:
@@ -139,9 +140,9 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         (
-            "The sources' models have 760 million parameters and are trained on text of 4,096 tokens; ours have 4 layers "
-            "of 128 dimensions with Canon layers, learn one task each, from rows of 128 tokens. RULER's scores are means "
-            "over 13 tasks, of which a needle is the nearest to ours; the bounds are ours."
+            "The sources' models have 760 million parameters and are trained on text of 4,096 tokens; ours have 4 "
+            "layers of 128 dimensions with Canon layers, learn one task each, from rows of 128 tokens. RULER's scores "
+            "are means over 13 tasks, of which a needle is the nearest to ours; the bounds are ours."
         ),
         "Three seeds at one rate. Log-linear forms are no part of it yet.",
         "Smoke and demo: rows of 32 tokens, the needle alone, RoPE, FoX and PaTH, in float32.",

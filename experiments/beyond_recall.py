@@ -3,7 +3,7 @@
 from typing import Any
 
 import pandas as pd
-from _beyond import MIXERS, NAMES, RECALL, RECALL_DEVIATIONS, REASSIGNED, recall, recalled, with_mixer
+from _beyond import MIXERS, NAMES, REASSIGNED, RECALL, RECALL_DEVIATIONS, recall, recalled, with_mixer
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
@@ -29,7 +29,7 @@ LINEAR = ("gla", "mamba2", "deltanet", "gdn")
 def runs(tier: str) -> list[RunSpec]:
     """Every mixer at every width, on pairs, and on pairs whose keys get new values."""
     names = SMALL if tier in ("smoke", "demo") else tuple(KINDS)
-    again = (False,) if tier == "demo" else (False, True)
+    again = (False,) if tier in ("smoke", "demo") else (False, True)
     return of_tier(RECALL, tier).runs([(KINDS[name],) for name in names], WIDTHS[tier], again)
 
 
@@ -52,7 +52,7 @@ CORRELATION = Learnt(RankCorrelation("correlation", BY_STATE, "state", ("mixer",
 OFF = Learnt(OffCurve("off_curve", BY_STATE, "state", "mixer"), ENDS["widest"], 0.5, among=("mixer",))
 WIDER = Minus("wider", ENDS["widest"], ENDS["narrowest"], independent=True)
 SHOWN: dict[Any, str] = {**NAMES, "window16": "window of 16", "window64": "window of 64", "mamba2_16": "Mamba2, N = 16",
-                         ("task", "mqar"): "each key once", ("task", REASSIGNED): "keys that get new values"}  # fmt: skip
+                         ("task", "mqar"): "each key once", ("task", REASSIGNED): "keys that get new values"}
 _FIGURE = curves(BY_STATE, "state", "mixer", names=SHOWN, xlabel="bytes that a row leaves for the next token",
                  ylabel="values recalled (%)", control=CONTROL, control_name="any value of the text",
                  caption="The mean over numbers of pairs, at the best rate.")
@@ -92,9 +92,8 @@ EXPERIMENT = Experiment(
     deviations=(
         *RECALL_DEVIATIONS,
         "Keys that get new values (N = 1) are a task of ours; the same sizes.",
-        "Bytes of state: of a row as long as in training, memories in float32, all else in bfloat16, short convolutions "
-        "included.",
+        "Bytes of state: of a row as long as in training, memories in float32, the rest in bfloat16.",
         "First weights have a standard deviation of 1.6 over the width. No value is published for our sizes.",
-        "Smoke and demo: few pairs, three mixers, two widths, in float32; demo without new values.",
+        "Smoke and demo: few pairs, three mixers, two widths, without new values of keys, in float32.",
     ),
 )  # fmt: skip

@@ -124,12 +124,11 @@ EXPERIMENT = Experiment(
     measures=("forced",),
     law=laws(RIGHT, EVERY, NEEDED, *(fewer(*pair) for pair in PAIRS), UNTRAINED, CONSTANT, items="words",
              prepare=by_length,
-             notes=("layers_needed: 4 also where none of 1 to 4 layers is enough, so that differences are then at least "
-                    "as large as said.",)),
+             notes=("layers_needed: 4 also where 4 layers are not enough: a difference is then at least as large.",)),
     figure=figure,
     expect=(
-        *(bound(f"path_fewer_than_{than}@group={group}", "at least", 1.0, FIGURE, "one layer is ours: the figure has no "
-                "numbers", unit="layers", label=f"layers that PaTH needs fewer than {NAMES[than]}, words of 16, {group}")
+        *(bound(f"path_fewer_than_{than}@group={group}", "at least", 1.0, FIGURE, "one layer is ours: no numbers there",
+                unit="layers", label=f"layers that PaTH needs fewer than {NAMES[than]}, words of 16, {group}")
           for group in HARD for than in ("rope", "fox")),
         *(bound(f"deltanet_negative_fewer_than_{than}@group={group}", "at least", 1.0, "arXiv:2411.12537",
                 "one layer is ours", unit="layers",
@@ -140,8 +139,8 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         (
-            "Words of 31 uniform elements of the whole group, every product asked for; 128 dimensions, 4 heads, a gated "
-            "MLP in each layer, 10,000 steps of 512 words. The sources have other sizes, and one length a model."
+            "Words of 31 uniform elements of the whole group, every product asked for; 128 dimensions, 4 heads, a "
+            "gated MLP in each layer, 10,000 steps of 512 words. The sources have other sizes, and one length a model."
         ),
         "A length is that of the place in the word. Judged are words of 16, at 0.9 of the products.",
         "Layers between two depths are read off a straight line over their logarithm; 1, 2, 3 and 4 are trained.",

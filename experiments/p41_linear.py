@@ -25,8 +25,8 @@ from physlm.models.parts.norms import RMSNorm
 from physlm.models.parts.part import Local, Mixer
 from physlm.training.config import RunSpec
 
-# The published models have 12 d^2 weights a layer: those whose mixer has 6 d^2 have a gated MLP of 6 d^2.  Where a mixer
-# has a short convolution of its own, Canon layers are at A, C and D alone (the released "AbCD").
+# The published models have 12 d^2 weights a layer: those whose mixer has 6 d^2 have a gated MLP of 6 d^2.  Where a
+# mixer has a short convolution of its own, Canon layers are at A, C and D alone (the released "AbCD").
 ALL, BESIDE = (Canon(),), (Canon("ACD"),)
 WIDE, NARROW = Gated(), Gated(2.0)
 MODELS: dict[tuple[str, str], tuple[Mixer, tuple[Local, ...], Gated]] = {
@@ -154,8 +154,8 @@ def figure(table: pd.DataFrame, law: Any) -> Any:
 EXPERIMENT = Experiment(
     name="p41_linear",
     claim=(
-        "Linear models hold 1.4 times the bits of a rotary transformer and do mental arithmetic as well, but take fewer "
-        "hops; Canon layers help those most that have no short convolution of their own."
+        "Linear models hold 1.4 times the bits of a rotary transformer and do mental arithmetic as well, but take "
+        "fewer hops; Canon layers help those most that have no short convolution of their own."
     ),
     source="arXiv:2512.17351, Results 6, 7, 8 and 10, Figures 4, 12, 13 and 14",
     runs=runs,

@@ -1,4 +1,4 @@
-"""Claims beyond the series: laws find what was planted, share runs, keep to their budgets, and judge only what learnt."""
+"""Claims beyond the series: laws find what was planted, runs are shared, budgets kept, and guesses are not judged."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from physlm.lab.folders import folder
 if TYPE_CHECKING:
     from physlm.laws.compared import Cell, Comparison
 
-COST_TITLES = {"params_used": "params", "flops_per_token": "FLOPs", "state_bytes": "state", "tokens_per_second": "tok/s"}
+COST_TITLES = {"params_used": "params", "flops_per_token": "FLOPs", "state_bytes": "state",
+               "tokens_per_second": "tok/s"}  # fmt: skip
 GAP = "  "
 CELL, MOST_NAME = 13, 34
 
@@ -34,7 +35,8 @@ def compare(
         metavar="[CLAIM]...", help="Default: all beyond the series and of Part 4.1.")] = None,
     tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Whose results.",
                                       autocompletion=completion.tiers)] = "gpu",
-    figure: Annotated[Path | None, typer.Option("--figure", metavar="FILE", help="Draw the table into this PNG.")] = None,
+    figure: Annotated[Path | None, typer.Option(
+        "--figure", metavar="FILE", help="Draw the table into this PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object instead of a table.")] = False,
     runs: RunsOption = None,
     results: ResultsOption = None,
@@ -117,8 +119,8 @@ def lines(comparison: Comparison) -> list[str]:
         many = max(1, room // (len(GAP) + CELL))
         told += [*([""] if told else []), *_block(first, names, costs, columns[:many])]
         columns, costs, room = columns[many:], [], width() - first
-    told += ["", *paragraph("Costs are times those of softmax attention (RoPE, or attention without positions) in the same "
-                            "columns." if comparison.columns else "")]
+    told += ["", *paragraph("Costs are times those of softmax attention (RoPE, or else no positions) in the same "
+                            "columns.")]
     for one in comparison.columns:
         told += textwrap.wrap(f"{one.title}: {one.quantity}, {one.setting}", width(), subsequent_indent="  ")
     return told

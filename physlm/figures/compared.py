@@ -16,8 +16,8 @@ from physlm.laws.compared import COSTS, Cell, Comparison
 WIDE, TALL, TOP, BETWEEN, LETTER = 0.95, 0.34, 0.75, 0.3, 0.078  # inches
 TITLES = {"params_used": "parameters", "flops_per_token": "FLOPs a token", "state_bytes": "state",
           "tokens_per_second": "tokens/s"}  # fmt: skip
-CAPTION = ("Left: the score at the best learning rate; shares in per cent, other numbers as shares of the best in their "
-           "column by colour. Right: times that of softmax attention in the same columns. Empty: not run.")
+CAPTION = ("Left: the score at the best learning rate; shares in per cent, other numbers as shares of the best in "
+           "their column by colour. Right: times that of softmax attention in the same columns. Empty: not run.")
 
 
 def compared(comparison: Comparison) -> Figure:

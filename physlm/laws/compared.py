@@ -4,8 +4,8 @@ What is compared is alike: runs on one task with one setting, of as many layers 
 a step for as many steps.  Of each task the setting that most mixers learnt is shown, or the largest of several such.  A
 cell is the score at the best learning rate: the mean over seeds, with an interval that knows of the other rates.
 
-A row is called by its mixer, ``model.mixer``; and by its local mixing, MLP, norm or heads where one mixer has several of
-them within a column: ``gla, canon``.
+A row is called by its mixer, ``model.mixer``; and by its local mixing, MLP, norm or heads where one mixer has several
+of them within a column: ``gla, canon``.
 """
 
 from __future__ import annotations

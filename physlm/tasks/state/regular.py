@@ -21,7 +21,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from physlm.errors import UserError
 from physlm.tasks.config import SPLITS, TaskConfig, check_between, check_split
 from physlm.tasks.prompts import FOREIGN, Grades, Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import OnDevice, Text, question
