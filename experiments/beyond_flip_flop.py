@@ -58,7 +58,7 @@ SPARSE = {name: Shares("error", {}, {"at.half": "test", "at.kind": "sparse", "mi
           for name in FEW}  # fmt: skip
 GAINS = [Minus(f"{name}_over_path", SPARSE[name], SPARSE["path"], independent=True) for name in ("rope", "fox")]
 SHOWN: dict[Any, str] = {**NAMES, "training": "as in training", "sparse": "sparse", "dense": "dense"}
-TABLE = {  # one layer, two heads, 64 dimensions
+TABLE: dict[tuple[Any, ...], float] = {  # one layer, two heads, 64 dimensions
     ("rope", "training"): 0.069, ("rope", "sparse"): 0.403, ("rope", "dense"): 0.0001, ("fox", "training"): 0.083,
     ("fox", "sparse"): 0.363, ("fox", "dense"): 0.0, ("path", "training"): 0.0, ("path", "sparse"): 0.000001,
     ("path", "dense"): 0.0,

@@ -45,7 +45,7 @@ def runs(tier: str) -> list[RunSpec]:
     found = recall_.runs([(KINDS[name],) for name in (FEW if few else KINDS)], (WIDTHS[tier],))
     if tier == "demo":
         return found
-    mano = replace(MANO[tier], rates=(), **({"shape": (1, heads, 16)} if tier == "smoke" else {}))
+    mano = replace(MANO[tier], rates=(), shape=(1, heads, 16) if tier == "smoke" else MANO[tier].shape)
     found += mano.runs(mano.model(mixer=(mixer,)) for mixer in main)
     layers, _, width = shapes(tier)[0]
     for mixer in main:

@@ -29,7 +29,7 @@ Rows = Callable[[RunSpec, dict[str, Any]], Iterator[dict[str, Any]]]
 
 def law_of(claim: Experiment, rows: Rows, tier: str = "gpu") -> tuple[Any, Law]:
     """The table of these rows of each run, and its law."""
-    found = []
+    found: list[dict[str, Any]] = []
     for number, spec in enumerate(claim.specs(tier)):
         found += rows(spec, {"run": f"run{number}", **run_columns(Run(spec, Path(f"run{number}")))})
     table = planted.table(found)

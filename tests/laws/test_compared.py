@@ -14,8 +14,8 @@ from physlm.laws.compared import compared
 SPEED = {"rope": 1000.0, "gla": 700.0}
 
 
-def row(mixer: str, kind: str = "flipflop", value: float = 0.5, *, rate: float = 1e-3, seed: int = 1,
-        local: str = "none", width: int = 64, quantity: str = "forced/kind=sparse/half=test", n: int = 10_000,
+def row(mixer: str, kind: Any = "flipflop", value: Any = 0.5, *, rate: Any = 1e-3, seed: Any = 1,
+        local: Any = "none", width: Any = 64, quantity: Any = "forced/kind=sparse/half=test", n: Any = 10_000,
         **more: Any) -> dict[str, Any]:  # fmt: skip
     """A row of a run that differs from others in these."""
     label = f"2-1x{width}-{mixer}-{local}"

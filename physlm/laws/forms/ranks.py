@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,7 @@ class RankCorrelation:
             values = np.array([one.value for one in parts])
             if len(values) < LEAST or len({*x}) < 2 or len({*values}) < 2:
                 continue
-            samples = _resampled(self.name, parts, lambda at, moved, x=x: _spearman(x[at], moved))
+            samples = np.array([_spearman(x[at], moved) for at, moved in _resampled(self.name, parts)])
             rho = _spearman(x, values)
             lo, hi = bootstrap.percentile_interval(samples[np.isfinite(samples)], rho)
             found[key] = Interval(rho, lo, hi, len(parts), min(one.runs for one in parts), "models")
@@ -106,8 +106,8 @@ class OffCurve:
                 continue
             kinds = [one[self.of.keys.index(self.along)] for one in keys]
             values = np.array([one.value for one in parts])
-            errors = bootstrap.standard_error(*(np.array([getattr(one, end) for one in parts])
-                                                for end in ("lo", "hi")))
+            lows, highs = (np.array([getattr(one, end) for one in parts]) for end in ("lo", "hi"))
+            errors = bootstrap.standard_error(lows, highs)
             draws = bootstrap.generator(0, self.name).standard_normal((RESAMPLES // 4, len(values)))
             samples = np.array([moved - _rising(x, moved) for moved in values + errors * draws])
             off = values - _rising(x, values)
@@ -140,13 +140,13 @@ def _groups(of: Form, x: str, by: tuple[str, ...], table: pd.DataFrame) -> dict[
             for key, found in grouped.items()}
 
 
-def _resampled(name: str, parts: list[Interval], statistic: Callable[[NDArray[np.int64], Floats], float]) -> Floats:
-    """The statistic of settings drawn with replacement, each moved by its error."""
+def _resampled(name: str, parts: list[Interval]) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    """Settings drawn with replacement, each with its number moved by its error."""
     values, lo, hi = (np.array([getattr(one, end) for one in parts]) for end in ("value", "lo", "hi"))
     errors, rng = bootstrap.standard_error(lo, hi), bootstrap.generator(0, name)
     drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
     moved = values[drawn] + errors[drawn] * rng.standard_normal(drawn.shape)
-    return np.array([statistic(at, one) for at, one in zip(drawn, moved, strict=True)])
+    yield from zip(drawn, moved, strict=True)
 
 
 def _spearman(x: Floats, y: Floats) -> float:
