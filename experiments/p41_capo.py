@@ -8,7 +8,7 @@ from _part41 import CAPO_ROPES, CAPO_SEEDS, LOCALS, capo
 
 from physlm.figures.knowledge.bits import Panel, bits_against_parameters
 from physlm.lab.experiment import Experiment
-from physlm.laws.forms import Best, Ratio, RatioLine, Shares, laws
+from physlm.laws.forms import Learnt, Ratio, RatioLine, Shares, laws
 from physlm.laws.verdict import bound, published
 from physlm.training.config import RunSpec
 
@@ -28,23 +28,25 @@ def settled(table: pd.DataFrame) -> pd.DataFrame:
                               for name, local in zip(table["architecture"], table["model.local"], strict=True)])
 
 
-def best(called: str, *by: str, **where: str) -> Best:
-    """Bits a parameter at the best rate, by size and these columns."""
+def bits(called: str, *by: str, **where: str) -> Shares:
+    """Bits a parameter, the mean over seeds, by size and these columns."""
     columns = {"model.position": "rope", **{name.replace("_", "."): value for name, value in where.items()}}
-    bits = Shares("bits_per_param", (*by, "size"), {name: value for name, value in columns.items() if name not in by},
-                  called="bits", unit=PER_PARAMETER, share=False)  # fmt: skip
-    return Best(called, bits, over="train.learning_rate")
+    return Shares("bits_per_param", (*by, "size"), {name: value for name, value in columns.items() if name not in by},
+                  called=called, unit=PER_PARAMETER, share=False)  # fmt: skip
 
 
 # Models of one size are compared: with Canon layers they have at most a twentieth more parameters, and a gated MLP has
 # as many as a plain one.  Over the sizes the ratio is a geometric mean.
-BEST = best("best", "architecture", "model.position", "model.local")
-GAINS = Ratio("gain_by_size", *(best(local, "architecture", "model.position", model_local=local)
+BITS = bits("bits_of", "architecture", "model.position", "model.local")
+GAINS = Ratio("gain_by_size", *(bits(local, "architecture", "model.position", model_local=local)
                                 for local in ("canon", "none")))  # fmt: skip
-OF_PLAINS = Ratio("of_plain_by_size", best("bits", "architecture", "model.local"),
-                  best("plain", architecture=PLAIN, model_local="none"))  # fmt: skip
-GAIN, OF_PLAIN = (RatioLine(name, of, over=("size",)) for name, of in (("gain", GAINS), ("of_plain", OF_PLAINS)))
-CANON = "10 to 15 %; single runs scatter by 4 % in Part 3.3"
+OF_PLAINS = Ratio("of_plain_by_size", bits("bits", "architecture", "model.local"),
+                  bits("plain", architecture=PLAIN, model_local="none"))  # fmt: skip
+SOME = 0.3  # bits a parameter, of two after 1000 exposures
+GAIN, OF_PLAIN = (Learnt(RatioLine(name, of, over=("size",)), BITS, SOME, among=("architecture", among))
+                  for name, of, among in (("gain", GAINS, "position"), ("of_plain", OF_PLAINS, "local")))
+CANON = ("10 to 15 % there; runs of one setting scatter by 9 % here (p33_exposures: 342,000 to 373,000 bits in five "
+         "populations), a standard deviation of 4 %, which is let to the single runs of the paper")
 FIGURE_11 = "Figure 11"
 SHOWN = {name: ARCHITECTURE_NAMES[name] for name in (PLAIN, GATED, EXPERTS)}
 
@@ -57,7 +59,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2512.17351, Results 2 and 5, Figures 7 and 11 (Capo)",
     runs=runs,
     measures=("capacity",),
-    law=laws(BEST, GAINS, GAIN, OF_PLAINS, OF_PLAIN, items="people", prepare=settled, notes=(
+    law=laws(BITS, GAINS, GAIN, OF_PLAINS, OF_PLAIN, items="people", prepare=settled, notes=(
         "gain_by_size: bits a parameter with Canon layers over those without, of models of one size.",
         "of_plain_by_size: over a plain MLP of this size without Canon layers.")),
     figure=bits_against_parameters(
@@ -69,6 +71,8 @@ EXPERIMENT = Experiment(
         published(f"gain@{PLAIN}/position=rope", 1.125, FIGURE_11, slack=0.065, reason=CANON),
         published(f"gain@{GATED}/position=rope", 1.125, "Figure 7", slack=0.1,
                   reason=f"{CANON}; half of the gate's 30 % are 20 %"),
+        *(bound(f"gain@{name}/position=rope", "at least", 1.0, figure, "any gain, surely")
+          for name, figure in ((PLAIN, FIGURE_11), (GATED, "Figure 7"))),
         published(f"of_plain@{GATED}/local=none", 0.7, FIGURE_11, slack=0.1, reason="about 30 %, to one digit"),
         bound(f"of_plain@{GATED}/local=canon", "at least", 0.75, FIGURE_11, "half of the loss: 0.85; a tenth is ours"),
         bound(f"of_plain@{EXPERTS}/local=none", "at most", 0.8, FIGURE_11, "a tenth there, of far larger mixtures"),
@@ -76,14 +80,18 @@ EXPERIMENT = Experiment(
         bound(f"gain@{GATED}/position=none", "at least", 1.0, "Figure 7", "any gain"),
     ),
     deviations=(
-        *SETTING,
+        (
+            "Tier gpu: N = 20,000, models of two layers and 64 or 96 dimensions with heads of 16; one biography a row "
+            "of 60 tokens, where the paper packs windows of 512. Six seeds at one rate, 8e-3, fixed before: all "
+            "numbers are means over seeds, and none is the best of some."
+        ),
+        *SETTING[1:],
         (
             "Compared are models of as many layers and dimensions, the geometric mean over two sizes; the figure of "
             "the paper shows bits against parameters. Mixtures have more parameters than others of their size, all of "
             "which count."
         ),
         "Mixtures have 32 experts d -> d -> d and LayerNorm, all others RMSNorm.",
-        "Three seeds at one rate, one at the others.",
         "Canon layers at all four places; in mixtures at A, B and C, as in the paper.",
     ),
     columns=("bits_per_param", "bits", "bits_max"),

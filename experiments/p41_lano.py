@@ -9,7 +9,7 @@ from _part41 import LANO, NAMES, SMALL_TIERS, along
 from _part1 import DEMO
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
-from physlm.laws.forms import Arrival, Contrast, Ratio, Shares, laws
+from physlm.laws.forms import Arrival, Contrast, Ratio, Shares, laws, learnt
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, published
 from physlm.tasks.grammar.config import GrammarConfig
@@ -53,7 +53,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2512.17351, Result 2, Figures 4, 7 and 19 (Lano, cfg3f)",
     runs=runs,
     measures=("completion",),
-    law=laws(ACCURACY, Contrast("gain", ACCURACY, "local", "canon", "none"), KL,
+    law=laws(ACCURACY, learnt(Contrast("gain", ACCURACY, "local", "canon", "none"), 0.2), KL,
              Contrast("kl_gain", KL, "local", "none", "canon"), ACCURACY.of("accuracy_untrained", "untrained"),
              ARRIVAL, FEWER, items="strings", details=(CURVE,), prepare=along,
              notes=("fewer: the steps until half of the strings are valid, without Canon layers over with them.",)),

@@ -12,6 +12,7 @@ from _part41 import (
     CAPO_SEEDS,
     COPY,
     DEPO,
+    HOPS_LEARNT,
     LANO,
     LOCALS,
     MANO,
@@ -25,7 +26,19 @@ from _part41 import (
 
 from physlm.figures.grids import grids
 from physlm.lab.experiment import Experiment
-from physlm.laws.forms import Best, Contrast, Form, Ratio, Shares, largest, laws, most_seeds, value_text
+from physlm.laws.forms import (
+    Best,
+    Contrast,
+    Form,
+    Learnt,
+    Ratio,
+    Shares,
+    largest,
+    laws,
+    learnt,
+    most_seeds,
+    value_text,
+)
 from physlm.laws.verdict import bound, own_test
 from physlm.training.config import RunSpec
 
@@ -41,6 +54,8 @@ SCORES = {
     "lano": Shares("accuracy", BY, {"task.kind": "grammar", "at.cut": 0, **RATE}, called="lano"),
     "copy": Shares("answer", BY, {"task.kind": "copy", "at.half": "test", **RATE}, "at.kind", "copy"),
 }
+# the best constant answer; a grammar has none
+CONSTANT = {"depo": "forced_majority", "brevo": "majority", "mano": "majority", "copy": "majority"}
 CAPO = Shares("bits_per_param", BY, {"task.kind": ("bioS", "bioD"), "model.width": largest, **RATE}, called="capo",
               unit=PER_PARAMETER, share=False)  # fmt: skip
 CAPO_GAIN = Ratio("capo_gain", *(Shares("bits_per_param", BY[:1], {**CAPO.where, "model.local": local}, called=local,
@@ -57,16 +72,16 @@ PUBLISHED: dict[str, dict[Any, float]] = {
 TITLES = {"depo": "Depo: tokens right at k = K", "depo_one": "Depo at k = 1", "brevo": "Brevo: all ancestors",
           "mano": "Mano: arithmetic", "lano": "Lano: valid strings", "copy": "Copy, by one layer"}  # fmt: skip
 BESTS = {task: Best(f"{task}_best", one, over="train.learning_rate") for task, one in SCORES.items()}
-BEST_CAPO = Best("capo_best", CAPO, over="train.learning_rate")
 FORMS: tuple[Form, ...] = (
-    *SCORES.values(), CAPO, CAPO_GAIN,
+    *SCORES.values(), CAPO, Learnt(CAPO_GAIN, CAPO, 0.3),
     *(Contrast(f"{task}_gain", one, "local", "canon", "none") for task, one in SCORES.items()),
-    *(Contrast(f"{task}_without_positions", Shares(
-        one.quantity, BY[:1], {**one.where, "model.local": "canon"}, one.over, task), "position", "none", "rope")
+    # judged where one of the two has learnt more than the slack
+    *(learnt(Contrast(f"{task}_without_positions", Shares(
+        one.quantity, BY[:1], {**one.where, "model.local": "canon"}, one.over, task), "position", "none", "rope"),
+        *((HOPS_LEARNT,) if task == "depo" else (0.2, CONSTANT.get(task, ""))))
         for task, one in SCORES.items() if task in PUBLISHED),
-    *BESTS.values(), BEST_CAPO,
-    SCORES["depo"].of("forced_majority", "depo_majority"),
-    *(SCORES[task].of("majority", f"{task}_majority") for task in ("brevo", "mano", "copy")),
+    *BESTS.values(),
+    *(SCORES[task].of(control, f"{task}_majority") for task, control in CONSTANT.items()),
 )  # fmt: skip
 CURVES = (
     *(Shares("answer", (*BY, "at.kind", "at.step"), {"task.kind": task, "at.half": "test", **RATE},
@@ -91,8 +106,8 @@ def caption(table: pd.DataFrame) -> str:
             told = ", ".join(f"{sign} = {value_text(row[setting])}" for sign, setting in dials
                              if "\n" not in str(row[setting]))  # a grammar of our own has no name
             parts.append(f"{name} {told}, {row['model.layers']} x {row['model.width']}")
-    return (f"Each cell is the best of rates. {'; '.join(parts)} (layers x dimensions). Published: 8 x 512 at the "
-            "smallest N or L, or cfg3f.")
+    return (f"Each cell is the best of rates, of Capo a mean over seeds. {'; '.join(parts)} (layers x dimensions). "
+            "Published: 8 x 512 at the smallest N or L, or cfg3f; Depo K = 8.")
 
 
 def runs(tier: str) -> list[RunSpec]:
@@ -122,13 +137,15 @@ EXPERIMENT = Experiment(
     measures=("answers", "forced", "completion", "capacity"),
     measures_of=lambda spec: MEASURES.get(spec.task.kind, ("answers",)),
     law=laws(*FORMS, items="questions, strings or people", details=CURVES, prepare=along),
-    figure=grids({**{TITLES[task]: one for task, one in BESTS.items()}, "Capo: bits a parameter": BEST_CAPO},
+    figure=grids({**{TITLES[task]: one for task, one in BESTS.items()}, "Capo: bits a parameter": CAPO},
                  "position", "local", names=NAMES, caption=caption,
                  published={TITLES[task]: cells for task, cells in PUBLISHED.items()}),
     expect=(
         *(own_test(f"{task}@position=rope/local=canon", "at least", 0.5, "learnt: there is something to compare")
           for task in PUBLISHED),
         *(_gain(task, position) for task in PUBLISHED for position in ("rope", "none")),
+        *(own_test(f"depo_one_gain@position={position}", "at least", 0.1, "one hop at least, where K are too many")
+          for position in ("rope", "none")),
         *(bound(f"{task}_without_positions", "at least", -0.15, "Result 3, Figure 7",
                 "from 0.09 below RoPE to 0.03 above it there; the slack is ours") for task in PUBLISHED),
         *(bound(f"capo_gain@position={position}", "at least", 1.0, "Figure 7", "1.10 to 1.15 there, of RoPE; any gain")
@@ -136,12 +153,27 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         (
-            "Tier gpu: smaller tasks and models than the published ones, on fewer tokens: 0.5 billion a run of Depo "
-            "and Brevo, 0.4 of Lano, 0.2 of Mano, where a run had 23 to 74, 4.9 and 5.2 billion. The published "
+            "Tier gpu: smaller tasks and models than the published ones, on fewer tokens: 1.1 billion a run of Depo, "
+            "0.5 of Brevo, 0.4 of Lano, 0.2 of Mano, where a run had 23 to 74, 4.9 and 5.2 billion. The published "
             "strings are those of cfg3f, which p41_lano has."
         ),
-        "Three seeds at one rate fixed before, one seed at two more rates; the figure shows the best of rates.",
-        "Depo: names of 1 or 2 tokens, K = 8; the answers of a window are read with all true tokens before them.",
+        (
+            "Sizes were looked for in pilots of another seed, 11, at one rate: the smallest at which RoPE with Canon "
+            "has at least 0.8 and RoPE at most 0.5. Lano: cfg3i, 0.80 and 0.03. Mano: L = 3 with 0.15 billion tokens, "
+            "0.78 and 0.07, a guess. Brevo: none was found; N = 15 gave 0.91 and 0.85, and N = 30 was not piloted. "
+            "Depo: none was found; N = 20, K = 8 with 0.4 billion tokens gave 0.85 and 0.14 of whole answers at k = 1, "
+            "and a guess from k = 2 on."
+        ),
+        (
+            "Depo: N = 20 and K = 4, since no model took two hops of eight. The published K is 8: at K = 4 models of "
+            "8 x 512 reach 93 to 99 % without Canon layers, on 20 times the tokens or more. Names have 1 or 2 tokens; "
+            "the answers of a window are read with all true tokens before them, so that a third of them is right "
+            "where nothing is learnt: the second token of a name after its first."
+        ),
+        (
+            "Three seeds at one rate fixed before, one seed at two more rates; the figure shows the best of rates of "
+            "that seed. Capo: six seeds at one rate."
+        ),
         "Mano from p41_mano, Capo from p41_capo at its larger size, full copy from p41_copy.",
         SMALL_TIERS, "Tier demo has copy, Mano and Depo alone.",
     ),

@@ -31,7 +31,7 @@ class Quantity:
         unit: for example ``bits/parameter``; ``1`` for a pure fraction.
         covers: the chance of what the interval holds, see ``physlm.interval``; empty in laws of before it was kept.
         remark: what a reader has to know of this number, such as that a better one may lie outside of the grid.
-        unjudged: why no verdict is given on it, such as that nothing was learnt; empty where one is.
+        unjudged: why it means nothing where it agrees, such as that nothing was learnt; empty where it does.
     """
 
     name: str

@@ -151,8 +151,8 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
 
     at least: reproduced iff lo >= published - tolerance; at most: iff hi <= published + tolerance;
     about: iff [lo, hi] meets [published - tolerance, published + tolerance].  A test of our own holds or fails by the
-    same rule.  No quantity: not run.  One that says itself that it cannot be judged, since nothing was learnt: not
-    judged, whatever its number is.
+    same rule.  No quantity: not run.  One that agrees, and says itself that agreeing means nothing, since nothing was
+    learnt: not judged.
 
     Raises:
         UserError: the quantity is another one, or is in another unit, than the expectation's.
@@ -163,9 +163,9 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
         raise UserError(
             f"verdict: got {quantity.name} in {quantity.unit}, expected {expectation.quantity} in {expectation.unit}"
         )
-    if quantity.unjudged:
-        return "not judged"
     agrees = expectation.miss(quantity.lo, quantity.hi) == 0
+    if agrees and quantity.unjudged:
+        return "not judged"
     if expectation.kind == "test":
         return "holds" if agrees else "fails"
     return "reproduced" if agrees else "not reproduced"

@@ -35,6 +35,29 @@ def test_its_interval_is_that_of_the_ends_of_the_curve() -> None:
     assert found["canon",].lo < found["canon",].value < found["canon",].hi and found["canon",].n == 1600
 
 
+def test_a_reach_of_nothing_has_a_least_value_and_says_so() -> None:
+    """Below a half from k = 1 on: 0, which nothing can be divided by, or as much as was asked first, an upper bound."""
+    truth = {"canon": (1.0, 0.9, 0.8, 0.7), "none": (0.1, 0.1, 0.0, 0.0), "some": (0.9, 0.3, 0.1, 0.0)}
+    rows = planted.table(planted.share({"run": local, "model.local": local}, f"answer/k={k}", p, 400)
+                         for local, values in truth.items() for k, p in zip((1, 2, 4, 8), values, strict=True))
+    answer = Shares("answer", ("model.local", "at.k"))
+    plain, least = Reach("reach", answer, "k", 0.5), Reach("reach", answer, "k", 0.5, least=1.0)
+    assert plain.cells(rows)["none",].value == 0.0 and least.cells(rows)["none",].value == 1.0
+    assert least.cells(rows)["some",] == plain.cells(rows)["some",] and least.cells(rows)["none",].lo == 1.0
+    lower, upper = ("reach is at least 8, the last k: a lower bound",
+                    "reach is below k = 1: taken as 1, an upper bound")
+    assert least.remarks(rows) == {("canon",): lower, ("none",): upper} and plain.remarks(rows) == {("canon",): lower}
+    assert "; 1 where the first is below that;" in least.note() and "where the first" not in plain.note()
+
+    def of(local: str, least: float) -> Reach:
+        return Reach(local, Shares("answer", ("at.k",), {"model.local": local}), "k", 0.5, least=least)
+
+    assert laws(Ratio("farther", of("canon", 0.0), of("none", 0.0)))(rows).get("farther") is None
+    farther = laws(Ratio("farther", of("canon", 0.0), of("none", 1.0)))(rows).get("farther")
+    assert farther is not None and (farther.value, farther.lo, farther.hi) == (8.0, 8.0, 8.0)
+    assert farther.remark == f"{lower}; {upper}".replace("reach", "canon", 1).replace("reach", "none")
+
+
 def test_reaches_are_compared_and_their_settings_checked() -> None:
     one, other = (Reach(local, Shares("answer", ("at.k",), {"model.local": local}), "k", 0.5)
                   for local in ("canon", "none"))

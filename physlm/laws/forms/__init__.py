@@ -37,7 +37,7 @@ from physlm.laws.forms.contrasts import Above, Contrast, Minus, Power, Ratio, St
 from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_of
 from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
-from physlm.laws.forms.learnt import Learnt
+from physlm.laws.forms.learnt import Learnt, learnt
 from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
 from physlm.laws.forms.ranks import OffCurve, RankCorrelation
 from physlm.laws.forms.reach import Arrival, Reach
@@ -45,5 +45,5 @@ from physlm.laws.forms.shares import Shares, largest, most_seeds, smallest
 
 __all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Learnt", "Least", "Median",
            "Minus", "Most", "OffCurve", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach", "Shares",
-           "Steps", "edge_of", "largest", "laws", "most_seeds", "quantities_of", "ratio_line", "setting_label",
-           "smallest", "value_text"]
+           "Steps", "edge_of", "largest", "laws", "learnt", "most_seeds", "quantities_of", "ratio_line",
+           "setting_label", "smallest", "value_text"]

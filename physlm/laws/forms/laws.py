@@ -86,7 +86,8 @@ def laws(*forms: Form, items: str = "items", notes: Sequence[str] = (), details:
 def quantities_of(form: Form, table: pd.DataFrame) -> list[Quantity]:
     """The numbers of a form under their names."""
     remarks = form.remarks(table) if isinstance(form, Remarked) else {}
-    unjudged = form.unjudged(table) if isinstance(form, Learnt) else {}
+    found = form.cells(table)
+    unjudged = form.unjudged(table, found) if isinstance(form, Learnt) else {}
     return [Quantity.of(cells.named(form.name, setting_label(form.keys, key)), one, form.unit, remarks.get(key, ""),
                         unjudged.get(key, ""))
-            for key, one in form.cells(table).items()]
+            for key, one in found.items()]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws.cells import Key
+from physlm.laws.forms.contrasts import Contrast
 from physlm.laws.forms.form import Cells, Form, Remarked, check_keys, part_of
 
 
@@ -19,9 +21,10 @@ class Learnt:
 
     "No worse than", "no better than" and "as good as" are true of models that all guess.  So in each setting the best
     ``score`` of the models that are compared is looked at; if it is not ``least`` above that of the best constant
-    answer, the quantity says "nothing learnt", and no verdict is given on it.
+    answer, the quantity says "nothing learnt", and where it agrees with what is asked it is not judged.  What disagrees
+    ("at least 0.99") is a miss, learnt or not.  Of a contrast ``learnt`` makes one.
 
-        Learnt(Contrast("none_over_rope", ANSWER, "position", "none", "rope"), ANSWER, 0.2, ANSWER.of("majority"))
+        Learnt(Above("above_constant", ANSWER, CONSTANT), ANSWER, 0.2, CONSTANT, among=("position", "local"))
 
     ``least`` is more than the slack of the expectation: else a difference could not be as large as what is refused.
 
@@ -69,8 +72,8 @@ class Learnt:
         """Those of the form."""
         return self.of.remarks(table) if isinstance(self.of, Remarked) else {}
 
-    def unjudged(self, table: pd.DataFrame) -> dict[Key, str]:
-        """Why the settings in which nothing was learnt are not judged."""
+    def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
+        """Why those of its settings ``keys`` in which nothing was learnt are not judged."""
         matched = [key for key in self.keys if key in self.score.keys and key not in self.among]
         scores: dict[Key, list[tuple[Interval, Interval | None]]] = {}
         controls = {} if self.control is None else self.control.cells(table)
@@ -79,7 +82,7 @@ class Learnt:
                 place = tuple(key[self.score.keys.index(name)] for name in matched)
                 scores.setdefault(place, []).append((one, controls.get(key)))
         found = {}
-        for key in self.of.cells(table):
+        for key in keys:
             if why := self._why(scores.get(part_of(key, self.keys, matched), [])):
                 found[key] = why
         return found
@@ -87,8 +90,8 @@ class Learnt:
     def note(self) -> str:
         """When it is judged."""
         over = f"{self.least:g}" if self.control is None else f"{self.least:g} over {self.control.name}"
-        return (f"{self.of.note()} Judged where the best {self.score.name} of the models compared is at least {over}; "
-                "else nothing was learnt that could differ.")
+        return (f"{self.of.note()} It is judged where the best {self.score.name} of the models compared is at least "
+                f"{over}; else nothing was learnt that could differ.")
 
     def _why(self, scores: list[tuple[Interval, Interval | None]]) -> str:
         """Why these models have learnt nothing; empty if the best of them has learnt something."""
@@ -101,3 +104,15 @@ class Learnt:
         if control is None:
             return f"{told}asked was {self.least:g}"
         return f"{told}the best constant answer {control.value:.3g}, asked was {self.least:g} more"
+
+
+def learnt(of: Contrast, least: float, control: str = "") -> Learnt:
+    """A contrast that is judged where one of its two models has learnt something, by the numbers that it compares.
+
+    Args:
+        least: what the better one has at least, over the control or, without one, at all.
+        control: the quantity of the best constant answer, at the same places.
+    """
+    column = of.of.columns[of.of.keys.index(of.along)]
+    score = replace(of.of, where={**of.of.where, column: (of.plus, of.minus)})
+    return Learnt(of, score, least, score.of(control) if control else None)

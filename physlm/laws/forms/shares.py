@@ -137,9 +137,9 @@ class Shares:
         if found.empty:
             return []
         seeds, taken = columns.seed_columns(found), []
-        varying = columns.differing(found)  # no other can differ within a group
+        differing = columns.differing(found)  # of all settings, which are many, those that any runs differ in
         for key, group in _groups(found, self.columns):
-            self._check_differing(key, group, varying)
+            self._check_differing(key, group, differing)
             for run, rows in group.groupby("run", sort=False):
                 if len(rows) > 1 and (not self.over or rows[self.over].duplicated().any()):
                     raise UserError(f"{self.name}: got {', '.join(columns.labels(rows.iloc[:2]))} of run {run!r} in "
@@ -182,9 +182,9 @@ class Shares:
         raise UserError(f"{self.name}: got {self.quantity} measured at {measured}, expected each place that has "
                         f"several values in by, where or over, which have: {', '.join(named) or 'none'}")
 
-    def _check_differing(self, key: Key, group: pd.DataFrame, varying: Sequence[str]) -> None:
+    def _check_differing(self, key: Key, group: pd.DataFrame, among: Sequence[str]) -> None:
         allowed = {*columns.seed_columns(group), *self.columns, *self.pooled}
-        more = [name for name in columns.differing(group, varying) if name not in allowed]
+        more = [name for name in columns.differing(group, among) if name not in allowed]
         if more:
             raise UserError(f"{self.name}: got runs of {self.label(key) or 'one setting'} that differ in "
                             f"{', '.join(more[:4])}, expected runs that differ in their seeds alone; name what they "
