@@ -27,6 +27,13 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "depo": ("nodes=9", "hops=5", "row_tokens=600"),
     "needle": ("window=20", "shortest=8", "distractors=2", "row_tokens=64"),
     "hops": ("people=3", "window=40", "row_tokens=128"),
+    "flipflop": ("write=0.2", "read=0.2", "row_tokens=32"),
+    "regular": ("states=6", "letters=8", "longest=9", "automata=20", "row_tokens=64"),
+    "recall": ("noisy=0.2", "noises=5", "row_tokens=32"),
+    "fuzzy": ("row_tokens=64",),
+    "compression": ("words=9", "length=6", "row_tokens=64"),
+    "selective": ("copied=4", "window=16", "row_tokens=64"),
+    "memorise": ("keys=15",),
 }  # fmt: skip
 
 

@@ -40,6 +40,7 @@ from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
 from physlm.models.parts.moe import MoE
 from physlm.models.parts.norms import LayerNorm, RMSNorm
+from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -255,7 +256,11 @@ def _measured_by(measure: str) -> tuple[AnyMeasure, RunSpec]:
     for experiment in experiments:
         plain = experiment.specs("smoke")[0]
         experts = dataclasses.replace(plain.model, mlp=(MoE(experts=2),))
-        for spec in (plain, dataclasses.replace(plain, model=experts, start=None)):
+        tasks = (TaskConfig.of_kind(kind) for kind in TaskConfig.table)
+        for spec in (plain, dataclasses.replace(plain, model=experts, start=None),
+                     *(dataclasses.replace(plain, task=task(), start=None,
+                                           train=dataclasses.replace(plain.train, steps=1))
+                       for task in tasks if not task.file_fields)):
             try:
                 resolve_name(CHECKS[measure])(spec)
             except UserError:

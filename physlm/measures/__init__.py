@@ -32,6 +32,7 @@ MEASURES = {
     "needle_attention": "physlm.measures.length.needle:measure",
     "filled": "physlm.measures.length.filled:measure",
     "index": "physlm.battery.measure:measure",
+    "regular": "physlm.measures.regular:measure",
 }
 CHECKS = {
     "quantised": "physlm.measures.quantised:check",
@@ -50,6 +51,7 @@ CHECKS = {
     "needle_attention": "physlm.measures.length.needle:check",
     "filled": "physlm.measures.length.filled:check",
     "index": "physlm.battery.measure:check",
+    "regular": "physlm.measures.regular:check",
 }
 _TREES = tuple(f"{kind}{control}{ending}" for kind in ("ancestor", "boundary")
                for control in ("", "_untrained", "_shuffled") for ending in ("", "_balanced"))
@@ -89,5 +91,7 @@ QUANTITIES = {
     "length": ("answered", "answered_untrained", "answered_constant", "answered_guess", "tokens"),
     "filled": ("solved", "solved_untrained", "solved_constant", "solved_guess", "tokens"),
     "index": ("indexed", "indexed_untrained", "indexed_truth", "unindexed", "told", "index_questions"),
+    "regular": tuple(f"{quantity}{control}" for quantity in ("allowed", "distance")
+                     for control in ("", "_untrained", "_uniform", "_ngram")),
     "needle_attention": ("mass", "entropy", "mass_untrained", "entropy_untrained", "mass_even", "entropy_even"),
 }

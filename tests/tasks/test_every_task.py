@@ -54,8 +54,8 @@ def test_rows_are_pure_functions_of_split_stream_and_number(config: Any, task: A
     rows = task.rows(index)
     assert rows.inputs_RT.shape == rows.targets_RT.shape == (len(index), config.row_tokens)
     assert rows.inputs_RT.dtype == rows.targets_RT.dtype == torch.long
-    assert rows.inputs_RT[:, 1:].masked_select(rows.targets_RT[:, :-1] != IGNORE).equal(
-        rows.targets_RT[:, :-1].masked_select(rows.targets_RT[:, :-1] != IGNORE)), "a target is the token one place on"
+    assert config.tags != rows.inputs_RT[:, 1:].masked_select(rows.targets_RT[:, :-1] != IGNORE).equal(
+        rows.targets_RT[:, :-1].masked_select(rows.targets_RT[:, :-1] != IGNORE)), "the token one place on, or a tag"
     alone = [config.build().rows(one[None]) for one in index.flip(0)]
     for place in (0, 1):
         assert torch.cat([one[place] for one in alone]).flip(0).equal(rows[place]), "whatever is beside it"
@@ -267,7 +267,7 @@ def test_rows_of_answers_are_rows_whose_targets_are_answers(config: Any, task: A
     scored = rows.targets_RT != IGNORE
     assert bool(scored.any(-1).all()) and not (rows.targets_RT == 0).any()
     shifted = rows.inputs_RT[:, 1:][scored[:, :-1]]
-    assert shifted.equal(rows.targets_RT[:, :-1][scored[:, :-1]])
+    assert config.tags != shifted.equal(rows.targets_RT[:, :-1][scored[:, :-1]])
     assert not rows.inputs_RT.equal(task.test_rows(4, "validation").inputs_RT)
 
 

@@ -34,6 +34,11 @@ from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsCo
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.igsm.config import Chain, IgsmConfig, Noise, Retry
+from physlm.tasks.memory.compression import CompressionConfig
+from physlm.tasks.memory.fuzzy import FuzzyConfig
+from physlm.tasks.memory.memorise import MemoriseConfig
+from physlm.tasks.memory.recall import RecallConfig
+from physlm.tasks.memory.selective import SelectiveConfig
 from physlm.tasks.mixture import MixtureConfig
 from physlm.tasks.playground.brevo import BrevoConfig
 from physlm.tasks.playground.copying import CopyConfig
@@ -42,6 +47,7 @@ from physlm.tasks.playground.hops import HopsConfig
 from physlm.tasks.playground.mano import ManoConfig
 from physlm.tasks.playground.mqar import MqarConfig
 from physlm.tasks.playground.needle import NeedleConfig
+from physlm.tasks.state.regular import RegularConfig
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population, check_members
 
@@ -106,12 +112,13 @@ IGSM = IgsmConfig(max_op=6, max_ip=12, retry=Retry(0.5, "wrong", "name"), noise=
 SHORT = dataclasses.replace(IGSM, retry=Retry(), noise=Noise(), chain=Chain("names"))
 BASES |= {kind: RunSpec(task, MODEL, dataclasses.replace(TRAIN, steps=4))
           for kind, task in (("igsm", IGSM), ("igsm short", SHORT))}
-# those of the playground in sizes that leave every setting a neighbour
+# others of rows alone in sizes that leave every setting a neighbour
 BASES |= {task.kind: RunSpec(task, MODEL, dataclasses.replace(TRAIN, steps=4)) for task in (
     BrevoConfig(6, 1, 2, 3, row_tokens=128), CopyConfig(6, 9, 3, 64), MqarConfig(6, 64, 1.0, 1, 3, 64),
     NeedleConfig(20, 8, 2, row_tokens=64), HopsConfig(1, 3, 62, 58, row_tokens=128),
-    CyclesConfig(11, 4, window=98, share=0.7),
-    MixtureConfig(shares=(1.0, 2.0), row_tokens=64))}  # fmt: skip
+    CyclesConfig(11, 4, window=98, share=0.7), RegularConfig(12, 5, automata=5), RecallConfig(noisy=0.2),
+    FuzzyConfig(), CompressionConfig(length=6, row_tokens=64), SelectiveConfig(4, window=16, row_tokens=64),
+    MemoriseConfig(), MixtureConfig(shares=(1.0, 2.0), row_tokens=64))}  # fmt: skip
 # a task that stands in no table yet is tested with its own defaults; its settings need only change something
 BASES |= {kind: RunSpec(TaskConfig.of_kind(kind)(), MODEL, dataclasses.replace(TRAIN, steps=4))
           for kind in TaskConfig.kinds() if kind not in {base.task.kind for base in BASES.values()}}
@@ -122,6 +129,7 @@ NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task
         "train.snapshots": 2, "task.noise": "nonterminal", "task.noise.tokens": 40,
         "task.op": 5, "task.layers": 3, "task.width": 3, "task.categorisations": 3, "task.groups": 4,
         "task.group_items": 10, "task.fewest": 1, "task.filler": "repeat", "task.shares": [3.0, 1.0],
+        "task.group": "S5",
         "task.tasks": [to_dict(ManoConfig(2)), to_dict(ManoConfig(7))],
         "task.grammar": "s -> a a\na -> '1' '2' | '2' '1' '1'\n"}
 # what a setting must change, and what it must leave as it is; others need only change something

@@ -59,6 +59,26 @@ def distinct(count: int, n: int, key_S1: Tensor) -> Tensor:
         at_S = again_D.unique_consecutive()
 
 
+def few_distinct(share_SC: Tensor, below_S1: Tensor) -> Tensor:
+    """Distinct numbers below a bound of each row's own, (.., C), each uniform among those that are left; for few.
+
+    Args:
+        share_SC: uniform in (0, 1), of which number c takes one.
+        below_S1: bounds, (.., 1); numbers beyond as many as that are of no use.
+    """
+    found: list[Tensor] = []
+    taken: list[Tensor] = []  # the same, the least first
+    for c in range(share_SC.shape[-1]):
+        number_S = (share_SC[..., c] * (below_S1[..., 0] - c)).long()
+        for taken_S in taken:  # the one of this rank among those that are not taken
+            number_S = number_S + (number_S >= taken_S).long()
+        found.append(number_S)
+        for place, taken_S in enumerate(taken):
+            taken[place], number_S = torch.minimum(taken_S, number_S), torch.maximum(taken_S, number_S)
+        taken.append(number_S)
+    return torch.stack(found, -1)
+
+
 def beside(rank_SC: Tensor, taken_SU: Tensor) -> Tensor:
     """The numbers of these ranks, 0 for the least, among the numbers 0, 1, .. that are not taken; (S, C).
 

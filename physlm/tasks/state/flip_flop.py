@@ -111,7 +111,8 @@ class FlipFlop(OnDevice[FlipFlopConfig]):
         kinds, row_R = (TRAINING, *TESTED), torch.arange(n, device=self.device)
         found = [self._rows(row_R, kind, self._window(window), split, "windows", False) for kind in kinds]
         kind_R = torch.arange(len(kinds), device=self.device).repeat_interleave(n)
-        return AnswerRows(*(torch.cat(parts) for parts in zip(*found, strict=True)), kind_R, kinds)
+        inputs_RT, targets_RT = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return AnswerRows(inputs_RT, targets_RT, kind_R, kinds)
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Text i is row i, which asks for its last bit."""

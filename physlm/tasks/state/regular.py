@@ -1,24 +1,27 @@
 """Regular languages learnt in context (RegBench, arXiv 2401.12973): strings of one unknown automaton after another.
 
-    <bos> c a c b | c b b a c | c a c        states 0 -c-> 2 -a-> 1 -c-> 0, 2 -b-> 3, ..; "|" leads back to 0
+    <bos> c a c c | c b b a | c a c          0 -c-> 2, 2 -a-> 1, 2 -b-> 3, 1 -c-> 0, 3 -b-> 2, ..; "|" leads back to 0
 
-A row has an automaton of its own.  It has ``fewest`` to ``states`` states and an alphabet of 4 to all ``letters``, both
-uniform; each state has 1 to ``edges`` letters that lead to as many different other states.  A string begins in state 0,
-has 1 to ``longest`` letters, uniform, and takes any edge of a state as likely as the others; all states may end it.
-Strings fill the row.  Letters are learnt, "|" is not.  Asked is for a next letter: an answer is right if the automaton
-allows it.  The measure ``regular`` reads every letter of test rows, and has the distance to the true next letters too.
+A row has an automaton of its own.  It has ``fewest_states`` to ``states`` states and an alphabet of 4 to all
+``letters``, both uniform; each state has 1 to ``edges`` letters that lead to as many different other states.  A string
+begins in state 0, has 1 to ``longest`` letters, uniform, and takes any edge of a state as likely as the others; all
+states may end it.  Strings fill the row.  Letters are learnt, "|" is not.  Asked is for a next letter: an answer is
+right if the automaton allows it.  The measure ``regular`` reads every letter of test rows, and has the distance to the
+true next letters too.
 
 The defaults are published: 5000 automata in training (row i has number i modulo ``automata``; 0: a new one for each
 row), others for validation and evaluation, each with strings of a row.  Deviations: 10 to 19 strings there, as many as
-the row has room for here, in which each epoch draws new ones; there automata are minimised, trimmed and compared, which
-no string shows: states that no edge reaches are never met, and states that allow the same strings allow the same next
-letters, each as likely, so that merging them changes no probability.
+the row has room for here, in which each epoch draws new ones; there automata are minimised and trimmed, which no string
+shows: states that no edge reaches are never met, and states that allow the same strings allow the same next letters,
+each as likely, so that merging them changes no probability; there all differ, here one in a hundred of those of a test
+says one or two letters in turn, as one of training does.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from physlm.tasks.config import SPLITS, TaskConfig, check_between, check_split
@@ -54,7 +57,7 @@ class Automata(NamedTuple):
 
 @dataclass(frozen=True)
 class RegularConfig(TaskConfig):
-    """Automata of ``fewest`` to ``states`` states over some of ``letters`` letters.
+    """Automata of ``fewest_states`` to ``states`` states over some of ``letters`` letters.
 
     Attributes:
         edges: of a state, at most.
@@ -65,7 +68,7 @@ class RegularConfig(TaskConfig):
     kind: ClassVar[str] = "regular"
     shared_fields: ClassVar[tuple[str, ...]] = ("letters",)
     states: int = 12
-    fewest: int = 4
+    fewest_states: int = 4
     letters: int = 18
     edges: int = 3
     longest: int = 49
@@ -76,22 +79,22 @@ class RegularConfig(TaskConfig):
     def __post_init__(self) -> None:
         check_between(self, "row_tokens", 4, MOST_TOKENS)
         check_between(self, "states", 2, MOST_STATES)
-        check_between(self, "fewest", 2, self.states)
+        check_between(self, "fewest_states", 2, self.states)
         check_between(self, "letters", FEWEST_LETTERS, MOST_LETTERS)
-        check_between(self, "edges", 1, min(FEWEST_LETTERS, self.fewest - 1))  # other letters and states
+        check_between(self, "edges", 1, min(FEWEST_LETTERS, self.fewest_states - 1))  # other letters and states
         check_between(self, "longest", 1, MOST_TOKENS)
         check_between(self, "automata", 0, 1 << 30)
 
     @property
-    def items(self) -> int | None:  # type: ignore[override]
+    def items(self) -> int | None:
         """The automata of training."""
         return self.automata or None
 
     @property
     def title(self) -> str:
         """For readers: ``regular 4-12 states, 5,000 automata``."""
-        return f"{self.kind} {self.fewest}-{self.states} states, {f'{self.automata:,}' if self.automata else 'new'} " \
-               "automata"
+        count = f"{self.automata:,}" if self.automata else "new"
+        return f"{self.kind} {self.fewest_states}-{self.states} states, {count} automata"
 
     def vocabulary(self) -> Vocabulary:
         """<bos>, the separator, the letters."""
@@ -156,7 +159,8 @@ class Regular(OnDevice[RegularConfig]):
         check_split(split)
         row_R = torch.arange(n, device=self.device)
         ids_RW, _ = self._written(row_R, self.automata(row_R, split, 0), split, "prompts")
-        asked_RW = (ids_RW >= FIRST_LETTER) & (torch.arange(ids_RW.shape[1], device=self.device) >= ids_RW.shape[1] // 2)
+        late_W = torch.arange(ids_RW.shape[1], device=self.device) >= ids_RW.shape[1] // 2
+        asked_RW = (ids_RW >= FIRST_LETTER) & late_W
         share_R1 = rng.uniform(rng.key("regular asked", self.config.seed, split), row_R)[:, None]
         number_RW = asked_RW.cumsum(1)
         which_R1 = 1 + (share_R1 * number_RW[:, -1:]).long()
@@ -184,25 +188,28 @@ class Regular(OnDevice[RegularConfig]):
         exact_B, hint_B, _ = grade_without_hints(prompts, ids_BW)
         return Grades(exact_B, hint_B, allowed_B)
 
-    def fault(self, ids: Sequence[int], number: int, split: str = "evaluation") -> str:
-        """The first thing that is wrong with a text of row ``number``, read edge by edge; nothing if it is right."""
-        import torch
+    def fault(self, ids: Sequence[int], number: int, split: str = "evaluation", table: Any = None) -> str:
+        """The first thing that is wrong with a text of row ``number``, read edge by edge; nothing if it is right.
 
+        Args:
+            table: the parts of the row's automaton, as lists; by default they are looked up.
+        """
         text = without_end(ids)
         if not self.vocabulary.has(text):
             return FOREIGN
         if text[:1] != [BOS] or BOS in text[1:] or text[-1] < FIRST_LETTER:
             return "got no <bos> and strings of letters"
-        if SEPARATOR in (text[1], *(b for a, b in zip(text, text[1:], strict=False) if a == SEPARATOR)):
+        if any(one <= SEPARATOR and other == SEPARATOR for one, other in pairwise(text)):
             return "got an empty string"
-        edges, letters, states = (x[0].tolist() for x in self.automata(torch.tensor([number]), split, 0))
+        edges, letters, states = table or self._table(number, split)
         state, since = 0, 0
         for token in text[1:]:
             leads = dict(zip(letters[state][: edges[state]], states[state], strict=False))
             since = 0 if token == SEPARATOR else since + 1
-            if since > self.config.longest or (since and token not in leads):
-                return "got a letter that the automaton does not allow" if since <= self.config.longest else \
-                       "got too long a string"
+            if since > self.config.longest:
+                return "got too long a string"
+            if since and token not in leads:
+                return "got a letter that the automaton does not allow"
             state = leads[token] if since else 0
         return ""
 
@@ -211,7 +218,7 @@ class Regular(OnDevice[RegularConfig]):
         import torch
 
         from physlm import rng
-        from physlm.tasks.playground.drawing import own_key
+        from physlm.tasks.playground.drawing import distinct, few_distinct, own_key
 
         check_split(split)
         config = self.config
@@ -220,18 +227,23 @@ class Regular(OnDevice[RegularConfig]):
         key = rng.key("regular automaton", config.seed, split, -1 if finite or split != "train" else stream)
         S, E = config.states, config.edges
         at_SE = torch.arange(S * E, device=index_R.device).view(S, E)
-        states_R11 = config.fewest + rng.below(S - config.fewest + 1, rng.key("states", key), number_R)[:, None, None]
+        more_R, uses_R = (rng.below(count, rng.key(name, key), number_R) for name, count in (
+            ("states", S - config.fewest_states + 1), ("letters", config.letters - FEWEST_LETTERS + 1)))
+        states_R11 = config.fewest_states + more_R[:, None, None]
         edges_RS = 1 + rng.below(E, own_key(rng.key("edges", key), number_R), at_SE[:, 0])
-        uses_R11 = FEWEST_LETTERS + rng.below(config.letters - FEWEST_LETTERS + 1, rng.key("letters", key),
-                                              number_R)[:, None, None]  # fmt: skip
-        order_RL = rng.bits(own_key(rng.key("alphabet", key), number_R),
-                            torch.arange(config.letters, device=index_R.device)).argsort(dim=1, stable=True)  # fmt: skip
+        uses_R11 = FEWEST_LETTERS + uses_R[:, None, None]
+        order_RL = distinct(config.letters, config.letters, own_key(rng.key("alphabet", key), number_R))
         which_RSE, other_RSE = (
-            _distinct(rng.uniform(own_key(rng.key(name, key), number_R)[..., None], at_SE), below_R11)
+            few_distinct(rng.uniform(own_key(rng.key(name, key), number_R)[..., None], at_SE), below_R11)
             for name, below_R11 in (("letter", uses_R11), ("state", states_R11 - 1)))  # fmt: skip
         letters_RSE = FIRST_LETTER + order_RL.gather(1, which_RSE.flatten(1)).view_as(which_RSE)
         itself_S1 = torch.arange(S, device=index_R.device)[:, None]
         return Automata(edges_RS, letters_RSE, other_RSE + (other_RSE >= itself_S1).long())
+
+    def _table(self, number: int, split: str) -> list[Any]:
+        import torch
+
+        return [x[0].tolist() for x in self.automata(torch.tensor([number], device=self.device), split, 0)]
 
     def _number(self, number: int, split: str) -> int:
         """Of the automaton of a row, among those of its split."""
@@ -251,26 +263,13 @@ class Regular(OnDevice[RegularConfig]):
             lengths_RI = 1 + rng.below(config.longest, own_key(rng.key("length", key), index_R),
                                        torch.arange(count, device=index_R.device))  # fmt: skip
             filled, count = bool(((lengths_RI + 1).sum(1) >= T).all()), 2 * count
-        ends_RT = torch.zeros(len(index_R), T + 1, dtype=torch.bool, device=index_R.device)  # one more, which is cut off
+        ends_RT = torch.zeros(len(index_R), T + 1, dtype=torch.bool, device=index_R.device)
+        # those beyond the row into one more column, which is cut off
         ends_RT.scatter_(1, ((lengths_RI + 1).cumsum(1) - 1).clamp_max(T), True)
         drawn_RD = rng.bits(own_key(rng.key("edge", key), index_R), torch.arange(-(-T // 3), device=index_R.device))
         share_R3D = torch.stack([(drawn_RD >> SHARE_BITS * i) & ((1 << SHARE_BITS) - 1) for i in range(3)], 1)
         share_TR = share_R3D.permute(2, 1, 0).flatten(0, 1)[:T]
         return _walk(automata, share_TR, ends_RT.T[:T])
-
-
-def _distinct(share_RSE: Tensor, below_R11: Tensor) -> Tensor:
-    """Distinct numbers below ``below``, (R, S, E): each uniform among those that are left."""
-    import torch
-
-    found: list[Tensor] = []
-    for e in range(share_RSE.shape[2]):
-        drawn_RS = (share_RSE[..., e] * (below_R11[..., 0] - e)).long()
-        if found:  # the number of this rank among those that are not taken, the least of which comes first
-            for taken_RS in torch.stack(found).sort(dim=0).values:
-                drawn_RS = drawn_RS + (drawn_RS >= taken_RS).long()
-        found.append(drawn_RS)
-    return torch.stack(found, 2)
 
 
 def _walk(automata: Automata, share_TR: Tensor, ends_TR: Tensor) -> tuple[Tensor, Tensor]:
