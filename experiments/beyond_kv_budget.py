@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from _beyond import RECALL, RECALL_DEVIATIONS, recall, recalled, with_mixer
 from _part33_architectures import PER_PARAMETER, run_of, shapes
-from _part41 import CAPO_RATE, CAPO_SEEDS, MANO
+from _part41 import CAPO_RATE, CAPO_SEEDS, LOCALS, MANO
 
 from physlm.figures.panels import Panel, panels
 from physlm.lab.experiment import Experiment, of_tier
@@ -46,7 +46,7 @@ def runs(tier: str) -> list[RunSpec]:
     if tier == "demo":
         return found
     mano = replace(MANO[tier], rates=(), shape=(1, heads, 16) if tier == "smoke" else MANO[tier].shape)
-    found += mano.runs(mano.model(mixer=(mixer,)) for mixer in main)
+    found += mano.runs(mano.model(local=LOCALS[1], mixer=(mixer,)) for mixer in main)
     layers, _, width = shapes(tier)[0]
     for mixer in main:
         model = ModelConfig(layers, heads, width, (mixer,), (Gated(),), RMSNorm())
@@ -124,8 +124,9 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         (
-            "The sources compare large models of text; ours learn one task each: recall with 2 layers of 64 dimensions "
-            "and 8 heads of 8, Mano as in p41_mano, Capo with 2 layers of 64 dimensions after 100 exposures."
+            "The sources compare large models of text; ours learn one task each: recall with 2 layers of 64 "
+            "dimensions and 8 heads of 8, Mano as in p41_mano with Canon layers, Capo with 2 layers of 64 "
+            "dimensions after 100 exposures."
         ),
         "Here attention is rotary, in recall too. MLA turns half as many channels as a head has, once for all heads.",
         *RECALL_DEVIATIONS,

@@ -94,7 +94,7 @@ CAPO_SHOWN = RatioLine("capo_bits", CAPO, over=("size",))
 
 
 def judged(task: str, contrast: Contrast) -> Learnt:
-    """Judged where one of the two has learnt the task: of Mano 0.2 over the commonest answer, of Depo as in Part 4.1."""
+    """Judged where one of the two has learnt the task: 0.2 over the commonest answer to Mano; Depo's own level."""
     return learnt(contrast, 0.2, "majority") if task == "mano" else learnt(contrast, HOPS_LEARNT)
 
 
@@ -179,7 +179,7 @@ EXPERIMENT = Experiment(
     deviations=(
         (
             "Tier gpu: Mano in the setting of p41_mano, Depo in that of p41_playground (K = 4), Capo in that of "
-            "p41_capo: smaller models on fewer tokens. 34 predicted minutes of an H200 for Mano, 45 for Depo, 10 for "
+            "p41_capo: smaller models on fewer tokens. 34 predicted minutes of an H200 for Mano, 42 for Depo, 11 for "
             "Capo, if linear mixers were as fast as attention; they are up to 2.5 times slower."
         ),
         (

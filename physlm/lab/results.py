@@ -93,9 +93,10 @@ def results_table(runs: Sequence[Run], measures: Sequence[str] | Callable[[RunSp
 
     Columns: run (folder name), every setting under its dotted name, the facts of the task (``facts.items``, ...),
     label, steps, tokens, params_all, params_used, params_nonembedding, training_flops (of the whole training),
-    state_bytes (that a row as long as in training leaves for the next token, in bfloat16), quantity,
-    where it was measured (at.kind, at.layer, ...; empty texts where not), value, unit, n, lo, hi.  Where some runs begin with
-    others, also the settings and facts of these under ``start.task``, ``start.train``, ``start.start.task``, ...; runs without have empty texts and NaN there.
+    state_bytes (that a row as long as in training leaves for the next token, in bfloat16), quantity, where it was
+    measured (at.kind, at.layer, ...; empty texts where not), value, unit, n, lo, hi. Where some runs begin with
+    others, also the settings and facts of these under ``start.task``, ``start.train``, ``start.start.task``, ...;
+    runs without have empty texts and NaN there.
     """
     names = measures if callable(measures) else lambda spec: measures
     taken = {run: [row for name in names(run.spec) for row in run.measures()[name]] for run in runs
