@@ -14,10 +14,10 @@ TIER ?= $$($(PY) -c 'import torch; print("gpu" if torch.cuda.is_available() else
 # tier demo, which is faster with all cores, use several only where PROCESSES is given.
 PROCESSES ?= $$($(PY) -c 'import os, torch; print(torch.cuda.device_count() or min(8, os.cpu_count()))')
 GIVEN_PROCESSES = $(if $(filter command environment,$(firstword $(origin PROCESSES))),--processes $(PROCESSES))
-CLAIMS := $(notdir $(basename $(wildcard experiments/p*.py)))
+CLAIMS := $(notdir $(basename $(wildcard experiments/[a-z]*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-extras test-lowest lint types capacity-sweep knowledge grammar probes manipulation math playground night capacity-figure figures verify notebooks report site docs bench list sample clean clean-runs
+.PHONY: help install test test-extras test-lowest lint types capacity-sweep knowledge grammar probes manipulation math playground night mixers capacity-figure figures verify notebooks report site docs bench list sample clean clean-runs
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -84,6 +84,9 @@ math: $(STAMP)  ## Part 2.1: learn to solve problems, accuracy against operation
 
 playground: $(STAMP)  ## Part 4.1: one layer learns to copy with Canon layers, hops along cycles, mental arithmetic; one figure (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p41_copy p41_playground --tier "$$tier" --processes $(PROCESSES)
+
+mixers: $(STAMP)  ## beyond softmax: a bit that has to be kept, with RoPE, FoX and PaTH: the error of each, one figure (TIER as above)
+	@tier=$(TIER) && set -x && $(PHYSLM) run beyond_flip_flop --tier "$$tier" --processes $(PROCESSES)
 
 night: $(STAMP)  ## every claim: their runs are trained and measured together, then reported (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run $(CLAIMS) --tier "$$tier" --processes $(PROCESSES)

@@ -39,7 +39,7 @@ NAMES: dict[Any, str] = {
 
 
 __all__ = ["BREVO", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO", "HOPS_LEARNT", "LANO", "LOCALS", "MANO", "NAMES",
-           "OPERATIONS", "PER_PARAMETER", "ROPES", "SMALL_TIERS", "Setting", "along", "capo", "hardest"]
+           "OPERATIONS", "PER_PARAMETER", "ROPES", "SMALL_TIERS", "Setting", "along", "capo", "capo_of", "hardest"]
 
 
 def hardest(rows: pd.DataFrame, column: str) -> object:
@@ -178,7 +178,11 @@ CAPO_RATE = {"smoke": 4e-3, "demo": 4e-2, "gpu": 8e-3, "paper": 1e-3}
 def capo(tier: str, architecture: str, rope: float = 1.0, local: Sequence[Local] = (), seeds: Sequence[int] = (0,)
          ) -> list[RunSpec]:
     """Runs of an architecture of Part 3.3 at each of its sizes, from each seed at one rate."""
-    model = replace(ARCHITECTURES[architecture], mixer=(Attention(rope),), local=tuple(local))
+    return capo_of(tier, replace(ARCHITECTURES[architecture], mixer=(Attention(rope),), local=tuple(local)), seeds)
+
+
+def capo_of(tier: str, model: ModelConfig, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
+    """The same of a model whose shape is replaced."""
     return [run_of(tier, shape, 100, CAPO_RATE[tier], seed, model) for shape in shapes(tier) for seed in seeds]
 
 

@@ -1,5 +1,5 @@
-"""The command line: claims (list, show, run, figure, verify, report), data (data, biographies), grammars (grammar),
-mathematics (igsm), models (model), the four tasks for any model (battery), speed (bench).
+"""The command line: claims (list, show, run, figure, verify, report, compare), data (data, biographies), grammars
+(grammar), mathematics (igsm), models (model), the four tasks for any model (battery), speed (bench).
 
 The commands live in ``physlm.commands``.  Importing this module does not import torch, so that everything that needs no
 training answers at once.
@@ -16,7 +16,20 @@ import typer
 
 import physlm
 from physlm.commands import battery as batteries
-from physlm.commands import biographies, claims, data, grammar, igsm, models, parts, report, results, solving, terminal
+from physlm.commands import (
+    biographies,
+    claims,
+    compare,
+    data,
+    grammar,
+    igsm,
+    models,
+    parts,
+    report,
+    results,
+    solving,
+    terminal,
+)
 from physlm.commands.options import command, signals_stop, stopped
 from physlm.errors import UserError
 
@@ -70,6 +83,7 @@ app.command("run")(claims.run)
 app.command("figure")(results.figure)
 app.command("verify")(results.verify)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 
 
 def _version(wanted: bool) -> None:

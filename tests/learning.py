@@ -25,4 +25,4 @@ def through_csv(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """The table as ``physlm.lab`` writes and reads it; columns that it needs and this table lacks are lent to it."""
     lent = {name: 0 if numeric else "" for name, numeric in results._NEEDED.items() if name not in table}
     table.assign(**lent).to_csv(folder / "measures.csv", index=False, lineterminator="\n")
-    return results._read_table(folder / "measures.csv").drop(columns=list(lent))
+    return results.read_table(folder / "measures.csv").drop(columns=list(lent))

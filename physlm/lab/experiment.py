@@ -60,7 +60,7 @@ class Experiment:
     """One claim, from data to verdict.
 
     Attributes:
-        name: the file's name without ``.py``; starts with its part, for example ``p33_capacity``.
+        name: the file's name without ``.py``; starts with its part, for example ``p33_capacity`` or ``beyond_recall``.
         claim: one sentence that can be false.
         source: paper and figure.
         runs: the run specs of a tier, usually a plain loop.
@@ -177,8 +177,9 @@ def _changed(spec: RunSpec, overrides: Sequence[str], deepest: int) -> RunSpec:
 
 
 def part_of(name: str) -> str:
-    """The part of the series that a claim's name starts with: ``p33_...`` is Part 3.3, ``p1_...`` is Part 1."""
-    match = re.match(r"p(\d)(\d?)_", name)
+    """The part of the series that a claim's name starts with: ``p33_...`` is Part 3.3, ``p1_...`` is Part 1; ``beyond``
+    of claims that belong to no published part."""
+    match = re.match(r"p(\d)(\d?)_|(beyond)_", name)
     return ".".join(filter(None, match.groups())) if match else "-"
 
 

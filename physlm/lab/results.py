@@ -33,7 +33,7 @@ from physlm.laws.diverged import diverged_sentence, with_diverged
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
 from physlm.measures.rows import Row
-from physlm.models.counting import parameter_counts, training_flops
+from physlm.models.counting import parameter_counts, state_bytes, training_flops
 from physlm.places import AT
 
 if TYPE_CHECKING:
@@ -93,9 +93,10 @@ def results_table(runs: Sequence[Run], measures: Sequence[str] | Callable[[RunSp
 
     Columns: run (folder name), every setting under its dotted name, the facts of the task (``facts.items``, ...),
     label, steps, tokens, params_all, params_used, params_nonembedding, training_flops (of the whole training),
-    quantity, where it was measured (at.kind, at.layer, ...; empty texts where not), value, unit, n, lo, hi.  Where some
-    runs begin with others, also the settings and facts of these under ``start.task``, ``start.train``,
-    ``start.start.task``, ...; runs without have empty texts and NaN there.
+    state_bytes (that a row as long as in training leaves for the next token, in bfloat16), quantity, where it was
+    measured (at.kind, at.layer, ...; empty texts where not), value, unit, n, lo, hi. Where some runs begin with
+    others, also the settings and facts of these under ``start.task``, ``start.train``, ``start.start.task``, ...;
+    runs without have empty texts and NaN there.
     """
     names = measures if callable(measures) else lambda spec: measures
     taken = {run: [row for name in names(run.spec) for row in run.measures()[name]] for run in runs
@@ -130,7 +131,8 @@ def run_columns(run: Run) -> dict[str, Any]:
     vocabulary = len(spec.task.vocabulary())
     flops = training_flops(spec.model, vocabulary, spec.task.row_tokens) * spec.tokens
     return {**settings_of(spec), **facts_of(spec), "label": spec.model.label, "steps": spec.steps,
-            "tokens": spec.tokens, **parameter_counts(spec.model, vocabulary), "training_flops": flops}
+            "tokens": spec.tokens, **parameter_counts(spec.model, vocabulary), "training_flops": flops,
+            "state_bytes": state_bytes(spec.model, spec.task.row_tokens)}
 
 
 def facts_of(spec: RunSpec, prefix: str = "") -> dict[str, Any]:
@@ -241,7 +243,7 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
         UserError: a file is missing or damaged.
     """
     tier, law = read_law(folder)
-    return Finding(experiment, tier, _read_table(table_file(folder)), law)
+    return Finding(experiment, tier, read_table(table_file(folder)), law)
 
 
 def read_law(folder: Path) -> tuple[str, Law]:
@@ -271,7 +273,7 @@ def redraw(experiment: Experiment, folder: Path, target: Path | None = None) -> 
 # columns of every table of results, and whether they hold numbers
 _NEEDED = {"run": False, "label": False, "quantity": False, "value": True, "unit": False, "n": True, "lo": True,
            "hi": True}  # fmt: skip
-def _read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """A table with every number exactly as it was written, whatever the version of pandas."""
     text = storage.read_text(path, CURE)
     try:
@@ -351,10 +353,31 @@ def _trained(claims: Iterable[tuple[Sequence[Run], Sequence[str]]]) -> list[Run]
 
 
 def _environments(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, Any]:
-    """The different environments that the runs were made in, how many runs each made, and how long all took."""
+    """The different environments that the runs were made in, how many runs each made, how long all took, and tokens
+    trained on in a second, by ``speed_key``."""
     counts = Counter(json.dumps(run.environment(), sort_keys=True) for run in runs)
     environments = [{"runs": count, **json.loads(text)} for text, count in counts.most_common()]
-    return {"environments": environments, "seconds": {kind: round(s) for kind, s in spent((runs, measures)).items()}}
+    return {"environments": environments, "seconds": {kind: round(s) for kind, s in spent((runs, measures)).items()},
+            "tokens_per_second": _speeds(runs)}
+
+
+def speed_key(kind: str, row_tokens: int, label: str) -> str:
+    """Under which env.json keeps the speed of models of one label on tasks of one kind in rows of so many tokens."""
+    return f"{kind} {row_tokens} {label}"
+
+
+def _speeds(runs: Sequence[Run]) -> dict[str, int]:
+    """Tokens trained on in a second, by ``speed_key``; of populations all members' tokens count.
+
+    Runs whose time was not kept are left out.
+    """
+    tokens, seconds = Counter[str](), Counter[str]()
+    for run in runs:
+        key = speed_key(run.spec.task.kind, run.spec.task.row_tokens, run.spec.model.label)
+        if (took := _kept(run.training_seconds, 0.0)) > 0:
+            tokens[key] += run.spec.tokens
+            seconds[key] += took  # type: ignore[assignment]  # a counter of seconds
+    return {key: round(count / seconds[key]) for key, count in tokens.items()}
 
 
 def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:

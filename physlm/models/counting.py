@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from physlm.models.config import ModelConfig
-from physlm.models.listing import TOKEN_TABLES, model_weights, times_read
+from physlm.models.listing import TOKEN_TABLES, block_slots, model_weights, times_read
 
 
 def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
@@ -48,3 +50,14 @@ def training_flops(config: ModelConfig, vocabulary: int, row_tokens: int) -> flo
     beside = sum(part.flops(config, row_tokens) for part in parts)
     beside += branches * config.residual.flops(config, row_tokens)
     return 6.0 * multiplied + 3.0 * beside
+
+
+def state_bytes(config: ModelConfig, positions: int, number: int = 2) -> int:
+    """Bytes that one row of so many positions leaves for the next token, over all layers.
+
+    Args:
+        number: bytes of one that is not kept in float32; 2 of bfloat16.
+    """
+    kept = [one for layer in config.order for slot in block_slots(config, layer).values()
+            for one in slot.state(config, positions, False)]
+    return sum(math.prod(one.shape) * (4 if one.float32 else number) for one in kept)

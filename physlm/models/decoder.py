@@ -30,7 +30,8 @@ from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.models.block import PLACES, Block, Edit, cleared, narrowed, streams_mean, streams_of
 from physlm.models.config import ModelConfig
-from physlm.models.listing import block_slots, model_weights, shared_weights
+from physlm.models.counting import state_bytes
+from physlm.models.listing import model_weights, shared_weights
 from physlm.models.module import Weights
 from physlm.models.parts.distances import size_for
 from physlm.models.parts.part import Beside, Mixer, Next, Weight, Where, Whole
@@ -240,10 +241,7 @@ class Decoder(nn.Module):
 
     def state_bytes(self, positions: int) -> int:
         """Memory that the state of one row of every member takes."""
-        size = self.embedding.weight.element_size()
-        kept = [slot.state(self.config, positions, False) for layer in self.config.order
-                for slot in block_slots(self.config, layer).values()]
-        return self.members * sum(math.prod(one.shape) * (4 if one.float32 else size) for part in kept for one in part)
+        return self.members * state_bytes(self.config, positions, self.embedding.weight.element_size())
 
     @torch.no_grad()
     def read(self, ids_MBT: Tensor, reading: Reading) -> Tensor:

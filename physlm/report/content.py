@@ -34,6 +34,7 @@ PARTS = {
     "3.3": "Knowledge: bits per parameter",
     "4": "Long texts, and reasoning over them",
     "4.1": "Architectures and Canon layers",
+    "beyond": "Beyond the series: what mixers remember, and at what cost",
 }
 AGREES = ("reproduced", "holds")
 DISAGREES = ("not reproduced", "fails")

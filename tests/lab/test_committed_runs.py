@@ -53,7 +53,7 @@ def tasks_of(row: dict[str, Any]) -> Iterator[TaskConfig]:
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.parent.name)
 def test_tasks_of_committed_runs_keep_their_names_and_hashes(path: Path) -> None:
-    table = results._read_table(path).drop_duplicates("run")
+    table = results.read_table(path).drop_duplicates("run")
     hashes = set()
     for row in table.to_dict("records"):
         own, *starts = tasks_of({str(name): value for name, value in row.items()})

@@ -163,7 +163,7 @@ def test_places_are_columns_and_survive_a_file(tmp_path: Path) -> None:
                                                                             ["", "", ""]]
     assert runs[0].measures()["size"][0].where == {"split": "test", "layer": 3, "rate": 0.5}
     table.to_csv(tmp_path / "measures.csv", index=False)
-    pd.testing.assert_frame_equal(results._read_table(tmp_path / "measures.csv"), table, check_exact=True)
+    pd.testing.assert_frame_equal(results.read_table(tmp_path / "measures.csv"), table, check_exact=True)
 
 
 def test_a_claim_says_how_long_it_took(tmp_path: Path) -> None:

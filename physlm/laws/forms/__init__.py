@@ -24,6 +24,7 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
     Arrival     the smallest value of a setting from which a number is at least some level
     RatioLine   the constant of y = R x over settings, of trained models for example
     PowerLaw    the exponent of y = c x^b over settings
+    RankCorrelation    of a number with a setting, over all others; OffCurve: how far one kind is off a common curve
     Learnt      a form that is judged only where the best of the compared models has learnt something
 
 Runs of one setting may differ in their seeds alone, else a form refuses them: what else they may differ in is named in
@@ -38,10 +39,11 @@ from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
 from physlm.laws.forms.learnt import Learnt, learnt
 from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
+from physlm.laws.forms.ranks import OffCurve, RankCorrelation
 from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, largest, most_seeds, smallest
 
 __all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Learnt", "Least", "Median",
-           "Minus", "Most", "Power", "PowerLaw", "Ratio", "RatioLine", "Reach", "Shares", "Steps", "edge_of",
-           "largest", "laws", "learnt", "most_seeds", "quantities_of", "ratio_line", "setting_label", "smallest",
-           "value_text"]
+           "Minus", "Most", "OffCurve", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach", "Shares",
+           "Steps", "edge_of", "largest", "laws", "learnt", "most_seeds", "quantities_of", "ratio_line",
+           "setting_label", "smallest", "value_text"]

@@ -1,0 +1,105 @@
+"""The comparison of mixers: what is compared is alike, a cell is the best rate, costs are times softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import planted
+import pytest
+
+from physlm.figures.compared import compared as drawn
+from physlm.laws.compared import compared
+
+SPEED = {"rope": 1000.0, "gla": 700.0}
+
+
+def row(mixer: str, kind: Any = "flipflop", value: Any = 0.5, *, rate: Any = 1e-3, seed: Any = 1,
+        local: Any = "none", width: Any = 64, quantity: Any = "forced/kind=sparse/half=test", n: Any = 10_000,
+        **more: Any) -> dict[str, Any]:  # fmt: skip
+    """A row of a run that differs from others in these."""
+    label = f"2-1x{width}-{mixer}-{local}"
+    settings = {"run": f"{kind}-{label}-{rate}-{seed}", "task.kind": kind, "task.row_tokens": 512, "task.seed": 0,
+                "model.layers": 2, "model.width": width, "model.mixer": mixer, "model.local": local,
+                "model.mlp": "plain", "train.batch_rows": 16, "train.learning_rate": rate, "train.seed": seed,
+                "label": label, "steps": 100, "tokens": 1000, "training_flops": 6000.0 * (2 if mixer == "gla" else 1),
+                "params_used": width * 1000, "state_bytes": 4000 if mixer == "rope" else 1000,
+                "tokens_per_second": SPEED.get(mixer), **more}  # fmt: skip
+    return planted.share(settings, quantity, value, n)
+
+
+def test_a_cell_is_the_mean_over_seeds_at_the_best_rate() -> None:
+    rows = [row("rope", value=value, rate=rate, seed=seed) for rate, values in ((1e-3, (0.7, 0.8)), (1e-2, (0.2, 0.3)))
+            for seed, value in enumerate(values)]
+    (column,) = compared([planted.table(rows)]).columns
+    cell = column.cells["rope"]
+    assert cell.found.value == pytest.approx(0.75) and cell.rate == 1e-3 and cell.rates == 2 and cell.found.runs == 2
+    assert cell.found.lo < 0.7 and cell.found.hi > 0.8, "two seeds that differ"
+
+
+def test_runs_of_several_claims_count_once_and_stand_in_one_column() -> None:
+    first = planted.table([row("rope"), row("gla", value=0.6)])
+    second = planted.table([row("rope"), row("mean", value=0.3, **{"task.new": 1})])
+    found = compared([first, second.drop(columns="task.new")])
+    assert [sorted(column.cells) for column in found.columns] == [["gla", "mean", "rope"]]
+    assert found.columns[0].cells["rope"].found.runs == 1
+    assert found.rows[0] == "rope" and set(found.rows) == {"rope", "gla", "mean"}
+
+
+def test_what_differs_in_setting_is_not_compared_and_the_setting_of_most_mixers_is_shown() -> None:
+    rows = [row("rope", value=0.1), row("gla", value=0.2), row("rope", value=0.9, width=128)]
+    (column,) = compared([planted.table(rows)]).columns
+    assert {name: round(cell.found.value, 3) for name, cell in column.cells.items()} == {"rope": 0.1, "gla": 0.2}
+    assert column.setting == "2 x 64, 100 steps of 16 x 512 tokens"
+    (larger,) = compared([planted.table([*rows, row("gla", value=0.8, width=128)])]).columns
+    assert larger.setting.startswith("2 x 128")
+
+
+def test_costs_are_times_those_of_softmax_and_unknown_ones_are_said_to_be_so() -> None:
+    found = compared([planted.table([row("rope"), row("gla"), row("mean")])])
+    assert found.cost("gla", "state_bytes") == pytest.approx(0.25)
+    assert found.cost("gla", "flops_per_token") == pytest.approx(2.0)
+    assert found.cost("gla", "tokens_per_second") == pytest.approx(0.7)
+    assert found.cost("mean", "tokens_per_second") is None and found.cost("mean", "params_used") == pytest.approx(1.0)
+    without = planted.table([row("rope"), row("gla")]).drop(columns=["state_bytes", "tokens_per_second"])
+    assert compared([without]).cost("gla", "state_bytes") is None, "of an older table"
+
+
+def test_models_of_one_mixer_are_told_apart_by_what_differs() -> None:
+    rows = [row("rope"), row("rope", local="canon", value=0.8), row("gla", local="canon", value=0.7)]
+    (column,) = compared([planted.table(rows)]).columns
+    assert set(column.cells) == {"rope", "rope, canon", "gla"}, "gla has one alone"
+    assert column.cells["rope, canon"].found.value == pytest.approx(0.8)
+
+
+def test_tasks_without_a_score_of_their_own_show_what_was_measured_once() -> None:
+    both = [row("rope", "own", quantity=name, value=value) for name, value in (
+        ("answer/kind=a/half=test", 0.2), ("answer/kind=b/half=test", 0.4), ("forced/kind=a/half=test", 0.9))]
+    (column,) = compared([planted.table(both)]).columns
+    assert (column.title, column.quantity) == ("own", "forced") and column.cells["rope"].found.value == 0.9
+    (answers,) = compared([planted.table(both[:2])]).columns
+    assert answers.cells["rope"].found.value == pytest.approx(0.3), "the mean over kinds"
+    stepped = row("rope", "own", quantity="answer/kind=a/half=test/step=50", value=0.0)
+    assert compared([planted.table([*both[:2], stepped])]).columns[0].cells["rope"].found.value == pytest.approx(0.3)
+    assert compared([planted.table([row("rope", quantity="loss", value=0.1)])]).columns == ()
+
+
+def test_groups_of_words_and_mixtures_have_columns_of_their_own() -> None:
+    rows = [row("rope", "words", quantity="forced/kind=every/half=test", **{"task.group": name, "label": f"x-{name}",
+                "run": name}) for name in ("A5", "S5")]  # fmt: skip
+    assert [column.title for column in compared([planted.table(rows)]).columns] == ["words of A5", "words of S5"]
+    tasks = '[{"kind": "mqar", "pairs": 4}, {"kind": "mqar", "pairs": 8}]'
+    mixed = row("rope", "mixture", quantity="answer/kind=a/half=test", **{"task.tasks": tasks})
+    again = row("rope", "mixture", quantity="answer/kind=a/half=test", run="again", **{
+        "task.tasks": '[{"kind": "mqar", "reassigned": 1}]'})
+    titles = [column.title for column in compared([planted.table([mixed, again])]).columns]
+    assert titles == ["mqar", "mqar, reassigned"]
+
+
+def test_the_figure_has_every_row_and_column_and_the_costs() -> None:
+    found = compared([pd.concat([planted.table([row("rope"), row("gla", value=0.9)]), planted.table([
+        row("rope", "mano", quantity="answer/kind=a/half=test", value=0.25)])], ignore_index=True)])
+    scores, costs = drawn(found).axes
+    assert [label.get_text() for label in scores.get_yticklabels()] == ["rope", "gla"]
+    assert [text.get_text().split(".")[0] for text in scores.texts] == ["50", "25", "90", "–"]
+    assert [text.get_text() for text in costs.texts][-4:] == ["1", "2", "0.25", "0.7"]

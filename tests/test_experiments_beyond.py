@@ -1,0 +1,249 @@
+"""Claims beyond the series: laws find what was planted, runs are shared, budgets kept, and guesses are not judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import planted
+import pytest
+
+from physlm.config import content_hash
+from physlm.lab.cost import cost_of
+from physlm.lab.experiment import Experiment, load_experiment
+from physlm.lab.results import run_columns
+from physlm.lab.run import Run
+from physlm.laws.law import Law
+from physlm.laws.verdict import judge
+from physlm.models.counting import state_bytes
+from physlm.training.config import RunSpec
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+NAMES = ("beyond_flip_flop", "beyond_hybrids", "beyond_kv_budget", "beyond_length", "beyond_recall",
+         "beyond_state_tracking", "p41_linear")  # fmt: skip
+CLAIMS = {name: load_experiment(name, FOLDER) for name in NAMES}
+MINUTES = {"beyond_recall": 100, "beyond_state_tracking": 100}  # of an H100; of others 25
+Rows = Callable[[RunSpec, dict[str, Any]], Iterator[dict[str, Any]]]
+
+
+def law_of(claim: Experiment, rows: Rows, tier: str = "gpu") -> tuple[Any, Law]:
+    """The table of these rows of each run, and its law."""
+    found: list[dict[str, Any]] = []
+    for number, spec in enumerate(claim.specs(tier)):
+        found += rows(spec, {"run": f"run{number}", **run_columns(Run(spec, Path(f"run{number}")))})
+    table = planted.table(found)
+    return table, claim.law(table)
+
+
+def verdicts(claim: Experiment, law: Law) -> dict[str, str]:
+    return {one.quantity: judge(one, law.get(one.quantity)) for one in claim.expect}
+
+
+def mixer(spec: RunSpec) -> str:
+    return str(spec.model.facts()["mixer"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_claim_keeps_to_the_minutes_that_it_was_given(name: str) -> None:
+    specs = CLAIMS[name].specs("gpu")
+    if name == "p41_linear":  # a hundred minutes a task
+        for kind in ("mano", "depo", "bioS"):
+            some = [spec for spec in specs if spec.task.kind == kind]
+            assert cost_of(some).seconds["one NVIDIA H100"] < 100 * 60
+    else:
+        assert cost_of(specs).seconds["one NVIDIA H100"] < MINUTES.get(name, 25) * 60
+
+
+@pytest.mark.parametrize(("name", "others", "shared"), [
+    ("beyond_length", ("p4_length",), 36), ("beyond_kv_budget", ("p41_mano",), 3),
+    ("p41_linear", ("p41_mano", "p41_capo", "p41_playground"), 88)])  # fmt: skip
+def test_runs_that_other_claims_have_are_theirs(name: str, others: tuple[str, ...], shared: int) -> None:
+    """Another setting there would train them twice, and nobody would see it."""
+    ours = set(map(content_hash, CLAIMS[name].specs("gpu")))
+    theirs = {content_hash(spec) for other in others for spec in load_experiment(other, FOLDER).specs("gpu")}
+    assert len(ours & theirs) == shared
+
+
+# ---- Flip-flop
+
+TABLE = {"rope": (0.069, 0.403, 0.0001), "fox": (0.083, 0.363, 0.0), "path": (0.0, 0.000001, 0.0)}
+
+
+def flip_flops(errors: Callable[[str], tuple[float, ...]]) -> Rows:
+    def rows(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for kind, error in zip(("training", "sparse", "dense"), errors(mixer(spec)), strict=True):
+            where = f"kind={kind}/half=test"
+            yield planted.share(run, f"forced/{where}", 1 - error, 200_000)
+            yield planted.share(run, f"forced_majority/{where}", 0.5, 200_000)
+            yield planted.share(run, f"forced_untrained/{where}", 0.5, 200_000)
+
+    return rows
+
+
+def test_the_published_errors_are_reproduced_and_models_that_guess_reproduce_none() -> None:
+    claim = CLAIMS["beyond_flip_flop"]
+    table, law = law_of(claim, flip_flops(lambda name: TABLE.get(name, (0.0, 0.1, 0.0))))
+    assert set(verdicts(claim, law).values()) == {"reproduced", "holds"}
+    assert law.get("error@mixer=rope/strings=sparse").value == pytest.approx(0.403)  # type: ignore[union-attr]
+    assert law.get("majority@strings=sparse").value == pytest.approx(0.5)  # type: ignore[union-attr]
+    claim.figure(table, law)
+    _, guessed = law_of(claim, flip_flops(lambda name: (0.5, 0.5, 0.5)))
+    assert not {"reproduced", "holds"} & {*verdicts(claim, guessed).values()} - {"not judged"}
+
+
+# ---- Recall
+
+def recalls(score: Callable[[RunSpec], float]) -> Rows:
+    def rows(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        value = score(spec) - 0.05 * (spec.train.learning_rate != 3e-3) + 0.002 * spec.train.seed
+        for name, p in (("answer", value), ("guess", 0.05), ("answer_untrained", 0.0)):
+            for kind in ("mqar1_pairs4", "mqar2_pairs8"):
+                yield planted.share(run, f"{name}/kind={kind}/half=test", min(max(p, 0.0), 1.0), 5000)
+
+    return rows
+
+
+def test_one_curve_of_state_is_told_from_one_mixer_that_is_off_it() -> None:
+    claim = CLAIMS["beyond_recall"]
+
+    def curve(spec: RunSpec) -> float:
+        state = state_bytes(spec.model, 256)
+        return min(0.99, 0.1 + 0.2 * (state / 2000) ** 0.5)
+
+    table, law = law_of(claim, recalls(curve))
+    judged = verdicts(claim, law)
+    assert all(verdict == "reproduced" for name, verdict in judged.items() if "off_" in name or "corr" in name), judged
+    claim.figure(table, law)
+    _, law = law_of(claim, recalls(lambda spec: curve(spec) * (0.2 if mixer(spec) == "gla" else 1.0)))
+    assert verdicts(claim, law)["off_curve@task=mqar/mixer=gla"] == "not reproduced"
+    _, law = law_of(claim, recalls(lambda spec: 0.06))
+    assert {"not judged"} == {verdict for name, verdict in verdicts(claim, law).items() if "off_" in name}
+
+
+def test_hybrids_are_counted_by_their_softmax_layers() -> None:
+    claim = CLAIMS["beyond_hybrids"]
+
+    def score(spec: RunSpec) -> float:
+        softmax = sum(one.kind == "attention" for one in spec.model.mixers)
+        return {0: 0.5, 1: 0.8, 2: 0.96, 4: 0.97, 8: 0.99}[softmax]
+
+    table, law = law_of(claim, recalls(score))
+    assert set(verdicts(claim, law).values()) == {"reproduced", "holds"}, verdicts(claim, law)
+    assert law.get("one_gain@mixer=gla").value == pytest.approx(0.3)  # type: ignore[union-attr]
+    claim.figure(table, law)
+
+
+def budgets(score: Callable[[str, str], float]) -> Rows:
+    """By the kind of the task and the mixer."""
+
+    def rows(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        value = score(spec.task.kind, mixer(spec))
+        if spec.task.kind == "bioS":
+            yield planted.number(run, "bits_per_param", value, 1000, "bits/parameter", 1e-3)
+            return
+        kind = "mqar1_pairs4" if spec.task.kind == "mixture" else "length5"
+        for name, p in (("answer", value), ("answer_untrained", 0.0), ("guess", 0.05), ("majority", 0.07)):
+            yield planted.share(run, f"{name}/kind={kind}/half=test", p, 20_000)
+
+    return rows
+
+
+def test_what_is_kept_is_over_multi_head_attention_and_bytes_are_counted_a_token() -> None:
+    claim = CLAIMS["beyond_kv_budget"]
+    table, law = law_of(claim, budgets(lambda kind, name: {"mixture": 0.95, "mano": 0.6, "bioS": 1.5}[kind]))
+    assert set(verdicts(claim, law).values()) == {"reproduced", "holds"} or verdicts(claim, law) | {
+        "latent_over_shared": "holds"} == {one: ("holds" if v in ("holds", "fails") else "reproduced")
+                                           for one, v in verdicts(claim, law).items()}
+    shown = {one.name for one in law.quantities if one.name.startswith("capo_by_bytes")}
+    # 2 layers of 64 dimensions in bfloat16: keys and values of MHA are 2 x 2 x 64 numbers
+    assert "capo_by_bytes@mixer=mha/bytes=512" in shown and "capo_by_bytes@mixer=mqa/bytes=64" in shown
+    claim.figure(table, law)
+    _, law = law_of(claim, budgets(lambda kind, name: {"mixture": 0.05, "mano": 0.07, "bioS": 1.5}[kind]))
+    assert verdicts(claim, law)["recall_kept@mixer=gqa4"] == "not judged"
+
+
+# ---- Products of permutations
+
+def words(needs: Callable[[str], int]) -> Rows:
+    """A mixer is able with so many layers or more."""
+
+    def rows(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        value = 0.99 if spec.model.layers >= needs(mixer(spec)) else 0.3
+        for name, p in (("forced", value), ("forced_untrained", 0.02), ("forced_majority", 0.02)):
+            for kind in ("every", "length4", "length16", "length31"):
+                yield planted.share(run, f"{name}/kind={kind}/half=test", p, 20_000)
+
+    return rows
+
+
+def test_layers_that_are_needed_are_those_where_a_mixer_is_able_first() -> None:
+    claim = CLAIMS["beyond_state_tracking"]
+    few = {"path": 1, "deltanet_negativetrue": 1, "deltanet": 3}
+    table, law = law_of(claim, words(lambda name: few.get(name, 4)))
+    assert set(verdicts(claim, law).values()) == {"reproduced", "holds"}, verdicts(claim, law)
+    for name, layers in (("path", 1.0), ("deltanet_negative", 1.0)):
+        found = law.get(f"layers_needed@group=A5/mixer={name}/length=16")
+        assert found is not None and found.value == layers
+    claim.figure(table, law)
+    _, law = law_of(claim, words(lambda name: 9))
+    assert {"not judged", "fails"} == set(verdicts(claim, law).values()), "nobody is able"
+
+
+# ---- Length, and the playground
+
+def test_gains_over_length_are_judged_where_the_task_was_learnt() -> None:
+    claim = CLAIMS["beyond_length"]
+    left = {"rope": 0.3, "fox": 0.7, "path": 0.8, "path_forgettrue": 0.95}
+
+    def rows(best: float) -> Rows:
+        def found(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            for times, power in ((1, 0), (2, 1), (4, 2), (8, 3), (16, 4)):
+                keep = left.get(mixer(spec), 0.9 if "window" in mixer(spec) else 0.6) ** power
+                where = f"half=test/kind=all/times={times}"
+                yield planted.share(run, f"answered/{where}/variant=trained", best * keep, 5000)
+                for name in ("untrained", "constant", "guess"):
+                    yield planted.share(run, f"answered_{name}/{where}", 0.05, 5000)
+
+        return found
+
+    table, law = law_of(claim, rows(0.98))
+    judged = verdicts(claim, law)
+    assert set(judged.values()) == {"reproduced", "holds"}, judged
+    claim.figure(table, law)
+    _, law = law_of(claim, rows(0.2))
+    assert verdicts(claim, law)["fox_gain@task=needle/times=2"] == "not judged"
+
+
+def test_linear_models_are_held_against_rope_and_nothing_is_judged_of_models_that_guess() -> None:
+    claim = CLAIMS["p41_linear"]
+
+    def rows(score: Callable[[str, str], float], bits: Callable[[str], float]) -> Rows:
+        def found(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            local = spec.model.facts()["local"] if "convfalse" not in mixer(spec) else "without"
+            if spec.task.kind == "bioS":
+                yield planted.number(run, "bits_per_param", bits(mixer(spec)), 1000, "bits/parameter", 1e-3)
+            elif spec.task.kind == "mano":
+                for name, value in (("answer", score(mixer(spec), local)), ("majority", 0.07)):
+                    yield planted.share(run, f"{name}/kind=length5/half=test", value, 5000)
+            else:
+                for name, value in (("forced", score(f"depo {mixer(spec)}", local)), ("forced_majority", 0.05)):
+                    yield planted.share(run, f"{name}/kind=k4/half=test", value, 5000)
+
+        return found
+
+    def score(name: str, local: str) -> float:
+        if name.startswith("depo"):
+            return 0.97 if name == "depo rope" else 0.5
+        if name in ("rope", "gla", "nope"):
+            return 0.55 if local == "none" else 0.95
+        return 0.6 if local == "without" else 0.95
+
+    table, law = law_of(claim, rows(score, lambda name: 1.0 if name in ("rope", "nope") else 1.35))
+    judged = verdicts(claim, law)
+    assert set(judged.values()) == {"reproduced", "holds"}, judged
+    claim.figure(table, law)
+    _, law = law_of(claim, rows(lambda name, local: 0.07, lambda name: 1.0))
+    judged = verdicts(claim, law)
+    assert {verdict for name, verdict in judged.items() if "gain" in name or "over" in name} == {"not judged"}, judged
+    assert judged["capo_times@mixer=gla/local=canon"] == "not reproduced"
