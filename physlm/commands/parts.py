@@ -15,7 +15,9 @@ from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots
 from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part, Residual
 
-FAMILIES: dict[str, type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual]] = {
+Family = type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual]
+
+FAMILIES: dict[str, Family] = {
     "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local, "residual": Residual}  # fmt: skip
 _SINGLE = ("norm", "residual")  # one for all layers
 
@@ -56,7 +58,7 @@ def parts(
             print(f"      {shown}" if shown else "      no settings")
 
 
-def _chosen(family: type[Mixer] | type[MLP] | type[NormPart] | type[Local], settings: list[str] | None) -> list[Part]:
+def _chosen(family: Family, settings: list[str] | None) -> list[Part]:
     """The parts that have all these settings, with them."""
     named, found = {text.partition("=")[0].strip() for text in settings or ()}, []
     for kind in family.kinds():
