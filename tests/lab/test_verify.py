@@ -144,6 +144,18 @@ def test_markdown_has_a_table_a_part_and_counts_what_agrees(folder: Path) -> Non
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {8}
 
 
+def test_what_is_not_judged_is_counted_by_itself_and_says_why(folder: Path) -> None:
+    one = verify.check("p33_toy", CLAIM, folder)
+    (row,) = one.rows
+    quantity = one.law.get(row["quantity"]) if one.law else None
+    assert quantity is not None
+    unlearnt = Law((dataclasses.replace(quantity, unjudged="nothing learnt: the best has 0.1"),))
+    guessed = dataclasses.replace(one, law=unlearnt, rows=[{**row, "verdict": "not judged"}])
+    assert verify.agreement([guessed]) == "1 quantity is not judged, since nothing was learnt."
+    assert verify.score([one, guessed]) == "1 of 1 (1 not judged)"
+    assert "| not judged: nothing learnt: the best has 0.1 |" in verify.markdown([guessed])
+
+
 def claim(**changes: Any) -> Experiment:
     form = laws(Shares("loss", ("train.seed",), unit="nats", share=False))
     return dataclasses.replace(CLAIM, **{"law": form, "expect": (), "measures": ("completion",), **changes})
