@@ -74,7 +74,8 @@ def test_a_tour_is_stored_with_the_outputs_of_its_code(name: str) -> None:
 def test_tours_draw_the_claims_that_they_are_about() -> None:
     claims = committed_claims(ROOT / "results")
     drawn = {name: sum(len(pictures(cell)) for cell in code_cells(stored(name))) for name in TOURS}
-    expected = {"part1_grammars": 2, "part2_igsm": 1, "part33_capacity": 2, "part33_person": 1, "part41_playground": 5, "beyond_mixers": 4,
+    expected = {"part1_grammars": 2, "part2_igsm": 1, "part33_capacity": 2, "part33_person": 1, "part41_playground": 5,
+                "beyond_mixers": 4,
                 "part31_knowledge": sum(claim.startswith(("p31_", "p32_")) for claim in claims)}
     assert drawn | expected == drawn
 
