@@ -28,9 +28,11 @@ Rows = Callable[[RunSpec, dict[str, Any]], Iterator[dict[str, Any]]]
 
 
 def law_of(claim: Experiment, rows: Rows, tier: str = "gpu") -> tuple[Any, Law]:
-    """The table of these rows of each run, and its law."""
+    """The table of these rows of each run of the first seed, and its law: there are hundreds of runs."""
     found: list[dict[str, Any]] = []
-    for number, spec in enumerate(claim.specs(tier)):
+    specs = claim.specs(tier)
+    first = {spec.task.kind: min(one.train.seed for one in specs if one.task.kind == spec.task.kind) for spec in specs}
+    for number, spec in enumerate(spec for spec in specs if spec.train.seed == first[spec.task.kind]):
         found += rows(spec, {"run": f"run{number}", **run_columns(Run(spec, Path(f"run{number}")))})
     table = planted.table(found)
     return table, claim.law(table)
@@ -160,7 +162,8 @@ def test_what_is_kept_is_over_multi_head_attention_and_bytes_are_counted_a_token
     assert "capo_by_bytes@mixer=mha/bytes=512" in shown and "capo_by_bytes@mixer=mqa/bytes=64" in shown
     claim.figure(table, law)
     _, law = law_of(claim, budgets(lambda kind, name: {"mixture": 0.05, "mano": 0.07, "bioS": 1.5}[kind]))
-    assert verdicts(claim, law)["recall_kept@mixer=gqa4"] == "not judged"
+    judged = verdicts(claim, law)
+    assert judged["recall_kept@mixer=gqa4"] != "reproduced" and judged["mano_kept@mixer=mqa"] == "not judged"
 
 
 # ---- Products of permutations
@@ -187,7 +190,7 @@ def test_layers_that_are_needed_are_those_where_a_mixer_is_able_first() -> None:
         assert found is not None and found.value == layers
     claim.figure(table, law)
     _, law = law_of(claim, words(lambda name: 9))
-    assert {"not judged", "fails"} == set(verdicts(claim, law).values()), "nobody is able"
+    assert {"not reproduced", "fails"} == set(verdicts(claim, law).values()), "nobody is able"
 
 
 # ---- Length, and the playground
@@ -211,8 +214,8 @@ def test_gains_over_length_are_judged_where_the_task_was_learnt() -> None:
     judged = verdicts(claim, law)
     assert set(judged.values()) == {"reproduced", "holds"}, judged
     claim.figure(table, law)
-    _, law = law_of(claim, rows(0.2))
-    assert verdicts(claim, law)["fox_gain@task=needle/times=2"] == "not judged"
+    _, law = law_of(claim, rows(0.4))
+    assert not {"reproduced", "holds"} & set(verdicts(claim, law).values()), "the needle was not learnt"
 
 
 def test_linear_models_are_held_against_rope_and_nothing_is_judged_of_models_that_guess() -> None:
@@ -245,5 +248,5 @@ def test_linear_models_are_held_against_rope_and_nothing_is_judged_of_models_tha
     claim.figure(table, law)
     _, law = law_of(claim, rows(lambda name, local: 0.07, lambda name: 1.0))
     judged = verdicts(claim, law)
-    assert {verdict for name, verdict in judged.items() if "gain" in name or "over" in name} == {"not judged"}, judged
-    assert judged["capo_times@mixer=gla/local=canon"] == "not reproduced"
+    assert judged["mano_canon_gain_over_conv@mixer=mamba2"] == "not judged", "none gains as little as Mamba2"
+    assert not {"reproduced", "holds"} & set(judged.values()), judged
