@@ -243,8 +243,8 @@ def test_running_sums_are_those_of_cumsum(positions: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["decayed", "delta"])
-def test_what_is_read_in_bfloat16_leaves_the_memory_in_float32(kind: str) -> None:
-    """Readings within 2 % of their size; the memory, and so what later tokens find, to the last bit."""
+def test_of_a_model_in_bfloat16_the_recurrence_stays_in_float32(kind: str) -> None:
+    """On a CPU to the last bit; on a GPU its products are rounded to TF32."""
     q, k, v, fade, _ = (x.float() for x in given(150, 1))
     k, beta, core = unit(k), strength(150).float(), CORES[kind]
     rest, share = (beta, fade) if kind == "delta" else (fade,), normal(*LEAD, 150, 9, seed=8).square().float()
@@ -252,8 +252,7 @@ def test_what_is_read_in_bfloat16_leaves_the_memory_in_float32(kind: str) -> Non
     levels = [read_levels(core.chunks(q, k, v, *rest), share, 150, 8, dtype) for dtype in (None, torch.bfloat16)]
     for (wanted, memory), (found, left) in ((exact, rounded), levels):
         assert memory is not None and left is not None and left.equal(memory) and memory.dtype == torch.float32
-        assert found.dtype == torch.bfloat16 and not found.float().equal(wanted)
-        torch.testing.assert_close(found.float(), wanted, atol=0.02 * float(wanted.abs().max()), rtol=0.02)
+        assert found.dtype == torch.float32 and found.equal(wanted)
 
 
 def test_products_on_tensor_cores_leave_the_switch_as_it_was_and_nothing_else_uses_them() -> None:

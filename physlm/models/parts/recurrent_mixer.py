@@ -159,8 +159,7 @@ class RecurrentMixer(Mixer):
         return w.out(self.head(w, x, self.remembered(w, x, state, where, *self.given(w, x, q, k, v))))
 
     def remembered(self, w: Weights, x: Tensor, state: State | None, where: Where, *given: Any) -> Tensor:
-        """What the core reads out, (M, B, H, T, e) widened, by its form for rows or one step; the memory moves on."""
-        from physlm.models.parts.recurrent import widened
+        """What the core reads out, (M, B, H, T, e), by its form for rows or one step; the memory moves on."""
         from physlm.models.recurrences.cores import CORES
         from physlm.models.recurrences.levels import levels_step, read_levels
 
@@ -181,7 +180,7 @@ class RecurrentMixer(Mixer):
         if state is not None:
             assert memory is not None
             state["memory"].copy_(memory)
-        return widened(read)
+        return read
 
     def _shares(self, w: Weights, x: Tensor) -> Tensor:
         """The weight of each level, (M, B, H, T, L)."""

@@ -53,13 +53,11 @@ def read_chunks(
 
     Args:
         state: S before the first token; None: 0.
-        rounded: what the model computes in, and so O; None: the dtype of the arguments, in which S always is.  The
-            rounding of O does not reach the memory; products that do are rounded more finely, see ``products``.
+        rounded: what the model computes in, which says how products are made, see ``products``; None: as they stand.
     """
     before, last = carried(chunked.decay, product(chunked.writes.mT, chunked.values, rounded), state, rounded)
-    weights, queries, values, before = (
-        x if rounded is None else x.to(rounded) for x in (chunked.weights, chunked.queries, chunked.values, before))
-    return in_rows(queries @ before + weights @ values, positions), last
+    read = product(chunked.queries, before, rounded) + product(chunked.weights, chunked.values, rounded)
+    return in_rows(read, positions), last
 
 
 def in_chunks(x: Tensor, chunk: int) -> Tensor:

@@ -49,7 +49,7 @@ def decayed(
         log_decay: ln a, (.., T, 1) of a head or (.., T, h) of its channels; None: 0.
         state: S before the first token, (.., h, e); None: 0.
         chunk: C, a multiple of 16; 0: ``chunk_of`` T.
-        rounded: in which o is computed, see ``read_chunks``.
+        rounded: what the model computes in, see ``read_chunks``.
     """
     return read_chunks(decayed_chunks(q, k, v, log_decay, chunk, rounded), q.shape[-2], state, rounded)
 

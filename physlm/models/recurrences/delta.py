@@ -57,7 +57,7 @@ def delta(
         log_decay: ln a, (.., T, 1); None: 0.
         state: S before the first token, (.., h, e); None: 0.
         chunk: C, a power of two from 16 up; 0: ``chunk_of`` T N.
-        rounded: in which o is computed, see ``read_chunks``.
+        rounded: what the model computes in, see ``read_chunks``.
     """
     steps, chunk = k.shape[-2] // q.shape[-2], chunk or chunk_of(k.shape[-2], "delta")
     fade, split = _at_first(log_decay, steps), chunk % steps > 0

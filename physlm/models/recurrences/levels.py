@@ -48,23 +48,19 @@ def read_levels(
         chunked: of a row from its beginning; every position is read, R = C.
         share: g, (.., T, L).
         slots: at least the bits of T, or L - 1; 0: not asked for.
-        rounded: in which o is computed; None: the dtype of the arguments.
+        rounded: what the model computes in, see ``products``; None: products as they stand.
     """
     chunk, levels = chunked.weights.shape[-1], share.shape[-1]
     share, first = in_chunks(share, chunk), chunk.bit_length()  # of the levels beyond a chunk
     held = _held(chunked, rounded)
     bits = (len(held) - 2).bit_length()
-
-    def cut(x: Tensor) -> Tensor:
-        return x if rounded is None else x.to(rounded)
-
-    read = cut(chunked.weights * _within(share, chunk)) @ cut(chunked.values)
+    read = product(chunked.weights * _within(share, chunk), chunked.values, rounded)
     if bits:
         # the queries of all levels beside each other, and so the memories below each other: one product
         queries = torch.cat([chunked.queries * _at(share, first + bit) for bit in range(bits)], -1)
         empty = torch.zeros_like(held[-1][max(held[-1])])
         memories = torch.stack([torch.cat([here.get(bit, empty) for bit in range(bits)], -2) for here in held[:-1]], -3)
-        read = read + cut(queries) @ cut(memories)
+        read = read + product(queries, memories, rounded)
     return in_rows(read, positions), _left(chunked, held, positions, slots, levels) if slots else None
 
 
