@@ -178,7 +178,8 @@ def test_defaults_never_change() -> None:
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, JunkConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask,
                             GrammarConfig, ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative,
-                            PositionOnly, FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet, Plain, Gated, MoE,
+                            PositionOnly, FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet,
+                            Plain, Gated, MoE,
                             Hyper, ManifoldHyper, NGram, NSA, Simplicial, TrainConfig)}
     assert defaults == DEFAULTS
 
