@@ -38,8 +38,9 @@ NAMES: dict[Any, str] = {
 }  # fmt: skip
 
 
-__all__ = ["BREVO", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO", "HOPS_LEARNT", "LANO", "LOCALS", "MANO", "NAMES",
-           "OPERATIONS", "PER_PARAMETER", "ROPES", "SMALL_TIERS", "Setting", "along", "capo", "capo_of", "hardest"]
+__all__ = ["BREVO", "CAPO_LEARNT", "CAPO_RATE", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO", "HOPS_LEARNT", "LANO",
+           "LOCALS", "MANO", "NAMES", "OPERATIONS", "PER_PARAMETER", "ROPES", "SMALL_TIERS", "Setting", "along", "capo",
+           "capo_of", "hardest"]
 
 
 def hardest(rows: pd.DataFrame, column: str) -> object:
@@ -172,6 +173,7 @@ LANO = {
 # all at one rate: runs of one setting scatter by 9 % (p33_exposures: 342,000 to 373,000 bits in five populations)
 CAPO_SEEDS = {"smoke": (0,), "demo": (0,), "gpu": (0, 1, 2, 3, 4, 5), "paper": (0,)}
 CAPO_ROPES = {"smoke": (1.0, 0.0), "demo": (1.0, 0.0), "gpu": ROPES, "paper": ROPES}  # small heads have no quarter
+CAPO_LEARNT = 0.3  # bits a parameter, of two after 1000 exposures
 CAPO_RATE = {"smoke": 4e-3, "demo": 4e-2, "gpu": 8e-3, "paper": 1e-3}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from _beyond import MIXERS, NAMES, RECALL, RECALL_DEVIATIONS, pattern_label, recall, recalled
+from _beyond import MIXERS, NAMES, RECALL, recall, recall_deviations, recalled
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
@@ -37,13 +37,24 @@ def runs(tier: str) -> list[RunSpec]:
     return setting.runs(patterns(tier).values(), (WIDTHS[tier],))
 
 
-_KINDS = {(layers, pattern_label(mixers)): kind for tier, layers in LAYERS.items()
-          for kind, mixers in patterns(tier).items()}
+_SOFTMAX = {MIXERS[name].label for name in ("rope", "nope")}
+_LABELS = {mixer.label: name for name, mixer in MIXERS.items()}
+
+
+def kind_of(label: str, layers: int) -> tuple[str, int]:
+    """The linear mixers of a pattern, by name or else as they are called, and how many of the layers are softmax.
+
+    Both are told by the pattern, which is repeated over the layers: any of the two may be changed by a user.
+    """
+    pattern = label.split(",")
+    every = [pattern[layer % len(pattern)] for layer in range(layers)]
+    linear = dict.fromkeys(_LABELS.get(one, one) for one in every if one not in _SOFTMAX)
+    return ",".join(linear) or "softmax", sum(one in _SOFTMAX for one in every)
 
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
     """With columns ``mixer``, of the linear layers, and ``softmax``, how many are none."""
-    kinds = [_KINDS[int(layers), str(label)]
+    kinds = [kind_of(str(label), int(layers))
              for layers, label in zip(table["model.layers"], table["model.mixer"], strict=True)]
     return recalled(table).assign(mixer=[mixer for mixer, _ in kinds], softmax=[count for _, count in kinds])
 
@@ -59,7 +70,7 @@ def at(name: str, softmax: int) -> Form:
 
 NONE, ONE, TWO, FOUR = (at(name, count) for name, count in (("none", 0), ("one", 1), ("two", 2), ("four", 4)))
 GAINS: tuple[Form, ...] = (Minus("one_gain", ONE, NONE, True), Minus("two_gain", TWO, NONE, True),
-                           Learnt(Minus("two_over_four", TWO, FOUR, True), RECALLED, 0.5))  # fmt: skip
+                           Learnt(Minus("two_over_four", TWO, FOUR, True), recall(BY, {"softmax": (2, 4)}), 0.5))  # fmt: skip
 UNTRAINED = Shares("answer_untrained", {}, {"at.half": "test"}, "at.kind", "untrained",
                    pooled=("model.mixer", "model.position", "train.learning_rate", "mixer", "softmax"))
 GUESS = replace(UNTRAINED, quantity="guess", called="guess")
@@ -98,7 +109,7 @@ EXPERIMENT = Experiment(
             "The source has models of 340 million parameters trained on 20 billion tokens of text; ours have 8 layers "
             "of 32 dimensions, two heads and no MLP, and recall pairs."
         ),
-        *RECALL_DEVIATIONS,
+        *recall_deviations(LAYERS["gpu"]),
         "The softmax layers have no positions; the last of each group of layers is one.",
         "Smoke and demo: two layers, few pairs, in float32; demo with GLA alone.",
     ),

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from _beyond import RECALL, RECALL_DEVIATIONS, recall, recalled, with_mixer
+from _beyond import RECALL, recall, recall_deviations, recalled, with_mixer
 from _part33_architectures import PER_PARAMETER, run_of, shapes
-from _part41 import CAPO_RATE, CAPO_SEEDS, LOCALS, MANO
+from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, LOCALS, MANO
 
 from physlm.figures.panels import Panel, panels
 from physlm.lab.experiment import Experiment, of_tier
@@ -63,7 +63,7 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
 
 RATE = {"train.learning_rate": most_seeds}
 BY = {"mixer": "mixer", "bytes": "bytes"}
-SHORT, SAME = {"mixer": "mixer"}, ("mixer",)
+SHORT, MHA = {"mixer": "mixer"}, {"mixer": "mha"}
 RECALLED, SHOWN = recall(SHORT, {"task.kind": "mixture"}), recall(BY, {"task.kind": "mixture"}, "recall_by_bytes")
 MANO_, MANO_SHOWN = (Shares("answer", by, {"task.kind": "mano", "at.half": "test", **RATE}, "at.kind", called)
                      for by, called in ((SHORT, "mano"), (BY, "mano_by_bytes")))
@@ -80,8 +80,8 @@ def against(name: str, of: Any, base: str = "mha") -> Any:
 
 RATIOS = {task: Ratio(f"{task}_kept", of, against(f"{task}_mha", of)) for task, of in (
     ("recall", RECALLED), ("mano", MANO_), ("capo", CAPO))}  # fmt: skip
-KEPT = (Learnt(RATIOS["recall"], RECALLED, 0.5, among=SAME), RATIOS["capo"],
-        Learnt(RATIOS["mano"], MANO_, 0.2, MANO_.of("majority"), among=SAME))  # fmt: skip
+KEPT = (Learnt(RATIOS["recall"], RECALLED, 0.5, base=MHA), Learnt(RATIOS["capo"], CAPO, CAPO_LEARNT, base=MHA),
+        Learnt(RATIOS["mano"], MANO_, 0.2, MANO_.of("majority"), base=MHA))  # fmt: skip
 UNTRAINED = Shares("answer_untrained", {"kind": "task.kind"}, {"at.half": "test"}, "at.kind", "untrained",
                    pooled=("model.mixer", "model.position", "train.learning_rate", "mixer", "bytes"))
 _FIGURE = panels(
@@ -91,7 +91,8 @@ _FIGURE = panels(
 OURS = "no number of single tasks at our size; the slack is ours"
 TINY = "MQA leaves 2 d / 8 numbers a token and layer, MLA with d / 4 channels d / 4 + 4"
 LATENT, SHARED = (against(f"recall_{name}", RECALLED, name) for name in ("mla_quarter", "mqa"))
-LATENT_GAIN = Learnt(Minus("latent_over_shared", LATENT, SHARED, independent=True), RECALLED, 0.5)
+LATENT_GAIN = Learnt(Minus("latent_over_shared", LATENT, SHARED, independent=True), recall(
+    SHORT, {"task.kind": "mixture", "mixer": ("mla_quarter", "mqa")}), 0.5)
 
 
 def figure(table: pd.DataFrame, law: Law) -> Any:
@@ -129,7 +130,7 @@ EXPERIMENT = Experiment(
             "dimensions after 100 exposures."
         ),
         "Here attention is rotary, in recall too. MLA turns half as many channels as a head has, once for all heads.",
-        *RECALL_DEVIATIONS,
+        *recall_deviations(),
         "Mano: three seeds at one rate. Smoke and demo: three mixers, few heads, in float32; demo recall alone.",
     ),
 )  # fmt: skip

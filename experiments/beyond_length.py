@@ -10,7 +10,7 @@ import pandas as pd
 from _beyond import MIXERS, NAMES, pattern_label, with_mixer
 
 from physlm.figures.panels import Panel, panels
-from physlm.lab.experiment import Experiment, of_tier
+from physlm.lab.experiment import Experiment, nearest_tier, of_tier
 from physlm.laws.forms import Contrast, Learnt, Shares, laws
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.accuracy import Length
@@ -67,7 +67,7 @@ def runs(tier: str) -> list[RunSpec]:
 
 def measure_of(spec: RunSpec) -> tuple[Length, ...]:
     """That of the run's tier."""
-    return (next(MEASURES[tier] for tier, tasks in TASKS.items() if spec.task in tasks),)
+    return (MEASURES[nearest_tier(TASKS, SHAPES, spec)],)
 
 
 LABELS = {pattern_label(mixers): name for tier in TASKS for name, mixers in patterns(tier).items()}
@@ -114,7 +114,7 @@ EXPERIMENT = Experiment(
     name="beyond_length",
     claim=(
         "Attention that forgets by what it reads (FoX, PaTH) answers questions 2 to 16 times as long as those of "
-        "training where RoPE fails, and forgetting on top of PaTH carries furthest."
+        "training where RoPE fails."
     ),
     source="arXiv:2503.02130; arXiv:2505.16381, Table 4",
     runs=runs,

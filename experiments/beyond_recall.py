@@ -3,7 +3,7 @@
 from typing import Any
 
 import pandas as pd
-from _beyond import MIXERS, NAMES, REASSIGNED, RECALL, RECALL_DEVIATIONS, recall, recalled, with_mixer
+from _beyond import MIXERS, NAMES, REASSIGNED, RECALL, recall, recall_deviations, recalled, with_mixer
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
@@ -90,7 +90,7 @@ EXPERIMENT = Experiment(
           for name in LINEAR),
     ),
     deviations=(
-        *RECALL_DEVIATIONS,
+        *recall_deviations(),
         "Keys that get new values (N = 1) are a task of ours; the same sizes.",
         "Bytes of state: of a row as long as in training, memories in float32, the rest in bfloat16.",
         "First weights have a standard deviation of 1.6 over the width. No value is published for our sizes.",

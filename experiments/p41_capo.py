@@ -4,7 +4,7 @@ import pandas as pd
 from _part33 import DEVIATIONS as SETTING
 from _part33_architectures import NAMES as ARCHITECTURE_NAMES
 from _part33_architectures import PER_PARAMETER, named
-from _part41 import CAPO_ROPES, CAPO_SEEDS, LOCALS, capo
+from _part41 import CAPO_LEARNT, CAPO_ROPES, CAPO_SEEDS, LOCALS, capo
 
 from physlm.figures.knowledge.bits import Panel, bits_against_parameters
 from physlm.lab.experiment import Experiment
@@ -42,9 +42,9 @@ GAINS = Ratio("gain_by_size", *(bits(local, "architecture", "model.position", mo
                                 for local in ("canon", "none")))  # fmt: skip
 OF_PLAINS = Ratio("of_plain_by_size", bits("bits", "architecture", "model.local"),
                   bits("plain", architecture=PLAIN, model_local="none"))  # fmt: skip
-SOME = 0.3  # bits a parameter, of two after 1000 exposures
-GAIN, OF_PLAIN = (Learnt(RatioLine(name, of, over=("size",)), BITS, SOME, among=("architecture", among))
-                  for name, of, among in (("gain", GAINS, "position"), ("of_plain", OF_PLAINS, "local")))
+GAIN = Learnt(RatioLine("gain", GAINS, over=("size",)), BITS, CAPO_LEARNT)
+OF_PLAIN = Learnt(RatioLine("of_plain", OF_PLAINS, over=("size",)), bits("bits_of_rotary", "architecture", "model.local"),
+                  CAPO_LEARNT, base={"architecture": PLAIN, "local": "none"})  # fmt: skip
 CANON = ("10 to 15 % there; runs of one setting scatter by 9 % here (p33_exposures: 342,000 to 373,000 bits in five "
          "populations), a standard deviation of 4 %, which is let to the single runs of the paper")
 FIGURE_11 = "Figure 11"

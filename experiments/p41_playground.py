@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from _part41 import (
     BREVO,
+    CAPO_LEARNT,
     CAPO_ROPES,
     CAPO_SEEDS,
     COPY,
@@ -60,10 +61,9 @@ CAPO = Shares("bits_per_param", BY, {"task.kind": ("bioS", "bioD"), "model.width
               unit=PER_PARAMETER, share=False)  # fmt: skip
 CAPO_GAIN = Ratio("capo_gain", *(Shares("bits_per_param", BY[:1], {**CAPO.where, "model.local": local}, called=local,
                                         unit=PER_PARAMETER, share=False) for local in ("canon", "none")))  # fmt: skip
-# 8 layers of 512 at the smallest N or L, or on cfg3f; Depo with K = 8
+# 8 layers of 512 at the smallest N or L, or on cfg3f.  Depo is not among them: all numbers with Canon layers are of
+# K = 8, where RoPE alone has 0.0; at our K = 4 it has 0.97, and there is nothing to gain.
 PUBLISHED: dict[str, dict[Any, float]] = {
-    "depo": {("rope", "none"): 0.0, ("rope", "canon"): 0.97, ("rope0.25", "canon"): 0.99, ("none", "none"): 0.0,
-             ("none", "canon"): 0.99},
     "brevo": {("rope", "none"): 0.456, ("rope", "canon"): 0.846, ("rope0.25", "canon"): 0.837, ("none", "none"): 0.0,
               ("none", "canon"): 0.848},
     "mano": {("rope", "none"): 0.594, ("rope", "canon"): 0.951, ("none", "none"): 0.071, ("none", "canon"): 0.977},
@@ -71,15 +71,16 @@ PUBLISHED: dict[str, dict[Any, float]] = {
 }  # fmt: skip
 TITLES = {"depo": "Depo: tokens right at k = K", "depo_one": "Depo at k = 1", "brevo": "Brevo: all ancestors",
           "mano": "Mano: arithmetic", "lano": "Lano: valid strings", "copy": "Copy, by one layer"}  # fmt: skip
+JUDGED = ("depo", *PUBLISHED)  # tasks whose models are compared
 BESTS = {task: Best(f"{task}_best", one, over="train.learning_rate") for task, one in SCORES.items()}
 FORMS: tuple[Form, ...] = (
-    *SCORES.values(), CAPO, Learnt(CAPO_GAIN, CAPO, 0.3),
+    *SCORES.values(), CAPO, Learnt(CAPO_GAIN, CAPO, CAPO_LEARNT),
     *(Contrast(f"{task}_gain", one, "local", "canon", "none") for task, one in SCORES.items()),
     # judged where one of the two has learnt more than the slack
     *(learnt(Contrast(f"{task}_without_positions", Shares(
         one.quantity, BY[:1], {**one.where, "model.local": "canon"}, one.over, task), "position", "none", "rope"),
         *((HOPS_LEARNT,) if task == "depo" else (0.2, CONSTANT.get(task, ""))))
-        for task, one in SCORES.items() if task in PUBLISHED),
+        for task, one in SCORES.items() if task in JUDGED),
     *BESTS.values(),
     *(SCORES[task].of(control, f"{task}_majority") for task, control in CONSTANT.items()),
 )  # fmt: skip
@@ -107,7 +108,7 @@ def caption(table: pd.DataFrame) -> str:
                              if "\n" not in str(row[setting]))  # a grammar of our own has no name
             parts.append(f"{name} {told}, {row['model.layers']} x {row['model.width']}")
     return (f"Each cell is the best of rates, of Capo a mean over seeds. {'; '.join(parts)} (layers x dimensions). "
-            "Published: 8 x 512 at the smallest N or L, or cfg3f; Depo K = 8.")
+            "Published: 8 x 512 at the smallest N or L, or cfg3f.")
 
 
 def runs(tier: str) -> list[RunSpec]:
@@ -117,6 +118,9 @@ def runs(tier: str) -> list[RunSpec]:
         found += [run for rope in CAPO_ROPES[tier] for local in LOCALS
                   for run in capo(tier, "llama-tied", rope, local, CAPO_SEEDS[tier])]
     return [*found, *COPY[tier].grid((1.0,))]
+
+
+FOUR_HOPS = "K = 4 at tier gpu; RoPE of 8 x 512 has 0.97 there without Canon, so that the gain of K = 8 is not asked for"
 
 
 def _gain(task: str, position: str) -> Any:
@@ -141,13 +145,15 @@ EXPERIMENT = Experiment(
                  "position", "local", names=NAMES, caption=caption,
                  published={TITLES[task]: cells for task, cells in PUBLISHED.items()}),
     expect=(
-        *(own_test(f"{task}@position=rope/local=canon", "at least", 0.5, "learnt: there is something to compare")
-          for task in PUBLISHED),
+        *(own_test(f"{task}@position=rope/local=canon", "at least", HOPS_LEARNT if task == "depo" else 0.5,
+                   "learnt: there is something to compare") for task in JUDGED),
         *(_gain(task, position) for task in PUBLISHED for position in ("rope", "none")),
+        *(own_test(f"depo_gain@position={position}", "at least", 0.1, FOUR_HOPS) for position in ("rope", "none")),
         *(own_test(f"depo_one_gain@position={position}", "at least", 0.1, "one hop at least, where K are too many")
           for position in ("rope", "none")),
         *(bound(f"{task}_without_positions", "at least", -0.15, "Result 3, Figure 7",
-                "from 0.09 below RoPE to 0.03 above it there; the slack is ours") for task in PUBLISHED),
+                f"from 0.09 below RoPE to 0.03 above it there{', Depo of K = 8' if task == 'depo' else ''}; the slack is "
+                "ours") for task in JUDGED),
         *(bound(f"capo_gain@position={position}", "at least", 1.0, "Figure 7", "1.10 to 1.15 there, of RoPE; any gain")
           for position in ("rope", "none")),
     ),
@@ -165,8 +171,9 @@ EXPERIMENT = Experiment(
             "and a guess from k = 2 on."
         ),
         (
-            "Depo: N = 20 and K = 4, since no model took two hops of eight. The published K is 8: at K = 4 models of "
-            "8 x 512 reach 93 to 99 % without Canon layers, on 20 times the tokens or more. Names have 1 or 2 tokens; "
+            "Depo: N = 20 and K = 4, since no model took two hops of eight. The published gain is of K = 8 (0.97 "
+            "with Canon layers, 0.0 without); at K = 4 models of 8 x 512 reach 93 to 99 % without them, on 20 times the "
+            "tokens or more. So the gain at K = 4 is a test of ours, and no published number of Depo is drawn. Names have 1 or 2 tokens; "
             "the answers of a window are read with all true tokens before them, so that a third of them is right "
             "where nothing is learnt: the second token of a name after its first."
         ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from physlm.figures.panels import Panel, panels
-from physlm.lab.experiment import Experiment, of_tier
+from physlm.lab.experiment import Experiment, nearest_tier, of_tier
 from physlm.laws.forms import Contrast, Learnt, Least, Minus, Most, Power, Ratio, Shares, laws, learnt
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.filled import Filled
@@ -80,12 +80,11 @@ def runs(tier: str) -> list[RunSpec]:
 
 
 def measures_of(spec: RunSpec) -> Sequence[Filled]:
-    """That of the run's tier, told by its task and shape, one of which may be changed."""
-    def agreeing(found: Setting) -> int:
-        shapes = {(model.layers, model.heads, model.width) for model in (found.model, spec.model)}
-        return (found.task == spec.task) + (len(shapes) == 1)
-
-    return [max(SETTINGS.values(), key=agreeing).measure]
+    """That of the run's tier."""
+    models = {tier: one.model for tier, one in SETTINGS.items()}
+    tier = nearest_tier({tier: (one.task,) for tier, one in SETTINGS.items()},
+                        {tier: (one.layers, one.heads, one.width) for tier, one in models.items()}, spec)  # fmt: skip
+    return [SETTINGS[tier].measure]
 
 
 BY = {"task": "at.task", "filler": "at.filler", "filled": "at.filled", "steps": "at.steps"}

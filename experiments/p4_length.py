@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from physlm.figures.panels import Drawn, Panel, panels
-from physlm.lab.experiment import Experiment, of_tier
+from physlm.lab.experiment import Experiment, nearest_tier, of_tier
 from physlm.laws.forms import Contrast, Extreme, Learnt, Most, Ratio, Shares, largest, laws, smallest
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.accuracy import Length
@@ -113,11 +113,10 @@ def runs(tier: str) -> list[RunSpec]:
 
 
 def measures_of(spec: RunSpec) -> Sequence[OverLength]:
-    """Those of the run's tier, told by its task and shape, one of which may be changed; attention of needles alone."""
-    model = spec.model
-    found = max(SETTINGS.values(), key=lambda one: (spec.task in one.tasks) + (
-        one.shape == (model.layers, model.heads, model.width)))
-    answers, attention = found.measures
+    """Those of the run's tier; attention of needles alone."""
+    tier = nearest_tier({tier: one.tasks for tier, one in SETTINGS.items()},
+                        {tier: one.shape for tier, one in SETTINGS.items()}, spec)  # fmt: skip
+    answers, attention = SETTINGS[tier].measures
     return (answers, attention) if isinstance(spec.task, NeedleConfig) else (answers,)
 
 

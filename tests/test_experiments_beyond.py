@@ -166,6 +166,44 @@ def test_what_is_kept_is_over_multi_head_attention_and_bytes_are_counted_a_token
     assert judged["recall_kept@mixer=gqa4"] != "reproduced" and judged["mano_kept@mixer=mqa"] == "not judged"
 
 
+def test_what_is_kept_of_nothing_is_not_judged_though_another_mixer_has_learnt() -> None:
+    """GQA with groups of four learns all, MHA and the others nothing."""
+    claim = CLAIMS["beyond_kv_budget"]
+    _, law = law_of(claim, budgets(lambda kind, name: (0.9 if name == "rope_group4" else 0.05) * (
+        2.0 if kind == "bioS" else 1.0)))
+    judged = verdicts(claim, law)
+    for name in ("mqa", "mla_quarter"):
+        assert judged[f"capo_kept@mixer={name}"] == "not judged", judged
+    assert {judged[name] for name in ("mano_kept@mixer=mqa", "recall_kept@mixer=mla_quarter", "latent_over_shared")} == {
+        "not judged"}
+    assert judged["capo_kept@mixer=gqa4"] == "holds"
+
+
+@pytest.mark.parametrize("change", ["model.layers=3", "model.layers=6"])
+def test_softmax_layers_of_changed_models_are_counted(change: str) -> None:
+    """The pattern is repeated over the layers: of 3 layers "linear, softmax" has one that is softmax."""
+    claim = CLAIMS["beyond_hybrids"]
+    for spec in claim.specs("smoke", [change]):
+        rows = recalls(lambda spec: 0.5)(spec, {"run": "run", **run_columns(Run(spec, Path("run")))})
+        law = claim.law(planted.table(rows))
+        softmax = sum(one.kind == "attention" for one in spec.model.mixers)
+        (name,) = (one.name for one in law.quantities if one.name.startswith("recall@"))
+        assert name.endswith(f"/softmax={softmax}")
+        assert name.startswith("recall@mixer=softmax/") == (softmax == spec.model.layers)
+
+
+@pytest.mark.parametrize("change", ["model.layers=3", "model.local=canonA", "model.local=none"])
+def test_linear_models_that_a_user_changed_are_called_as_their_settings(change: str) -> None:
+    claim = CLAIMS["p41_linear"]
+    found: list[dict[str, Any]] = []
+    for number, spec in enumerate(spec for spec in claim.specs("smoke", [change]) if spec.task.kind == "mano"):
+        run = {"run": f"run{number}", **run_columns(Run(spec, Path(f"run{number}")))}
+        found += [planted.share(run, f"{name}/kind=length5/half=test", 0.5, 5000) for name in ("answer", "majority")]
+    names = {one.name for one in claim.law(planted.table(found)).quantities}
+    local = {"model.layers=3": "canon", "model.local=canonA": "canonA", "model.local=none": "none"}[change]
+    assert f"mano@mixer=rope/local={local}" in names, names
+
+
 # ---- Products of permutations
 
 def words(needs: Callable[[str], int]) -> Rows:
@@ -248,5 +286,7 @@ def test_linear_models_are_held_against_rope_and_nothing_is_judged_of_models_tha
     claim.figure(table, law)
     _, law = law_of(claim, rows(lambda name, local: 0.07, lambda name: 1.0))
     judged = verdicts(claim, law)
+    _, nothing = law_of(claim, rows(score, lambda name: 0.01 if name in ("rope", "nope") else 0.014))
+    assert {verdict for name, verdict in verdicts(claim, nothing).items() if "capo" in name} == {"not judged"}
     assert judged["mano_canon_gain_over_conv@mixer=mamba2"] == "not judged", "none gains as little as Mamba2"
     assert not {"reproduced", "holds"} & set(judged.values()), judged

@@ -164,7 +164,7 @@ def test_each_run_takes_the_measures_of_its_task() -> None:
     assert CLAIMS["p41_mano"].asked_names(CLAIMS["p41_mano"].specs("smoke")[0]) == ("answers",)
 
 
-@pytest.mark.parametrize("name", ["p4_length", "p4_finding_is_not_reasoning"])
+@pytest.mark.parametrize("name", ["p4_length", "p4_finding_is_not_reasoning", "beyond_length"])
 def test_a_changed_run_takes_the_measures_of_its_tier(name: str) -> None:
     """They are told by task and model, either of which a user may change."""
     claim = load_experiment(name, FOLDER)
@@ -173,6 +173,7 @@ def test_a_changed_run_takes_the_measures_of_its_tier(name: str) -> None:
         for change in ("model.absolute=9999", "task.seed=5", "train.batch_rows=3"):
             assert [claim.asked(spec) for spec in claim.specs(tier, [change])] == asked
         assert all(set(claim.asked(spec)) <= set(claim.measures) for spec in claim.specs(tier, ["model.layers=12"]))
+        assert all(claim.asked(spec) for spec in claim.specs(tier, ["model.layers=3", "task.seed=5"]))
 
 
 def test_a_measure_that_the_claim_does_not_have_is_refused() -> None:
@@ -222,6 +223,19 @@ def test_capacities_are_compared_size_by_size() -> None:
     assert [one.value for one in by_size.values() if one is not None] == pytest.approx([1.1, 0.5])
     gain = law.get("gain@llama-tied/position=rope")
     assert gain is not None and gain.value == pytest.approx((1.1 * 0.5) ** 0.5)
+
+
+def test_an_architecture_that_holds_something_makes_no_other_judged() -> None:
+    """Models with a gated MLP hold nothing, those with a plain one do: what Canon gains of nothing is not judged."""
+    claim = CLAIMS["p41_capo"]
+
+    def score(spec: RunSpec) -> float:
+        held = 1.0 if spec.model.mlp[0].kind == "plain" else 0.01
+        return held * (1.125 if canon(spec) else 1.0)
+
+    found = verdicts(claim, law_of(claim, score)[1])
+    assert found["gain@llama-tied/position=rope"] == "not judged" != found["gain@llama-tied-plain/position=rope"]
+    assert found["of_plain@llama-tied/local=none"] == "not reproduced", "the plain one is one of the two"
 
 
 def test_half_of_the_strings_are_right_after_fewer_steps_with_canon_layers() -> None:

@@ -16,7 +16,7 @@ import contextlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +53,24 @@ def of_tier(settings: Mapping[str, Settings], tier: str) -> Settings:
     if tier not in settings:
         raise UserError(unknown_key("tier", tier, [one for one in TIERS if one in settings]))
     return settings[tier]
+
+
+def nearest_tier(tasks: Mapping[str, Collection[object]], shapes: Mapping[str, Sequence[int]], spec: RunSpec) -> str:
+    """The tier that a run comes from, told by its task and its shape, either of which a user may have changed.
+
+    Args:
+        tasks: by tier; one that is equal to the run's speaks for its tier.
+        shapes: by tier, layers, heads and width; as does one whose three numbers are the run's.  Where tiers have as
+            much for them, the one with more of the three is meant, and of such ones the first.
+    """
+    model = spec.model
+
+    def agreeing(tier: str) -> tuple[int, int]:
+        same = [ours == theirs for ours, theirs in zip((model.layers, model.heads, model.width), shapes[tier],
+                                                       strict=True)]
+        return (spec.task in tasks[tier]) + all(same), sum(same)
+
+    return max(tasks, key=agreeing)
 
 
 @dataclass(frozen=True)

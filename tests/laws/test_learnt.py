@@ -58,6 +58,22 @@ def test_models_may_be_compared_over_settings_of_the_form() -> None:
         "a": "fails", "b": "holds", "c": "not judged"}
 
 
+def test_a_bystander_that_has_learnt_makes_no_pair_judged() -> None:
+    """Two that hold nothing are alike, whatever a third one holds; the base alone is enough."""
+    rows = planted.table(planted.share({"run": name, "model.position": name}, "answer", p, 4000)
+                         for name, p in {"none": 0.1, "rope": 0.1, "t5": 0.9}.items())
+    score = Shares("answer", ("model.position",))
+
+    def unjudged(base: str) -> set[str]:
+        ratio = Ratio("kept", score, Shares("answer", where={"model.position": base}))
+        law = laws(Learnt(ratio, score, 0.3, base={"position": base}))(rows)
+        return {one.name for one in law.quantities if one.unjudged}
+
+    assert unjudged("rope") == {"kept@none", "kept@rope"} and unjudged("t5") == set()
+    with pytest.raises(UserError, match="kept: base"):
+        Learnt(Ratio("kept", score, score), score, 0.3, base={"positions": "rope"})
+
+
 @pytest.mark.parametrize(("least", "why"), [
     (0.85, ""), (0.95, "nothing learnt: the best of the models compared has 0.9, asked was 0.95")])
 def test_without_a_control_it_is_a_floor(least: float, why: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -26,6 +26,11 @@ class Learnt:
 
         Learnt(Above("above_constant", ANSWER, CONSTANT), ANSWER, 0.2, CONSTANT, among=("position", "local"))
 
+    Where each model is compared with one and the same, ``base`` says which: of all models of the table one that has
+    learnt would say nothing of a pair that has not.
+
+        Learnt(Ratio("kept", BITS, BITS_OF_MHA), BITS, 0.3, base={"mixer": "mha"})
+
     ``least`` is more than the slack of the expectation: else a difference could not be as large as what is refused.
 
     Attributes:
@@ -34,6 +39,8 @@ class Learnt:
         least: what the best one has at least, over the control or, without one, at all; above 0.
         control: the same of the best constant answer, or of a guess.
         among: settings of ``of`` over which models are compared: the score may have any value there.
+        base: settings of ``of`` and ``score``, and the values of the model that all others are compared with: the score
+            is looked at there too.
     """
 
     of: Form
@@ -41,13 +48,20 @@ class Learnt:
     least: float
     control: Form | None = None
     among: tuple[str, ...] = ()
+    base: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.least) and self.least > 0):
             raise UserError(f"{self.name}: least: got {self.least}, expected a number above 0")
         check_keys(self.name, "among", self.among, self.of.keys)
+        check_keys(self.name, "base", self.base, self._matched)
         if self.control is not None and self.control.keys != self.score.keys:
             raise UserError(f"{self.name}: got a control by {self.control.keys}, expected one by {self.score.keys}")
+
+    @property
+    def _matched(self) -> list[str]:
+        """Settings in which the score is that of the quantity that is judged, or of its base."""
+        return [key for key in self.of.keys if key in self.score.keys and key not in self.among]
 
     @property
     def name(self) -> str:
@@ -74,7 +88,7 @@ class Learnt:
 
     def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
         """Why those of its settings ``keys`` in which nothing was learnt are not judged."""
-        matched = [key for key in self.keys if key in self.score.keys and key not in self.among]
+        matched = self._matched
         scores: dict[Key, list[tuple[Interval, Interval | None]]] = {}
         controls = {} if self.control is None else self.control.cells(table)
         for key, one in self.score.cells(table).items():
@@ -83,7 +97,9 @@ class Learnt:
                 scores.setdefault(place, []).append((one, controls.get(key)))
         found = {}
         for key in keys:
-            if why := self._why(scores.get(part_of(key, self.keys, matched), [])):
+            own = part_of(key, self.keys, matched)
+            base = tuple(self.base.get(name, value) for name, value in zip(matched, own, strict=True))
+            if why := self._why([one for place in dict.fromkeys((own, base)) for one in scores.get(place, [])]):
                 found[key] = why
         return found
 
