@@ -116,7 +116,10 @@ def recall_deviations(layers: int = RECALL["gpu"].layers) -> tuple[str, ...]:
     ), (
         f"{layers} layers, in each a mixer behind a convolution of four tokens, where the published model has a layer "
         "of convolution and one mixer; the value stands after the key that asks, where a random word is published."
-    ), "The best of the rates 1e-3, 3e-3 and 1e-2, each from the same three seeds, chosen on the numbers that are judged.")
+    ), (
+        "The best of the rates 1e-3, 3e-3 and 1e-2, each from the same three seeds, chosen on the numbers that are "
+        "judged."
+    ))  # fmt: skip
 
 
 def recalled(table: pd.DataFrame) -> pd.DataFrame:

@@ -69,8 +69,8 @@ def at(name: str, softmax: int) -> Form:
 
 
 NONE, ONE, TWO, FOUR = (at(name, count) for name, count in (("none", 0), ("one", 1), ("two", 2), ("four", 4)))
-GAINS: tuple[Form, ...] = (Minus("one_gain", ONE, NONE, True), Minus("two_gain", TWO, NONE, True),
-                           Learnt(Minus("two_over_four", TWO, FOUR, True), recall(BY, {"softmax": (2, 4)}), 0.5))  # fmt: skip
+ENOUGH = Learnt(Minus("two_over_four", TWO, FOUR, True), recall(BY, {"softmax": (2, 4)}), 0.5)
+GAINS: tuple[Form, ...] = (Minus("one_gain", ONE, NONE, True), Minus("two_gain", TWO, NONE, True), ENOUGH)
 UNTRAINED = Shares("answer_untrained", {}, {"at.half": "test"}, "at.kind", "untrained",
                    pooled=("model.mixer", "model.position", "train.learning_rate", "mixer", "softmax"))
 GUESS = replace(UNTRAINED, quantity="guess", called="guess")

@@ -43,8 +43,8 @@ GAINS = Ratio("gain_by_size", *(bits(local, "architecture", "model.position", mo
 OF_PLAINS = Ratio("of_plain_by_size", bits("bits", "architecture", "model.local"),
                   bits("plain", architecture=PLAIN, model_local="none"))  # fmt: skip
 GAIN = Learnt(RatioLine("gain", GAINS, over=("size",)), BITS, CAPO_LEARNT)
-OF_PLAIN = Learnt(RatioLine("of_plain", OF_PLAINS, over=("size",)), bits("bits_of_rotary", "architecture", "model.local"),
-                  CAPO_LEARNT, base={"architecture": PLAIN, "local": "none"})  # fmt: skip
+OF_PLAIN = Learnt(RatioLine("of_plain", OF_PLAINS, over=("size",)), OF_PLAINS.of, CAPO_LEARNT,
+                  base={"architecture": PLAIN, "local": "none"})  # fmt: skip
 CANON = ("10 to 15 % there; runs of one setting scatter by 9 % here (p33_exposures: 342,000 to 373,000 bits in five "
          "populations), a standard deviation of 4 %, which is let to the single runs of the paper")
 FIGURE_11 = "Figure 11"

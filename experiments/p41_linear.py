@@ -209,8 +209,8 @@ EXPERIMENT = Experiment(
             "paper shows K = 8 alone (0.97)."
         ),
         (
-            "Mano and Depo: three seeds at one rate fixed before, one seed at two more rates; the figure shows the best "
-            "of rates of that seed. Capo: six seeds at one rate."
+            "Mano and Depo: three seeds at one rate fixed before, one seed at two more rates; the figure shows the "
+            "best of rates of that seed. Capo: six seeds at one rate."
         ),
         SMALL_TIERS, "Tier demo has Mano with five of the models alone.",
     ),

@@ -49,7 +49,7 @@ EXPERIMENT = Experiment(
     figure=bars(FORCED, "position", control=FORCED.of("forced_majority"), control_name="best constant token",
                 names=SHOWN, ylabel="tokens of answers right (%)", title="Depo at k = K, with Canon layers"),
     expect=(
-        own_test("forced@position=rope", "at least", HOPS_LEARNT, "the task is learnt, so that there is something to compare"),
+        own_test("forced@position=rope", "at least", HOPS_LEARNT, "learnt: there is something to compare"),
         bound("none_over_rope", "at least", -0.15, "Result 3, Figure 7", "0.02 there, of K = 8; the slack is ours"),
         bound("none_over_alibi", "at least", -0.05, "Result 3", OURS),
         bound("none_over_hard_alibi", "at least", -0.05, "Result 3", OURS),

@@ -172,10 +172,11 @@ def test_what_is_kept_of_nothing_is_not_judged_though_another_mixer_has_learnt()
     _, law = law_of(claim, budgets(lambda kind, name: (0.9 if name == "rope_group4" else 0.05) * (
         2.0 if kind == "bioS" else 1.0)))
     judged = verdicts(claim, law)
-    for name in ("mqa", "mla_quarter"):
-        assert judged[f"capo_kept@mixer={name}"] == "not judged", judged
-    assert {judged[name] for name in ("mano_kept@mixer=mqa", "recall_kept@mixer=mla_quarter", "latent_over_shared")} == {
-        "not judged"}
+    for name in ("capo_kept@mixer=mqa", "capo_kept@mixer=mla_quarter", "mano_kept@mixer=mqa"):
+        assert judged[name] == "not judged", judged
+    # of so few right answers these are too wide to be met, and would not be judged if they were
+    for name in ("recall_kept@mixer=mla_quarter", "latent_over_shared"):
+        assert judged[name] in ("not reproduced", "fails") and law.get(name).unjudged  # type: ignore[union-attr]
     assert judged["capo_kept@mixer=gqa4"] == "holds"
 
 
@@ -192,7 +193,8 @@ def test_softmax_layers_of_changed_models_are_counted(change: str) -> None:
         assert name.startswith("recall@mixer=softmax/") == (softmax == spec.model.layers)
 
 
-@pytest.mark.parametrize("change", ["model.layers=3", "model.local=canonA", "model.local=none"])
+@pytest.mark.parametrize("change", [
+    "model.layers=3", 'model.local={"kind": "canon", "sites": "A"}', "model.local=canon"])
 def test_linear_models_that_a_user_changed_are_called_as_their_settings(change: str) -> None:
     claim = CLAIMS["p41_linear"]
     found: list[dict[str, Any]] = []
@@ -200,8 +202,9 @@ def test_linear_models_that_a_user_changed_are_called_as_their_settings(change: 
         run = {"run": f"run{number}", **run_columns(Run(spec, Path(f"run{number}")))}
         found += [planted.share(run, f"{name}/kind=length5/half=test", 0.5, 5000) for name in ("answer", "majority")]
     names = {one.name for one in claim.law(planted.table(found)).quantities}
-    local = {"model.layers=3": "canon", "model.local=canonA": "canonA", "model.local=none": "none"}[change]
-    assert f"mano@mixer=rope/local={local}" in names, names
+    assert f"mano@mixer=rope/local={'canonA' if 'sites' in change else 'canon'}" in names, names
+    if "local" in change:
+        assert f"mano@mixer=mamba2_convfalse/local={'canonA' if 'sites' in change else 'canon'}" in names, names
 
 
 # ---- Products of permutations

@@ -9,7 +9,7 @@ import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws.forms import Above, Best, Contrast, Learnt, Minus, Power, Shares, laws, learnt
+from physlm.laws.forms import Above, Best, Contrast, Learnt, Minus, Power, Ratio, Shares, laws, learnt
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import bound, headline, judge, own_test, published_bound, verdict_markdown, verdict_rows
 
@@ -69,7 +69,7 @@ def test_a_bystander_that_has_learnt_makes_no_pair_judged() -> None:
         law = laws(Learnt(ratio, score, 0.3, base={"position": base}))(rows)
         return {one.name for one in law.quantities if one.unjudged}
 
-    assert unjudged("rope") == {"kept@none", "kept@rope"} and unjudged("t5") == set()
+    assert unjudged("rope") == {"kept@position=none", "kept@position=rope"} and unjudged("t5") == set()
     with pytest.raises(UserError, match="kept: base"):
         Learnt(Ratio("kept", score, score), score, 0.3, base={"positions": "rope"})
 
