@@ -181,6 +181,7 @@ LARGE_ONLY: dict[str, set[str]] = {
                  *(f"kept@condition=domain/exposures={times}" for times in (100, 300))},
     "p32_manipulation": {"answer@plain/comparison", "hinted@hints/comparison"},
     "p4_length": {"hard_gain@task=copy/times=4"},
+    "p4_finding_is_not_reasoning": {"excess@task=igsm/filler=all", "excess@task=cycles/filler=edges"},  # of 0 solved
     # of shapes and k that the small tiers lack; and models that hold nothing
     "p41_copy": {f"best@layers={layers}/width={width}/local={local}" for layers, width, local in (
         (1, 16, "canon"), (1, 16, "none"), (1, 64, "none"), (1, 128, "none"), (2, 16, "none"))} | {
@@ -190,7 +191,7 @@ LARGE_ONLY: dict[str, set[str]] = {
                  "of_plain@moe/local=none"},
     "p41_linear": {f"capo_times@mixer={name}/local=canon" for name in ("gla", "mamba2", "gdn")},
     "p41_playground": {"capo_gain@position=rope", "capo_gain@position=none"},
-    "p41_reasoning_depth": {"farther@layers=4", "farther@layers=8", "gain@layers=4/hops=8"},
+    "p41_reasoning_depth": {"farther@layers=4", "farther@layers=8", "gain@layers=4/hops=1", "gain@layers=4/hops=4"},
     # of mixers, groups and numbers of layers that the small tiers lack
     "beyond_hybrids": {"recall@mixer=softmax/softmax=8", *(
         f"{name}@mixer={mixer}" for name in ("two", "two_over_four") for mixer in ("gla", "mamba2", "gdn"))},

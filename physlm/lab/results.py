@@ -13,7 +13,7 @@ import contextlib
 import io
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -367,16 +367,19 @@ def speed_key(kind: str, row_tokens: int, label: str) -> str:
 
 
 def _speeds(runs: Sequence[Run]) -> dict[str, int]:
-    """Tokens trained on in a second, by ``speed_key``; of populations all members' tokens count.
+    """Tokens trained on in a second, by ``speed_key``; of populations all members' tokens count, of a resumed one those
+    of the part whose time was kept.
 
-    Runs whose time was not kept are left out.
+    Runs whose time was not kept are left out.  Models compare only where they were trained alike: on one device, by as
+    many members together, and by as many processes on a GPU.
     """
-    tokens, seconds = Counter[str](), Counter[str]()
+    tokens, seconds = defaultdict[str, float](float), defaultdict[str, float](float)
     for run in runs:
         key = speed_key(run.spec.task.kind, run.spec.task.row_tokens, run.spec.model.label)
-        if (took := _kept(run.training_seconds, 0.0)) > 0:
-            tokens[key] += run.spec.tokens
-            seconds[key] += took  # type: ignore[assignment]  # a counter of seconds
+        speed, took = _kept(run.training_speed, 0.0), _kept(run.training_seconds, 0.0)
+        if speed > 0:
+            tokens[key] += speed * took
+            seconds[key] += took
     return {key: round(count / seconds[key]) for key, count in tokens.items()}
 
 

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from physlm import storage
 from physlm.config import content_hash, to_dict
 from physlm.errors import UserError
-from physlm.lab.stored import named_files, read_seconds, read_spec, read_training_seconds
+from physlm.lab.stored import named_files, read_seconds, read_spec, read_training_seconds, read_training_speed
 from physlm.measures.rows import Row
 from physlm.training.config import RunSpec
 
@@ -249,6 +249,14 @@ class Run:
             UserError: timing.json is damaged.
         """
         return read_training_seconds(self.path / "timing.json", self.cure)
+
+    def training_speed(self) -> float:
+        """Tokens trained on in a second in the time of ``training_seconds``, those of all members; 0 where not kept.
+
+        Raises:
+            UserError: timing.json is damaged.
+        """
+        return read_training_speed(self.path / "timing.json", self.cure)
 
     def measuring_seconds(self) -> dict[str, float]:
         """How long each measure took whose time was kept.

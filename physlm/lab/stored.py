@@ -7,6 +7,7 @@ else's store makes physlm read a file of its choice.  Free of torch.
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -85,6 +86,20 @@ def read_training_seconds(path: Path, cure: str) -> float:
     if not _is_time(seconds) or type(members) is not int or not 1 <= members < MOST_MEMBERS:
         raise UserError(f"{path}: expected seconds and members, got {reprlib.repr(found)}; {cure}")
     return seconds / members
+
+
+def read_training_speed(path: Path, cure: str) -> float:
+    """Tokens that all members were trained on in a second of timing.json; 0 where it was not kept.
+
+    Raises:
+        UserError: damaged.
+    """
+    if read_training_seconds(path, cure) == 0.0:
+        return 0.0
+    speed = storage.read_json(path, cure).get("tokens_per_second_all_members")
+    if speed is not None and not (type(speed) in (int, float) and 0 <= speed < math.inf):
+        raise UserError(f"{path}: expected tokens_per_second_all_members, got {reprlib.repr(speed)}; {cure}")
+    return speed or 0.0
 
 
 def _is_time(value: Any) -> TypeGuard[float]:

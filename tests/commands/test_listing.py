@@ -54,7 +54,7 @@ def test_shells_complete_claims_and_words(physlm: Call, monkeypatch: pytest.Monk
     monkeypatch.setenv("_PHYSLM_COMPLETE", "complete_bash")
     for words, offered in ((["show", "p"], ["p33_toy"]), (["show", "q"], []), (["list", "--part", ""], ["3.3"]),
                            (["run", "p33_toy", "--tier", "s"], ["smoke"]), (["verify", "p33"], ["p33_toy"]),
-                           (["verify", "--verdict", "not"], ["not reproduced", "not run"]),
+                           (["verify", "--verdict", "not"], ["not reproduced", "not judged", "not run"]),
                            (["data", "sample", "bios"], ["bios"]),
                            (["data", "export", "mano", "--to", "p"], ["parquet"]),
                            (["data", "sample", "mano", "--split", "e"], ["evaluation"]),

@@ -126,6 +126,18 @@ def test_five_files_are_written_and_read_back_exactly(runs: list[Run], tmp_path:
     assert sum(environment["runs"] for environment in environments) == len(runs)
 
 
+def test_a_resumed_run_is_as_fast_as_its_last_part(tmp_path: Path) -> None:
+    """Two of eight steps in 2 seconds: speeds of whole runs over the seconds of a part were four times that."""
+    runs = sweep(make_specs()[:1], ("size",), Store(tmp_path / "runs"), CPU, progress=False, train=FakeTrainer(),
+                 load=load, measure=FakeMeasure())
+    spec = runs[0].spec
+    runs[0].write_timing({"seconds": 2.0, "first_step": spec.steps - 2, "last_step": spec.steps, "members": 1,
+                          "tokens_per_second_all_members": spec.tokens * 2 / spec.steps / 2.0})
+    results.write_finding(results.find(TOY, "gpu", runs), tmp_path / "p33_toy", runs, "physlm run p33_toy --tier gpu")
+    speeds = json.loads((tmp_path / "p33_toy" / "env.json").read_text())["tokens_per_second"]
+    assert list(speeds.values()) == [round(spec.tokens / spec.steps)]
+
+
 def test_what_is_not_finite_is_left_out_and_said_to_be_so(runs: list[Run], tmp_path: Path) -> None:
     """The law sees the rest; the table keeps it, and a refit says the same."""
     table = results.results_table(runs, ("size",))

@@ -162,9 +162,9 @@ trackers.TRACKERS["lines"] = Lines
 trackers._library = lambda name, folder: None
 TASK = BioDConfig(people=12, attributes=2, diversity=4, chunk_tokens=1, alphabet=4, name_pools=(3, 3, 3),
                   entries_per_row=2, row_tokens=36)
-SPECS = [RunSpec(TASK, ModelConfig(layers=1, heads=1, width=8),
-                 TrainConfig(exposures=10, batch_rows=4, learning_rate=rate, precision="float32"))
-         for rate in (1e-2, 3e-3)]
+SPECS = [RunSpec(TASK, ModelConfig(layers=layers, heads=1, width=8),
+                 TrainConfig(exposures=10, batch_rows=4, learning_rate=1e-2, precision="float32"))
+         for layers in (1, 2)]  # two shapes, which train apart
 EXPERIMENT = Experiment("p33_tracked", "Curves are kept.", "none", lambda tier: SPECS, ("capacity",),
                         lambda table: Law(()), lambda table, law: Figure(), ())
 '''

@@ -123,7 +123,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, levels: Sequence[float], panel: Panel
         return
     x_lo, x_hi = shown[params].min() / 1.3, shown[params].max() * 1.3
     told = (shown[params] * shown[series].map(dict(panel.published)).astype(float)).dropna()
-    y_lo, y_hi = min(*shown["value"], *told) / 1.4, max(*shown["value"], *told, *levels) * 1.4
+    y_lo, y_hi = min([*shown["value"], *told]) / 1.4, max([*shown["value"], *told, *levels]) * 1.4
     axes.set(xscale="log", yscale="log", xlim=(x_lo, x_hi), ylim=(y_lo, y_hi))
     for axis, lo, hi in ((axes.xaxis, x_lo, x_hi), (axes.yaxis, y_lo, y_hi)):
         style.log_axis(axis, lo, hi)

@@ -3,8 +3,9 @@
     <bos> k3 v8 v1 k7 k2 v4 k3 k7 v5 v1 v2 k7 k2 v4        keys k3, k7 k2, k3 k7; the second is asked for
 
 A key has 1 to ``key_tokens`` different tokens out of ``keys``, a value 1 to ``value_tokens`` out of ``values``: the
-number is uniform, and then every order of so many is as likely.  A key has the same value throughout a row.  Pairs fill
-a row up to where no two of the longest would fit; then one of the pairs comes again, each as likely, and is asked for.
+number is uniform, and then every order of so many is as likely.  A key has the same value throughout a row.  A row has
+as many pairs as leave room for one of the longest behind them; then one of them comes again, each as likely, and is
+asked for.
 Behind it <bos> fills the row.  Learnt are the values of keys that came before, or with ``loss = "all"`` every token, as
 published for training.  An answer is right if the whole value is.  Source: arXiv 2403.17844 (7 and 8 tokens, motifs of
 up to 3, rows of 128 tokens; harder with more tokens and longer rows).

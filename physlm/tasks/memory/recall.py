@@ -4,11 +4,11 @@
 
 A row is row_tokens / 2 pairs.  Keys are uniform out of ``keys``; a key has the same value throughout a row, uniform out
 of ``values``.  With ``noisy`` a pair is two uniform words of noise instead, independently with this probability, but
-one pair at least.  The last pair has one of the keys before it, each as likely.  Learnt are the values of keys that
-came before, or with ``loss = "all"`` every token, as published for training.  Source: arXiv 2403.17844; 8 keys and 8
-values in 128 tokens; as noisy recall ``noisy = 0.2`` with 16 words; harder with more keys and values (16 to 64 of
-each), tokens (256 to 1024) and noise (0.4 to 0.8).  There 12,800 or fewer rows are trained on again and again, here all
-are new.  MQAR (``mqar``) asks for each key once, far more of them.
+for the last pair and one other, uniform, which never are.  The last pair has one of the keys before it, each as
+likely.  Learnt are the values of keys that came before, or with ``loss = "all"`` every token, as published for
+training.  Source: arXiv 2403.17844; 8 keys and 8 values in 128 tokens; as noisy recall ``noisy = 0.2`` with 16 words;
+harder with more keys and values (16 to 64 of each), tokens (256 to 1024) and noise (0.4 to 0.8).  There 12,800 or fewer
+rows are trained on again and again, here all are new.  MQAR (``mqar``) asks for each key once, far more of them.
 """
 
 from __future__ import annotations
