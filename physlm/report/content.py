@@ -20,7 +20,7 @@ from physlm.lab.results import read_law
 from physlm.lab.verify import Checked
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import Expectation, headline, verdict_rows
+from physlm.laws.verdict import Expectation, verdict_rows
 from physlm.report.bars import Bar, interval_bar
 
 # The subjects of the series; a part that is not here is called by its number alone.
@@ -106,7 +106,7 @@ class Claim:
     @property
     def verdict(self) -> str:
         """One word for the whole claim."""
-        return headline(self.checked.rows)
+        return self.checked.verdict
 
     @property
     def redo(self) -> str:
