@@ -2,7 +2,8 @@
 
 What is compared is alike: runs on one task with one setting, of as many layers and dimensions, trained on as many rows
 a step for as many steps.  Of each task the setting that most mixers learnt is shown, or the largest of several such.  A
-cell is the score at the best learning rate: the mean over seeds, with an interval that knows of the other rates.
+cell is the score at the best learning rate: the mean over the seeds that all its rates have, with an interval that
+knows of the other rates.
 
 A row is called by its mixer, ``model.mixer``; and by its local mixing, MLP, norm or heads where one mixer has several
 of them within a column: ``gla, canon``.
@@ -201,15 +202,15 @@ def _cells(rows: pd.DataFrame, score: Score) -> dict[str, Cell]:
         grid: dict[Key, list[Taken]] = {}
         for run, parts in own.groupby("run", sort=False):
             first = parts.iloc[0]
-            rate = (float(first["train.learning_rate"]),)
-            of_seeds = tuple(value_text(first[column]) for column in seeds)
-            grid.setdefault(rate, []).append(Taken(rate, str(run), of_seeds, _mean(parts), ()))
+            at: Key = (float(first["train.learning_rate"]),)
+            seed = tuple(value_text(first[column]) for column in seeds)
+            grid.setdefault(at, []).append(Taken(at, str(run), seed, _mean(parts), ()))
         first = own.iloc[0]
         share = first["unit"] == "1"
-        means = means_alike(grid, share)
+        means = {float(str(rate)): mean for (rate,), mean in means_alike(grid, share).items()}
         rate = max(means, key=lambda rate: means[rate].value)
         best = means[rate] if len(means) == 1 else interval.most(list(means.values()), share)
-        found[str(name)] = Cell(best, str(first["unit"]), rate[0], len(means), str(first["label"]), _costs(first))
+        found[str(name)] = Cell(best, str(first["unit"]), rate, len(means), str(first["label"]), _costs(first))
     return found
 
 

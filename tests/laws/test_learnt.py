@@ -105,7 +105,8 @@ def test_a_verdict_says_it_in_words_and_never_counts_it() -> None:
     missed = own_test("answer@kind=c/position=rope", "at least", 0.5, "learnt")
     test_c = own_test("none_over_rope@kind=c", "at least", -0.15, "a test of our own")
     for expect, word in (([c], "not judged"), ([a, c], "not judged"), ([a], "reproduced"),
-                         ([a, c, missed], "not reproduced"), ([c, missed], "not reproduced"), ([test_c, missed], "fails"), ([test_c], "not judged"),
+                         ([a, c, missed], "not reproduced"), ([c, missed], "not reproduced"),
+                         ([test_c, missed], "fails"), ([test_c], "not judged"),
                          ([c, bound("absent", "at least", 0.0, "s", "r")], "not run")):
         assert headline(verdict_rows("claim", law, expect, "gpu"), by_asked(expect)) == word
     text = verdict_markdown("claim", "A.", "s", law, [c, a], "gpu", "physlm run claim")
