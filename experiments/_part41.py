@@ -14,6 +14,7 @@ import pandas as pd
 from _part33_architectures import ARCHITECTURES, PER_PARAMETER, run_of, shapes
 
 from _part1 import SMOKE as SMALL_GRAMMAR
+from physlm.laws.forms import hardest
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.canon import Canon
@@ -41,11 +42,6 @@ NAMES: dict[Any, str] = {
 __all__ = ["BREVO", "CAPO_LEARNT", "CAPO_RATE", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO", "HOPS_LEARNT", "LANO",
            "LOCALS", "MANO", "NAMES", "OPERATIONS", "PER_PARAMETER", "ROPES", "SMALL_TIERS", "Setting", "along", "capo",
            "capo_of", "hardest"]
-
-
-def hardest(rows: pd.DataFrame, column: str) -> object:
-    """The kind of question with the largest number in its name, such as k16: where K differs between tiers."""
-    return max(rows[column], key=lambda kind: int(str(kind).lstrip("abcdefghijklmnopqrstuvwxyz")))
 
 
 def along(table: pd.DataFrame) -> pd.DataFrame:

@@ -123,8 +123,7 @@ EXPERIMENT = Experiment(
     runs=runs,
     measures=("forced",),
     law=laws(RIGHT, EVERY, NEEDED, *(fewer(*pair) for pair in PAIRS), UNTRAINED, CONSTANT, items="words",
-             prepare=by_length,
-             notes=("layers_needed: 4 also where 4 layers are not enough: a difference is then at least as large.",)),
+             prepare=by_length),
     figure=figure,
     expect=(
         *(bound(f"path_fewer_than_{than}@group={group}", "at least", 1.0, FIGURE, "one layer is ours: no numbers there",

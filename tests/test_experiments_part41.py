@@ -18,7 +18,7 @@ from physlm.lab.experiment import TIERS, Experiment, load_experiment
 from physlm.lab.results import run_columns
 from physlm.lab.run import Run
 from physlm.laws.law import Law
-from physlm.laws.verdict import headline, verdict_rows
+from physlm.laws.verdict import by_asked, headline, verdict_rows
 from physlm.measures import answers
 from physlm.measures.trained import Trained
 from physlm.models.decoder import Decoder
@@ -191,7 +191,8 @@ def test_a_measure_that_the_claim_does_not_have_is_refused() -> None:
 def test_what_is_published_would_be_found(name: str) -> None:
     claim = CLAIMS[name]
     _, law = law_of(claim, as_published)
-    assert headline(verdict_rows(name, law, claim.expect, "gpu")) == "reproduced", verdicts(claim, law)
+    rows = verdict_rows(name, law, claim.expect, "gpu")
+    assert headline(rows, by_asked(claim.expect)) == "reproduced", verdicts(claim, law)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -205,7 +206,7 @@ def test_where_canon_layers_do_nothing_no_claim_is_reproduced(name: str) -> None
     if name == "p41_positions":  # all of whose models have them: alike is what it says
         assert set(found.values()) == {"reproduced", "holds"}
         return
-    assert headline(verdict_rows(name, law, claim.expect, "gpu")) != "reproduced"
+    assert headline(verdict_rows(name, law, claim.expect, "gpu"), by_asked(claim.expect)) != "reproduced"
     gains = [quantity for quantity in found if "gain" in quantity and "capo" not in quantity]
     wrong = {quantity for quantity in gains if found[quantity] in ("not reproduced", "fails")}
     assert wrong == set(gains) - {"gain_C@kind=copy"}, "which is to be at most a tenth"
@@ -335,7 +336,7 @@ def test_a_part_of_the_runs_gives_a_verdict_on_what_it_measured(name: str) -> No
                                                  "fails"}
         if len(keep) == 1 and name != "p41_positions":
             assert not any("gain" in row["quantity"] and row["ours"] is not None for row in rows), "of one model"
-            assert headline(rows) == "not run"
+            assert headline(rows, by_asked(claim.expect)) == "not run"
         assert_inside_and_apart(claim.figure(found, law))
 
 

@@ -87,9 +87,9 @@ def list_claims(part: PartOption = None, verdict: VerdictOption = None, experime
     lines = []
     for name in of_part(names, part):
         rows = committed_verdicts(name, found) if name in committed else []
-        if wanted in (None, headline(rows)):
-            expect = committed_expectations(name, found) if rows else ()
-            lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, by_asked(expect)))
+        expect = by_asked(committed_expectations(name, found) if rows else ())
+        if wanted in (None, headline(rows, expect)):
+            lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, expect))
     print(claim_table(lines))
     print("", *paragraph(f"{len(lines)} of {len(names)} claims, results of {found}. physlm show NAME says more of one, "
                          "physlm verify NAME what was found."), sep="\n")

@@ -32,7 +32,6 @@ from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, stated_claim
 from physlm.lab.folders import folder, is_installed, trusted
 from physlm.laws.diverged import diverged_sentence
-from physlm.laws.verdict import headline
 
 if TYPE_CHECKING:
     from physlm.lab.refits import Refits
@@ -124,7 +123,7 @@ def verify(
     _refuse_to_write(found if write else None, where if into and not load else None)
     known = experiment_names(where) if where.is_dir() else []
     checked, kept = _checked(name, part, Refits(where, found), known if load else (), refit or write)
-    checked = [one for one in checked if wanted in (None, headline(one.rows))]
+    checked = [one for one in checked if wanted in (None, one.verdict)]
     _show(checked, where, detailed=name is not None, as_json=as_json, markdown=markdown, into=into)
     for one in checked:
         if write and one.law is not None:
@@ -198,7 +197,7 @@ def _details(one: Checked) -> str:
     from physlm.lab import verify as verifying
 
     tier = next((f", tier {row['tier']}" for row in one.rows if row["tier"]), "")
-    lines = paragraph(f"{one.claim}{tier}: {headline(one.rows)}. {verifying.agreement([one])}")
+    lines = paragraph(f"{one.claim}{tier}: {one.verdict}. {verifying.agreement([one])}")
     if one.experiment is not None:
         lines += ["", *paragraph(one.experiment.claim), *paragraph(one.experiment.source)]
     lines += ["", quantity_table(one.rows, one.expect)]

@@ -26,7 +26,16 @@ from physlm.lab.committed import (
 from physlm.lab.experiment import Experiment, part_of
 from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import Expectation, asked_for, by_asked, headline, measured, verdict_rows, verdict_words
+from physlm.laws.verdict import (
+    Expectation,
+    Verdict,
+    asked_for,
+    by_asked,
+    headline,
+    measured,
+    verdict_rows,
+    verdict_words,
+)
 
 if TYPE_CHECKING:
     from physlm.lab.results import Finding
@@ -70,6 +79,11 @@ class Checked:
     def expect(self) -> dict[tuple[str, float], Expectation]:
         """What each quantity is held against."""
         return by_asked(self.committed if self.experiment is None else self.experiment.expect)
+
+    @property
+    def verdict(self) -> Verdict:
+        """One word for the whole claim."""
+        return headline(self.rows, self.expect)
 
 
 def check(claim: str, experiment: Experiment | None, results: Path) -> Checked:
@@ -144,7 +158,7 @@ def by_part(checked: Iterable[Checked]) -> dict[str, list[Checked]]:
 
 def section(checked: Sequence[Checked]) -> str:
     """How many quantities of these claims agree, what the claims are, and a table of their quantities."""
-    claims = [f"- `{one.claim}` ({headline(one.rows)}): {one.experiment.claim}" for one in checked if one.experiment]
+    claims = [f"- `{one.claim}` ({one.verdict}): {one.experiment.claim}" for one in checked if one.experiment]
     return "\n\n".join(filter(None, [agreement(checked), "\n".join(claims), _table(checked)]))
 
 

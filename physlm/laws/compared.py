@@ -2,7 +2,8 @@
 
 What is compared is alike: runs on one task with one setting, of as many layers and dimensions, trained on as many rows
 a step for as many steps.  Of each task the setting that most mixers learnt is shown, or the largest of several such.  A
-cell is the score at the best learning rate: the mean over seeds, with an interval that knows of the other rates.
+cell is the score at the best learning rate: the mean over the seeds that all its rates have, with an interval that
+knows of the other rates.
 
 A row is called by its mixer, ``model.mixer``; and by its local mixing, MLP, norm or heads where one mixer has several
 of them within a column: ``gla, canon``.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,11 @@ import pandas as pd
 
 from physlm import interval
 from physlm.interval import Interval
-from physlm.laws import cells
+from physlm.laws import cells, columns
+from physlm.laws.cells import Key
+from physlm.laws.forms.extremes import means_alike
+from physlm.laws.forms.form import value_text
+from physlm.laws.forms.shares import Taken, hardest
 from physlm.places import AT
 
 SPEED = "tokens_per_second"
@@ -29,12 +34,6 @@ COSTS = ("params_used", "flops_per_token", "state_bytes", SPEED)
 BASELINES = ("rope", "nope")  # softmax attention: what costs are held against, the first that a column has
 TOLD_BY = ("model.local", "model.mlp", "model.norm", "model.heads", "model.init_std", "model.tied")
 _ALIKE = ("model.layers", "model.width", "steps", "train.batch_rows", "train.precision")
-Pick = Callable[[pd.DataFrame], Any]
-
-
-def _hardest(rows: pd.DataFrame) -> Any:
-    """The kind of question with the largest number in its name: k16."""
-    return max(rows[f"{AT}kind"], key=lambda kind: int("".join(filter(str.isdigit, str(kind))) or 0))
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Score:
     Attributes:
         title: of the column.
         quantity: that was measured.
-        at: place -> the value; or how it is picked from the rows.
+        at: place -> the value; or how it is picked from the rows of one setting, as ``Shares.where`` has it.
         over: a place that the number is the mean over.
         split: a setting of the task whose values have columns of their own.
     """
@@ -60,7 +59,7 @@ TEST = {"half": "test"}
 FAR = {**TEST, "times": "4", "variant": ("", "trained")}  # questions four times as long as in training
 SCORES: dict[str, tuple[Score, ...]] = {
     "mano": (Score("Mano", "answer", TEST),), "brevo": (Score("Brevo", "answer", TEST),),
-    "depo": (Score("Depo", "forced", {**TEST, "kind": _hardest}),),
+    "depo": (Score("Depo", "forced", {**TEST, "kind": hardest}),),
     "grammar": (Score("Lano", "accuracy", {"cut": "0"}),),
     "bioS": (Score("Capo", "bits_per_param"),), "bioD": (Score("Capo", "bits_per_param"),),
     "mixture": (Score("", "answer", TEST, split="tasks"),),
@@ -143,31 +142,33 @@ def compared(tables: Iterable[pd.DataFrame]) -> Comparison:
         for score in scores_of(str(kind)):
             if kind not in SCORES and shown:
                 continue  # one of them is enough
-            columns = _columns(score, rows, places)
-            shown |= {column.title for column in columns}
-            found += columns
+            ours = _columns(score, rows, places)
+            shown |= {column.title for column in ours}
+            found += ours
     return Comparison(tuple(found))
 
 
 def _columns(score: Score, rows: pd.DataFrame, places: Sequence[str]) -> list[Column]:
     """A column for each value of the setting that splits, of the setting that most mixers have."""
-    rows = _measured(score, rows, places)
-    if rows.empty:
-        return []
+    rows = rows[rows["quantity"] == score.quantity]
     split = f"task.{score.split}"
     parts = rows.groupby(rows[split].astype(str), sort=False) if score.split else [("", rows)]
     found = []
     for value, part in parts:
         alike = [name for name in part.columns if name in _ALIKE or (
             name.startswith("task.") and name != "task.seed")]  # fmt: skip
-        groups = [group for _, group in part.fillna(dict.fromkeys(alike, "")).groupby(alike, sort=False)]
+        groups = [_measured(score, group, places)
+                  for _, group in part.fillna(dict.fromkeys(alike, "")).groupby(alike, sort=False)]
+        groups = [group for group in groups if len(group)]
+        if not groups:
+            continue
         best = max(groups, key=lambda group: (group["model.mixer"].nunique(), float(group["params_used"].max())))
         first = best.iloc[0]
         setting = (f"{first['model.layers']} x {first['model.width']}, {int(first['steps']):,} steps of "
                    f"{first['train.batch_rows']} x {first['task.row_tokens']} tokens")
         title = _title(score, str(value))
         found.append(Column(title, score.quantity, setting, _cells(best, score)))
-    return [column for column in found if len(column.cells) > 0]
+    return found
 
 
 def _title(score: Score, value: str) -> str:
@@ -179,13 +180,12 @@ def _title(score: Score, value: str) -> str:
 
 
 def _measured(score: Score, rows: pd.DataFrame, places: Sequence[str]) -> pd.DataFrame:
-    """The rows of the quantity at these places and at no others but the one that it is the mean over."""
-    rows = rows[rows["quantity"] == score.quantity]
+    """Of rows of one setting those at these places and at no others but the one that it is the mean over."""
     for name, wanted in score.at.items():
         column = f"{AT}{name}"
         if column not in rows or rows.empty:
             return rows.iloc[:0]
-        wanted = wanted(rows) if callable(wanted) else wanted
+        wanted = wanted(rows, column) if callable(wanted) else wanted
         rows = rows[rows[column].isin(wanted if isinstance(wanted, tuple) else (str(wanted),))]
     named = {f"{AT}{name}" for name in (*score.at, score.over)}
     for name in places:
@@ -195,22 +195,29 @@ def _measured(score: Score, rows: pd.DataFrame, places: Sequence[str]) -> pd.Dat
 
 
 def _cells(rows: pd.DataFrame, score: Score) -> dict[str, Cell]:
-    """By the name of the row."""
-    names = _names(rows)
+    """By the name of the row; rates are compared by the seeds that all of them have, as form ``Best`` does."""
+    names, seeds = _names(rows), columns.seed_columns(rows)
     found: dict[str, Cell] = {}
     for name, own in rows.groupby(rows["label"].map(names), sort=False):
-        grid: dict[float, list[Interval]] = {}
-        for _, run in own.groupby("run", sort=False):
-            parts = cells.intervals(run)
-            one = parts[0] if len(parts) == 1 else interval.mean_of(parts)
-            grid.setdefault(float(run["train.learning_rate"].iloc[0]), []).append(one)
+        grid: dict[Key, list[Taken]] = {}
+        for run, parts in own.groupby("run", sort=False):
+            first = parts.iloc[0]
+            at: Key = (float(first["train.learning_rate"]),)
+            seed = tuple(value_text(first[column]) for column in seeds)
+            grid.setdefault(at, []).append(Taken(at, str(run), seed, _mean(parts), ()))
         first = own.iloc[0]
         share = first["unit"] == "1"
-        means = {rate: interval.mean_of_runs(parts, share) for rate, parts in grid.items()}
+        means = {float(str(rate)): mean for (rate,), mean in means_alike(grid, share).items()}
         rate = max(means, key=lambda rate: means[rate].value)
         best = means[rate] if len(means) == 1 else interval.most(list(means.values()), share)
         found[str(name)] = Cell(best, str(first["unit"]), rate, len(means), str(first["label"]), _costs(first))
     return found
+
+
+def _mean(rows: pd.DataFrame) -> Interval:
+    """The number of one run: the mean over its rows."""
+    parts = cells.intervals(rows)
+    return parts[0] if len(parts) == 1 else interval.mean_of(parts)
 
 
 def _names(rows: pd.DataFrame) -> dict[str, str]:

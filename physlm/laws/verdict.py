@@ -242,8 +242,8 @@ def verdict_markdown(
     """
     details = law.details if law is not None else {}
     rows = verdict_rows(name, law, expect, tier)
-    lines = [f"# {name}: {headline(rows)}", "", f"**Claim.** {claim}", "", f"**Source.** {source}", "",
-             f"**Tier.** {tier}", "", *([f"**Found.** {found}", ""] if found else [])]
+    lines = [f"# {name}: {headline(rows, by_asked(expect))}", "", f"**Claim.** {claim}", "",
+             f"**Source.** {source}", "", f"**Tier.** {tier}", "", *([f"**Found.** {found}", ""] if found else [])]
     if sentence := diverged_sentence(law):
         lines += [f"**Diverged.** {sentence}:", "",
                   *(f"- `{run}`: {reason}" for run, reason in diverged_runs(law).items()), ""]
@@ -284,21 +284,35 @@ def verdict_words(verdict: Verdict, quantity: Quantity | None) -> str:
     return f"{verdict}: {quantity.unjudged}" if verdict == "not judged" and quantity is not None else verdict
 
 
-def headline(rows: Sequence[dict[str, Any]]) -> Verdict:
+def headline(rows: Sequence[dict[str, Any]], expect: Mapping[tuple[str, float], Expectation]) -> Verdict:
     """One word for a whole claim.
 
     Reproduced only if everything that is published is, and all tests of our own hold; a claim of such tests alone
     holds or fails.  Not run if something was not measured and nothing disagreed; not judged if all was measured,
     nothing disagreed, and of something nothing was learnt.
+
+    Args:
+        rows: the verdicts.
+        expect: what they were held against (``by_asked``), which says of what was not run or not judged whether it is
+            a test of our own.
     """
     verdicts = {row["verdict"] for row in rows}
-    if verdicts and verdicts <= {"holds", "fails"}:
-        return "fails" if "fails" in verdicts else "holds"
+    tests = all(_is_test(row, expect) for row in rows)
     if verdicts & {"not reproduced", "fails"}:
-        return "not reproduced"
-    if "not judged" in verdicts and "not run" not in verdicts:
+        return "fails" if tests else "not reproduced"
+    if not rows or "not run" in verdicts:
+        return "not run"
+    if "not judged" in verdicts:
         return "not judged"
-    return "reproduced" if "reproduced" in verdicts and verdicts <= {"reproduced", "holds"} else "not run"
+    return "holds" if tests else "reproduced"
+
+
+def _is_test(row: Mapping[str, Any], expect: Mapping[tuple[str, float], Expectation]) -> bool:
+    """Whether a row of verdicts is of a test of our own, which alone hold or fail."""
+    if row["verdict"] in ("not judged", "not run"):
+        asked = asked_for(row, expect)
+        return asked is not None and asked.kind == "test"
+    return row["verdict"] in ("holds", "fails")
 
 
 def measured(quantity: Quantity | None) -> str:

@@ -14,13 +14,13 @@ from typing import Any
 
 from physlm import storage
 from physlm.errors import UserError
-from physlm.lab.committed import committed_claims, committed_verdicts, planned_runs
+from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts, planned_runs
 from physlm.lab.experiment import Experiment, part_of
 from physlm.lab.results import read_law
 from physlm.lab.verify import Checked
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import Expectation, headline, verdict_rows
+from physlm.laws.verdict import Expectation, verdict_rows
 from physlm.report.bars import Bar, interval_bar
 
 # The subjects of the series; a part that is not here is called by its number alone.
@@ -106,7 +106,7 @@ class Claim:
     @property
     def verdict(self) -> str:
         """One word for the whole claim."""
-        return headline(self.checked.rows)
+        return self.checked.verdict
 
     @property
     def redo(self) -> str:
@@ -153,6 +153,7 @@ def _ran(name: str, experiment: Experiment | None, results: Path) -> Claim:
     folder = storage.beneath(results, name)
     tier, law = read_law(folder)
     expect = () if experiment is None else experiment.expect
+    committed = committed_expectations(name, results) if experiment is None else ()
     if experiment is None:
         told, rows = _told(folder / "VERDICT.md"), committed_verdicts(name, results)
     else:
@@ -163,7 +164,7 @@ def _ran(name: str, experiment: Experiment | None, results: Path) -> Claim:
     figure = folder / "figure.png"
     return Claim(
         name, part_of(name), told.get("Claim", ""), told.get("Source", ""), tier,
-        Checked(name, experiment, law, rows), _judged(rows, law, expect),
+        Checked(name, experiment, law, rows, committed=committed), _judged(rows, law, expect),
         others=tuple(one for one in law.quantities if one.name not in asked), found=told.get("Found", ""),
         notes=_texts(law, "notes"), not_finite=_texts(law, "not_finite"),
         deviations=() if experiment is None else tuple(experiment.deviations),

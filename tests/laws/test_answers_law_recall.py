@@ -13,7 +13,7 @@ from physlm.lab import results
 from physlm.lab.experiment import load_experiment
 from physlm.laws.knowledge.answers import RECALLS, answers_law
 from physlm.laws.law import Law
-from physlm.laws.verdict import headline, verdict_rows
+from physlm.laws.verdict import by_asked, headline, verdict_rows
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
@@ -80,6 +80,6 @@ def test_an_encoder_that_was_not_trained_enough_reproduces_nothing(token: float,
             rows.append(share(run, f"answer/kind={kind}/half=test", p, 2500))
     found = verdict_rows(claim.name, claim.law(table(rows)), claim.expect, "gpu")
     assert {row["verdict"] for row in found if row["quantity"] != "recall_token@encoder"} == {"reproduced"}
-    assert headline(found) == verdict
+    assert headline(found, by_asked(claim.expect)) == verdict
     assert any("recall_token" in text and "below 0.9" in text for text in claim.deviations)
     assert any(e.quantity == "recall_token@encoder" and "control" in e.source for e in claim.expect)

@@ -10,6 +10,7 @@ import pytest
 
 from physlm.figures.compared import compared as drawn
 from physlm.laws.compared import compared
+from physlm.laws.forms import Best, Shares
 
 SPEED = {"rope": 1000.0, "gla": 700.0}
 
@@ -35,6 +36,31 @@ def test_a_cell_is_the_mean_over_seeds_at_the_best_rate() -> None:
     cell = column.cells["rope"]
     assert cell.found.value == pytest.approx(0.75) and cell.rate == 1e-3 and cell.rates == 2 and cell.found.runs == 2
     assert cell.found.lo < 0.7 and cell.found.hi > 0.8, "two seeds that differ"
+
+
+def test_rates_are_compared_by_the_seeds_that_all_of_them_have() -> None:
+    """Three seeds at one rate and one at others: the best of a mean over three and of single runs leans to these."""
+    rows = [row("rope", value=value, rate=1e-3, seed=seed) for seed, value in ((1, 0.70), (2, 0.50), (3, 0.45))]
+    rows += [row("rope", value=0.65, rate=2e-3), row("rope", value=0.60, rate=5e-4)]
+    rows += [row("gla", value=value, seed=seed) for seed, value in ((1, 0.2), (2, 0.3), (3, 0.4))]
+    (column,) = compared([planted.table(rows)]).columns
+    rope, gla = column.cells["rope"], column.cells["gla"]
+    assert rope.found.value == pytest.approx(0.70) and (rope.rate, rope.rates, rope.found.runs) == (1e-3, 3, 1)
+    assert gla.found.value == pytest.approx(0.3) and gla.found.runs == 3, "one rate alone: all its seeds"
+    table = planted.table(rows)
+    best = Best("best", Shares("forced", {"mixer": "model.mixer"}, {"at.half": "test", "at.kind": "sparse"}),
+                over="train.learning_rate").cells(table)
+    assert best["rope",] == rope.found, "as the form has it"
+
+
+def test_hops_of_the_largest_k_are_picked_in_each_setting() -> None:
+    """One mixer was also trained on more hops than the two that are compared."""
+    rows = [row(mixer, "depo", value / k, quantity=f"forced/kind=k{k}/half=test", **{"task.hops": 4})
+            for mixer, value in (("rope", 0.8), ("gla", 0.6)) for k in (1, 2, 4)]
+    more = [row("rope", "depo", 0.9 / k, quantity=f"forced/kind=k{k}/half=test", run="more", **{"task.hops": 16})
+            for k in (1, 2, 4, 8, 16)]
+    (column,) = compared([planted.table([*rows, *more])]).columns
+    assert {name: cell.found.value for name, cell in column.cells.items()} == pytest.approx({"rope": 0.2, "gla": 0.15})
 
 
 def test_runs_of_several_claims_count_once_and_stand_in_one_column() -> None:

@@ -11,7 +11,16 @@ import pytest
 from physlm.errors import UserError
 from physlm.laws.forms import Above, Best, Contrast, Learnt, Minus, Power, Ratio, Shares, laws, learnt
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import bound, headline, judge, own_test, published_bound, verdict_markdown, verdict_rows
+from physlm.laws.verdict import (
+    bound,
+    by_asked,
+    headline,
+    judge,
+    own_test,
+    published_bound,
+    verdict_markdown,
+    verdict_rows,
+)
 
 CONSTANT = 0.07
 ANSWER = Shares("answer", ("task.kind", "model.position"), {"at.half": "test"})
@@ -110,10 +119,12 @@ def test_a_verdict_says_it_in_words_and_never_counts_it() -> None:
     law = laws(learnt(NONE_OVER_ROPE, 0.2, "majority"), ANSWER)(table(TRUTH))
     c, a = (bound(f"none_over_rope@kind={kind}", "at least", -0.15, "Figure 7", "ours") for kind in "ca")
     missed = own_test("answer@kind=c/position=rope", "at least", 0.5, "learnt")
+    test_c = own_test("none_over_rope@kind=c", "at least", -0.15, "a test of our own")
     for expect, word in (([c], "not judged"), ([a, c], "not judged"), ([a], "reproduced"),
                          ([a, c, missed], "not reproduced"), ([c, missed], "not reproduced"),
+                         ([test_c, missed], "fails"), ([test_c], "not judged"),
                          ([c, bound("absent", "at least", 0.0, "s", "r")], "not run")):
-        assert headline(verdict_rows("claim", law, expect, "gpu")) == word
+        assert headline(verdict_rows("claim", law, expect, "gpu"), by_asked(expect)) == word
     text = verdict_markdown("claim", "A.", "s", law, [c, a], "gpu", "physlm run claim")
     assert "# claim: not judged" in text and "| not judged: nothing learnt: the best of the models compared" in text
     assert text.count("not judged:") == 1 and "It is judged where the best answer" in text

@@ -54,10 +54,40 @@ def test_one_curve_leaves_nobody_off_it_and_a_planted_distance_is_found() -> Non
     same = of.cells(table(lambda m, s: s / 2000))
     assert set(same) == {("gla",), ("gdn",), ("nope",)}
     assert all(one.value == pytest.approx(0.0, abs=1e-9) and one.hi - one.lo < 0.02 for one in same.values())
-    # at each state the curve is the mean of the three, since it rises: 0.2 above two others is 0.133 above that
+    # at each state the curve of the others is their mean, since it rises
     apart = of.cells(table(lambda m, s: s / 4000 + 0.2 * (m == "gdn")))
-    assert apart["gdn",].value == pytest.approx(2 / 15, abs=1e-6)
-    assert apart["gla",].value == pytest.approx(-1 / 15, abs=1e-6) and apart["gla",].hi < 0
+    assert apart["gdn",].value == pytest.approx(0.2, abs=1e-6) and apart["gdn",].n == 5
+    assert apart["gla",].value == pytest.approx(-0.1, abs=1e-6) and apart["gla",].hi < 0
+
+
+def only(states: dict[str, tuple[int, ...]], score: Any) -> Any:
+    """Mixers each at states of its own."""
+    return planted.table(planted.share({"run": f"{mixer}{state}", "model.mixer": mixer, "state_bytes": state,
+                                        "train.seed": 0}, "answer", score(mixer, state), 100_000)
+                         for mixer, own in states.items() for state in own)  # fmt: skip
+
+
+@pytest.mark.parametrize(("states", "off"), [((1600, 3200), -0.3), ((50, 100), 0.3), ((400, 800), -0.3)])
+def test_a_kind_at_an_end_does_not_draw_the_curve_to_where_it_is(states: tuple[int, ...], off: float) -> None:
+    """What is 0.3 off the last number of the others is 0.3 off them, wherever it lies along x."""
+    of, others = OffCurve("off", SCORE, "state", "mixer"), (100, 200, 400, 800, 1600)
+
+    def curve(mixer: str, state: int) -> float:
+        return 0.4 + min(max(state, 100), 1600) / 8000 + off * (mixer == "window")
+
+    found = of.cells(only({"gla": others, "gdn": others, "window": states}, curve))["window",]
+    assert found.value == pytest.approx(off, abs=1e-6) and found.n == 2 and found.lo < found.value < found.hi
+
+
+def test_where_a_rising_curve_may_go_beyond_the_others_nothing_is_told() -> None:
+    of = OffCurve("off", SCORE, "state", "mixer")
+    states = {"gla": (100, 400), "gdn": (100, 400), "window": (200, 50, 800), "rope": (1600, 3200)}
+    scores = {50: 0.1, 100: 0.3, 200: 0.4, 400: 0.5, 800: 0.6, 1600: 0.7, 3200: 0.9}
+    found = of.cells(only(states, lambda m, s: scores[s]))
+    assert ("rope",) not in found, "above all others at larger states"
+    assert found["window",].value == pytest.approx(0.0) and found["window",].n == 2, "without 50, below all others"
+    lower = of.cells(only(states, lambda m, s: scores[s] - 0.3 * (m == "window")))
+    assert lower["window",].value == pytest.approx((-0.2 - 0.2) / 2), "of 200 and 800; 50 may lie lower"
 
 
 def test_what_cannot_correlate_has_no_number_and_what_is_no_key_is_refused() -> None:

@@ -6,7 +6,7 @@ import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws.forms import Arrival, Ratio, Reach, Shares, laws
+from physlm.laws.forms import Arrival, Minus, Ratio, Reach, Shares, laws
 from physlm.laws.forms.reach import crossing
 
 
@@ -82,3 +82,22 @@ def test_where_a_rising_curve_first_reaches_a_half() -> None:
     earliest = [curve["late", step].hi for step in (1, 2, 4, 8)]
     share = (0.5 - earliest[1]) / (earliest[2] - earliest[1])
     assert found["late",].lo == pytest.approx(2 ** (1 + share)), "of the upper ends"
+
+
+def test_an_arrival_before_the_first_or_after_the_last_is_a_bound_and_says_so() -> None:
+    """So is a difference or a ratio of two; the last one is that of the table, whatever the tier."""
+    truth = {"late": (0.0, 0.25, 0.75, 1.0), "soon": (0.6, 0.7, 0.8, 0.9), "never": (0.0, 0.1, 0.2, 0.3)}
+    rows = planted.table(planted.share({"run": local, "model.local": local}, f"answer/step={step}", p, 400)
+                         for local, values in truth.items() for step, p in zip((1, 2, 4, 8), values, strict=True))
+    first, last = "is at most 1, the first step: an upper bound", "is more than {}, the last step: a lower bound"
+
+    def of(local: str) -> Arrival:
+        return Arrival(local, Shares("answer", ("at.step",), {"model.local": local}), "step", 0.5, "steps")
+
+    both = Arrival("arrival", Shares("answer", ("model.local", "at.step")), "step", 0.5, "steps")
+    assert both.remarks(rows) == {("soon",): f"arrival {first}", ("never",): f"arrival {last.format(8)}"}
+    assert of("never").remarks(rows[rows["at.step"].astype(int) < 8]) == {(): f"never {last.format(4)}"}
+    law = laws(Minus("fewer", of("never"), of("soon"), independent=True), Ratio("times", of("never"), of("late")),
+               Minus("earlier", of("late"), of("late"), independent=True))(rows)
+    assert {one.name: one.remark for one in law.quantities} == {
+        "fewer": f"never {last.format(8)}; soon {first}", "times": f"never {last.format(8)}", "earlier": ""}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -14,6 +15,7 @@ from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import (
     Expectation,
     bound,
+    by_asked,
     headline,
     judge,
     own_test,
@@ -30,6 +32,10 @@ def expectation(relation: Literal["at least", "at most", "about"] = "at least", 
                 quantity: str = "peak") -> Expectation:
     return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a",
                        reason="as large as the paper's own")
+
+
+def word(law: Law | None, expect: list[Expectation]) -> str:
+    return headline(verdict_rows("c", law, expect, "gpu"), by_asked(expect))
 
 
 def measured(lo: float, hi: float, name: str = "peak") -> Quantity:
@@ -86,15 +92,15 @@ def test_rows_have_exactly_the_published_keys_and_survive_json() -> None:
 def test_without_a_law_everything_is_not_run() -> None:
     rows = verdict_rows("p33", None, [expectation()], None)
     assert [row["verdict"] for row in rows] == ["not run"]
-    assert headline(rows) == "not run"
+    assert headline(rows, by_asked([expectation()])) == "not run"
 
 
 def test_one_failure_decides_the_headline_and_one_gap_keeps_it_open() -> None:
     law = Law((measured(2.0, 2.2), measured(1.0, 1.2, name="low")))
     good, bad, gap = expectation(), expectation(quantity="low"), expectation(quantity="absent")
-    assert headline(verdict_rows("c", law, [good], "gpu")) == "reproduced"
-    assert headline(verdict_rows("c", law, [good, bad, gap], "gpu")) == "not reproduced"
-    assert headline(verdict_rows("c", law, [good, gap], "gpu")) == "not run"
+    assert word(law, [good]) == "reproduced"
+    assert word(law, [good, bad, gap]) == "not reproduced"
+    assert word(law, [good, gap]) == "not run"
 
 
 def test_a_test_of_our_own_holds_or_fails_and_is_never_reproduced() -> None:
@@ -102,13 +108,28 @@ def test_a_test_of_our_own_holds_or_fails_and_is_never_reproduced() -> None:
     assert [judge(ours, measured(lo, 2.4)) for lo in (2.0, 1.9)] == ["holds", "fails"]
     assert judge(ours, None) == "not run" and ours.wanted == "at least 2 bits/parameter (our test)"
     law, other = Law((measured(2.0, 2.2), measured(1.0, 1.2, name="low"))), expectation(quantity="low")
-    assert headline(verdict_rows("c", law, [ours], "gpu")) == "holds"
+    assert word(law, [ours]) == "holds"
     low = own_test("low", "at least", 2.0, "our control", unit="bits/parameter")
-    assert headline(verdict_rows("c", law, [low, ours], "gpu")) == "fails"
-    assert headline(verdict_rows("c", law, [expectation(), ours], "gpu")) == "reproduced"
-    assert headline(verdict_rows("c", law, [expectation(), low], "gpu")) == "not reproduced", "its control fails"
-    assert headline(verdict_rows("c", law, [other, ours], "gpu")) == "not reproduced"
-    assert headline(verdict_rows("c", law, [ours, expectation(quantity="absent")], "gpu")) == "not run"
+    assert word(law, [low, ours]) == "fails"
+    assert word(law, [expectation(), ours]) == "reproduced"
+    assert word(law, [expectation(), low]) == "not reproduced", "its control fails"
+    assert word(law, [other, ours]) == "not reproduced"
+    assert word(law, [ours, expectation(quantity="absent")]) == "not run"
+
+
+def test_whose_tests_they_are_is_told_by_their_kind_also_of_what_was_not_judged_or_not_run() -> None:
+    unlearnt = replace(measured(2.0, 2.2, name="unlearnt"), unjudged="nothing learnt")
+    law = Law((measured(2.0, 2.2), measured(1.0, 1.2, name="low"), unlearnt))
+    good, bad, guessed, gap = (own_test(name, "at least", 2.0, "our control", unit="bits/parameter")
+                               for name in ("peak", "low", "unlearnt", "absent"))
+    assert [row["verdict"] for row in verdict_rows("c", law, [bad, guessed, gap], "gpu")] == [
+        "fails", "not judged", "not run"]  # fmt: skip
+    assert word(law, [bad, guessed]) == word(law, [bad, gap]) == word(law, [good, bad, guessed, gap]) == "fails"
+    assert word(law, [good, guessed]) == "not judged" and word(law, [good, gap]) == word(law, []) == "not run"
+    for other in (expectation(quantity="unlearnt"), expectation(quantity="absent")):  # published, and nothing is known
+        assert word(law, [bad, other]) == "not reproduced"
+    text = verdict_markdown("c", "A.", "s", law, [bad, guessed], "gpu", "physlm run c")
+    assert text.startswith("# c: fails\n")
 
 
 def test_expectations_say_whose_they_are() -> None:

@@ -24,7 +24,8 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
     Arrival     the smallest value of a setting from which a number is at least some level
     RatioLine   the constant of y = R x over settings, of trained models for example
     PowerLaw    the exponent of y = c x^b over settings
-    RankCorrelation    of a number with a setting, over all others; OffCurve: how far one kind is off a common curve
+    RankCorrelation    of a number with a setting, over all others; OffCurve: how far one kind is off the curve
+                of the others
     Learnt      a form that is judged only where the best of the compared models has learnt something
 
 Runs of one setting may differ in their seeds alone, else a form refuses them: what else they may differ in is named in
@@ -41,9 +42,9 @@ from physlm.laws.forms.learnt import Learnt, learnt
 from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
 from physlm.laws.forms.ranks import OffCurve, RankCorrelation
 from physlm.laws.forms.reach import Arrival, Reach
-from physlm.laws.forms.shares import Shares, largest, most_seeds, smallest
+from physlm.laws.forms.shares import Shares, hardest, largest, most_seeds, smallest
 
 __all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Learnt", "Least", "Median",
            "Minus", "Most", "OffCurve", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach", "Shares",
-           "Steps", "edge_of", "largest", "laws", "learnt", "most_seeds", "quantities_of", "ratio_line",
+           "Steps", "edge_of", "hardest", "largest", "laws", "learnt", "most_seeds", "quantities_of", "ratio_line",
            "setting_label", "smallest", "value_text"]

@@ -14,7 +14,7 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
 from physlm.laws.forms.form import Cells, Form, check_keys, part_of, value_text
-from physlm.laws.forms.reach import Reach
+from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
 
 _NO_SEED = {"", "nan"}  # of a start, in a run that has none
@@ -140,6 +140,10 @@ class Minus:
         return {key: interval.difference(one, other[key], self.independent)
                 for key, one in self.of.cells(table).items() if key in other}
 
+    def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
+        """Which of two reaches or arrivals is a bound of the true one, and so the difference."""
+        return _bounds(self, (self.of, self.other), table)
+
     def note(self) -> str:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} minus {self.other.name}, half-widths "
@@ -184,15 +188,8 @@ class Ratio:
         return {key: one for key, one in found.items() if one is not None}
 
     def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
-        """Which of two reaches is a bound of the true one, and so the ratio."""
-        reaches = [(form, form.remarks(table)) for form in (self.of, self.base) if isinstance(form, Reach)]
-        found = {}
-        for key in self.cells(table) if reaches else ():
-            told = [remarks[part] for form, remarks in reaches
-                    if (part := part_of(key, self.keys, form.keys)) in remarks]
-            if told:
-                found[key] = "; ".join(told)
-        return found
+        """Which of two reaches or arrivals is a bound of the true one, and so the ratio."""
+        return _bounds(self, (self.of, self.base), table)
 
     def note(self) -> str:
         """How it is made."""
@@ -281,6 +278,17 @@ class Steps:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} over that at the next smaller "
                 f"{self.along}, opposite ends divided.")
+
+
+def _bounds(of: Form, parts: Sequence[Form], table: pd.DataFrame) -> dict[Key, str]:
+    """What a form of several says of its numbers: which of its reaches and arrivals are bounds."""
+    crossings = [(form, form.remarks(table)) for form in parts if isinstance(form, Reach | Arrival)]
+    found = {}
+    for key in of.cells(table) if crossings else ():
+        told = [remarks[part] for form, remarks in crossings if (part := part_of(key, of.keys, form.keys)) in remarks]
+        if told:
+            found[key] = "; ".join(told)
+    return found
 
 
 def _difference(plus: Sequence[Taken], minus: Sequence[Taken], share: bool) -> Interval:

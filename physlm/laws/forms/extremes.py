@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -110,8 +110,7 @@ class Best:
         for one in replace(self.of, by={**by, key: self.over}, where=where).by_run(table):
             *setting, value = one.key
             grids.setdefault(tuple(setting), {}).setdefault((value,), []).append(one)
-        return {setting: {value: mean_over(parts, self.of.share) for value, parts in _alike(grid).items()}
-                for setting, grid in grids.items()}
+        return {setting: means_alike(grid, self.of.share) for setting, grid in grids.items()}
 
     def best(self, table: pd.DataFrame) -> dict[Key, tuple[object, Cells]]:
         """The value of ``over`` at which each setting is best, and its grid."""
@@ -144,12 +143,11 @@ class Best:
                 "chosen on the numbers that are judged, so that it leans upwards.")
 
 
-def _alike(grid: dict[Key, list[Taken]]) -> dict[Key, list[Taken]]:
-    """The runs at each value from the seeds that all values have; all runs, where there are no such seeds."""
+def means_alike(grid: Mapping[Key, Sequence[Taken]], share: bool) -> Cells:
+    """The mean at each value over the runs from seeds that all values have; over all, where there are no such seeds."""
     shared = set.intersection(*({one.seeds for one in parts} for parts in grid.values()))
-    if not shared:
-        return grid
-    return {value: [one for one in parts if one.seeds in shared] for value, parts in grid.items()}
+    return {value: mean_over([one for one in parts if one.seeds in shared or not shared], share)
+            for value, parts in grid.items()}
 
 
 def edge_of(value: object, grid: Iterable[object]) -> str:

@@ -69,10 +69,14 @@ class RankCorrelation:
 
 @dataclass(frozen=True)
 class OffCurve:
-    """How far the settings of one kind lie above or below one rising curve of x through all, on average.
+    """How far the settings of one kind lie above or below one rising curve of x through all others, on average.
 
-    The curve is the isotonic regression of a form on one of its keys over all kinds: of all curves that never fall the
-    one with the least squares.  The interval comes from the settings' own errors, with the curve fitted anew each time.
+    The curve is the isotonic regression of a form on one of its keys over all other kinds: of all curves that never
+    fall the one with the least squares.  A kind is not fitted itself, or it would draw the curve to where it is.  What
+    lies between the curve's values at the next smaller and the next larger x of the others is on a rising curve, at a
+    distance of 0; what is beyond them is as far off as to the nearer one.  A setting beyond all x of the others to
+    which a rising curve may go says nothing and does not count; a kind without others that count has no number.  The
+    interval comes from the settings' own errors, with the curve fitted anew each time.
 
     Attributes:
         x: one of ``of.keys``, whose values are numbers.
@@ -109,14 +113,19 @@ class OffCurve:
             lows, highs = (np.array([getattr(one, end) for one in parts]) for end in ("lo", "hi"))
             errors = bootstrap.standard_error(lows, highs)
             draws = bootstrap.generator(0, self.name).standard_normal((RESAMPLES // 4, len(values)))
-            samples = np.array([moved - _rising(x, moved) for moved in values + errors * draws])
-            off = values - _rising(x, values)
             for kind in dict.fromkeys(kinds):
-                at = np.array([one == kind for one in kinds])
-                mean = float(off[at].mean())
-                lo, hi = bootstrap.percentile_interval(samples[:, at].mean(1), mean)
+                mine = np.array([one == kind for one in kinds])
+                if mine.all():
+                    continue
+                off, within = _off_others(x, values, mine)
+                told = within | (off != 0.0)
+                if not told.any():
+                    continue
+                samples = np.array([_off_others(x, moved, mine)[0][told].mean() for moved in values + errors * draws])
+                mean = float(off[told].mean())
+                lo, hi = bootstrap.percentile_interval(samples, mean)
                 place = {**dict(zip(groups, key, strict=True)), self.along: kind}
-                own = [one for one, mine in zip(parts, at, strict=True) if mine]
+                own = [parts[at] for at in np.flatnonzero(mine)[told]]
                 found[tuple(place[name] for name in self.keys)] = Interval(
                     mean, lo, hi, len(own), min(one.runs for one in own), "items and seeds")
         return found
@@ -124,7 +133,7 @@ class OffCurve:
     def note(self) -> str:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: the mean of {self.of.name} minus one rising curve of "
-                f"{self.x} through all (isotonic regression), from the numbers' own errors; n counts settings.")
+                f"{self.x} through all others (isotonic regression), from the numbers' own errors; n counts settings.")
 
 
 Group = tuple[Floats, list[Interval], list[Key]]
@@ -158,12 +167,20 @@ def _spearman(x: Floats, y: Floats) -> float:
     return float((ranks[0] * ranks[1]).sum()) / scale if scale > 0 else float("nan")
 
 
-def _rising(x: Floats, y: Floats) -> Floats:
-    """The isotonic regression of y on x, where equal x have one value: their mean."""
+def _off_others(x: Floats, y: Floats, mine: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+    """How far each of mine is off the rising curve of the others, and whether it is within their x."""
+    places, fitted = _rising(x[~mine], y[~mine])
+    low = np.append(-np.inf, fitted)[np.searchsorted(places, x[mine], side="right")]
+    high = np.append(fitted, np.inf)[np.searchsorted(places, x[mine], side="left")]
+    off: Floats = y[mine] - np.clip(y[mine], low, high)
+    return off, np.isfinite(low) & np.isfinite(high)
+
+
+def _rising(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """The isotonic regression of y on x: each x once, rising, and the value there."""
     from scipy.optimize import isotonic_regression
 
     places, which, counts = np.unique(x, return_inverse=True, return_counts=True)
     means = np.bincount(which, y) / counts
-    assert len(places) == len(means)
     fitted: Floats = isotonic_regression(means, weights=counts).x
-    return fitted[which]
+    return places, fitted

@@ -86,7 +86,8 @@ class Arrival(_Crossing):
     """Where a form first reaches ``level`` along a setting whose values are numbers above 0, such as training steps.
 
     Between two values of the setting the number is taken as a straight line over the logarithm of the setting.  It is
-    the first value where the first number is at the level already, and the last value where none is: then it is later.
+    the first value where the first number is at the level already, and the last value where none is; the remark says
+    that the true one is earlier or later, of a difference or ratio of two as well.
     The ends of its interval are the same of the upper and of the lower ends of the form's intervals.
     """
 
@@ -94,6 +95,17 @@ class Arrival(_Crossing):
         """The arrivals, by the other settings."""
         return _crossed(self.of, self.along, table, lambda places, values: crossing(
             places, [-value for value in values], -self.level, least=places[0]))
+
+    def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
+        """Which arrivals are bounds of the true ones, since the curve is there from the first on, or never."""
+        found = {}
+        for key, curve in _curves(self.of, self.along, table).items():
+            (first, low), (last, _) = curve[0], curve[-1]
+            if low.value >= self.level:
+                found[key] = f"{self.name} is at most {first:g}, the first {self.along}: an upper bound"
+            elif max(one.value for _, one in curve) < self.level:
+                found[key] = f"{self.name} is more than {last:g}, the last {self.along}: a lower bound"
+        return found
 
     def note(self) -> str:
         """How it is made."""

@@ -31,6 +31,11 @@ def smallest(rows: pd.DataFrame, column: str) -> object:
     return rows[column].min()
 
 
+def hardest(rows: pd.DataFrame, column: str) -> object:
+    """The value with the largest number in its name, such as k16 of kinds of questions: where K differs."""
+    return max(rows[column], key=lambda kind: int("".join(filter(str.isdigit, str(kind))) or -1))
+
+
 def most_seeds(rows: pd.DataFrame, column: str) -> object:
     """The value that was trained from most seeds; of several such the first in the table, so in the claim's order."""
     seeds = rows[[column, *columns.seed_columns(rows)]].drop_duplicates()
@@ -55,7 +60,8 @@ class Shares:
         quantity: that was measured.
         by: columns whose values make a setting, settings of runs and places (``at.kind``); a mapping renames them. A
             column without a dot was made by the law's ``prepare``; its values are names by themselves.
-        where: column -> the value, or one of several in a tuple, or ``largest``, ``smallest``, ``most_seeds``.
+        where: column -> the value, or one of several in a tuple, or ``largest``, ``smallest``, ``hardest``,
+            ``most_seeds``.
         over: a place whose items each run's number is the mean over; they were measured on the same things, so that
             their half-widths are added up.
         called: its name in the law, if that is not ``quantity``.
