@@ -18,7 +18,7 @@ from physlm.models.parts.gated import Gated
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
 from physlm.training.config import RunSpec, TrainConfig
-from physlm.training.muon import Muon, is_orthogonalised, orthogonalised
+from physlm.training.muon import Muon, matrices, orthogonalised
 from physlm.training.optimiser import AdamW
 from physlm.training.schedule import schedule
 from physlm.training.step import Population
@@ -102,7 +102,7 @@ def test_written_out_for_a_matrix_of_each_sort() -> None:
 def test_all_else_is_moved_as_adamw_moves_it() -> None:
     """Embeddings, gains, routers and matrices that are too narrow."""
     (ours, _), (theirs, _) = trained(MEMBERS), trained(MEMBERS, AdamW)
-    found = {name for name, weight in ours.weights.items() if is_orthogonalised(weight)}
+    found = {name for name, weight in ours.weights.items() if matrices(weight)}
     assert found == {"blocks.0.attention.qkv.weight", "blocks.0.attention.out.weight", "blocks.0.mlp.up.weight",
                      "blocks.0.mlp.down.weight", "blocks.1.attention.qkv.weight", "blocks.1.attention.out.weight",
                      "blocks.1.mlp.up.weight", "blocks.1.mlp.down.weight"}  # fmt: skip
