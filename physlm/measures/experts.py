@@ -4,12 +4,12 @@
     .. expert=idlest                         to the one with the fewest
     expert_dropped  layer=3                  share of the assignments that exceed an expert's capacity
 
-Blocks are counted from 0, those without experts left out.  Where tokens pass a block's experts several times, by a chain
-of experts or by layers that are looped, each pass has rows of its own, ``pass=0`` the first; the passes of a chain are
-within those of a loop.  A model without any is one expert in each block, which takes
-every token: one expert is the dense MLP bit for bit (``physlm.models.parts.moe``).  Measured as training does it,
-capacity, biases and all, on the batches that would have come next; intervals are over rows.  The busiest expert is the
-one that is so on these rows: with few rows its share is a little high.
+Blocks are counted from 0, those without experts left out.  Where tokens pass a block's experts several times, by a
+chain of experts or by layers that are looped, each pass has rows of its own, ``pass=0`` the first; the passes of a
+chain are within those of a loop.  A model without any is one expert in each block, which takes every token: one expert
+is the dense MLP bit for bit (``physlm.models.parts.moe``).  Measured as training does it, capacity, biases and all, on
+the batches that would have come next; intervals are over rows.  The busiest expert is the one that is so on these rows:
+with few rows its share is a little high.
 
 Shape letters: R rows, T positions, N = B T tokens of a batch, k choices, E experts.
 """

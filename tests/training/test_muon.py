@@ -22,6 +22,7 @@ from physlm.models.parts.mamba2 import Mamba2
 from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
+from physlm.models.parts.ngram import NGram
 from physlm.models.parts.nsa import NSA
 from physlm.models.parts.part import MLP, Mixer
 from physlm.training.config import RunSpec, TrainConfig
@@ -151,6 +152,18 @@ def test_gates_are_of_adamw_however_wide(mixer: Mixer, gates: set[str]) -> None:
             if weight.role.matrix and min(weight.shape) >= 5 and weight.name in gates]  # fmt: skip
     assert {weight.name for weight in wide} == gates and not any(matrices(weight) for weight in wide)
     assert {weight.name for weight in mixer.weights(model) if matrices(weight)} == {"qkv", "out"}
+
+
+@pytest.mark.parametrize("kind", [Muon, AdamW])
+def test_rows_of_tables_that_are_not_read_stay_as_they_are(kind: type[Muon] | type[AdamW]) -> None:
+    """Decay moves neither hashed n-grams nor tables of values; it moves the embedding."""
+    model = Decoder(widths_of(Attention(value_rows=5), NGram(rows=7)), VOCABULARY, (0,))
+    first = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser = kind(model, [dataclasses.replace(MEMBERS[1], seed=0)], STEPS)
+    optimiser.take([torch.zeros_like(p) for p in model.parameters()])
+    optimiser.update(torch.tensor(2))
+    still = {name for name, p in model.named_parameters() if p.equal(first[name])}
+    assert {"blocks.0.mlp.table", "blocks.0.attention.values"} <= still and "embedding.weight" not in still
 
 
 def test_all_else_is_moved_as_adamw_moves_it() -> None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from physlm.models.parts.part import GAIN, GATE_MATRIX, MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.part import (
+    GAIN,
+    GATE_MATRIX,
+    MATRIX,
+    Constant,
+    Kept,
+    Mixer,
+    Next,
+    Normal,
+    Weight,
+    Where,
+    Whole,
+)
 from physlm.models.parts.recurrent import DECAY, GATE, check_recurrent
 
 if TYPE_CHECKING:

@@ -34,8 +34,10 @@ class NGram(MLP):
 
     where 0 stands for what is before the row.  Tables have at least ``rows`` rows, all of them different primes, as
     remainders of a power of two would leave whole bits out.  All layers hash alike, with tables of the same sizes, so
-    that n-grams that share a row do so in each of them; the paper uses no prime twice over layers.  Two controls: one row, which has all but the memory; and
-    rows by ``places``, which are as many, and looked up as often, and know nothing of tokens.
+    that n-grams that share a row do so in each of them; the paper uses no prime twice over layers.
+
+    Two controls: one row, which has all but the memory; and rows by ``places``, which are as many, and looked up as
+    often, and know nothing of tokens.
 
     The released code has besides a convolution over what is read, which adds little in its own ablation.  State: the
     last ``longest`` - 1 tokens.
@@ -75,7 +77,7 @@ class NGram(MLP):
         return self.hashed == "tokens"
 
     @property
-    def most_tokens(self) -> int:  # type: ignore[override]
+    def most_tokens(self) -> int:
         """The state holds tokens from 1 on in float32, which is exact up to 2^24."""
         return (1 << 24) - 1 if self.reads_ids else super().most_tokens
 
