@@ -37,7 +37,7 @@ from physlm.config import content_hash
 from physlm.lab.env import gpu_name
 from physlm.lab.planner import MAX_MEMBERS, Population, group, with_starts
 from physlm.machine import cpu_cores
-from physlm.models.counting import parameter_counts, training_flops
+from physlm.models.counting import branches, parameter_counts, training_flops
 from physlm.training.config import RunSpec
 from physlm.training.hardware import PEAK_TFLOPS, peak_tflops
 
@@ -135,7 +135,8 @@ def member_bytes(spec: RunSpec) -> int:
     tokens = train.batch_rows * spec.task.row_tokens
     needed = tokens * model.depth * model.width * ACTIVATION_BYTES[train.precision]
     kept = sum(part.kept_numbers(model, spec.task.row_tokens) for layer in model.order
-               for part in (model.mixers[layer], model.mlps[layer], model.residual, model.residual))
+               for part in (model.mixers[layer], model.mlps[layer]))
+    kept += branches(model) * model.residual.kept_numbers(model, spec.task.row_tokens)
     needed += tokens * kept * NUMBER_BYTES[train.precision]
     return needed + parameter_counts(model, len(spec.task.vocabulary()))["params_all"] * STATE_BYTES
 

@@ -186,13 +186,17 @@ class ModelConfig:
         """Rows of the embedding for a task of ``vocabulary`` tokens.
 
         Raises:
-            UserError: fewer rows than tokens.
+            UserError: fewer rows than tokens, or more than an MLP can read.
         """
         used = self.used_rows(vocabulary)
         rows = self.vocab_size or used
         if rows < used:
             mask = "" if self.causal else " and the mask token"
             raise UserError(f"model.vocab_size: got {rows}, expected at least {used}, the task's vocabulary{mask}")
+        for mlp in self.mlps:
+            if rows > mlp.most_tokens:
+                raise UserError(f"model.mlp: got {mlp.kind} with a vocabulary of {rows}, expected at most "
+                                f"{mlp.most_tokens}")
         return rows
 
     @property

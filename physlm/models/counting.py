@@ -46,10 +46,14 @@ def training_flops(config: ModelConfig, vocabulary: int, row_tokens: int) -> flo
     multiplied = sum(weight.numbers * weight.share * times_read(config, name) for name, weight in weights.items()
                      if weight.role.multiplied)
     parts = [part for layer in config.order for part in (config.mixers[layer], config.mlps[layer])]
-    branches = sum(1 + (not config.mlps[layer].empty) for layer in config.order)
     beside = sum(part.flops(config, row_tokens) for part in parts)
-    beside += branches * config.residual.flops(config, row_tokens)
+    beside += branches(config) * config.residual.flops(config, row_tokens)
     return 6.0 * multiplied + 3.0 * beside
+
+
+def branches(config: ModelConfig) -> int:
+    """How often a token passes a branch that adds to the residual path: the mixer, and the MLP where there is one."""
+    return sum(1 + (not config.mlps[layer].empty) for layer in config.order)
 
 
 def state_bytes(config: ModelConfig, positions: int, number: int = 2) -> int:

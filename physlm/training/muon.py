@@ -8,8 +8,10 @@ singular values from about 0.003 of the norm up to between 0.7 and 1.2 and leave
 the entries of a step are as large as AdamW's, so that learning rates and decays are shared (Moonlight, arXiv
 2502.16982; the iteration is that of Keller Jordan's Muon).
 
-Matrices that tokens are multiplied with, of more than four rows and columns, are moved so; of fused ones (q, k, v) each
-block of columns is one, and of experts each.  Embeddings, gains, tables, routers and narrow matrices are AdamW's.
+Matrices that tokens are multiplied with, of more than four rows and columns, are moved so; of fused ones (q, k and v,
+the two of a gated MLP) each is one (``Weight.parts``), and of experts each.  Embeddings, gains, tables, routers,
+matrices of gates and narrow matrices are AdamW's.  Two gates are Muon's, as they are hidden layers too: that of a gated
+MLP and z of Mamba-2.
 
 Shape letters: M members, S matrices of one shape, i inputs, o outputs.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -56,11 +59,13 @@ def orthogonalised(u: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-def is_orthogonalised(weight: Weight) -> bool:
-    """Whether Muon moves a weight, as against AdamW."""
-    if not (weight.trained and weight.role.matrix and weight.role.multiplied):
-        return False
-    return min(weight.shape[-2], weight.shape[-1] // weight.blocks) >= LEAST_SIDE
+def matrices(weight: Weight) -> tuple[slice, ...]:
+    """The columns of each matrix in a weight that Muon moves, as against AdamW."""
+    role = weight.role
+    if not (weight.trained and role.matrix and role.multiplied) or role.gate or weight.shape[-2] < LEAST_SIDE:
+        return ()
+    ends = accumulate(weight.fused)
+    return tuple(slice(end - width, end) for end, width in zip(ends, weight.fused, strict=True) if width >= LEAST_SIDE)
 
 
 class Muon:
@@ -78,18 +83,14 @@ class Muon:
         names = [name for name, p in model.named_parameters() if p.requires_grad]
         self._blocks: dict[tuple[int, ...], list[_Block]] = {}
         for name, gradient in zip(names, adamw.gradient_views, strict=True):
-            weight = model.weights[name]
-            if not is_orthogonalised(weight):
-                continue
             offset = gradient.storage_offset()
             here = slice(offset, offset + gradient.numel())
             whole = _Block(*(None if flat is None else flat[here].view_as(gradient)  # type: ignore[arg-type]
                              for flat in (adamw.master, adamw.first, adamw.gradient, adamw.working)))
-            parts = zip(*([None] * weight.blocks if each is None else each.chunk(weight.blocks, -1) for each in whole),
-                        strict=True)  # fmt: skip
-            for block in (_Block(*part) for part in parts):
+            for columns in matrices(model.weights[name]):
+                block = _Block(*(None if each is None else each[..., columns] for each in whole))  # type: ignore[arg-type]
                 self._blocks.setdefault(tuple(block.master.shape), []).append(block)
-        adamw.faster([name for name in names if is_orthogonalised(model.weights[name])], 0.0)
+        adamw.faster([block.master for blocks in self._blocks.values() for block in blocks], 0.0)
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:

@@ -118,8 +118,9 @@ class AdamW:
             self.coefficients.index_select(0, step.view(1))[0], self.config.betas, self.config.eps,
         )  # fmt: skip
 
-    def faster(self, names: Sequence[str], ratio: float) -> None:
-        """Let these parameters have learning rates of their own, ``ratio`` times those of the members; 0 holds them."""
+    def faster(self, views: Sequence[Tensor], ratio: float) -> None:
+        """Let these views of ``master`` have learning rates of their own, ``ratio`` times those of the members; 0 holds
+        them."""
         if ratio == 1:
             return
         count = len(self.rate_G)
@@ -127,9 +128,8 @@ class AdamW:
             self.group = self.group.to(torch.int16)
         self.rate_G = torch.cat((self.rate_G, ratio * self.rate_G))
         self.decay_G = torch.cat((self.decay_G, self.decay_G))
-        for name in names:
-            view = self.master_views[name]
-            self.group[view.storage_offset() : view.storage_offset() + view.numel()] += count
+        for view in views:
+            self.group.as_strided(view.size(), view.stride(), view.storage_offset()).add_(count)
 
     def gradient_norms(self) -> Tensor:
         """The Euclidean norm of each member's gradient, the last one taken, (M,) float32.
@@ -165,7 +165,7 @@ class LowRankAdamW:
         )  # fmt: skip
         self.parameters = list(self.factors.weights)
         self._adamw = AdamW(self.factors, configs, steps, wrap, half=False)
-        self._adamw.faster([name for name, _ in self.factors.named_parameters() if name.endswith("_a")],
+        self._adamw.faster([view for name, view in self._adamw.master_views.items() if name.endswith("_a")],
                            config.lora_ratio)  # fmt: skip
 
     @property

@@ -14,9 +14,11 @@ from physlm.models.parts.deltanet import DeltaNet
 from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.gla import GLA
 from physlm.models.parts.mamba2 import Mamba2
+from physlm.models.parts.nsa import NSA
 from physlm.models.parts.part import Mixer
 from physlm.models.parts.path import PaTH
 from physlm.models.parts.recurrent import CHUNKS
+from physlm.models.parts.simplicial import Simplicial
 
 
 def test_all_mixers_are_timed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +50,8 @@ def test_what_is_asked_for_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_bounds_are_those_of_the_families() -> None:
     for mixer, least in ((Attention(window=64), 0.6), (GLA(), 0.6), (Mamba2(), 0.6), (Mamba2(levels=10), 0.4),
-                         (DeltaNet(negative=True, steps=2), 0.4), (GatedDeltaNet(levels=10), 0.4), (PaTH(), 0.4)):
+                         (DeltaNet(negative=True, steps=2), 0.4), (GatedDeltaNet(levels=10), 0.4), (PaTH(), 0.4),
+                         (NSA(), None), (Simplicial(), None)):
         assert mixer in set(bench.mixers_of((), heads=4)) and bench.wanted(mixer) == least
 
 

@@ -17,6 +17,9 @@ from physlm.lab.experiment import load_experiment
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
 from physlm.models.parts.canon import Canon
+from physlm.models.parts.mlp import NoMLP, Plain
+from physlm.models.parts.part import MLP
+from physlm.models.parts.residual import Hyper
 from physlm.tasks.biography.config import BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -50,6 +53,22 @@ def test_both_reference_gpus_are_always_predicted_and_every_line_is_printed() ->
     devices = " ".join(predicted.seconds)
     assert "H100" in devices and "H200" in devices and "CPU" in devices
     assert len(cost.describe(predicted)) == 4
+
+
+def test_streams_of_the_residual_path_are_counted_once_a_branch() -> None:
+    """A layer without an MLP has one branch, in memory as in FLOPs."""
+    spec = make_spec()
+
+    def beyond(mlp: MLP) -> tuple[int, float]:
+        one, four = (dataclasses.replace(spec, model=dataclasses.replace(
+            spec.model, mlp=(mlp,), residual=Hyper(streams=streams))) for streams in (1, 4))  # fmt: skip
+        sizes = [parameter_counts(each.model, len(spec.task.vocabulary()))["params_all"] for each in (one, four)]
+        memory = cost.member_bytes(four) - cost.member_bytes(one) - (sizes[1] - sizes[0]) * cost.STATE_BYTES
+        return memory, cost.run_flops(four) - cost.run_flops(one)
+
+    with_mlp, without = beyond(Plain()), beyond(NoMLP())
+    assert with_mlp[0] == 2 * without[0] > 0
+    assert with_mlp[1] == pytest.approx(2 * without[1]) and without[1] > 0
 
 
 def test_canon_layers_take_longer_and_no_more_flops() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -58,7 +59,7 @@ def test_it_is_what_training_logs_and_leaves_the_model_alone() -> None:
     model = population.model_of(0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     shares = mean_shares(spec, model, 1)
-    assert list(shares) == [1, 3] and not model.training
+    assert list(shares) == [(1, 0), (3, 0)] and not model.training
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
     inputs_SMBT, _ = population.sample(spec.steps)
     _, losses = population.model.hidden_with_losses(inputs_SMBT[0])
@@ -80,6 +81,52 @@ def test_a_dense_model_is_one_expert_that_takes_everything() -> None:
             ("expert_dropped", "", 0.0))}
     half = measure(run_of(MoE(), model=dataclasses.replace(BASE, mlp=(NoMLP(), Plain()))))
     assert {row.where["layer"] for row in half} == {1}
+
+
+def test_each_pass_of_a_chain_has_its_own_rows() -> None:
+    """Biases planted in each pass send its choices elsewhere; together they drop what training logs."""
+    part = MoE(experts=4, capacity=0.5, bias_rate=1e-4, chain=2)
+    run = run_of(part)
+    model = run.model
+    planted = {"bias": [6.0, 0.0, 0.0, 0.0], "bias_2": [0.0, 0.0, 6.0, 0.0]}
+    state = model.state_dict()
+    model.load_state_dict({name: torch.tensor([planted[name.rpartition(".")[2]]]) if "mlp.bias" in name else value
+                           for name, value in state.items()})
+    found = {row.label: row for row in measure(run)}
+    assert list(found)[:4] == [f"{name}/layer=0/pass={number}{rest}" for number, name, rest in (
+        (0, "expert_load", "/expert=busiest"), (0, "expert_load", "/expert=idlest"), (0, "expert_dropped", ""),
+        (1, "expert_load", "/expert=busiest"))]
+    assert all(row.n == BATCHES * SPEC.train.batch_rows for row in found.values()) and len(found) == 12
+    shares = mean_shares(run.spec, model, 1)
+    assert list(shares) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for (_, number), layer in shares.items():
+        assert float(layer.load_RE[:, 2 * number].min()) == 1.0
+    population = Population([run.spec], CPU)
+    inputs_SMBT, _ = population.sample(run.spec.steps)
+    _, losses = copy.deepcopy(model).train().hidden_with_losses(inputs_SMBT[0])
+    assert sum(float(layer.dropped_R.mean()) for layer in shares.values()) / 4 == pytest.approx(
+        float(losses["dropped"]), rel=1e-5)
+
+
+def test_later_passes_read_what_earlier_ones_give() -> None:
+    """A chain without planted biases drops on average what training logs, each pass by its own input."""
+    part = MoE(experts=4, capacity=0.5, chain=3)
+    run = run_of(part)
+    shares = mean_shares(run.spec, run.model, 1)
+    population = Population([run.spec], CPU)
+    inputs_SMBT, _ = population.sample(run.spec.steps)
+    _, losses = copy.deepcopy(run.model).train().hidden_with_losses(inputs_SMBT[0])
+    dropped = [float(layer.dropped_R.mean()) for layer in shares.values()]
+    assert len(dropped) == 6 and len(set(dropped)) > 1
+    assert sum(dropped) / 6 == pytest.approx(float(losses["dropped"]), rel=1e-5)
+
+
+def test_each_pass_of_looped_layers_has_its_own_rows() -> None:
+    """The tokens of a pass are counted once."""
+    model = dataclasses.replace(with_part("mlp", MoE(experts=4)), loops=2)
+    found = measure(run_of(MoE(experts=4), model=model))
+    assert [row.where.get("pass") for row in found] == [0, 0, 0, 1, 1, 1] * 2
+    assert {row.n for row in found} == {BATCHES * SPEC.train.batch_rows}
 
 
 def test_runs_without_mlps_are_refused() -> None:

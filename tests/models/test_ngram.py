@@ -134,3 +134,15 @@ def test_counts_by_hand() -> None:
 def test_what_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         with_part("mlp", NGram(**settings))
+
+
+def test_a_vocabulary_that_float32_cannot_hold_is_refused() -> None:
+    """The state holds tokens from 1 on in float32, exact up to 2^24; the control has no tokens."""
+    for part in (NGram(), NGram(mlp=Gated(), longest=2)):
+        config = with_part("mlp", part)
+        assert config.embedding_rows((1 << 24) - 1) == (1 << 24) - 1
+        with pytest.raises(UserError, match="model.mlp: got ngram with a vocabulary of 16777216, expected at most"):
+            config.embedding_rows(1 << 24)
+        with pytest.raises(UserError, match="got ngram with a vocabulary of 33554432"):
+            dataclasses.replace(config, vocab_size=1 << 25).embedding_rows(VOCABULARY)
+    assert with_part("mlp", NGram(hashed="places")).embedding_rows(1 << 24) == 1 << 24

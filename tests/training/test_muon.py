@@ -14,11 +14,19 @@ from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.models.parts.attention import Attention
+from physlm.models.parts.fox import FoX
 from physlm.models.parts.gated import Gated
+from physlm.models.parts.gated_deltanet import GatedDeltaNet
+from physlm.models.parts.gla import GLA
+from physlm.models.parts.mamba2 import Mamba2
+from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.moe import MoE
+from physlm.models.parts.ngram import NGram
+from physlm.models.parts.nsa import NSA
+from physlm.models.parts.part import MLP, Mixer
 from physlm.training.config import RunSpec, TrainConfig
-from physlm.training.muon import Muon, is_orthogonalised, orthogonalised
+from physlm.training.muon import Muon, matrices, orthogonalised
 from physlm.training.optimiser import AdamW
 from physlm.training.schedule import schedule
 from physlm.training.step import Population
@@ -75,34 +83,93 @@ def test_a_member_alone_is_the_member_of_a_population() -> None:
             torch.testing.assert_close(ours[name], tensor, atol=1e-6, rtol=1e-6, msg=name)
 
 
-def test_written_out_for_a_matrix_of_each_sort() -> None:
-    """q, k and v of a fused matrix, and each of the experts, are matrices of their own."""
-    model = Decoder(SHAPE, VOCABULARY, (0,))
-    first = {name: p.detach().clone() for name, p in model.named_parameters()}
+def widths_of(mixer: Mixer, mlp: MLP) -> ModelConfig:
+    return ModelConfig(layers=1, heads=2, width=16, mlp=(mlp,), mixer=(mixer,))
+
+
+# which columns of a weight are one matrix: those that a model without fusion would have as one
+FUSED = [
+    (SHAPE, "blocks.0.attention.qkv", (8, 8, 8)),
+    (SHAPE, "blocks.1.mlp.down", (8,)),
+    (widths_of(Attention(), Gated(ratio=2)), "blocks.0.mlp.up", (32, 32)),
+    (widths_of(Attention(), MoE(experts=3, expert=Gated(ratio=1))), "blocks.0.mlp.up", (16, 16)),
+    (widths_of(Attention(group=2), Plain()), "blocks.0.attention.qkv", (16, 8, 8)),
+    (widths_of(GLA(), Plain()), "blocks.0.attention.qkv", (8, 8, 16)),
+    (widths_of(GatedDeltaNet(steps=2, keys=0.5, values=1.0), Plain()), "blocks.0.attention.qkv", (8, 8, 8, 16, 16)),
+    (widths_of(Mamba2(size=6), Plain()), "blocks.0.attention.inputs", (32, 32, 6, 6)),
+    (widths_of(MLA(rotated=1.0), Plain()), "blocks.0.attention.inputs", (32, 8, 8)),
+    (widths_of(MLA(rotated=0), Plain()), "blocks.0.attention.inputs", (16, 8)),
+    (widths_of(MLA(), Plain()), "blocks.0.attention.up", (16, 16)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "name", "widths"), FUSED, ids=lambda value: getattr(value, "label", None))
+def test_written_out_for_a_matrix_of_each_sort(shape: ModelConfig, name: str, widths: tuple[int, ...]) -> None:
+    """q, k and v of a fused matrix, the two of a gated MLP, and each of the experts, are matrices of their own."""
+    name += ".weight"
+    model = Decoder(shape, VOCABULARY, (0,))
+    first = model.get_parameter(name).detach().clone()
     config = dataclasses.replace(MEMBERS[1], seed=0)
     optimiser = Muon(model, [config], STEPS)
-    momentum: dict[str, Tensor] = {}
+    momentum = torch.zeros(())
     rates = schedule(config, STEPS)
-    names = list(first)
+    names = [name for name, _ in model.named_parameters()]
     for step in range(STEPS):
         grads = dict(zip(names, gradients(model, [0], step), strict=True))
         optimiser.take(list(grads.values()))
         optimiser.update(torch.tensor(step))
-        for name in ("blocks.0.attention.qkv.weight", "blocks.1.mlp.down.weight"):
-            momentum[name] = 0.9 * momentum.get(name, torch.zeros(())) + 0.1 * grads[name]
-            ahead = 0.9 * momentum[name] + 0.1 * grads[name]
-            pieces = ahead[0].split(8, -1) if "qkv" in name else ahead[0].unbind(0)
-            direction = [0.2 * 8**0.5 * orthogonalised(piece) for piece in pieces]
-            whole = torch.cat(direction, -1) if "qkv" in name else torch.stack(direction)
-            rate = float(rates[step]) * config.learning_rate
-            first[name] = first[name] - rate * (0.5 * first[name] + whole)
-            torch.testing.assert_close(model.get_parameter(name).data, first[name], atol=1e-5, rtol=1e-5)
+        momentum = 0.9 * momentum + 0.1 * grads[name]
+        ahead = 0.9 * momentum + 0.1 * grads[name]
+        directions = []
+        for piece in ahead.split(widths, -1):
+            each = [orthogonalised(matrix) for matrix in piece.reshape(-1, *piece.shape[-2:]).unbind(0)]
+            directions.append(0.2 * max(piece.shape[-2:]) ** 0.5 * torch.stack(each).view(piece.shape))
+        first = first - float(rates[step]) * config.learning_rate * (0.5 * first + torch.cat(directions, -1))
+        torch.testing.assert_close(model.get_parameter(name).data, first, atol=1e-5, rtol=1e-5)
+
+
+def test_narrow_columns_of_a_fused_matrix_are_moved_as_adamw_moves_them() -> None:
+    """k~ of MLA, 4 of 36 columns."""
+    shape = widths_of(MLA(), Plain())
+    found = []
+    for kind in (Muon, AdamW):
+        model = Decoder(shape, VOCABULARY, (0, 1))
+        optimiser = kind(model, MEMBERS[:2], STEPS)
+        for step in range(STEPS):
+            optimiser.take(gradients(model, [0, 1], step))
+            optimiser.update(torch.tensor(step))
+        found.append(model.get_parameter("blocks.0.attention.inputs.weight").data.split((24, 8, 4), -1))
+    assert [ours.equal(theirs) for ours, theirs in zip(*found, strict=True)] == [False, False, True]
+
+
+@pytest.mark.parametrize(("mixer", "gates"), [
+    (Attention(gate="element"), {"gate"}), (Attention(gate="head", value_rows=5), {"gate", "value_gate"}),
+    (NSA(), {"gate"}), (FoX(pro=True), {"gate"}), (GLA(), {"gate"}), (GatedDeltaNet(), {"gate"}),
+], ids=lambda value: getattr(value, "label", None))  # fmt: skip
+def test_gates_are_of_adamw_however_wide(mixer: Mixer, gates: set[str]) -> None:
+    model = ModelConfig(layers=1, heads=8, width=64, mixer=(mixer,))
+    wide = [weight for weight in mixer.weights(model)
+            if weight.role.matrix and min(weight.shape) >= 5 and weight.name in gates]  # fmt: skip
+    assert {weight.name for weight in wide} == gates and not any(matrices(weight) for weight in wide)
+    assert {weight.name for weight in mixer.weights(model) if matrices(weight)} == {"qkv", "out"}
+
+
+@pytest.mark.parametrize("kind", [Muon, AdamW])
+def test_rows_of_tables_that_are_not_read_stay_as_they_are(kind: type[Muon] | type[AdamW]) -> None:
+    """Decay moves neither hashed n-grams nor tables of values; it moves the embedding."""
+    model = Decoder(widths_of(Attention(value_rows=5), NGram(rows=7)), VOCABULARY, (0,))
+    first = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimiser = kind(model, [dataclasses.replace(MEMBERS[1], seed=0)], STEPS)
+    optimiser.take([torch.zeros_like(p) for p in model.parameters()])
+    optimiser.update(torch.tensor(2))
+    still = {name for name, p in model.named_parameters() if p.equal(first[name])}
+    assert {"blocks.0.mlp.table", "blocks.0.attention.values"} <= still and "embedding.weight" not in still
 
 
 def test_all_else_is_moved_as_adamw_moves_it() -> None:
     """Embeddings, gains, routers and matrices that are too narrow."""
     (ours, _), (theirs, _) = trained(MEMBERS), trained(MEMBERS, AdamW)
-    found = {name for name, weight in ours.weights.items() if is_orthogonalised(weight)}
+    found = {name for name, weight in ours.weights.items() if matrices(weight)}
     assert found == {"blocks.0.attention.qkv.weight", "blocks.0.attention.out.weight", "blocks.0.mlp.up.weight",
                      "blocks.0.mlp.down.weight", "blocks.1.attention.qkv.weight", "blocks.1.attention.out.weight",
                      "blocks.1.mlp.up.weight", "blocks.1.mlp.down.weight"}  # fmt: skip

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from physlm.errors import UserError
 from physlm.models.parts.part import (
     GAIN,
+    GATE_MATRIX,
+    LOOKED_UP,
     MATRIX,
     SINK,
     TABLE,
@@ -192,10 +194,11 @@ class Attention(Mixer):
         gains = (("q_gain", d), ("k_gain", keys)) if self.qk_norm in ("head", "full") else ()
         scale = Weight("scale", (model.heads,), Constant(self.scale), TEMPERATURE)
         moved = (*range(self.group), self.group + 1)  # q, in blocks as wide as k, and v
-        return (Weight("qkv", (d, d + 2 * keys), Normal(), MATRIX, low_rank=moved, blocks=self.group + 2),
+        return (Weight("qkv", (d, d + 2 * keys), Normal(), MATRIX, low_rank=moved, blocks=self.group + 2,
+                       parts=(d, keys, keys)),
                 *(Weight(name, (width,), Constant(1.0), GAIN) for name, width in gains),
                 *(scale,) * (self.learnt_scale == "head"),
-                *(Weight("gate", (d, model.heads if self.gate == "head" else d), Normal(), MATRIX)
+                *(Weight("gate", (d, model.heads if self.gate == "head" else d), Normal(), GATE_MATRIX)
                   for _ in range(self.gate != "none")),
                 *(Weight("sink", (model.heads,), Constant(0.0), SINK) for _ in range(self.sink)),
                 *(self._value_weights(model) if self.value_rows else ()),
@@ -203,8 +206,8 @@ class Attention(Mixer):
 
     def _value_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         rows, keys = self.value_rows, self.key_channels(model)
-        return (Weight("values", (rows, keys), Normal(), TABLE, share=1 / rows),
-                Weight("value_gate", (model.width, model.heads // self.group), Constant(0.0), MATRIX))
+        return (Weight("values", (rows, keys), Normal(), LOOKED_UP, share=1 / rows),
+                Weight("value_gate", (model.width, model.heads // self.group), Constant(0.0), GATE_MATRIX))
 
     def shared_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         buckets = Weight("buckets.weight", (BUCKETS, model.heads), Normal(), TABLE)

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from physlm.models.parts.part import GAIN, MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.part import (
+    GAIN,
+    GATE_MATRIX,
+    MATRIX,
+    Constant,
+    Kept,
+    Mixer,
+    Next,
+    Normal,
+    Weight,
+    Where,
+    Whole,
+)
 from physlm.models.parts.recurrent import DECAY, GATE, check_recurrent
 
 if TYPE_CHECKING:
@@ -49,7 +61,7 @@ class FoX(Mixer):
 
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         d, heads = model.width, model.heads
-        pro = (Weight("shift", (d, 2 * heads), Normal(), GATE), Weight("gate", (d, d), Normal(), MATRIX),
+        pro = (Weight("shift", (d, 2 * heads), Normal(), GATE), Weight("gate", (d, d), Normal(), GATE_MATRIX),
                *(Weight(name, (d,), Constant(1.0), GAIN) for name in ("q_gain", "k_gain", "gain")))  # fmt: skip
         return (Weight("qkv", (d, 3 * d), Normal(), MATRIX, low_rank=(0, 2), blocks=3),
                 Weight("forget", (d, heads), Normal(), GATE), Weight("bias", (heads,), Constant(0.0), DECAY),

@@ -39,7 +39,8 @@ class Gated(MLP):
 
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         d, hidden = model.width, self.hidden(model)
-        return Weight("up", (d, 2 * hidden), Normal(), MATRIX), Weight("down", (hidden, d), Normal(small=True), MATRIX)
+        return (Weight("up", (d, 2 * hidden), Normal(), MATRIX, parts=(hidden, hidden)),
+                Weight("down", (hidden, d), Normal(small=True), MATRIX))
 
     def local_width(self, model: ModelConfig) -> int:
         return 2 * self.hidden(model)

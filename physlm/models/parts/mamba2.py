@@ -68,7 +68,8 @@ class Mamba2(RecurrentMixer):
         d, inner, heads = model.width, self.expand * model.width, model.heads
         mixed, bound = self.conv_width(model), TAPS**-0.5
         bias = Weight("conv_bias", (mixed,), Uniform(-bound, bound), DECAY)
-        return (Weight("inputs", (d, inner + mixed), Normal(), MATRIX, low_rank=(0,)),
+        parts = (inner, inner, self.size, self.size)  # z, u, b and c
+        return (Weight("inputs", (d, inner + mixed), Normal(), MATRIX, low_rank=(0,), parts=parts),
                 *conv_weights(self.conv, mixed), *(bias,) * self.conv,
                 Weight("step", (d, heads), Normal(), GATE), Weight("step_bias", (heads,), STEP, DECAY),
                 Weight("decay", (heads,), LogUniform(1.0, 16.0), DECAY), *self.level_weights(model),

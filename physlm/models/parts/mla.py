@@ -66,8 +66,11 @@ class MLA(Mixer):
 
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         d, latent = model.width, channels(self.latent, model)
-        return (Weight("inputs", (d, self.local_width(model)), Normal(), MATRIX, low_rank=(0,)),
-                Weight("gain", (latent,), Constant(1.0), GAIN), Weight("up", (latent, 2 * d), Normal(), MATRIX),
+        turned = self.turned(model)
+        parts = (d + model.heads * turned, latent, turned)  # q, c and k~
+        return (Weight("inputs", (d, self.local_width(model)), Normal(), MATRIX, low_rank=(0,), parts=parts),
+                Weight("gain", (latent,), Constant(1.0), GAIN),
+                Weight("up", (latent, 2 * d), Normal(), MATRIX, parts=(d, d)),
                 Weight("out", (d, d), Normal(small=True), MATRIX))
 
     def tables(self, model: ModelConfig, size: int, device: torch.device) -> tuple[Tensor, ...]:

@@ -148,13 +148,20 @@ class MoE(MLP):
         return Routing(p, chosen, gate, ranked(chosen, self.experts))
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> tuple[Tensor, tuple[Tensor, ...]]:
-        y, losses = self._pass(w, x, where, 0)
-        for number in range(1, self.chain):
-            more, others = self._pass(w, x + y, where, number)
-            y, losses = y + more, tuple(a + b for a, b in zip(losses, others, strict=True))
+        y, losses, _ = self.passes(w, x, where)
         return y, losses
 
-    def _pass(self, w: Weights, x: Tensor, where: Where, number: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def passes(self, w: Weights, x: Tensor, where: Where) -> tuple[Tensor, tuple[Tensor, ...], list[Routing]]:
+        """What ``read`` gives, and the routing of each pass."""
+        y, losses, routing = self._pass(w, x, where, 0)
+        routings = [routing]
+        for number in range(1, self.chain):
+            more, others, routing = self._pass(w, x + y, where, number)
+            y, losses = y + more, tuple(a + b for a, b in zip(losses, others, strict=True))
+            routings.append(routing)
+        return y, losses, routings
+
+    def _pass(self, w: Weights, x: Tensor, where: Where, number: int) -> tuple[Tensor, tuple[Tensor, ...], Routing]:
         import torch
 
         from physlm.models.dispatch import limited, unlimited
@@ -174,7 +181,7 @@ class MoE(MLP):
         if w.training and self.bias_rate:
             with torch.no_grad():
                 getattr(w, _of_pass("bias", number)).add_((1 / self.experts - share_ME).sign(), alpha=self.bias_rate)
-        return y, self._losses(w, routing, share_ME, capacity if w.training else x_MAd.shape[1])
+        return y, self._losses(w, routing, share_ME, capacity if w.training else x_MAd.shape[1]), routing
 
     def _losses(self, w: Weights, routing: Routing, share_ME: Tensor, capacity: int) -> tuple[Tensor, ...]:
         mlps = (w.model.mlps[layer] for layer in w.model.order)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from physlm.errors import UserError
 from physlm.models.parts.mlp import Plain
-from physlm.models.parts.part import MATRIX, MLP, TABLE, Beside, Kept, Next, Normal, Weight, Where
+from physlm.models.parts.part import LOOKED_UP, MATRIX, MLP, Beside, Kept, Next, Normal, Weight, Where
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +33,11 @@ class NGram(MLP):
         row of table (n, h) = XOR over i < n of (token_(t-i) + 1) m_hi, modulo the rows of the table
 
     where 0 stands for what is before the row.  Tables have at least ``rows`` rows, all of them different primes, as
-    remainders of a power of two would leave whole bits out.  Two controls: one row, which has all but the memory; and
-    rows by ``places``, which are as many, and looked up as often, and know nothing of tokens.
+    remainders of a power of two would leave whole bits out.  All layers hash alike, with tables of the same sizes, so
+    that n-grams that share a row do so in each of them; the paper uses no prime twice over layers.
+
+    Two controls: one row, which has all but the memory; and rows by ``places``, which are as many, and looked up as
+    often, and know nothing of tokens.
 
     The released code has besides a convolution over what is read, which adds little in its own ablation.  State: the
     last ``longest`` - 1 tokens.
@@ -73,27 +77,24 @@ class NGram(MLP):
         return self.hashed == "tokens"
 
     @property
+    def most_tokens(self) -> int:
+        """The state holds tokens from 1 on in float32, which is exact up to 2^24."""
+        return (1 << 24) - 1 if self.reads_ids else super().most_tokens
+
+    @property
     def orders(self) -> tuple[int, ...]:
         """n of each table."""
         return tuple(n for n in range(min(2, self.longest), self.longest + 1) for _ in range(self.hashes))
 
     def sizes(self) -> tuple[int, ...]:
         """Rows of each table."""
-        found: list[int] = []
-        candidate = self.rows
-        while len(found) < len(self.orders):
-            if self.rows == 1:
-                found.append(1)
-            elif all(candidate % divisor for divisor in range(2, int(candidate**0.5) + 1)):
-                found.append(candidate)
-            candidate += 1
-        return tuple(found)
+        return _sizes(self.rows, len(self.orders))
 
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         sizes, d = self.sizes(), model.width
         read = len(sizes) * self.channels
         return (*self.mlp.weights(model),
-                Weight("table", (sum(sizes), self.channels), Normal(), TABLE, share=len(sizes) / sum(sizes)),
+                Weight("table", (sum(sizes), self.channels), Normal(), LOOKED_UP, share=len(sizes) / sum(sizes)),
                 Weight("key", (read, d), Normal(), MATRIX), Weight("value", (read, d), Normal(small=True), MATRIX))
 
     def local_width(self, model: ModelConfig) -> int:
@@ -154,3 +155,17 @@ class NGram(MLP):
             return where.ids_MBT.long() + 1
         place = where.place_1 if isinstance(where, Next) else torch.arange(x.shape[2], device=x.device)
         return (place + 1).expand(*x.shape[:2], -1)
+
+
+@functools.cache
+def _sizes(rows: int, count: int) -> tuple[int, ...]:
+    """The first ``count`` primes from ``rows`` on, or ones."""
+    if rows == 1:
+        return (1,) * count
+    found: list[int] = []
+    candidate = rows
+    while len(found) < count:
+        if all(candidate % divisor for divisor in range(2, int(candidate**0.5) + 1)):
+            found.append(candidate)
+        candidate += 1
+    return tuple(found)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import MATRIX, Beside, Kept, Mixer, Next, Normal, Weight, Where
+from physlm.models.parts.part import GATE_MATRIX, MATRIX, Beside, Kept, Mixer, Next, Normal, Weight, Where
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +28,9 @@ class NSA(Mixer):
 
     Where no block is past, A_c is 0.  What is selected has no gradient: A_c alone trains the weights that select.  The
     published form compresses overlapping blocks by an MLP and has keys and values for each of the three; here they are
-    shared, and blocks are means, as in the released kernels.  Time and memory are those of full attention: what is
-    measured here is what such a model learns, not how fast it is.
+    shared, and blocks are means.  There the heads that share keys and values select the same blocks; here each head
+    selects its own.  There the first block and the two last ones are always selected; here the query's own alone is.
+    Time and memory are those of full attention: what is measured here is what such a model learns, not how fast it is.
 
     Attributes:
         block, select, window: see above, in tokens, blocks and tokens; published 64, 16 and 512 for rows of thousands.
@@ -67,7 +68,7 @@ class NSA(Mixer):
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         d = model.width
         return (Weight("qkv", (d, 3 * d), Normal(), MATRIX, low_rank=(0, 2), blocks=3),
-                Weight("gate", (d, 3 * model.heads), Normal(), MATRIX),
+                Weight("gate", (d, 3 * model.heads), Normal(), GATE_MATRIX),
                 Weight("out", (d, d), Normal(small=True), MATRIX))
 
     def tables(self, model: ModelConfig, size: int, device: torch.device) -> tuple[Tensor, ...]:

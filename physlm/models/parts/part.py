@@ -116,6 +116,7 @@ class Role:
         multiplied: each of its numbers is multiplied once a token, 6 FLOPs forward and backward.
         matrix: it is the (inputs, outputs) of a linear map, which can be called, ``w.name(x)``, and quantised; or
             (experts, inputs, outputs), one for each.
+        gate: of a matrix, its outputs are the logits of gates: Muon leaves it to AdamW.
         ternary: of a matrix, it is read as ``primitives.Ternary`` has it; what ``ModelConfig.ternary`` makes of one.
     """
 
@@ -124,12 +125,16 @@ class Role:
     float32: bool = False
     multiplied: bool = False
     matrix: bool = False
+    gate: bool = False
     ternary: bool = False
 
 
 MATRIX = Role("matrix", multiplied=True, matrix=True)
+GATE_MATRIX = Role("matrix of gates", multiplied=True, matrix=True, gate=True)
 STEP_MATRIX = Role("matrix of a table", matrix=True)  # applied once a step to a table, not to tokens
 TABLE = Role("table")
+# what tokens are hashed to: decay would shrink the rows that a batch does not read
+LOOKED_UP = Role("table of tokens", decays=False)
 EMBEDDING = Role("embedding", multiplied=True)  # looked up, and multiplied at the output
 OUTPUT = Role("output", multiplied=True)  # of a model whose embedding is looked up alone, which is a TABLE
 FILTER = Role("filter", float32=True, multiplied=True)
@@ -150,6 +155,8 @@ class Weight:
         running: of what is not trained: the part itself moves it while the model trains (``w.training``); it is in no
             count.
         low_rank: which of ``blocks`` equal blocks of a matrix's columns low-rank updates may move.
+        parts: columns of each of the matrices that are fused in this one, side by side, in order; a width of 0 is one
+            that is not there.  Empty: ``blocks`` of one width.
     """
 
     name: str
@@ -161,8 +168,10 @@ class Weight:
     running: bool = False
     low_rank: tuple[int, ...] = ()
     blocks: int = 1
+    parts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        assert not self.parts or sum(self.parts) == self.shape[-1], "parts are all columns"
         assert self.trained or self.role.float32, "no optimiser keeps a float32 copy of what is not trained"
         assert not (self.trained and self.running), "the optimiser moves what is trained"
 
@@ -170,6 +179,11 @@ class Weight:
     def numbers(self) -> int:
         """How many numbers it holds."""
         return math.prod(self.shape)
+
+    @property
+    def fused(self) -> tuple[int, ...]:
+        """Columns of each of the matrices that are fused in this one."""
+        return tuple(filter(None, self.parts)) or (self.shape[-1] // self.blocks,) * self.blocks
 
     @property
     def path(self) -> str:
@@ -331,6 +345,11 @@ class MLP(Part, Family):
     def empty(self) -> bool:
         """Whether there is none, nor a norm before it."""
         return False
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the largest vocabulary that it can read."""
+        return 1 << 31
 
     def local_width(self, model: ModelConfig) -> int:
         """Channels of its hidden layer before the activation, where local mixing acts; 0: none."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GAIN, MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where
+from physlm.models.parts.part import GAIN, GATE_MATRIX, MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where
 from physlm.models.parts.recurrent import (
     DECAY,
     GATE,
@@ -104,9 +104,10 @@ class RecurrentMixer(Mixer):
         (keys, values), n, mixed = self.sizes(model), self.steps, self.local_width(model)
         # q and the values, as in attention, where columns are blocks of one width
         moved, blocks = ((0, *range(n + 1, 2 * n + 1)), 2 * n + 1) if keys == values else ((0,), 1)
-        return (Weight("qkv", (model.width, mixed), Normal(), MATRIX, low_rank=moved, blocks=blocks),
+        parts = (*(keys,) * (n + 1), *(values,) * n)
+        return (Weight("qkv", (model.width, mixed), Normal(), MATRIX, low_rank=moved, blocks=blocks, parts=parts),
                 *conv_weights(self.conv, mixed), *self.gates(model), *self.level_weights(model),
-                *(Weight("gate", (model.width, values), Normal(), MATRIX),) * self.output_gate,
+                *(Weight("gate", (model.width, values), Normal(), GATE_MATRIX),) * self.output_gate,
                 *self.gain(values), Weight("out", (values, model.width), Normal(small=True), MATRIX))
 
     def gain(self, values: int) -> tuple[Weight, ...]:
