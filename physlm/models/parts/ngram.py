@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -157,7 +156,6 @@ class NGram(MLP):
         return (place + 1).expand(*x.shape[:2], -1)
 
 
-@functools.cache
 def _sizes(rows: int, count: int) -> tuple[int, ...]:
     """The first ``count`` primes from ``rows`` on, or ones."""
     if rows == 1:
