@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from physlm.tasks.biography.config import BioSConfig
+from physlm.tasks.biography.config import BioRConfig, BioSConfig
 from physlm.tasks.biography.facts import FIELDS, Facts
 from physlm.tasks.biography.pools import ATTRIBUTES
 from physlm.tasks.biography.rewrite_grammar import person_words, rewrites_grammar
@@ -20,7 +20,7 @@ Read = tuple[tuple[str, ...], dict[str, str]]
 
 
 @cache
-def read(config: BioSConfig, draws: int) -> list[list[Read]]:
+def read(config: BioSConfig | BioRConfig, draws: int) -> list[list[Read]]:
     """Words and labelled spans of the first so many texts of everybody."""
     task = config.build()
     person = torch.arange(config.people).repeat_interleave(draws)

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from learning import learn
+from rewritten_people import Read, read
 from storyteller import PHRASES, stories, story, write
 
 from physlm.config import content_hash, from_dict, to_dict
@@ -92,20 +93,9 @@ def test_every_fact_has_a_place_of_its_own(text: str, facts: list[str], expected
     assert places(text.split(), [fact.split() for fact in facts]) == expected
 
 
-def labelled(config: BioRConfig, draws: int) -> list[list[tuple[tuple[str, ...], dict[str, str]]]]:
-    """Words and spans of the first so many texts of everybody."""
-    task = config.build()
-    person = torch.arange(config.people).repeat_interleave(draws)
-    entries = task.entries(person, torch.arange(draws).repeat(config.people))
-    assert int(entries.lengths_R.max()) <= task.entry_width
-    found = []
-    for ids, roles, length in zip(*(x.tolist() for x in entries), strict=True):
-        text = [task.vocabulary.words[i] for i in ids[:length]]
-        assert text[0] == text[-1] == "<eos>" and not any(roles[length:])
-        spans = {name: " ".join(word for word, role in zip(text, roles, strict=False) if task.roles[role] == name)
-                 for name in FIELDS}  # fmt: skip
-        found.append((tuple(text[1:-1]), spans))
-    return [found[i : i + draws] for i in range(0, len(found), draws)]
+def labelled(config: BioRConfig, draws: int) -> list[list[Read]]:
+    """Words and spans of facts of the first so many texts of everybody."""
+    return [[(text, {name: spans[name] for name in FIELDS}) for text, spans in mine] for mine in read(config, draws)]
 
 
 @pytest.mark.parametrize("counts", [[1], [3], [1, 4, 2], [7]])

@@ -16,13 +16,14 @@ Deviations: filling stands behind, not before; keys that are asked for have any 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, without_end
-from physlm.tasks.task import AnswerRows, OnDevice, Text, question
+from physlm.tasks.config import check_between, check_split
+from physlm.tasks.memory.pairs import Pairs, PairsConfig
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, without_end
+from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ MOST_TOKENS, MOST_WORDS, MOST_MOTIF = 1 << 20, 1 << 8, 4  # all orders of so man
 
 
 @dataclass(frozen=True)
-class FuzzyConfig(TaskConfig):
+class FuzzyConfig(PairsConfig):
     """Keys of up to ``key_tokens`` of ``keys`` tokens, values of up to ``value_tokens`` of ``values``.
 
     Attributes:
@@ -44,8 +45,6 @@ class FuzzyConfig(TaskConfig):
 
     kind: ClassVar[str] = "fuzzy"
     shared_fields: ClassVar[tuple[str, ...]] = ("keys", "values")
-    has_test_rows: ClassVar[bool] = True
-    has_verifier: ClassVar[bool] = True
     keys: int = 7
     values: int = 8
     key_tokens: int = 3
@@ -80,13 +79,6 @@ class FuzzyConfig(TaskConfig):
         """The task on the CPU."""
         return Fuzzy(self)
 
-    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """The last pair of a row."""
-        return {("answer", "test"): {}}
-
-    def longer(self, times: int) -> dict[str, int]:
-        """More pairs."""
-        return {"window": times * self.row_tokens}
 
 
 class _Written(NamedTuple):
@@ -100,26 +92,8 @@ class _Written(NamedTuple):
     end_R: Tensor
 
 
-class Fuzzy(OnDevice[FuzzyConfig]):
-    """The task on one device: everything is computed from the numbers of rows."""
-
-    grade = staticmethod(grade_without_hints)
-
-    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows by number, (R, T) inputs and targets."""
-        return self._rows(index_R, split, stream, self.config.loss == "all")
-
-    def test_rows(self, n: int, split: str = "evaluation", *, window: int = 0) -> AnswerRows:
-        """``n`` rows whose targets are the values of keys that came before.
-
-        Args:
-            window: tokens of a row; 0: as in training.
-        """
-        import torch
-
-        row_R = torch.arange(n, device=self.device)
-        rows = self._sized(window)._rows(row_R, split, "windows", False)
-        return AnswerRows(*rows, torch.zeros_like(row_R), ("value",))
+class Fuzzy(Pairs[FuzzyConfig]):
+    """The task on one device."""
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Text i is row i up to its last value, which it asks for."""
@@ -158,9 +132,6 @@ class Fuzzy(OnDevice[FuzzyConfig]):
             if known.setdefault(key, value) != value:
                 return "got another value than the key had before"
         return "" if again else "got a last pair whose key did not come before"
-
-    def _sized(self, window: int) -> Fuzzy:
-        return Fuzzy(replace(self.config, row_tokens=window), self.device) if window else self
 
     def _rows(self, index_R: Tensor, split: str, stream: int | str, whole: bool) -> Rows:
         import torch

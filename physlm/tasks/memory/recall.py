@@ -14,12 +14,13 @@ rows are trained on again and again, here all are new.  MQAR (``mqar``) asks for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from physlm.tasks.config import TaskConfig, check_between, check_split
-from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, without_end
-from physlm.tasks.task import AnswerRows, OnDevice, Text, question
+from physlm.tasks.config import check_between, check_split
+from physlm.tasks.memory.pairs import Pairs, PairsConfig
+from physlm.tasks.prompts import FOREIGN, Prompts, cut, without_end
+from physlm.tasks.task import Text, question
 from physlm.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ PAIR = 2  # tokens
 
 
 @dataclass(frozen=True)
-class RecallConfig(TaskConfig):
+class RecallConfig(PairsConfig):
     """Pairs of ``keys`` keys and ``values`` values.
 
     Attributes:
@@ -44,8 +45,6 @@ class RecallConfig(TaskConfig):
 
     kind: ClassVar[str] = "recall"
     shared_fields: ClassVar[tuple[str, ...]] = ("keys", "values", "noises")
-    has_test_rows: ClassVar[bool] = True
-    has_verifier: ClassVar[bool] = True
     guesses_from_text: ClassVar[bool] = True
     keys: int = 8
     values: int = 8
@@ -77,35 +76,10 @@ class RecallConfig(TaskConfig):
         """The task on the CPU."""
         return Recall(self)
 
-    def conditions(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """The last pair of a row."""
-        return {("answer", "test"): {}}
-
-    def longer(self, times: int) -> dict[str, int]:
-        """More pairs of as many keys."""
-        return {"window": times * self.row_tokens}
 
 
-class Recall(OnDevice[RecallConfig]):
-    """The task on one device: everything is computed from the numbers of rows."""
-
-    grade = staticmethod(grade_without_hints)
-
-    def rows(self, index_R: Tensor, split: str = "train", stream: int = 0) -> Rows:
-        """Training rows by number, (R, T) inputs and targets."""
-        return self._rows(index_R, split, stream, self.config.loss == "all")
-
-    def test_rows(self, n: int, split: str = "evaluation", *, window: int = 0) -> AnswerRows:
-        """``n`` rows whose targets are the values of keys that came before.
-
-        Args:
-            window: tokens of a row; 0: as in training.
-        """
-        import torch
-
-        row_R = torch.arange(n, device=self.device)
-        rows = self._sized(window)._rows(row_R, split, "windows", False)
-        return AnswerRows(*rows, torch.zeros_like(row_R), ("value",))
+class Recall(Pairs[RecallConfig]):
+    """The task on one device."""
 
     def texts(self, number_R: Tensor, split: str = "evaluation") -> list[Text]:
         """Text i is row i, which asks for its last value."""
@@ -154,9 +128,6 @@ class Recall(OnDevice[RecallConfig]):
             if known.setdefault(key, value) != value:
                 return "got another value than the key had before"
         return "" if asked else "got a last pair whose key did not come before"
-
-    def _sized(self, window: int) -> Recall:
-        return Recall(replace(self.config, row_tokens=window), self.device) if window else self
 
     def _rows(self, index_R: Tensor, split: str, stream: int | str, whole: bool) -> Rows:
         import torch
