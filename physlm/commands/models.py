@@ -55,8 +55,8 @@ def export(
     if to not in LIBRARIES:
         raise UserError(unknown_key("to", to, LIBRARIES))
     found = _run(run, tier, number, experiment, folder("runs", runs), folder("experiments", experiments))
-    if step not in (None, found.spec.steps, *found.spec.snapshot_steps):
-        steps = ", ".join(map(str, (*found.spec.snapshot_steps, found.spec.steps)))
+    if step not in (None, found.spec.steps, *found.spec.kept_steps):
+        steps = ", ".join(map(str, (*found.spec.kept_steps, found.spec.steps)))
         raise UserError(f"--step: got {step}, expected one of {steps}, after which this run kept its weights")
     weights = found.weights_path(found.spec.steps if step is None else step)
     if not weights.exists():
