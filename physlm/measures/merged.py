@@ -116,12 +116,12 @@ def merges(measure: Merged, spec: RunSpec) -> Iterator[Merge]:
     """
     kept = (*spec.kept_steps, spec.steps)
     for share in measure.ends:
-        end = round(share * spec.steps)
+        end = _part_of(spec.steps, share)
         if end not in kept:
             raise UserError(f"measure merged: got a run that keeps weights after {_listed(spec)}, expected step {end} "
                             f"among them, {share:g} of all (train.kept)")
         for span in measure.spans:
-            begin = end if span == 0 else round((1 - span) * end)
+            begin = _part_of(end, 1 - span)
             steps = tuple(step for step in kept if begin <= step <= end)
             for way in measure.ways if span else ("none",):
                 yield Merge(span, way, steps)
@@ -129,12 +129,13 @@ def merges(measure: Merged, spec: RunSpec) -> Iterator[Merge]:
 
 def kept_for(steps: int, ends: tuple[float, ...], span: float, intervals: int) -> tuple[int, ...]:
     """Steps to keep weights after, so that the last ``span`` before each end has ``intervals`` equal ones."""
-    found = set()
-    for share in ends:
-        end = round(share * steps)
-        begin = round((1 - span) * end)
-        found |= {begin + round(i * (end - begin) / intervals) for i in range(intervals + 1)}
+    found = {_part_of(_part_of(steps, share), 1 - span * i / intervals) for share in ends for i in range(intervals + 1)}
     return tuple(sorted(step for step in found if 0 < step < steps))
+
+
+def _part_of(steps: int, share: float) -> int:
+    """The nearest step to a share of them; the same for shares that differ in their last digits alone."""
+    return round(round(share * steps, 6))
 
 
 def _load(run: Trained, merge: Merge, step: int) -> Decoder:
