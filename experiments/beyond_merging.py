@@ -173,8 +173,7 @@ EXPERIMENT = Experiment(
     law=laws(*SCORE.values(), *KEPT.values(), *WAYS.values(), UNTRAINED, MAJORITY,
              SCORE["mano"].of("answer_untrained", "mano_untrained"), items="people or questions",
              details=(*BY_BUDGET.values(), *SPANS.values(), *PAIRED), prepare=prepared,
-             notes=("..._kept: over a decay by 1 - sqrt over the last fifth of the same budget, seed by seed; its "
-                    "interval is over seeds and budgets.",
+             notes=("..._kept: over the decay by 1 - sqrt of the same budget, seed by seed, with intervals over seeds.",
                     "..._ways: the mean of checkpoints over the weights of a decay by 1 - sqrt.")),
     figure=figure,
     expect=(
