@@ -131,7 +131,7 @@ def test_of_a_quadratic_merging_takes_the_noise_out_as_a_decay_does() -> None:
 
     assert excess(constant) == pytest.approx(rate / (2 * (2 - rate)), rel=0.05)
     for way in WAYS:
-        merged = merged_state(stored, merge_weights(decay_weights(way, len(stored) - 1)))["x"]  # type: ignore[arg-type]
+        merged = merged_state(stored, merge_weights(decay_weights(way, len(stored) - 1)))["x"]
         assert excess(merged) < 0.15 * excess(constant)
         assert excess(merged) < 2 * excess(decayed)
     assert excess(decayed) < 0.15 * excess(constant)

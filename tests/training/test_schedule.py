@@ -109,7 +109,7 @@ def test_a_stable_phase_and_a_decay_by_hand() -> None:
 def test_all_stable_stays_at_the_peak_and_none_is_the_schedule_without_it() -> None:
     assert schedule(TrainConfig(stable=1.0), 40).tolist() == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 37])
     for decay in ("cosine", "linear", "sqrt"):
-        config = TrainConfig(decay=decay)  # type: ignore[arg-type]
+        config = TrainConfig(decay=decay)
         assert schedule(dataclasses.replace(config, stable=0.05), 40).equal(schedule(config, 40)), "within the warm-up"
 
 
