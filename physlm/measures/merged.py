@@ -12,7 +12,7 @@ Formulas and source: ``physlm.measures.merging``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -68,21 +68,14 @@ class Merged(Measure):
     def check(self, spec: RunSpec) -> None:
         """Refuse a run that keeps too few weights, keeps them at unequal distances, or that ``of`` refuses."""
         check(self.of, spec)
-        for merge in merges(self, spec):
-            if merge.span and len(merge.steps) < 2:
-                raise UserError(f"measure merged: got a run that keeps weights after {_listed(spec)}, expected at "
-                                f"least two in the last {merge.span:g} of {merge.steps[-1]} steps (train.kept)")
-            gaps = {second - first for first, second in pairwise(merge.steps)}
-            if len(gaps) > 1 and max(gaps) - min(gaps) > 1:
-                raise UserError(f"measure merged: got a run that keeps weights after {_listed(spec)}, expected equal "
-                                f"distances in the last {merge.span:g} of {merge.steps[-1]} steps (train.kept)")
+        list(merges(self, spec))
 
     def __call__(self, run: Trained) -> list[Row]:
         """The rows of one run."""
         plain = dataclasses.replace(run.spec, train=dataclasses.replace(run.spec.train, snapshots=0, kept=()))
         rows = []
         for merge in merges(self, run.spec):
-            one = dataclasses.replace(run, spec=plain, load=partial(_load, run, merge))
+            one = dataclasses.replace(run, spec=plain, load=partial(_merged, run, merge))
             rows += [dataclasses.replace(row, where={**row.where, **merge.places}) for row in take(self.of, one)]
         return rows
 
@@ -112,7 +105,7 @@ def merges(measure: Merged, spec: RunSpec) -> Iterator[Merge]:
     """All merged models of a run, in the order of the rows.
 
     Raises:
-        UserError: no weights are kept at an end.
+        UserError: no weights are kept at an end, or within a span fewer than two, or at unequal distances.
     """
     kept = (*spec.kept_steps, spec.steps)
     for share in measure.ends:
@@ -123,6 +116,11 @@ def merges(measure: Merged, spec: RunSpec) -> Iterator[Merge]:
         for span in measure.spans:
             begin = _part_of(end, 1 - span)
             steps = tuple(step for step in kept if begin <= step <= end)
+            gaps = {second - first for first, second in pairwise(steps)}
+            if span and (not gaps or max(gaps) - min(gaps) > 1):
+                wanted = "equal distances" if gaps else "at least two"
+                raise UserError(f"measure merged: got a run that keeps weights after {_listed(spec)}, expected "
+                                f"{wanted} in the last {span:g} of {end} steps (train.kept)")
             for way in measure.ways if span else ("none",):
                 yield Merge(span, way, steps)
 
@@ -138,15 +136,20 @@ def _part_of(steps: int, share: float) -> int:
     return round(round(share * steps, 6))
 
 
-def _load(run: Trained, merge: Merge, step: int) -> Decoder:
-    """The merged model, whatever step is asked for: it is all that there is."""
-    model = run.load(merge.steps[-1])
+def merged_model(load: Callable[[int], Decoder], merge: Merge) -> Decoder:
+    """The merged model of the weights that ``load`` reads by their step."""
+    model = load(merge.steps[-1])
     if len(merge.steps) > 1:
         from physlm.measures.merging import merged_state
 
-        states = (run.load(step).state_dict() for step in merge.steps)
+        states = (load(step).state_dict() for step in merge.steps)
         model.load_state_dict(merged_state(states, merge.weights))
     return model
+
+
+def _merged(run: Trained, merge: Merge, step: int) -> Decoder:
+    """The merged model, whatever step is asked for: it is all that there is."""
+    return merged_model(run.load, merge)
 
 
 def _listed(spec: RunSpec) -> str:
