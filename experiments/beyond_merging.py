@@ -20,6 +20,8 @@ from physlm.models.parts.gated import Gated
 from physlm.models.parts.norms import RMSNorm
 from physlm.training.config import RunSpec
 
+# Tier demo, three seeds of Capo: the mean of checkpoints keeps 0.85 (0.81 to 0.89) of the bits that a decay leaves, the
+# last checkpoint as it is 0.75 (0.70 to 0.81), a cosine all.  Bounds are of what is published and were not moved.
 DECAYED, INTERVALS = 0.2, 8  # the last share of a budget that decays, or is merged, and pieces of it
 CAPO_MERGED = Merged("capacity", (0.25, 0.5, 1.0), (0.0, 0.1, 0.2, 0.4), ("linear", "sqrt"))
 MANO_MERGED = Merged("answers", (0.5, 0.75, 1.0), (0.0, 0.1, 0.2), ("linear", "sqrt"))

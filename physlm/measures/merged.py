@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, cast, get_args
 
 from physlm.errors import UserError
-from physlm.measures import MEASURES
+from physlm.measures import MEASURES, QUANTITIES
 from physlm.measures.measure import Measure, check, take
 from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
@@ -43,6 +43,7 @@ class Merged(Measure):
     """
 
     kind: ClassVar[str] = "merged"
+    quantities: ClassVar[tuple[str, ...]] = QUANTITIES["merged"]
     of: str = "capacity"
     ends: tuple[float, ...] = (1.0,)
     spans: tuple[float, ...] = (0.0, 0.2)
@@ -62,7 +63,7 @@ class Merged(Measure):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise UserError(f"measure merged: {name}: got {list(values)}, expected at least one, each once")
-        if self.of not in MEASURES:
+        if self.of not in MEASURES or self.of == self.kind:
             raise UserError(f"measure merged: of: got {self.of!r}, expected one of {', '.join(MEASURES)}")
 
     def check(self, spec: RunSpec) -> None:
@@ -155,3 +156,7 @@ def _merged(run: Trained, merge: Merge, step: int) -> Decoder:
 def _listed(spec: RunSpec) -> str:
     kept = [*map(str, spec.kept_steps), f"{spec.steps} steps"]
     return ", ".join(kept if len(kept) < 12 else [*kept[:5], "...", *kept[-5:]])
+
+
+measure = Merged()  # that of the table of measures
+check_run = measure.check
