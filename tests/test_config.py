@@ -91,7 +91,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
                         final_fraction=0.1, betas=(0.9, 0.98), eps=1e-6, precision="bf16", seed=0,
                         steps=0, decay="cosine", mask_rate=0.15, snapshots=0, lora_rank=0, lora_embedding_rank=0,
-                        lora_alpha=4.0, lora_ratio=1.0, z_loss=0.0, redrawn=0.0, trained="all", optimiser="adamw"),
+                        lora_alpha=4.0, lora_ratio=1.0, z_loss=0.0, redrawn=0.0, trained="all", optimiser="adamw",
+                        stable=0.0, kept=(), lora_kind="lora", lora_initial=0.1, lora_ramp=1000),
 }
 
 
@@ -152,7 +153,10 @@ def test_every_setting_of_a_run_changes_its_hash() -> None:
             elif field.name in PARTS:
                 other = PARTS[field.name]
             elif isinstance(value, str):
-                other = {"bf16": "float32", "cosine": "linear", "all": "scales", "adamw": "muon"}[value]
+                other = {"bf16": "float32", "cosine": "linear", "all": "scales", "adamw": "muon",
+                         "lora": "vera"}[value]
+            elif value == ():
+                other = (1,)
             elif isinstance(value, tuple):
                 other = tuple(v / 2 if isinstance(v, float) else v - 1 for v in value)
             else:
@@ -262,7 +266,8 @@ def test_steps_cover_the_exposures() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(("config", "names"), [
-    (TrainConfig, ("learning_rate", "weight_decay", "final_fraction", "eps", "mask_rate", "lora_alpha")),
+    (TrainConfig, ("learning_rate", "weight_decay", "final_fraction", "eps", "mask_rate", "lora_alpha",
+                   "stable", "lora_initial")),
     (ModelConfig, ("init_std",)),
     (lambda **part: ModelConfig(mixer=(Attention(**part),)), ("rope", "rope_base", "rope_heads", "scale")),
     (partial(GrammarConfig, noise="token"), ("noise_rate", "noise_fraction")),

@@ -6,7 +6,7 @@
     loss      of a biography all tokens, of a question those of the answer, the thought before it included
 
 Biographies are of everybody, questions about half of the people (arXiv 2309.14316, mixed training).  All weights are
-trained, or low-rank updates of all linear maps by peft.
+trained, or updates of all linear maps: LoRA and VeRA by peft, SingLoRA by ``physlm.battery.singlora``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ from physlm import rng
 from physlm.battery.causal import EXTRA, Causal
 from physlm.battery.questions import biographies, examples
 from physlm.battery.settings import TASKS, TEXTS, Battery
+from physlm.battery.singlora import SingLoRA, attach, merge, raise_ramp
 from physlm.errors import UserError
 from physlm.extras import needed
 from physlm.hf.folders import without_bars
 
-WAYS = ("full", "lora")
-RATES = {"full": 5e-5, "lora": 3e-4}  # where none is given; the one of low rank is published (arXiv 2309.14402)
+WAYS = ("full", "lora", "vera", "singlora")
+# where none is given; that of LoRA is published (arXiv 2309.14402), those of its relatives are ours
+RATES = {"full": 5e-5, "lora": 3e-4, "vera": 3e-3, "singlora": 3e-4}
+LOW_RANK = {"lora": "low-rank updates", "vera": "scaled random updates (VeRA)",
+            "singlora": "symmetric updates (SingLoRA)"}
 DRAWS = 4  # other people in pairs
 IGNORE = -100
 
@@ -40,7 +44,8 @@ class Finetuning:
     """How a model is trained.
 
     Attributes:
-        how: ``full`` trains all weights, ``lora`` low-rank updates.
+        how: ``full`` trains all weights, ``lora`` low-rank updates, ``vera`` vectors that scale random ones, and
+            ``singlora`` those of a single matrix.
         passes: times that every person is read.
         questions: share of tokens that are of questions.
         batch_rows, row_tokens: of a step.
@@ -60,7 +65,7 @@ class Finetuning:
 
     def __post_init__(self) -> None:
         if self.how not in WAYS:
-            raise UserError(f"finetune: got {self.how!r}, expected {' or '.join(WAYS)}")
+            raise UserError(f"finetune: got {self.how!r}, expected {', '.join(WAYS[:-1])} or {WAYS[-1]}")
         for name, least in (("passes", 1), ("batch_rows", 1), ("row_tokens", 2), ("lora_rank", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"finetune: {name}: got {getattr(self, name)}, expected at least {least}")
@@ -163,7 +168,12 @@ def train(causal: Causal, battery: Battery, settings: Finetuning, progress: bool
     rows = Rows(causal, battery, settings)
     steps = math.ceil(rows.in_pass * settings.passes / settings.batch_rows)
     transformers.set_seed(settings.seed)  # also of the first weights of the updates
-    model = _low_rank(causal.model, settings.lora_rank) if settings.how == "lora" else causal.model
+    model = causal.model
+    updates: list[SingLoRA] = []
+    if settings.how == "singlora":
+        updates = attach(model, settings.lora_rank, 2 * settings.lora_rank)
+    elif settings.how != "full":
+        model = _low_rank(model, settings)
     device = causal.model.device.type
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
@@ -173,10 +183,13 @@ def train(causal: Causal, battery: Battery, settings: Finetuning, progress: bool
             save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=not progress,
             dataloader_pin_memory=False, remove_unused_columns=False)
         trainer = transformers.Trainer(model=model, args=_on_one_gpu(arguments), train_dataset=rows)
+        trainer.add_callback(_raising(updates, steps))
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)  # there is a bar, on terminals
         trainer.train()
-    trained = model.merge_and_unload() if settings.how == "lora" else model
-    how = (f"{'all weights' if settings.how == 'full' else f'low-rank updates, rank {settings.lora_rank}'}, "
+    numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = model.merge_and_unload() if settings.how in ("lora", "vera") else merge(model)
+    what = f"{LOW_RANK[settings.how]}, rank {settings.lora_rank}" if settings.how in LOW_RANK else "all weights"
+    how = (f"{what}, {numbers:,} parameters trained, "
            f"{settings.passes:,} passes ({steps:,} steps of {settings.batch_rows} x {settings.row_tokens} tokens, "
            f"{100 * settings.questions:g} % of questions), learning rate {settings.rate:g}")
     return Causal(trained, causal.tokenizer, causal.source), how
@@ -199,11 +212,25 @@ def _on_one_gpu(arguments: Any) -> Any:
     return arguments
 
 
-def _low_rank(model: Any, rank: int) -> Any:
+def _raising(updates: list[SingLoRA], steps: int) -> Any:
+    """Raises u of these updates after every step."""
+    transformers = needed("transformers", EXTRA)
+
+    class Raising(transformers.TrainerCallback):  # type: ignore[name-defined]
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            raise_ramp(updates, state.global_step, steps)
+
+    return Raising()
+
+
+def _low_rank(model: Any, settings: Finetuning) -> Any:
+    rank = settings.lora_rank
     peft, utilities = needed("peft", EXTRA), needed("transformers.pytorch_utils", EXTRA)
     transposed = any(isinstance(part, utilities.Conv1D) for part in model.modules())  # as GPT-2 has its linear maps
-    return peft.get_peft_model(model, peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear",
-                                                      fan_in_fan_out=transposed, task_type="CAUSAL_LM"))
+    shared = dict(r=rank, target_modules="all-linear", fan_in_fan_out=transposed, task_type="CAUSAL_LM")
+    if settings.how == "vera":
+        return peft.get_peft_model(model, peft.VeraConfig(projection_prng_key=settings.seed, **shared))
+    return peft.get_peft_model(model, peft.LoraConfig(lora_alpha=2 * rank, **shared))
 
 
 def _piece(causal: Causal, prompt: str, text: str) -> Piece:

@@ -43,16 +43,19 @@ def run(
     model: Annotated[str, typer.Option("--model", metavar="DIR|NAME", help="A folder that a causal model of "
                                        "transformers and its tokenizer were saved into, or a name on the Hugging Face "
                                        "hub.")],
-    finetune: Annotated[str | None, typer.Option("--finetune", metavar="full|lora", help="Train it on the biographies "
-                        "of everybody and on questions about half of the people: all weights, or low-rank updates. "
+    finetune: Annotated[str | None, typer.Option("--finetune", metavar="full|lora|vera|singlora", help="Train it on "
+                        "the biographies of everybody and on questions about half of the people: all weights, low-rank "
+                        "updates (LoRA), or those of its relatives, which train fewer numbers. "
                         "Default: it is asked as it is.")] = None,
     passes: Annotated[int, typer.Option("--passes", help="Of training: times that every person is read.")] = 100,
-    rate: Annotated[float, typer.Option("--learning-rate", help="Of training; 0: 5e-5, with lora 3e-4.")] = 0.0,
+    rate: Annotated[float, typer.Option("--learning-rate", help="Of training; 0: 5e-5, with lora and singlora "
+                                     "3e-4, with vera 3e-3.")] = 0.0,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of training.")] = 0.01,
     batch_rows: Annotated[int, typer.Option("--batch-rows", help="Of a step of training.")] = 16,
     row_tokens: Annotated[int, typer.Option("--row-tokens", help="Tokens in a row.")] = 256,
     questions: Annotated[float, typer.Option("--questions", help="Share of the tokens that are of questions.")] = 0.5,
-    lora_rank: Annotated[int, typer.Option("--lora-rank", help="Of low-rank updates.")] = 16,
+    lora_rank: Annotated[int, typer.Option("--lora-rank", help="Of low-rank updates; VeRA can do with many, such "
+                                       "as 256.")] = 16,
     people: PeopleOption = 200,
     seed: SeedOption = 0,
     pool_size: PoolOption = 0,

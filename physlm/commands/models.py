@@ -20,6 +20,7 @@ from physlm.config import override, unknown_key
 from physlm.errors import UserError
 from physlm.lab.experiment import load_experiment
 from physlm.measures.measure import check, take
+from physlm.measures.merged import Merged, merged_model, merges
 
 if TYPE_CHECKING:
     from physlm.lab.run import Run
@@ -40,7 +41,10 @@ def export(
     tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Of which tier the run of an experiment is.",
                                           autocompletion=completion.tiers)] = "demo",
     number: Annotated[int, typer.Option("--run", min=0, help="Which of the tier's runs.")] = 0,
-    step: Annotated[int | None, typer.Option("--step", help="The weights of a snapshot. Default: the last.")] = None,
+    step: Annotated[int | None, typer.Option("--step", help="The weights after this step. Default: the last.")] = None,
+    span: Annotated[float, typer.Option("--span", help="Merge all weights that the run kept in this last share of its "
+                                        "steps up to --step, as in the place of a decay; 0: none.")] = 0.0,
+    way: Annotated[str, typer.Option("--way", help="Of merging: linear (the mean), sqrt or cosine.")] = "linear",
     runs: RunsOption = None,
     experiment: ExperimentOption = None,
     experiments: ExperimentsOption = None,
@@ -55,11 +59,12 @@ def export(
     if to not in LIBRARIES:
         raise UserError(unknown_key("to", to, LIBRARIES))
     found = _run(run, tier, number, experiment, folder("runs", runs), folder("experiments", experiments))
-    if step not in (None, found.spec.steps, *found.spec.snapshot_steps):
-        steps = ", ".join(map(str, (*found.spec.snapshot_steps, found.spec.steps)))
+    if step not in (None, found.spec.steps, *found.spec.kept_steps):
+        steps = ", ".join(map(str, (*found.spec.kept_steps, found.spec.steps)))
         raise UserError(f"--step: got {step}, expected one of {steps}, after which this run kept its weights")
-    weights = found.weights_path(found.spec.steps if step is None else step)
-    if not weights.exists():
+    end = found.spec.steps if step is None else step
+    (merge,) = merges(Merged(ends=(end / found.spec.steps,), spans=(span,), ways=(way,)), found.spec)
+    if any(not found.weights_path(one).exists() for one in merge.steps):
         diverged = found.diverged() if found.path.is_dir() else None
         why = f"the run diverged: {diverged}" if diverged else f"no trained model here; first physlm run {run}"
         raise UserError(f"{found.path}: {why}")
@@ -68,9 +73,11 @@ def export(
     from physlm.hf.folders import export as write
     from physlm.lab.loading import load_model
 
-    architecture = write(found.spec, load_model(found.spec, weights, torch.device("cpu")), out)
+    model = merged_model(lambda one: load_model(found.spec, found.weights_path(one), torch.device("cpu")), merge)
+    architecture = write(found.spec, model, out)
     code = ", trust_remote_code=True" if architecture == "physlm" else ""
-    print(f"{out}: {found.spec.title}, architecture {architecture}\n"
+    merged = f", {len(merge.steps)} checkpoints merged ({way})" if span else ""
+    print(f"{out}: {found.spec.title}{merged}, architecture {architecture}\n"
           f"  AutoModelForCausalLM.from_pretrained({str(out)!r}{code})\n"
           f"  AutoTokenizer.from_pretrained({str(out)!r}{code})")
 

@@ -54,8 +54,8 @@ class Run:
         return self.path / "model.safetensors"
 
     def weights_path(self, step: int) -> Path:
-        """Where the weights after ``step`` steps lie: one of ``spec.snapshot_steps``, or the last."""
-        assert step == self.spec.steps or step in self.spec.snapshot_steps, step
+        """Where the weights after ``step`` steps lie: one of ``spec.kept_steps``, or the last."""
+        assert step == self.spec.steps or step in self.spec.kept_steps, step
         return self.model_path if step == self.spec.steps else self.path / f"snapshot-{step}.safetensors"
 
     @property
@@ -96,7 +96,7 @@ class Run:
 
     @property
     def _weights_paths(self) -> list[Path]:
-        return [self.weights_path(step) for step in (*self.spec.snapshot_steps, self.spec.steps)]
+        return [self.weights_path(step) for step in (*self.spec.kept_steps, self.spec.steps)]
 
     def has(self, measures: Iterable[str]) -> bool:
         """Whether the run is finished and all these measures were taken, or none can be since it diverged."""

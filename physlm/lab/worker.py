@@ -104,7 +104,7 @@ class Worker:
         # A member with a model is left as it is: it trains along only because it did so before.
         unfinished = {i: run for i, run in runs.items() if not run.trained()}
         self.store.open_population(population)
-        if any(run.spec.snapshot_steps and not run.path.exists() for run in unfinished.values()):
+        if any(run.spec.kept_steps and not run.path.exists() for run in unfinished.values()):
             # its folder was deleted, and with it weights along the way that come before the checkpoint
             storage.remove(self.store.checkpoint(population))
         for run in unfinished.values():

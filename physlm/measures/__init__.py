@@ -12,6 +12,7 @@ May import ``config``, ``rng``, ``tasks``, ``models``, ``training``.
 MEASURES = {
     "capacity": "physlm.measures.capacity:measure",
     "quantised": "physlm.measures.quantised:measure",
+    "merged": "physlm.measures.merged:measure",
     "completion": "physlm.measures.completion:measure",
     "trees": "physlm.measures.trees:measure",
     "attention": "physlm.measures.tree_attention:measure",
@@ -36,6 +37,7 @@ MEASURES = {
 }
 CHECKS = {
     "quantised": "physlm.measures.quantised:check",
+    "merged": "physlm.measures.merged:check_run",
     "knowledge": "physlm.measures.knowledge:check",
     "answers": "physlm.measures.answers:check",
     "forced": "physlm.measures.forced:check",
@@ -61,6 +63,7 @@ QUANTITIES = {
                  "bits_untrained", "name_nats", "value_nats", "value1_nats"),
     "quantised": ("bits", "bits_signed", "bits_name", "bits_value", "bits_diversity", "bits_per_param",
                   "bits_kept", "bits_per_stored_bit", "stored_bits_per_param"),
+    "merged": ("*",),  # those of the measure that it takes
     "completion": ("accuracy", "accuracy_untrained", "kl", "kl_untrained", "entropy_derivation", "entropy_truth",
                    "entropy_model", "entropy_generated", "length_truth", "length_generated", "distinct",
                    "distinct_truth"),

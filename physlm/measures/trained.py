@@ -23,7 +23,7 @@ class Trained:
     """A run and its models, each of one member, on ``device``.
 
     Attributes:
-        load: reads the weights after a number of steps: one of ``spec.snapshot_steps``, or the last.
+        load: reads the weights after a number of steps: one of ``spec.kept_steps``, or the last.
         progress: whether to show bars.
         load_start: reads the weights that the run begins with; None where they are random or no longer there.
     """

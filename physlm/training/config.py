@@ -20,6 +20,11 @@ MOST_ROW_TOKENS = 1 << 20
 MOST_STEP_TOKENS = 1 << 27  # tokens, or entries, of one step: a GiB each for the inputs and the targets
 # Members of one population share every setting of their training but these.
 _MEMBER_FIELDS = ("train.learning_rate", "train.weight_decay", "train.seed")
+Decay = Literal["cosine", "linear", "sqrt"]
+LowRankKind = Literal["lora", "vera", "singlora"]
+# what low-rank updates of each kind have a use for
+_OF_KIND: dict[str, tuple[str, ...]] = {"lora": ("lora_alpha", "lora_ratio"), "vera": ("lora_initial",),
+                                        "singlora": ("lora_alpha", "lora_ramp")}
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,9 @@ class TrainConfig:
         steps: optimiser steps; 0 takes them from the exposures, which only a task with a finite set of items has.
         batch_rows: rows of ``task.row_tokens`` tokens a step.
         warmup_steps: at most a tenth of all steps is used.
-        decay: ``cosine``, or ``linear`` (Part 1).
+        decay: ``cosine``, or ``linear`` (Part 1), or ``sqrt``, 1 - sqrt (arXiv 2405.18392).
+        stable: share of all steps at which the decay begins; between it and the warm-up the rate is at its peak.  0.8
+            is WSD with a decay over the last fifth; at 1 the rate stays at its peak to the end.
         betas, eps: AdamW's; (0.9, 0.98) and 1e-6 as in arXiv 2309.14316.
         precision: ``bf16`` computes in bfloat16 with float32 master weights; ``float32`` throughout.
         seed: initial weights and the order of the data.
@@ -40,11 +47,16 @@ class TrainConfig:
             (arXiv 1810.04805), and on questions whose answers alone are scored all of the answer; a causal model
             predicts each token from those before it.
         snapshots: k keeps the weights after 1/2^k, .., 1/4 and 1/2 of the steps, for learning curves.
+        kept: steps after which the weights are kept, besides; for merging (``physlm.measures.merged``).
         lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
             and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
         lora_alpha: the updates are scaled by alpha / rank.
         lora_ratio: the learning rate of the factors that begin at zero over that of the others (LoRA+, arXiv
             2402.12354, published 16).
+        lora_kind: what the updates are made of, see ``physlm.models.low_rank_kinds``: ``lora``; ``vera``, two vectors
+            that scale random matrices (arXiv 2310.11454), without alpha; ``singlora``, one matrix (arXiv 2507.05566).
+        lora_initial: first value of VeRA's d.
+        lora_ramp: steps over which SingLoRA's updates rise from nothing; at most a tenth of all steps is used.
         redrawn: of a mixture of experts that begins with a dense model: the share of each expert's hidden units that is
             drawn anew, see ``physlm.models.upcycling``; 0 begins with copies.
         z_loss: times the mean over scored tokens of (log sum_v exp logit_v)^2 is added to the loss (arXiv 2204.02311).
@@ -64,7 +76,7 @@ class TrainConfig:
     precision: Literal["bf16", "float32"] = "bf16"
     seed: int = 0
     steps: int = 0
-    decay: Literal["cosine", "linear"] = "cosine"
+    decay: Decay = "cosine"
     mask_rate: float = 0.15
     snapshots: int = 0
     lora_rank: int = 0
@@ -75,6 +87,11 @@ class TrainConfig:
     redrawn: float = 0.0
     trained: Literal["all", "scales"] = "all"
     optimiser: Literal["adamw", "muon"] = "adamw"
+    stable: float = 0.0
+    kept: tuple[int, ...] = ()
+    lora_kind: LowRankKind = "lora"
+    lora_initial: float = 0.1
+    lora_ramp: int = 1000
 
     def __post_init__(self) -> None:
         for name in ("exposures", "batch_rows"):
@@ -83,12 +100,12 @@ class TrainConfig:
         for name, low, high in (("learning_rate", 0.0, math.inf), ("weight_decay", 0.0, math.inf),
                                 ("final_fraction", 0.0, 1.0), ("eps", 0.0, math.inf), ("mask_rate", 0.0, 1.0),
                                 ("lora_alpha", 0.0, math.inf), ("lora_ratio", 0.0, math.inf),
-                                ("z_loss", 0.0, math.inf),
-                                ("redrawn", 0.0, 1.0)):
+                                ("z_loss", 0.0, math.inf), ("redrawn", 0.0, 1.0), ("stable", 0.0, 1.0),
+                                ("lora_initial", -math.inf, math.inf)):
             if not low <= getattr(self, name) <= high or math.isinf(getattr(self, name)):
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected between {low} and {high}")
         for name, most in (("warmup_steps", math.inf), ("steps", math.inf), ("snapshots", 62), ("lora_rank", 1 << 17),
-                           ("lora_embedding_rank", 1 << 17)):
+                           ("lora_embedding_rank", 1 << 17), ("lora_ramp", math.inf)):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 0")
             if getattr(self, name) > most:
@@ -97,6 +114,19 @@ class TrainConfig:
             raise UserError(f"train.mask_rate: got {self.mask_rate}, expected more than 0: something must be predicted")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise UserError(f"train.betas: got {list(self.betas)}, expected two numbers in [0, 1)")
+        if list(self.kept) != sorted({step for step in self.kept if step > 0}):
+            raise UserError(f"train.kept: got {list(self.kept)}, expected rising numbers of steps from 1")
+        if self.low_rank:
+            self._check_kind()
+
+    def _check_kind(self) -> None:
+        """Refuse settings of another kind of low-rank update than that which is trained."""
+        for name in dict.fromkeys(name for names in _OF_KIND.values() for name in names):
+            default = getattr(TrainConfig, name)
+            if name not in _OF_KIND[self.lora_kind] and getattr(self, name) != default:
+                kinds = " or ".join(kind for kind, names in _OF_KIND.items() if name in names)
+                raise UserError(f"train.{name}: got {getattr(self, name)} with train.lora_kind={self.lora_kind}, which "
+                                f"has no use for it; expected {default}, or train.lora_kind={kinds}")
 
     @property
     def low_rank(self) -> bool:
@@ -130,6 +160,8 @@ class RunSpec:
         if not self.train.steps and self.task.items is None:
             raise UserError(f"train.steps: got 0 for {self.task.title}, which has no finite set to be exposed to; "
                             "expected at least 1")
+        if self.train.kept and self.train.kept[-1] > self.steps:
+            raise UserError(f"train.kept: got {self.train.kept[-1]}, expected at most {self.steps}, the last step")
         if self.start is not None:
             _check_start(self.start, self)
         elif self.train.low_rank:
@@ -203,9 +235,14 @@ class RunSpec:
 
     @property
     def snapshot_steps(self) -> tuple[int, ...]:
-        """The steps after which weights are kept, rising; the end of training is not among them."""
+        """The steps along training after which much is measured, rising; the end of training is not among them."""
         steps = {self.steps >> k for k in range(1, self.train.snapshots + 1)}
         return tuple(sorted(steps - {0, self.steps}))
+
+    @property
+    def kept_steps(self) -> tuple[int, ...]:
+        """All steps after which weights are kept, rising; the end of training is not among them."""
+        return tuple(sorted({*self.snapshot_steps, *self.train.kept} - {self.steps}))
 
     @property
     def entries_per_step(self) -> int:

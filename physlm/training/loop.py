@@ -50,7 +50,7 @@ def train_population(
         checkpoint: one safetensors file for the whole population; resumed from when it exists, written atomically
             after each ``checkpoint_seconds`` (later where writing takes long) and at the end, never deleted here.
         log: called at each of about 100 log points, and at the end, once a member, with a record: see ``_records``.
-        snapshot: called with the step and each member as a model of its own after each of ``snapshot_steps``; after a
+        snapshot: called with the step and each member as a model of its own after each of ``kept_steps``; after a
             resumption perhaps once more, with the same weights.
         initial: for each member the ``state_dict`` of the model of one member that it begins with, or None for random
             weights; needed where ``spec.start`` is set, also when training is resumed.
@@ -63,7 +63,7 @@ def train_population(
     """
     check_members(specs)
     every = max(1, specs[0].steps // LOGS)
-    kept = set(specs[0].snapshot_steps)
+    kept = set(specs[0].kept_steps)
     population = Population(specs, device, window=every, initial=initial, ranks=ranks)
     if checkpoint.exists():
         _resume(population, checkpoint)

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from physlm.models.decoder import Decoder
 from physlm.models.lora import LowRank
+from physlm.models.low_rank_kinds import maker
 from physlm.models.parts.part import TABLE
 from physlm.training.config import TrainConfig
-from physlm.training.schedule import adam_coefficients
+from physlm.training.schedule import adam_coefficients, ramp_steps
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -152,7 +153,7 @@ class AdamW:
 
 
 class LowRankAdamW:
-    """AdamW on low-rank factors of a model's weights, with the interface of ``AdamW``; only they have a state.
+    """AdamW on low-rank updates of a model's weights, with the interface of ``AdamW``; only they have a state.
 
     ``parameters`` are the weights of the model that the factors move: their gradients are asked for.
     """
@@ -161,12 +162,14 @@ class LowRankAdamW:
         config = configs[0]
         self.factors = LowRank(
             model, config.lora_rank, config.lora_embedding_rank, config.lora_alpha, [c.seed for c in configs],
-            half=config.precision == "bf16",
+            half=config.precision == "bf16", make=maker(config.lora_kind, config.lora_initial),
         )  # fmt: skip
         self.parameters = list(self.factors.weights)
         self._adamw = AdamW(self.factors, configs, steps, wrap, half=False)
-        self._adamw.faster([view for name, view in self._adamw.master_views.items() if name.endswith("_a")],
-                           config.lora_ratio)  # fmt: skip
+        self._rising = ramp_steps(config, steps) if config.lora_kind == "singlora" else 0
+        if config.lora_kind == "lora":
+            first = [view for name, view in self._adamw.master_views.items() if name.endswith(".a")]
+            self._adamw.faster(first, config.lora_ratio)
 
     @property
     def master_views(self) -> dict[str, Tensor]:
@@ -185,6 +188,8 @@ class LowRankAdamW:
     def update(self, step: Tensor) -> None:
         """One update of the factors and of the model; see ``AdamW.update``."""
         self._adamw.update(step)
+        if self._rising:
+            self.factors.ramp.copy_(((step + 1) / self._rising).clamp(max=1.0))
         self.factors.merge()
 
     def gradient_norms(self) -> Tensor:
@@ -192,12 +197,14 @@ class LowRankAdamW:
         return self._adamw.gradient_norms()
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state of the optimiser and of the factors.  The frozen weights are not in it."""
-        return self._adamw.tensors()
+        """The state of the optimiser and of the factors.  The frozen weights are not in it, nor are random ones."""
+        return {**self._adamw.tensors(), **({"ramp": self.factors.ramp} if self._rising else {})}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Continue from a saved state."""
         self._adamw.load(tensors)
+        if self._rising:
+            self.factors.ramp.copy_(tensors["ramp"])
         self.factors.merge()
 
 

@@ -27,7 +27,7 @@ from physlm.tasks.biography.people import value_counts
 from physlm.training.config import RunSpec, TrainConfig
 
 of_extra("accelerate", "battery")
-from physlm.battery import causal, finetune  # noqa: E402  they would do without, but not their tests
+from physlm.battery import causal, finetune, singlora  # noqa: E402  they would do without, but not their tests
 from physlm.battery.finetune import IGNORE, Finetuning, Rows  # noqa: E402
 
 BATTERY = Battery(people=12, pool_size=4, kinds=("major", "month_mod2", "all_to_full"))
@@ -96,18 +96,33 @@ def test_the_given_part_of_a_question_ends_where_its_answer_begins(model):
     assert model.tokenizer.decode(piece.ids[piece.given :]) == f" {one.completion}{tiny_causal.END}"
 
 
+def counted(model, how, rank):
+    """What the update of every linear map but the output trains, by hand."""
+    if how == "full":
+        return sum(p.numel() for p in model.parameters())
+    conv = type(model).__name__.startswith("GPT2")  # which keeps its maps transposed
+    shapes = [tuple(part.weight.shape) for part in model.modules()
+              if type(part).__name__ in ("Linear", "Conv1D") and part is not model.get_output_embeddings()]
+    pairs = [shape if conv else shape[::-1] for shape in shapes]
+    return sum({"lora": rank * (inputs + outputs), "vera": rank + outputs, "singlora": rank * max(inputs, outputs)}[how]
+               for inputs, outputs in pairs)  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks transformers so
 @pytest.mark.parametrize("how", finetune.WAYS)
 def test_training_lowers_the_loss_and_the_saved_model_writes_the_same(folder, tmp_path, how):
     of_extra("peft", "battery")
     trained = causal.load(str(folder), CPU)
     settings = Finetuning("full", passes=8, row_tokens=128, batch_rows=4, learning_rate=1e-2)
-    if how == "lora":  # which leaves the embedding as it is: it must know the words before
+    if how != "full":  # which leaves the embedding as it is: it must know the words before
         trained, _ = finetune.train(trained, dataclasses.replace(BATTERY, seed=1), settings)
-        settings = dataclasses.replace(settings, how="lora", passes=24, lora_rank=8)
+        rate = {"vera": 1e-1}.get(how, 1e-2)
+        settings = dataclasses.replace(settings, how=how, passes=24, lora_rank=8, learning_rate=rate)
     before, parameters = causal.value_bits(trained, BATTERY)[0].value, trained.parameters
     trained, words = finetune.train(trained, BATTERY, settings)
     assert ("low-rank updates, rank 8" in words) == (how == "lora") and f"{settings.passes} passes" in words
+    numbers = int(words.partition(" parameters trained")[0].rpartition(" ")[2].replace(",", ""))
+    assert numbers == counted(trained.model, how, 8)
     assert causal.value_bits(trained, BATTERY)[0].value > before + BATTERY.people
     assert trained.parameters == parameters
     finetune.save(trained, tmp_path / "saved")
@@ -157,14 +172,36 @@ def test_pickled_weights_are_not_opened(folder, tmp_path, name):
     assert not opened.exists()
 
 
+def test_singlora_begins_as_the_model_and_leaves_no_sign(folder):
+    model = causal.load(str(folder), CPU).model
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    ids = torch.arange(12).view(2, 6)
+    logits = model(ids).logits
+    updates = singlora.attach(model, 4, 8.0)
+    assert model(ids).logits.equal(logits) and updates
+    assert {name.rsplit(".", 1)[1] for name, p in model.named_parameters() if p.requires_grad} == {"a"}
+    for step, wanted in ((0, 0.0), (5, 0.5), (10, 1.0), (40, 1.0)):
+        singlora.raise_ramp(updates, step, 100)
+        assert {update.ramp for update in updates} == {wanted}
+    moved = model(ids).logits
+    assert not moved.allclose(logits, atol=1e-4)
+    singlora.merge(model)
+    torch.testing.assert_close(model(ids).logits, moved)
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys() and all(p.requires_grad for p in after.values())
+    changed = {name for name, p in after.items() if not p.detach().equal(before[name])}
+    assert changed and all(name.endswith("weight") and before[name].ndim == 2 for name in changed)
+
+
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks transformers so
-def test_updates_of_low_rank_begin_with_the_seed(folder):
+@pytest.mark.parametrize("how", ["lora", "vera", "singlora"])
+def test_updates_of_low_rank_begin_with_the_seed(folder, how):
     of_extra("peft", "battery")
     found = {}
     for seed, other in ((0, 1), (0, 2), (1, 1)):
         torch.manual_seed(other)
         trained, _ = finetune.train(causal.load(str(folder), CPU), BATTERY, Finetuning(
-            "lora", passes=1, row_tokens=128, batch_rows=16, learning_rate=1e-2, seed=seed))
+            how, passes=1, row_tokens=128, batch_rows=16, learning_rate=1e-2, seed=seed))
         found[seed, other] = torch.cat([weight.detach().flatten() for weight in trained.model.parameters()])
     assert torch.equal(found[0, 1], found[0, 2]) and not torch.equal(found[0, 1], found[1, 1])
 
@@ -183,7 +220,7 @@ def test_a_step_has_as_many_rows_on_many_gpus_as_on_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"how": "some"}, "full or lora"), ({"passes": 0}, "passes: got 0"), ({"questions": 1.0}, "share"),
+    ({"how": "some"}, "full, lora, vera or singlora"), ({"passes": 0}, "passes: got 0"), ({"questions": 1.0}, "share"),
     ({"learning_rate": math.nan}, "learning_rate nan"),
 ])  # fmt: skip
 def test_bad_settings_of_training_are_refused(settings, message):

@@ -109,4 +109,4 @@ def test_run_says_how_to_install_what_it_needs(physlm, tmp_path, monkeypatch):
         code, _, err = physlm(*start, "--model", tmp_path, "--device", "cpu")
         assert code == 2 and "pip install 'physlm[battery]'" in err
     code, _, err = physlm("battery", "--model", tmp_path, "--finetune", "some", "--device", "cpu")
-    assert code == 2 and "got 'some', expected full or lora" in err
+    assert code == 2 and "got 'some', expected full, lora, vera or singlora" in err

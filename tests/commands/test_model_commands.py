@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from extras import of_extra
 
-from physlm.config import to_dict
+from physlm.config import override, to_dict
 from physlm.lab.experiment import load_experiment
 from physlm.lab.store import Store
 from physlm.models.decoder import Decoder
-from physlm.storage import write_json
+from physlm.storage import save_tensors, write_json
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 CLAIM = "p33_capacity"
@@ -73,6 +75,35 @@ def test_a_named_task_takes_the_place_of_the_stored_one(export, physlm, stored, 
     assert code == 2 and "expected at least 1862, the task's vocabulary" in err
     code, _, err = physlm(*named, *settings, "--measure", "answers")
     assert code == 2 and "asks questions" in err
+
+
+def test_checkpoints_are_merged_into_what_is_written(physlm, stored, tmp_path):
+    transformers = of_extra("transformers", "hf")
+    steps = stored.spec.steps
+    spec = override(stored.spec, [f"train.kept=[{steps - 2}, {steps - 1}]"])
+    run = Store(tmp_path / "runs").run(spec)
+    run.path.mkdir(parents=True)
+    write_json(run.path / "config.json", to_dict(spec))
+    model = Decoder(spec.model, len(spec.task.vocabulary()), (1,))
+    for step, times in ((steps - 2, 1.0), (steps - 1, 2.0), (steps, 6.0)):
+        save_tensors(run.weights_path(step), {name: times * value for name, value in model.state_dict().items()}, {})
+    found = {}
+    span = 2.5 / steps
+    for name, options in {"last": (), "one": ("--step", steps - 1), "mean": ("--span", span),
+                          "sqrt": ("--span", span, "--way", "sqrt")}.items():
+        code, out, err = physlm("model", "export", run.path, *options, "--out", tmp_path / name)
+        assert code == 0 and ("3 checkpoints merged" in out) == (name in ("mean", "sqrt")), err
+        model_of = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name)
+        found[name] = model_of.get_input_embeddings().weight.detach()
+    table = model.embedding.weight[0].detach()
+    first, second = math.sqrt(1 / 3), math.sqrt(2 / 3)
+    decayed = first + 2 * (second - first) + 6 * (1 - second)
+    for name, times in {"last": 6, "one": 2, "mean": 3, "sqrt": decayed}.items():
+        torch.testing.assert_close(found[name], times * table, rtol=1e-5, atol=1e-6)
+    for options, words in ((("--span", 0.4 / steps), "expected at least two in the last"),
+                           (("--way", "ema"), "ways: got"), (("--span", 1), "spans: got 1.0, expected a share")):
+        code, _, err = physlm("model", "export", run.path, *options, "--out", tmp_path / "x")
+        assert code == 2 and words in err and not (tmp_path / "x").exists(), err
 
 
 def test_mistakes_are_one_line(export, stored, tmp_path):

@@ -82,6 +82,8 @@ def test_a_run_has_the_biographies_that_it_began_with(tmp_path: Path) -> None:
     once = RunSpec(questions, ModelConfig(), TrainConfig(), base)
     twice = RunSpec(dataclasses.replace(questions, ask=Ask(most=7)), ModelConfig(), TrainConfig(lora_rank=8), once)
     runs = [columns(spec) for spec in (base, once, twice, RunSpec(questions, ModelConfig(), TrainConfig()))]
+    vera = dataclasses.replace(twice, train=TrainConfig(lora_rank=8, lora_kind="vera"))
+    assert list(with_settings(pd.DataFrame([columns(vera)]), ("way",))["setting"]) == ["vera"]
     table = pd.DataFrame([*runs, mixed("single+fullname"), mixed("single", causal=False)])
     for found in (table, through_csv(table, tmp_path)):
         named = with_settings(found, ("way", "augmentation"))

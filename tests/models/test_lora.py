@@ -40,19 +40,21 @@ def unmerged(base: Decoder, factors: LowRank, rank: int, embedding_rank: int) ->
     assert position_of(base.config) == "none"
     fused = [base.get_parameter(f"blocks.{i}.attention.qkv.weight") for i in range(base.config.layers)]
     scale, table_scale = ALPHA / max(rank, 1), ALPHA / max(embedding_rank, 1)
+    layer_factors = [factors.get_parameter(f"attention.{name}") for name in "ab"] if rank else []
+    table_factors = [factors.get_parameter(f"embedding.{name}") for name in "ab"] if embedding_rank else []
 
     def logits() -> Tensor:
         table = base.embedding.weight
         x = torch.stack([table[m][IDS[m]] for m in range(3)])
         if embedding_rank:
-            a, b = factors.embedding_a, factors.embedding_b
+            a, b = (p[:, 0] for p in table_factors)
             x = x + torch.stack([table_scale * (a[m][IDS[m]] @ b[m]) for m in range(3)])
         for i, block in enumerate(base._blocks()):
             normed = block.attention_norm(x, torch.float32)
             parts = list(torch.einsum("mbti,mio->mbto", normed, fused[i]).chunk(3, -1))
             for k, which in ((2 * i, 0), (2 * i + 1, 2)) if rank else ():
-                low = torch.einsum("mbti,mir->mbtr", normed, factors.attention_a[:, k])
-                parts[which] = parts[which] + scale * torch.einsum("mbtr,mro->mbto", low, factors.attention_b[:, k])
+                low = torch.einsum("mbti,mir->mbtr", normed, layer_factors[0][:, k])
+                parts[which] = parts[which] + scale * torch.einsum("mbtr,mro->mbto", low, layer_factors[1][:, k])
             q, k_, v = (part.unflatten(-1, (SHAPE.heads, -1)).transpose(2, 3) for part in parts)
             mixed = F.scaled_dot_product_attention(q, k_, v, is_causal=True).transpose(2, 3).flatten(-2)
             x = x + torch.einsum("mbti,mio->mbto", mixed, block.attention.out.weight)
@@ -61,8 +63,7 @@ def unmerged(base: Decoder, factors: LowRank, rank: int, embedding_rank: int) ->
         x = base.final_norm(x, torch.float32)
         out = torch.einsum("mbti,mvi->mbtv", x, table)
         if embedding_rank:
-            out = out + table_scale * torch.einsum("mbtr,mvr->mbtv", x @ factors.embedding_b[:, None].mT,
-                                                   factors.embedding_a)  # fmt: skip
+            out = out + table_scale * torch.einsum("mbtr,mvr->mbtv", x @ b[:, None].mT, a)
         return out
 
     return logits
@@ -131,13 +132,15 @@ def test_the_first_update_is_zero_and_seeds_decide_the_factors() -> None:
     assert all(p.detach().equal(before[name]) and factors.merged()[name].equal(before[name])
                for name, p in model.named_parameters())
     for (name, many), one in zip(factors.named_parameters(), single.parameters(), strict=True):
-        assert many[1:2].equal(one) and (name.endswith("_a") == (not many.any()))
-    assert not factors.attention_b[0].allclose(factors.attention_b[1], atol=0.01)
+        assert many[1:2].equal(one) and (name.endswith(".a") == (not many.any()))
+    b = factors.get_parameter("attention.b")
+    assert not b[0].allclose(b[1], atol=0.01)
 
 
 def test_the_factors_have_the_published_deviations() -> None:
     factors = LowRank(Decoder(ModelConfig(layers=2, heads=1, width=64), 50), 16, 32, ALPHA, (0,))
-    for values, wanted in ((factors.attention_b, 1 / math.sqrt(3 * 64)), (factors.embedding_b, 1.0)):
+    for name, wanted in (("attention.b", 1 / math.sqrt(3 * 64)), ("embedding.b", 1.0)):
+        values = factors.get_parameter(name)
         error = 4 * wanted / math.sqrt(2 * values.numel())
         assert values.std().item() == pytest.approx(wanted, abs=error)
         assert values.mean().item() == pytest.approx(0, abs=4 * wanted / math.sqrt(values.numel()))
@@ -150,12 +153,12 @@ def test_bfloat16_rounds_the_sum_and_not_the_update() -> None:
     factors = LowRank(model, 2, 3, ALPHA, SEEDS, half=True)
     assert all(p.dtype == (torch.float32 if name.endswith("norm.weight") else torch.bfloat16)
                for name, p in model.named_parameters())
-    factors.embedding_a.data.fill_(1e-8)
+    factors.get_parameter("embedding.a").data.fill_(1e-8)
     factors.merge()
     merged = factors.merged()["embedding.weight"]
     assert not merged.equal(base) and model.embedding.weight.equal(merged.bfloat16())
     assert (model.embedding.weight == base.bfloat16()).float().mean() > 0.99
-    factors.embedding_a.data.fill_(1e-2)
+    factors.get_parameter("embedding.a").data.fill_(1e-2)
     factors.merge()
     assert (model.embedding.weight == base.bfloat16()).float().mean() < 0.5
 

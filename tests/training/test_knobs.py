@@ -91,6 +91,11 @@ BASES = {
     "grammar": RunSpec(GRAMMAR, ENCODER, dataclasses.replace(TRAIN, steps=6)),
     "tuned": RunSpec(BIOD, MODEL, dataclasses.replace(TRAIN, exposures=3, lora_rank=1, lora_embedding_rank=2),
                      RunSpec(BIOD, MODEL, TRAIN)),
+    "singlora": RunSpec(BIOD, MODEL, dataclasses.replace(TRAIN, exposures=20, lora_kind="singlora", lora_rank=1,
+                                                         lora_embedding_rank=2, lora_ramp=2),
+                        RunSpec(BIOD, MODEL, TRAIN)),
+    "vera": RunSpec(BIOD, MODEL, dataclasses.replace(TRAIN, exposures=3, lora_kind="vera", lora_rank=1,
+                                                     lora_embedding_rank=2), RunSpec(BIOD, MODEL, TRAIN)),
     "upcycled": RunSpec(BIOD, dataclasses.replace(MODEL, mlp=(MoE(experts=2, top_k=2, expert=Plain()),)),
                         dataclasses.replace(TRAIN, exposures=3, redrawn=0.25), RunSpec(BIOD, MODEL, TRAIN)),
     "scales": RunSpec(BIOD, dataclasses.replace(MODEL, mixer=(Attention(learnt_scale="head"),)),
@@ -98,7 +103,9 @@ BASES = {
     "two heads": RunSpec(BIOD, dataclasses.replace(MODEL, heads=2), dataclasses.replace(TRAIN, exposures=3)),
     "looped": RunSpec(BIOD, dataclasses.replace(MODEL, layers=3, loops=2), dataclasses.replace(TRAIN, exposures=3)),
 }
-LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha", "train.lora_ratio")
+LIVE_IN_TUNED = ("train.lora_rank", "train.lora_embedding_rank", "train.lora_alpha", "train.lora_ratio",
+                 "train.lora_kind")
+LIVE_IN_VERA, LIVE_IN_SINGLORA = ("train.lora_initial",), ("train.lora_ramp",)
 LIVE_IN_UPCYCLED = ("train.redrawn",)
 LIVE_IN_SCALES = ("train.trained",)
 LIVE_IN_HEADS = ("model.mixer.rope_heads", "model.mixer.group")
@@ -129,7 +136,8 @@ NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task
         "model.mixer": "uniform", "model.mlp": "gated", "model.norm": "rmsnorm", "model.local": "canon",
         "model.residual": "hyper",
         "model.mixer.rope": 0.25, "model.width": 16, "train.z_loss": 1.0, "train.steps": 7,
-        "train.snapshots": 2, "task.noise": "nonterminal", "task.noise.tokens": 40,
+        "train.snapshots": 2, "train.kept": [3], "train.stable": 0.5,
+        "task.noise": "nonterminal", "task.noise.tokens": 40,
         "task.op": 5, "task.layers": 3, "task.width": 3, "task.categorisations": 3, "task.groups": 4,
         "task.group_items": 10, "task.fewest": 1, "task.filler": "repeat", "task.shares": [3.0, 1.0],
         "task.group": "S5",
@@ -160,7 +168,8 @@ CHANGES = {
     "task.bags": "batches", "task.bag_weights": "batches", "task.noise": "batches", "task.noise_rate": "batches",
     "task.noise_fraction": "batches", **dict.fromkeys(LIVE_IN_FIXED, "batches"),
     **dict.fromkeys((*LIVE_IN_ASK, *LIVE_IN_FORMS, "task.share", "task.questions_per_row"), "batches"),
-    **dict.fromkeys(LIVE_IN_TUNED, "trained"), "task.questions": "params", "task.pool_size": "params",
+    **dict.fromkeys((*LIVE_IN_TUNED, *LIVE_IN_VERA, *LIVE_IN_SINGLORA, "train.stable"), "trained"),
+    "train.kept": "kept", "task.questions": "params", "task.pool_size": "params",
     "task.rewritten": "params",
     "task.file": "params",
     "train.final_fraction": "trained", "train.betas": "trained", "train.eps": "trained", "train.precision": "trained",
@@ -215,7 +224,8 @@ def changed(base: RunSpec, name: str) -> RunSpec:
 LIVE_ONLY = {"bioS": ("task.fresh", "task.rewritten"), "bioD": ("task.fresh",), "bioS fixed": LIVE_IN_FIXED,
              "bioR": ("task.texts", "task.fullname"),
              "bioQA": (*LIVE_IN_ASK, "task.celebrities", "task.rewritten"), "bioMixed": LIVE_IN_FORMS,
-             "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "upcycled": LIVE_IN_UPCYCLED,
+             "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "vera": LIVE_IN_VERA,
+             "singlora": LIVE_IN_SINGLORA, "upcycled": LIVE_IN_UPCYCLED,
              "scales": LIVE_IN_SCALES, "two heads": LIVE_IN_HEADS, "looped": LIVE_IN_LOOPED,
              "igsm short": LIVE_IN_SHORT}
 
@@ -226,7 +236,8 @@ def applies(kind: str, name: str) -> bool:
     if homes:
         return kind in homes
     if name.startswith("task."):
-        return kind not in ("bioS fixed", "tuned", "upcycled", "scales", "two heads", "looped", "igsm short")
+        return kind not in ("bioS fixed", "tuned", "vera", "singlora", "upcycled", "scales", "two heads", "looped",
+                            "igsm short")
     return kind == "bioD"
 
 
@@ -244,6 +255,7 @@ def seen(spec: RunSpec) -> dict[str, Any]:
     ids = (torch.arange(24) % min(7, population.model.vocabulary)).view(1, 2, 12)
     found = {
         "snapshots": spec.snapshot_steps,
+        "kept": spec.kept_steps,
         "steps": population.steps,
         "batches": (tuple(inputs.shape), inputs.flatten().tolist(), targets.flatten().tolist()),
         "params": sum(p.numel() for p in model.parameters()),

@@ -11,7 +11,7 @@ import torch
 
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioSConfig
-from physlm.training.config import RunSpec, TrainConfig
+from physlm.training.config import LowRankKind, RunSpec, TrainConfig
 from physlm.training.loop import train_population
 from physlm.training.step import Population
 
@@ -19,18 +19,23 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def specs(precision: Literal["bf16", "float32"], rank: int, embedding_rank: int) -> list[RunSpec]:
+KINDS: tuple[LowRankKind, ...] = ("lora", "vera", "singlora")
+
+
+def specs(precision: Literal["bf16", "float32"], rank: int, embedding_rank: int, kind: LowRankKind = "lora"
+          ) -> list[RunSpec]:  # fmt: skip
     base = TrainConfig(exposures=8, batch_rows=16, precision=precision)
     start = RunSpec(BioSConfig(people=200, entries_per_row=1, row_tokens=60), ModelConfig(layers=2, heads=2, width=32),
                     base)  # fmt: skip
-    low = dataclasses.replace(base, lora_rank=rank, lora_embedding_rank=embedding_rank)
+    low = dataclasses.replace(base, lora_rank=rank, lora_embedding_rank=embedding_rank, lora_kind=kind)
     return [dataclasses.replace(start, train=dataclasses.replace(low, learning_rate=rate, seed=seed), start=start)
             for rate, seed in ((4e-3, 0), (8e-3, 0), (8e-3, 1))]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("rank", "embedding_rank"), [(4, 0), (0, 8), (4, 8)])
-def test_the_captured_step_does_what_the_cpu_does(rank: int, embedding_rank: int) -> None:
-    members = specs("float32", rank, embedding_rank)
+def test_the_captured_step_does_what_the_cpu_does(rank: int, embedding_rank: int, kind: LowRankKind) -> None:
+    members = specs("float32", rank, embedding_rank, kind)
     state = Population(members[0].starts, CPU).model_of(0).state_dict()
     losses, weights = [], []
     for device in (CPU, GPU):
@@ -45,8 +50,9 @@ def test_the_captured_step_does_what_the_cpu_does(rank: int, embedding_rank: int
         assert value.equal(state[name]) != bool(moved), name
 
 
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    members = specs("bf16", 4, 8)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, kind: LowRankKind) -> None:
+    members = specs("bf16", 4, 8, kind)
     initial = [Population(members[0].starts, CPU).model_of(0).state_dict()] * 3
 
     def interrupt(record: dict[str, object]) -> None:

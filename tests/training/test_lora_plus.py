@@ -37,9 +37,9 @@ def moved(ratio: float, members: list[TrainConfig], steps: int = 1) -> tuple[dic
 def test_factors_that_begin_at_zero_move_so_many_times_as_far() -> None:
     before, slow = moved(1.0, MEMBERS)
     _, fast = moved(16.0, MEMBERS)
-    assert {name for name, p in before.items() if not p.any()} == {"attention_a", "embedding_a"}
+    assert {name for name, p in before.items() if not p.any()} == {"attention.a", "embedding.a"}
     for name, p in before.items():
-        if name.endswith("_a"):
+        if name.endswith(".a"):
             torch.testing.assert_close(fast[name], 16 * slow[name])
         else:
             assert fast[name].equal(slow[name]) and not slow[name].equal(p)
@@ -51,7 +51,7 @@ def test_a_ratio_of_one_is_lora_and_each_member_has_its_own_rate() -> None:
         alone = moved(4.0, [config], STEPS)[1]
         assert all(p[0].equal(together[name][m]) for name, p in alone.items())
     by_hand = moved(1.0, [dataclasses.replace(MEMBERS[1], learning_rate=4 * MEMBERS[1].learning_rate)], STEPS)[1]
-    torch.testing.assert_close(together["attention_a"][1], by_hand["attention_a"][0])
+    torch.testing.assert_close(together["attention.a"][1], by_hand["attention.a"][0])
 
 
 def test_many_members_have_a_rate_each() -> None:
@@ -59,8 +59,8 @@ def test_many_members_have_a_rate_each() -> None:
     members = [dataclasses.replace(BASE, learning_rate=1e-3 * (1 + m), seed=m) for m in range(80)]
     _, slow = moved(1.0, members)
     _, fast = moved(3.0, members)
-    torch.testing.assert_close(fast["attention_a"], 3 * slow["attention_a"])
-    assert fast["attention_b"].equal(slow["attention_b"])
+    torch.testing.assert_close(fast["attention.a"], 3 * slow["attention.a"])
+    assert fast["attention.b"].equal(slow["attention.b"])
 
 
 def test_what_is_refused() -> None:

@@ -92,3 +92,29 @@ def test_a_linear_decay_by_hand() -> None:
     found = schedule(TrainConfig(warmup_steps=10, decay="linear", final_fraction=0.2), 100).tolist()
     assert found[:10] == pytest.approx([(t + 1) / 10 for t in range(10)])
     assert found[10:] == pytest.approx([1 - 0.8 * t / 90 for t in range(90)], abs=1e-6)
+
+
+def test_a_stable_phase_and_a_decay_by_hand() -> None:
+    """100 steps: ten of warm-up, the peak up to 80, then 1 - sqrt over the last twenty, to a tenth."""
+    config = TrainConfig(stable=0.8, decay="sqrt")
+    found = schedule(config, 100).tolist()
+    assert found[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert found[10:81] == [1.0] * 71
+    # a twentieth, a fifth and four fifths of the way
+    for step, u in ((81, 0.05), (84, 0.2), (96, 0.8)):
+        assert found[step] == pytest.approx(0.1 + 0.9 * (1 - math.sqrt(u)), abs=1e-6)
+    assert found[80:] == sorted(found[80:], reverse=True)
+
+
+def test_all_stable_stays_at_the_peak_and_none_is_the_schedule_without_it() -> None:
+    assert schedule(TrainConfig(stable=1.0), 40).tolist() == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 37])
+    for decay in ("cosine", "linear", "sqrt"):
+        config = TrainConfig(decay=decay)
+        assert schedule(dataclasses.replace(config, stable=0.05), 40).equal(schedule(config, 40)), "within the warm-up"
+
+
+def test_up_to_its_decay_a_run_has_the_rates_of_the_constant_one() -> None:
+    long = schedule(TrainConfig(stable=1.0, warmup_steps=5), 200)
+    for steps in (50, 100, 200):
+        short = schedule(TrainConfig(stable=0.8, warmup_steps=5, decay="linear"), steps)
+        assert short[: steps * 4 // 5].equal(long[: steps * 4 // 5]) and short[-1] < 0.2

@@ -4,6 +4,7 @@
                     multi40+rewritten                 a grammar's texts in place of templates
                     bioR multi5, bioR all             of a language model, so many or all of each person's texts
     way             mixed, finetuned, lora, encoder   how it learnt to answer; ``pretrained`` if it never did
+                    vera, singlora                    the same by relatives of LoRA
     people          2500                              how many people it was asked about in training
     hints           plain, hints                      whether some of these questions asked for a hint
     forms           1 form, 20 forms                  wordings of each question
@@ -76,7 +77,7 @@ def _way(run: dict[Any, Any], kind: str) -> str:
     low_rank = _setting(run, "train.lora_rank", 0) or _setting(run, "train.lora_embedding_rank", 0)
     if kind in (BIOGRAPHIES, WRITTEN):
         return "pretrained"
-    return "mixed" if kind == MIXED else "lora" if low_rank else "finetuned"
+    return "mixed" if kind == MIXED else str(_setting(run, "train.lora_kind", "lora")) if low_rank else "finetuned"
 
 
 def _people_asked(run: dict[Any, Any]) -> int:
