@@ -48,7 +48,7 @@ from physlm.models.recurrences.cores import CORES
 from physlm.models.recurrences.levels import read_levels
 from physlm.models.recurrences.path import path_attention
 
-Given = dict[str, Tensor]  # what a core gets, by name: q, k, v; fade, log decays; beta; w, reflections; share, of levels
+Given = dict[str, Tensor]  # what a core gets: q, k, v; fade, log decays; beta; w, reflections; share, weights of levels
 NAMES = {"fade": "g", "share": "level_scales"}  # of theirs, where they differ
 
 

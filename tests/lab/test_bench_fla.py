@@ -1,95 +1,102 @@
-"""The kernels of fla-core in place of ours: the mapping, held against that library's own references in plain torch.
-
-Those are read from their files: importing ``fla.ops`` takes triton, which a CPU build of torch does not bring.
-"""
+"""The table of fla-core's kernels beside ours, with stand-ins for them: what it says of right, wrong, broken ones."""
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import importlib.util
-import re
+import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from extras import of_extra
 from torch import Tensor
 
-from physlm.lab.fla_kernels import KERNELS, NAMES, Kernel, drawn, off_by
-from physlm.models.config import ModelConfig
+from physlm.lab import bench_fla
+from physlm.lab.fla_kernels import KERNELS, refused
+from physlm.models.parts.fox import FoX
+from physlm.models.parts.mamba2 import Mamba2
+from physlm.models.parts.part import Mixer
 
-fla = of_extra("fla", "linear")
-of_extra("einops", "linear")
-OPS = Path(fla.__file__).parent / "ops"
-MODEL = ModelConfig(layers=1, heads=2, width=32)
-
-
-def reference(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"naive_{name}", OPS / name / "naive.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+(FOX,) = (kernel for kernel in KERNELS if kernel.mixer == FoX())
+CPU = torch.device("cpu")
 
 
-def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, scale: float) -> Tensor:
-    """Of heads before positions, and with a scale of its own."""
-    q, k, v, beta = (x.transpose(1, 2) for x in (q * scale * q.shape[-1] ** 0.5, k, v, beta))
-    o: Tensor = reference("delta_rule").delta_rule_recurrence(q, k, v, beta)[0]
-    return o.transpose(1, 2)
+def forgetting(q: Tensor, k: Tensor, v: Tensor, g: Tensor, scale: float) -> Tensor:
+    """Forgetting attention by its definition, of (B, T, H, c) and g (B, T, H)."""
+    faded = g.cumsum(1).transpose(1, 2)  # (B, H, T)
+    scores = scale * torch.einsum("bqhc,bkhc->bhqk", q.float(), k.float()) + faded[..., None] - faded[..., None, :]
+    hidden = torch.ones(scores.shape[-2:]).triu(1).bool()
+    return torch.einsum("bhqk,bkhc->bqhc", scores.masked_fill(hidden, -torch.inf).softmax(-1), v.float())
 
 
-def gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, scale: float) -> Tensor:
-    o: Tensor = reference("gla").naive_recurrent_gla(q * scale * q.shape[-1] ** 0.5, k, v, g)[0]
-    return o
+def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any],
+            seconds: dict[bool, float]) -> list[str]:  # fmt: skip
+    """The lines of FoX with such a function, where theirs and ours take so many seconds: by whether it is compiled."""
+    monkeypatch.setattr(bench_fla, "both_ways", lambda *given, wrapped=True: seconds[wrapped])
+    bench_fla.table([FOX, FOX], lambda name: function, CPU, quick=True)
+    return capsys.readouterr().out.splitlines()[2:]
 
 
-def path(q: Tensor, k: Tensor, v: Tensor, w: Tensor, beta: Tensor, scale: float, g: Tensor | None = None) -> Tensor:
-    o: Tensor = reference("path_attn").naive_path_attn(q, k, v, w, beta, torch.zeros_like(beta) if g is None else g,
-                                                       scale)  # fmt: skip
-    return o
+def test_a_right_kernel_is_named_by_its_speed(capsys: pytest.CaptureFixture[str],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    for theirs, word in ((0.5, "faster"), (4.0, "slower")):
+        first, second = printed(capsys, monkeypatch, forgetting, {True: 2.0, False: theirs})
+        assert first == second and first.endswith(("right and faster", "right, slower")) and first.endswith(word)
+        name, kind, error, own, their_speed, our_speed, ratio, *_ = first.split()
+        assert (name, kind, own, ratio) == ("fox", "bfloat16", "0.0e+00", f"{2.0 / theirs:.2f}")
+        assert float(error) < 1e-2
+        assert float(their_speed.replace(",", "")) == 512 / theirs and float(our_speed) == 256
 
 
-REFERENCES: dict[str, Callable[..., Any]] = {
-    "linear_attn.chunk_linear_attn": lambda **x: reference("linear_attn").naive_recurrent_linear_attn(**x),
-    "gla.chunk_gla": gla,
-    "simple_gla.chunk_simple_gla": lambda **x: reference("simple_gla").naive_recurrent_simple_gla(**x),
-    "log_linear_attn.chunk_log_linear_attn": lambda **x: reference("log_linear_attn").naive_log_linear_attn(**x),
-    "delta_rule.chunk_delta_rule": delta_rule,
-    "gated_delta_rule.chunk_gated_delta_rule":
-        lambda **x: reference("gated_delta_rule").naive_recurrent_gated_delta_rule(**x),
-    "gated_delta_product.chunk_gated_delta_product":
-        lambda **x: reference("gated_delta_product").naive_recurrent_gated_delta_product(**x),
-    "forgetting_attn.parallel_forgetting_attn": lambda **x: reference("forgetting_attn").naive_forgetting_attn(**x),
-    "path_attn.parallel_path_attn": path,
-}  # fmt: skip
+def test_the_measure_is_the_time_of_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_fla.table([FOX], lambda name: forgetting, CPU, quick=True)
+    assert float(capsys.readouterr().out.splitlines()[2].split()[4].replace(",", "")) > 0
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.mixer.label)
-def test_their_definition_of_our_tensors_is_our_core(kernel: Kernel) -> None:
-    """Outputs and all gradients, in float32, members and rows apart."""
-    kernel = dataclasses.replace(kernel, type=torch.float32)
-    given = {name: x.requires_grad_() for name, x in drawn(kernel, MODEL, 70, rows=2, members=3).items()}
-    ours = kernel.ours(given, torch.float32)
-    theirs = kernel.theirs(REFERENCES[kernel.function], given)
-    assert theirs.shape == ours.shape and ours.shape[:2] == (3, 2)
-    along = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
-    inputs = list(given.values())
-    found = [[o, *torch.autograd.grad(o, inputs, along)] for o in (ours, theirs)]
-    assert off_by(*found) < 1e-4, off_by(*found)
+@pytest.mark.parametrize("wrong", [
+    lambda o, g: 1.05 * o, lambda o, g: o.flip(1), lambda o, g: o + torch.nan,
+    lambda o, g: o.detach() + 0 * o + 0.0 * g.sum(),  # right outputs, gradients of zero
+])  # fmt: skip
+def test_a_wrong_kernel_is_not_right_however_fast(
+    wrong: Callable[[Tensor, Tensor], Tensor], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = printed(capsys, monkeypatch, lambda g, **x: wrong(forgetting(g=g, **x), g), {True: 2.0, False: 0.1})
+    assert all(line.endswith("  not right") for line in lines)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.mixer.label)
-def test_the_kernel_takes_what_it_is_called_with(kernel: Kernel) -> None:
-    folder, name = kernel.function.split(".")
-    assert re.search(f"""['"]{name}['"]""", (OPS / folder / "__init__.py").read_text().partition("__all__")[2])
-    (found,) = (node for file in (OPS / folder).glob("*.py") for node in ast.walk(ast.parse(file.read_text()))
-                if isinstance(node, ast.FunctionDef) and node.name == name)  # fmt: skip
-    arguments = {argument.arg for argument in (*found.args.args, *found.args.kwonlyargs)}
-    given = {NAMES.get(one, one) for one in kernel.inputs} | set(kernel.options) | {"scale"}
-    assert given <= arguments
-    without = {argument.arg for argument in found.args.args[: len(found.args.args) - len(found.args.defaults)]}
-    assert without <= given
+def test_a_kernel_that_raises_does_not_end_the_table(capsys: pytest.CaptureFixture[str],
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    def broken(**given: Tensor) -> Tensor:
+        raise AssertionError("no such type\nand more")
+
+    lines = printed(capsys, monkeypatch, broken, {True: 1.0, False: 1.0})
+    assert len(lines) == 2
+    assert all(line.endswith("not right: forgetting_attn.parallel_forgetting_attn raises AssertionError: no such type")
+               for line in lines)  # fmt: skip
+
+
+def test_what_is_compiled_wrongly_on_hopper_is_refused_with_the_reason() -> None:
+    gated = {kernel.mixer.label for kernel in KERNELS if refused(kernel, (9, 0), "3.6.0", tilelang=False)}
+    assert gated == {"gla_gatescalar", "mamba2", "gated_deltanet", "gated_deltanet_negativetrue_steps2"}
+    (mamba2,) = (kernel for kernel in KERNELS if kernel.mixer == Mamba2())
+    assert "Hopper with triton 3.6.0" in refused(mamba2, (9, 0), "3.6.0", tilelang=False)
+    for capability, triton, tilelang in (((9, 0), "3.3.1", False), ((9, 0), "3.7.1", False), ((9, 0), "3.10.0", False),
+                                         ((9, 0), "3.6.0", True), ((8, 0), "3.6.0", False), ((10, 0), "3.6.0", False)):
+        assert not refused(mamba2, capability, triton, tilelang)
+
+
+def test_every_kernel_is_of_a_mixer_of_its_own() -> None:
+    assert len({kernel.mixer for kernel in KERNELS}) == len(KERNELS)
+    assert {kernel.mixer.kind for kernel in KERNELS} < set(Mixer.kinds())
+
+
+def test_what_is_missing_is_said_with_the_way_to_it(physlm: Callable[..., tuple[int, str, str]],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    assert "unknown name 'foxx'; did you mean 'fox'" in physlm("bench", "mixers", "foxx", "--fla")[2]
+    assert "--chunks, --fla: got both" in physlm("bench", "mixers", "--fla", "--chunks")[2]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, _, said = physlm("bench", "mixers", "--fla")
+    assert code == 2 and "found no GPU" in said and "pip install 'physlm[linear]'" in said
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "fla", None)
+    code, _, said = physlm("bench", "mixers", "--fla")
+    assert code == 2 and "fla is not installed" in said and "pip install 'physlm[linear]'" in said

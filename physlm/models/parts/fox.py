@@ -113,7 +113,6 @@ class FoX(Mixer):
 
     def _project(self, w: Weights, x: Tensor, state: State | None, where: Where) -> tuple[Tensor, Tensor, Tensor]:
         """q / sqrt(k) and k with the channels of c, (M, B, H, T, k + 8), and v, (M, B, H, T, k)."""
-        import torch
         import torch.nn.functional as F
 
         from physlm.models.module import per_member
