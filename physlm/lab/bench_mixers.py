@@ -7,8 +7,9 @@
 
 The wanted ratios of training are bounds of ours, on a GPU at 8 x 256; on a CPU nothing is judged, and nowhere mixers
 that compute all scores in order to show what is learnt: 2-simplicial and native sparse attention.  On a GPU a quick
-table has the same shape, with short measurements, and ends after two and a half minutes, most of which are compilation:
-it names what it left out, to be asked for.
+table has the same shape, with short measurements, and begins no line after two and a half minutes, most of which are
+compilation: it names what it left out, to be asked for.  What was compiled once is kept by torch in a folder of the
+machine, so that the next table there has more lines in the same time (docs/speed.md).
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ def _line(
 ) -> tuple[float, float]:
     """Measure one mixer and print it; its steps a second and tokens a second of generation."""
     here = dataclasses.replace(case, mixer=(mixer,))
+    print(f"{mixer.label:<36}", end=" ", flush=True)  # so that a table that was cut off tells where
     found = speeds(here, place, seconds)
     ratios, least, verdict = ["", ""], "", ""
     if base is not None:
@@ -106,7 +108,7 @@ def _line(
             least = f"{bound:.1f}"
             verdict = "  below" if found[0] / base[0] < bound else ""
     trained = found[0] * here.members * here.rows * TASK.row_tokens
-    print(f"{mixer.label:<36} {trained:>10,.0f} {ratios[0]:>6} {least:>6} {found[1]:>11,.0f} {ratios[1]:>6} "
+    print(f"{trained:>10,.0f} {ratios[0]:>6} {least:>6} {found[1]:>11,.0f} {ratios[1]:>6} "
           f"{_state_bytes(here.model, place):>11,}{verdict}", flush=True)
     return found
 
