@@ -7,8 +7,8 @@ Of each mixer that has one, the core alone at the shape of ``bench mixers``, for
     tokens/s   of one layer; both are recorded as a CUDA graph, and ours is compiled, as in training
     verdict    right and faster / right, slower / not right
 
-Right is an error of at most 1e-3 where q, k and v are float32, and 1e-2 where they are bfloat16, whose rounding alone
-is 1e-3; kernels that are compiled wrongly are off by 0.5.
+Right is an error of at most 1e-3 where q, k and v are float32, and 2e-2 where they are bfloat16: one rounding is
+1.7e-3, and a delta rule rounds what it has rounded.  Kernels that are compiled wrongly are off by a half.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from physlm.lab.fla_kernels import KERNELS, Given, Kernel, drawn, off_by, refuse
 from physlm.models.parts.part import Mixer
 
 TRAINED = {"cuda": torch.bfloat16, "cpu": torch.float32}  # what models compute in there
-BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 1e-2}
+BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 2e-2}
 Load = Callable[[str], Callable[..., Any]]
 
 
