@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -111,6 +112,9 @@ def joined(device: torch.device, rank: int, count: int, meeting: str) -> Iterato
     """
     if device.type == "cuda":
         torch.cuda.set_device(rank)
+    # Imported while a group exists, as the compiler does, its functions' default arguments hold that group for good:
+    # the group's threads outlive it, and one of them may abort the process while the interpreter ends.
+    import_module("torch.distributed.nn.functional")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", init_method=meeting, rank=rank,
                             world_size=count, timeout=PATIENCE)
     yield Ranks(rank, count)

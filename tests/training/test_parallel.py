@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -170,3 +172,26 @@ def test_rows_that_do_not_divide_are_refused_with_the_numbers_that_do() -> None:
 def test_experts_that_share_out_all_tokens_of_a_step_are_refused() -> None:
     spec = override(SPEC, ["model.mlp=moe"])
     refused([spec], 2, "whose moe looks at all rows of a step together; expected parts .* or one process")
+
+
+AFTER = """
+import sys
+from pathlib import Path
+
+import torch
+
+from physlm.training.parallel import joined
+
+with joined(torch.device("cpu"), 0, 1, f"file://{sys.argv[1]}"):
+    print(*(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")))
+    import torch._dynamo  # as a step that is compiled does
+print(*(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="lists threads as Linux does")
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
+    process = subprocess.run([sys.executable, "-c", AFTER, tmp_path / "meeting"], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    inside, after = process.stdout.splitlines()
+    assert "gloo" in inside and "gloo" not in after
