@@ -46,6 +46,7 @@ EXTRAS := \
   hf,parquet,datasets=tests/hf,tests/commands/test_model_commands.py,tests/test_docs.py::test_python_runs_as_it_stands[docs/probe-your-own-model.md] \
   tensorboard,wandb,trackio=tests/lab/test_trackers.py \
   battery=tests/battery,tests/commands/test_battery_commands.py \
+  linear=tests/lab/test_fla_kernels.py,tests/lab/test_bench_fla.py \
   ray,slurm=tests/lab/test_executor_ray.py,tests/lab/test_executor_slurm.py \
   docs=tests/test_site.py
 

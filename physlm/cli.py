@@ -173,15 +173,21 @@ def bench_mixers(
     quick: Annotated[bool, typer.Option("--quick", help="Few steps; on a GPU at most three minutes, and what is left "
                                                         "out is named.")] = False,
     chunks: Annotated[bool, typer.Option("--chunks", help="In place of mixers the recurrences alone, in chunks of each "
-                                                          "size.")] = False,
+                                                          "size; KIND is decayed, channels, delta or path.")] = False,
+    fla: Annotated[bool, typer.Option("--fla", help="In place of whole models fla-core's kernels beside ours: errors, "
+                                                    "speed, verdict. Needs a GPU and the extra linear.")] = False,
 ) -> None:  # fmt: skip
     """Print how fast every mixer trains and generates beside softmax attention in a model of the same shape."""
-    if chunks and kinds:
-        raise UserError(f"--chunks: got it with {', '.join(kinds)}, expected no mixers: it is of the recurrences")
+    if chunks and fla:
+        raise UserError("--chunks, --fla: got both, expected one of them")
     if chunks:
         from physlm.lab.bench_chunks import bench_chunks
 
-        bench_chunks(quick=quick)
+        bench_chunks(kinds or (), quick=quick)
+    elif fla:
+        from physlm.lab.bench_fla import bench_fla
+
+        bench_fla(kinds or (), quick=quick)
     else:
         from physlm.lab.bench_mixers import bench_mixers as run_bench
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -27,6 +28,7 @@ from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.hardware import peak_flops
 from physlm.training.step import Population
 
+T = TypeVar("T")
 VOCABULARY = 4096
 TASK = BioSConfig(people=20_000)
 SHAPES = ((2, 1, 64), (4, 2, 128), (8, 4, 256), (12, 12, 768))
@@ -147,22 +149,35 @@ def speeds(case: Case, place: torch.device, seconds: float) -> tuple[float, floa
     model = Decoder(case.model, VOCABULARY, tuple(range(case.members))).to(place)
     model = model.in_bfloat16() if place.type == "cuda" else model
     prompts, tokens = torch.zeros(64, 1, dtype=torch.long, device=place), 256 if place.type == "cuda" else 32
-    made = time_call(lambda: generate(model, prompts, tokens, end=VOCABULARY - 1), place, seconds)
+    made = time_call(lambda: generate(model, prompts, tokens, end=VOCABULARY - 1), place, seconds, 1, 1)
     return 1 / step, 64 * case.members * tokens / made
 
 
-def time_call(call: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """Mean seconds a call, over enough calls to fill ``seconds``."""
-    for _ in range(3):
+def time_call(
+    call: Callable[[], object], device: torch.device, seconds: float, warm_up: int = 3, at_once: int = 5
+) -> float:
+    """Mean seconds a call, over enough calls to fill ``seconds``: so many ``at_once``, after those to warm up."""
+    for _ in range(warm_up):
         call()
     wait(device)
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        for _ in range(5):
+        for _ in range(at_once):
             call()
         wait(device)
-        count += 5
+        count += at_once
     return (time.perf_counter() - start) / count
+
+
+def in_time(lines: Sequence[T], seconds: float | None, name: Callable[[T], str]) -> Iterator[T]:
+    """One line of a table after the other until these seconds are over; then it is printed which are left out."""
+    begun = time.monotonic()
+    for place, line in enumerate(lines):
+        if seconds is not None and time.monotonic() - begun > seconds:
+            left = ", ".join(dict.fromkeys(map(name, lines[place:])))
+            print(f"left out, as {seconds:.0f} s are over; ask for them by name: {left}", flush=True)
+            return
+        yield line
 
 
 def wait(device: torch.device) -> None:

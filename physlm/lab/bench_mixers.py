@@ -7,21 +7,21 @@
 
 The wanted ratios of training are bounds of ours, on a GPU at 8 x 256; on a CPU nothing is judged, and nowhere mixers
 that compute all scores in order to show what is learnt: 2-simplicial and native sparse attention.  On a GPU a quick
-table has the same shape, with short measurements, and ends after two and a half minutes, most of which are compilation:
-it names what it left out, to be asked for.
+table has the same shape, with short measurements, and begins no line after two and a half minutes, most of which are
+compilation: it names what it left out, to be asked for.  What was compiled once is kept by torch in a folder of the
+machine, so that the next table there has more lines in the same time (docs/speed.md).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterator, Sequence
 
 import torch
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.lab.bench import TASK, Case, speeds
+from physlm.lab.bench import TASK, Case, in_time, speeds
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.models.parts.attention import Attention
@@ -38,6 +38,7 @@ QUICK = {"cuda": CASES["cuda"], "cpu": Case(1, 2, 32, rows=1, members=1)}
 QUICK_SECONDS = 150.0  # after which a quick table begins no other line
 WANTED = 0.6  # of the speed of attention
 UNJUDGED = ("nsa", "simplicial")  # what they say themselves is not about speed
+LAST = ("relative", "position_only", "uniform", *UNJUDGED)  # controls, and what takes most memory
 WANTED_OF = {"deltanet": 0.4, "gated_deltanet": 0.4, "path": 0.4}
 LEVELS = 10  # log2 512 + 1
 
@@ -57,7 +58,7 @@ def mixers_of(kinds: Sequence[str], heads: int) -> Iterator[Mixer]:
     for kind in kinds:
         if kind not in Mixer.kinds():
             raise UserError(unknown_key("KIND", kind, Mixer.kinds()))
-    for kind in kinds or Mixer.kinds():
+    for kind in kinds or sorted(Mixer.kinds(), key=LAST.__contains__):
         yield from dict.fromkeys((Mixer.of_kind(kind)(), *variants.get(kind, ())))
 
 
@@ -70,18 +71,16 @@ def wanted(mixer: Mixer) -> float | None:
 
 def bench_mixers(kinds: Sequence[str] = (), quick: bool = False, device: str | None = None) -> None:
     """Print the table, line by line as it is measured."""
-    begun, place = time.monotonic(), place_of(device)
+    place = place_of(device)
     case, seconds = (QUICK if quick else CASES)[place.type], 0.3 if quick else 2.0
-    chosen = [mixer for mixer in mixers_of(kinds, case.heads) if mixer != Attention()]
+    chosen = [Attention(), *(mixer for mixer in mixers_of(kinds, case.heads) if mixer != Attention())]
     size = f"{case.title}, {case.heads} heads, {case.rows} x {TASK.row_tokens} tokens a step"
-    print(f"{machine_of(place)}; {size}")
+    print(f"{machine_of(place)}; {size}", flush=True)
     print(f"{'mixer':<36} {'training':>10} {'ratio':>6} {'wanted':>6} {'generating':>11} {'ratio':>6} {'state':>11}")
-    base = _line(case, Attention(), place, seconds, None)
-    while chosen and not (quick and time.monotonic() - begun > QUICK_SECONDS):
-        _line(case, chosen.pop(0), place, seconds, base)
-    if chosen:
-        left = ", ".join(dict.fromkeys(mixer.kind for mixer in chosen))
-        print(f"left out, as {QUICK_SECONDS:.0f} s are over; ask for them by name: {left}")
+    base: tuple[float, float] | None = None
+    for mixer in in_time(chosen, QUICK_SECONDS if quick else None, lambda mixer: mixer.kind):
+        found = _line(case, mixer, place, seconds, base)
+        base = base or found
 
 
 def place_of(device: str | None) -> torch.device:
@@ -100,6 +99,7 @@ def _line(
 ) -> tuple[float, float]:
     """Measure one mixer and print it; its steps a second and tokens a second of generation."""
     here = dataclasses.replace(case, mixer=(mixer,))
+    print(f"{mixer.label:<36}", end=" ", flush=True)  # so that a table that was cut off tells where
     found = speeds(here, place, seconds)
     ratios, least, verdict = ["", ""], "", ""
     if base is not None:
@@ -108,7 +108,7 @@ def _line(
             least = f"{bound:.1f}"
             verdict = "  below" if found[0] / base[0] < bound else ""
     trained = found[0] * here.members * here.rows * TASK.row_tokens
-    print(f"{mixer.label:<36} {trained:>10,.0f} {ratios[0]:>6} {least:>6} {found[1]:>11,.0f} {ratios[1]:>6} "
+    print(f"{trained:>10,.0f} {ratios[0]:>6} {least:>6} {found[1]:>11,.0f} {ratios[1]:>6} "
           f"{_state_bytes(here.model, place):>11,}{verdict}", flush=True)
     return found
 

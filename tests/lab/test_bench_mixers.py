@@ -65,7 +65,7 @@ def test_a_quick_table_ends_in_time_and_says_what_it_left_out(
         return 1.0, 1.0
 
     monkeypatch.setattr(bench, "speeds", speeds)
-    monkeypatch.setattr(bench.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     bench.bench_mixers(["gla", "mamba2", "fox"], quick=True, device="cpu")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:-1]] == ["rope", "gla", "gla_gatescalar", "mamba2"]
@@ -76,10 +76,40 @@ def test_a_quick_table_ends_in_time_and_says_what_it_left_out(
 
 def test_every_recurrence_is_timed_in_chunks_of_each_size(capsys: pytest.CaptureFixture[str],
                                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    monkeypatch.setattr(bench_chunks, "SIZES", (16, 64))
-    monkeypatch.setattr(bench_chunks, "time_call", lambda call, place, seconds: call() or 0.0)
+    monkeypatch.setattr(bench_chunks, "SIZES", (8, 16, 64))
+    monkeypatch.setattr(bench_chunks, "time_call", lambda call, place, seconds: call() or 0.5)
     bench_chunks.bench_chunks(quick=True, device="cpu")
     lines = capsys.readouterr().out.splitlines()
     timed = bench_chunks._recurrences((1, 2, 32, 16), torch.device("cpu"))
-    assert {core for core, _, _ in timed.values()} == set(CHUNKS)
-    assert len(lines) == 2 + 7 and all(line.split()[-4:-2] == ["0.000", "0.000"] for line in lines[2:])
+    assert {line.core for line in timed} == set(CHUNKS)
+    assert lines[1].split()[1:] == ["16", "64", "fastest", "now"]
+    assert len(lines) == 2 + 7 + 1
+    assert all(line.split()[-4:] == ["500.000", "500.000", "16", "64"] for line in lines[2:-1])
+    assert lines[-1].endswith(f"CHUNKS = {dict.fromkeys(CHUNKS, 16)}")
+    bench_chunks.bench_chunks(["path"], quick=True, device="cpu")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 1 + 1 and lines[2].startswith("path ") and lines[-1].endswith(f"{CHUNKS | {'path': 16}}")
+    with pytest.raises(UserError, match="--chunks: unknown name 'deta'; did you mean 'delta'"):
+        bench_chunks.bench_chunks(["deta"], device="cpu")
+
+
+def test_the_size_of_a_core_loses_least_over_its_recurrences() -> None:
+    """By ratios: a recurrence that takes ten times as long counts no more."""
+    measured = {"delta": [{32: 1.0, 64: 1.2, 128: 2.0}, {32: 15.0, 64: 10.0, 128: 10.5}], "path": [{32: 2.0, 64: 1.0}]}
+    assert bench_chunks.best_sizes(measured) == {"delta": 64, "path": 64}
+
+
+def test_a_quick_table_of_chunks_ends_in_time(capsys: pytest.CaptureFixture[str],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    now = [0.0]
+
+    def both_ways(*given: object) -> float:
+        now[0] += 30
+        return 1.0
+
+    monkeypatch.setattr(bench_chunks, "both_ways", both_ways)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    bench_chunks.bench_chunks(quick=True, device="cpu")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:-2]] == ["decayed, by head", "decayed, levels"]
+    assert lines[-2] == "left out, as 150 s are over; ask for them by name: channels, delta, path"

@@ -83,8 +83,6 @@ class FoX(Mixer):
         return 3 * _COLUMNS * model.heads + 8 * model.width * self.pro
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
-        import torch.nn.functional as F
-
         from physlm.models.parts.distances import keep, seen
 
         q, k, v = self._project(w, x, state, where)
@@ -96,10 +94,7 @@ class FoX(Mixer):
             if isinstance(where, Next):
                 k, v = state["keys"], state["values"]
                 mask = seen(k.shape[3], where.place_1)[None, None, None]
-        # values as wide as keys: else the kernels of GPUs that need no memory for the scores refuse
-        q, k, v = (y.flatten(0, 1) for y in (q, k, F.pad(v, (0, _COLUMNS))))
-        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=1.0)
-        mixed = mixed[..., :-_COLUMNS].unflatten(0, x.shape[:2])
+        mixed = read_faded(q, k, v, mask)
         return w.out(self._gated(w, x, mixed) if self.pro else mixed.transpose(2, 3).reshape(x.shape))
 
     @property
@@ -118,7 +113,6 @@ class FoX(Mixer):
 
     def _project(self, w: Weights, x: Tensor, state: State | None, where: Where) -> tuple[Tensor, Tensor, Tensor]:
         """q / sqrt(k) and k with the channels of c, (M, B, H, T, k + 8), and v, (M, B, H, T, k)."""
-        import torch
         import torch.nn.functional as F
 
         from physlm.models.module import per_member
@@ -138,10 +132,7 @@ class FoX(Mixer):
             faded = faded + state["faded"][..., None]
         if state is not None:
             state["faded"].copy_(faded[..., -1, :])
-        columns = _columns(faded, x.dtype)
-        q = F.pad(q * q.shape[-1] ** -0.5, (0, columns.shape[-1]), value=1.0)
-        q, k = q.to(x.dtype), torch.cat((k.to(x.dtype), -columns), -1)
-        return q, k, v.to(x.dtype)
+        return *with_faded(q * q.shape[-1] ** -0.5, k, faded, x.dtype), v.to(x.dtype)
 
     def _shifted(self, w: Weights, x: Tensor, qkv: Tensor, state: State | None, where: Where) -> Tensor:
         """q normed, k a mean of itself and the one before, normed, and v such a mean."""
@@ -170,6 +161,26 @@ class FoX(Mixer):
 
         gate = w.gate(x)
         return (normed_heads(widened(mixed_MBHTk), w.gain) * widened(gate).sigmoid()).to(gate.dtype)
+
+
+def with_faded(q: Tensor, k: Tensor, faded: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """q / sqrt(k) and k in ``dtype`` with channels whose product is -c of the key, (M, B, H, T, k + 8): a softmax over
+    keys needs no c of the query."""
+    import torch
+    import torch.nn.functional as F
+
+    columns = _columns(faded, dtype)
+    return F.pad(q, (0, _COLUMNS), value=1.0).to(dtype), torch.cat((k.to(dtype), -columns), -1)
+
+
+def read_faded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """What the queries of ``with_faded`` read of v, (M, B, H, T, k); without a mask, of what is before them."""
+    import torch.nn.functional as F
+
+    # values as wide as keys: else the kernels of GPUs that need no memory for the scores refuse
+    members, q, k, v = q.shape[:2], q.flatten(0, 1), k.flatten(0, 1), F.pad(v, (0, _COLUMNS)).flatten(0, 1)
+    mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=1.0)
+    return mixed[..., :-_COLUMNS].unflatten(0, members)
 
 
 def _columns(faded: Tensor, dtype: torch.dtype) -> Tensor:

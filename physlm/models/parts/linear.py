@@ -53,12 +53,15 @@ class LinearAttention(RecurrentMixer):
     def head(self, w: Weights, x: Tensor, o_MBHTe: Tensor) -> Tensor:
         from physlm.models.parts.recurrent import out_of_heads
 
-        if not self.counted:
-            return super().head(w, x, o_MBHTe)
-        return out_of_heads(o_MBHTe[..., :-1] / (o_MBHTe[..., -1:] + _EPS))
+        return out_of_heads(quotient(o_MBHTe)) if self.counted else super().head(w, x, o_MBHTe)
 
 
 _EPS = 1e-6
+
+
+def quotient(o: Tensor) -> Tensor:
+    """S^T f(q) / (z . f(q) + 1e-6), (.., e), of both beside each other, (.., e + 1)."""
+    return o[..., :-1] / (o[..., -1:] + _EPS)
 
 
 def _positive(x: Tensor) -> Tensor:
