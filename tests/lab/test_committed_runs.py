@@ -1,5 +1,5 @@
-"""Committed runs keep their names: the tasks that are read from their tables have the old hashes, and the claims of today
-plan the runs of that name, so that no change of a default, a field or a claim leaves finished runs unfound."""
+"""Committed runs keep their names: the tasks that are read from their tables have the old hashes, and their claims plan
+runs of these names, so that no change of a default, a field or a claim leaves finished runs unfound."""
 
 from __future__ import annotations
 

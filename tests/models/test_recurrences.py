@@ -17,8 +17,8 @@ from physlm.models.recurrences.cores import CORES
 from physlm.models.recurrences.decayed import decayed, decayed_step
 from physlm.models.recurrences.delta import delta, delta_step, unit_inverse
 from physlm.models.recurrences.levels import level_of, levels_step, read_levels
+from physlm.models.recurrences.matmul import _Matmul, matmul, tf32_matmul
 from physlm.models.recurrences.path import path_attention, path_keys, path_scores, path_step
-from physlm.models.recurrences.products import _Product, product, tf32_product
 
 LEAD, H, E = (2, 3), 5, 4  # leading axes, width of a key, width of a value
 LENGTHS = (1, 2, 3, 16, 17, 64, 150)
@@ -259,11 +259,11 @@ def test_products_on_tensor_cores_leave_the_switch_as_it_was_and_nothing_else_us
     """On a CPU there are none: the product itself; with a gradient like that of any product."""
     a, b = (normal(3, 4, 4, seed=seed).requires_grad_() for seed in (1, 2))
     before = torch.backends.cuda.matmul.allow_tf32
-    assert tf32_product(a, b).equal(a @ b) and torch.backends.cuda.matmul.allow_tf32 == before
-    torch.library.opcheck(tf32_product, (a.detach(), b.detach()))
-    assert torch.autograd.gradcheck(_Product.apply, (a, b))
+    assert tf32_matmul(a, b).equal(a @ b) and torch.backends.cuda.matmul.allow_tf32 == before
+    torch.library.opcheck(tf32_matmul, (a.detach(), b.detach()))
+    assert torch.autograd.gradcheck(_Matmul.apply, (a, b))
     for rounded in (None, torch.float32, torch.bfloat16):
-        assert product(a[None], b[None], rounded).equal(a[None] @ b[None])
+        assert matmul(a[None], b[None], rounded).equal(a[None] @ b[None])
 
 
 # ---- Memories of several scales
