@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -15,8 +15,6 @@ from physlm.laws import cells, columns
 from physlm.laws.cells import Key
 from physlm.laws.forms.form import Bare, Cells, check_share, setting_label, value_text
 from physlm.places import AT
-
-Pick = Callable[[pd.DataFrame, str], object]
 
 # what ``where`` may ask for instead of a value, since tiers differ in theirs
 
