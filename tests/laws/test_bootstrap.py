@@ -7,8 +7,6 @@ import pytest
 
 from physlm.laws import bootstrap
 
-RNG = bootstrap.generator(0, "test")
-
 
 def test_standard_error_inverts_a_normal_interval() -> None:
     lo, hi = np.array([1.0 - 1.959964 * 0.1]), np.array([1.0 + 1.959964 * 0.1])
