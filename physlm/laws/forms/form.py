@@ -86,7 +86,7 @@ def number_of(name: str, key: str, value: object) -> float:
 
 def shares_of(form: Form) -> bool:
     """Whether its numbers are shares; a difference or a ratio of shares is none."""
-    return isinstance(form, Bounded) and bool(form.share)
+    return isinstance(form, Bounded) and form.share is True  # a number is a share of something else
 
 
 def check_share(name: str, share: bool, unit: str, of: Form | None = None) -> None:
