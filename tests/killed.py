@@ -22,7 +22,7 @@ VARYING = {"env.json", "timing.json", "measuring.json", ".lock"}
 
 
 class Killed(BaseException):
-    """No ``except Exception`` sees it."""
+    """Stands for kill -9: no ``except Exception`` sees it, and ``storage`` leaves its temporary files."""
 
 
 def sweep_killed(specs: Sequence[RunSpec], measures: tuple[AnyMeasure, ...], root: Path) -> int:

@@ -13,7 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from physlm.lab.experiment import Experiment
 from physlm.laws.columns import labels, with_columns
+from physlm.laws.law import Law, Quantity
+from physlm.laws.verdict import verdict_rows
 
 Run = dict[str, Any]
 Row = dict[str, Any]
@@ -140,3 +143,15 @@ def robustness_rows(settings: Run, corrupted: float, whole: float = 0.97, n: int
 def names(table_: pd.DataFrame) -> pd.Series:
     """What each row is of and where it was measured, in one text: ``accuracy/cut=50/step=250``."""
     return pd.Series(labels(table_), index=table_.index)
+
+
+def get(law: Law, name: str) -> Quantity:
+    """The quantity of a law that has it."""
+    found = law.get(name)
+    assert found is not None, f"{name} is missing among {[q.name for q in law.quantities]}"
+    return found
+
+
+def verdicts(claim: Experiment, law: Law) -> dict[str, str]:
+    """By quantity."""
+    return {row["quantity"]: row["verdict"] for row in verdict_rows(claim.name, law, claim.expect, "gpu")}

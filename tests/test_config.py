@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 
 from physlm.config import content_hash, from_dict, override, to_dict, unknown_key
 from physlm.errors import UserError
+from physlm.lab.committed import committed_claims
+from physlm.lab.experiment import load_experiment
 from physlm.measures.knowledge_config import KnowledgeConfig
 from physlm.measures.probes import ProbeConfig
 from physlm.models.config import ModelConfig
@@ -40,11 +44,13 @@ from physlm.tasks.biography.junk_config import JunkConfig
 from physlm.tasks.biography.kinds import RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, MixedConfig, QuestionsConfig
 from physlm.tasks.grammar.config import GrammarConfig
+from physlm.tasks.igsm.config import Chain, IgsmConfig, Noise, Retry
 from physlm.tasks.playground.brevo import BrevoConfig
 from physlm.tasks.playground.depo import DepoConfig
 from physlm.tasks.playground.mano import ManoConfig
 from physlm.training.config import RunSpec, TrainConfig
 
+ROOT = Path(__file__).parents[1]
 SPEC = RunSpec(BioDConfig(people=7), ModelConfig(), TrainConfig())
 DEFAULTS: dict[str, dict[str, Any]] = {
     "BioSConfig": dict(people=10_000, fresh=True, entries_per_row=9, row_tokens=512, seed=0, texts=0, permute=0,
@@ -64,6 +70,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                        name_pools=(400, 400, 1000), fresh=True, entries_per_row=9, row_tokens=512, seed=0),
     "GrammarConfig": dict(grammar="cfg3b", row_tokens=512, seed=0, bag_tokens=0, bags="disjoint", bag_weights="uniform",
                           noise="none", noise_rate=0.15, noise_fraction=0.0),
+    "IgsmConfig": dict(max_op=15, max_ip=20, op=None, op_mix="min2", method="direct", layers=4, width=4, order="pq",
+                       dependency_order="shuffled", letter_order="random", reask=False, modulus=23, templates="split",
+                       categorisations=4, groups=5, group_items=20, retry=Retry(), noise=Noise(), noise_words=False,
+                       chain=Chain(), row_tokens=768, seed=0),
+    "Chain": dict(drop="none", at_random=False), "Retry": dict(rate=0.0, names="wrong", mask="none"),
+    "Noise": dict(sentences="none", share=0.5, tokens=None, amount="full", rate=1.0),
     "ManoConfig": dict(length=10, modulus=23, row_tokens=1024, seed=0),
     "DepoConfig": dict(nodes=75, hops=16, shortest_name=5, longest_name=7, name_words=4, queries=10, row_tokens=2048,
                        seed=0),
@@ -85,7 +97,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "DeltaNet": dict(negative=False, steps=1, keys=1.0, values=1.0, conv=True),
     "GatedDeltaNet": dict(negative=False, steps=1, keys=0.75, values=1.5, conv=True, levels=0),
     "Relative": dict(reach=512), "PositionOnly": dict(reach=512), "Plain": dict(ratio=4, act="gelu"),
-    "Gated": dict(ratio=8 / 3, act="silu"),
+    "Gated": dict(ratio=8 / 3, act="silu"), "LayerNorm": dict(eps=1e-5), "RMSNorm": dict(eps=1e-5),
+    "Canon": dict(sites="ABCD", residual=True, act=False, trained=True),
     "MoE": dict(experts=32, top_k=1, expert=Plain(ratio=1), capacity=2.0, shared=False, alpha=0.01, bias_rate=0.0,
                 chain=1),
     "TrainConfig": dict(exposures=100, batch_rows=96, learning_rate=1e-3, weight_decay=0.01, warmup_steps=1000,
@@ -181,11 +194,32 @@ def test_defaults_never_change() -> None:
     """They are left out of the hash: another default would let a finished run pass for a different one."""
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, JunkConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask,
-                            GrammarConfig, ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative,
+                            GrammarConfig, IgsmConfig, Chain, Retry, Noise, LayerNorm, RMSNorm, Canon,
+                            ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative,
                             PositionOnly, FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet,
                             Plain, Gated, MoE,
                             Hyper, ManifoldHyper, NGram, NSA, Simplicial, TrainConfig)}
     assert defaults == DEFAULTS
+
+
+def classes_of(config: object) -> Iterator[type]:
+    """Those of a config and of all configs within it that have a setting with a default."""
+    if dataclasses.is_dataclass(config):
+        if any(field.default is not dataclasses.MISSING for field in dataclasses.fields(config)):
+            yield type(config)
+        for field in dataclasses.fields(config):
+            yield from classes_of(getattr(config, field.name))
+    elif isinstance(config, tuple):
+        for one in config:
+            yield from classes_of(one)
+
+
+@pytest.mark.parametrize("claim", committed_claims(ROOT / "results"))
+def test_all_defaults_that_committed_runs_rest_on_are_in_the_table(claim: str) -> None:
+    for spec in load_experiment(claim, ROOT / "experiments").specs("gpu"):
+        for run in (spec, *spec.starts):
+            met = {cls.__name__ for config in (run.task, run.model, run.train) for cls in classes_of(config)}
+            assert met <= set(DEFAULTS)
 
 
 @pytest.mark.parametrize(("text", "message"), [

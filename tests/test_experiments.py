@@ -21,6 +21,7 @@ from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.laws import columns
 from physlm.laws.columns import same_places
+from physlm.laws.law import Declared
 from physlm.measures import (
     CHECKS,
     MEASURES,
@@ -112,6 +113,12 @@ def test_committed_verdicts_are_on_what_the_claim_expects(name: str) -> None:
     wanted = [(e.quantity, e.published, e.unit) for e in load_experiment(name, FOLDER).expect]
     rows = committed_verdicts(name, FOLDER.parent / "results")
     assert [(row["quantity"], row["published"], row["unit"]) for row in rows] == wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_law_says_before_there_is_a_table_what_it_can_give(name: str) -> None:
+    """Else a quantity that is expected and misspelt would never be measured, and nobody would be told."""
+    assert isinstance(load_experiment(name, FOLDER).law, Declared)
 
 
 def test_claims_of_part_3_share_their_base_models() -> None:

@@ -12,20 +12,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from planted import verdicts
 from sheets import assert_inside_and_apart, legend, published
 
 from physlm.config import content_hash
 from physlm.figures import style
 from physlm.lab.cost import cost_of
-from physlm.lab.experiment import Experiment, load_experiment
+from physlm.lab.experiment import load_experiment
 from physlm.lab.results import find, run_columns, write_finding
 from physlm.lab.run import Run
 from physlm.lab.store import Store
 from physlm.lab.sweep import sweep
 from physlm.laws.columns import with_columns
 from physlm.laws.knowledge.capacity import published_ratio
-from physlm.laws.law import Law
-from physlm.laws.verdict import verdict_rows
 from physlm.models.counting import parameter_counts
 from physlm.models.parts.moe import MoE
 from physlm.training.config import RunSpec
@@ -63,10 +62,6 @@ def planted(specs: Sequence[RunSpec], ratio: Ratio, load: bool = False) -> pd.Da
             add("expert_load", 0.5 * even, "1", layer=layer, expert="idlest")
             add("expert_dropped", 0.02 * (even < 1), "1", layer=layer)
     return with_columns(pd.DataFrame(rows))
-
-
-def verdicts(claim: Experiment, law: Law) -> dict[str, str]:
-    return {row["quantity"]: row["verdict"] for row in verdict_rows(claim.name, law, claim.expect, "gpu")}
 
 
 def rate_penalty(spec: RunSpec) -> float:

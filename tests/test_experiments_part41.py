@@ -9,6 +9,7 @@ from typing import Any
 import planted
 import pytest
 import torch
+from planted import verdicts
 from sheets import assert_inside_and_apart
 
 from physlm.config import content_hash
@@ -76,10 +77,6 @@ def law_of(claim: Experiment, score: Score, tier: str = "gpu", halves: float = 0
             for row in planted_rows(spec, number, score(spec), halves)]
     table = planted.table(rows)
     return table, claim.law(table)
-
-
-def verdicts(claim: Experiment, law: Law) -> dict[str, str]:
-    return {row["quantity"]: row["verdict"] for row in verdict_rows(claim.name, law, claim.expect, "gpu")}
 
 
 def canon(spec: RunSpec) -> bool:

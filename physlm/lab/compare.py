@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,12 +24,14 @@ def comparable(names: Sequence[str], wanted: Sequence[str] = ()) -> list[str]:
 
 
 def tables_of(names: Sequence[str], tier: str, results: Path, runs: Path) -> dict[str, pd.DataFrame]:
-    """The tables of the claims that have results of this tier, finite numbers alone, with a column of speeds.
+    """The tables of the claims that have results of this tier, finite numbers alone, with a column of speeds: those on
+    the device that has the speeds of most models, since speeds on several do not compare.
 
     Raises:
         UserError: a table or an env.json is damaged.
     """
-    found = {}
+    found: dict[str, pd.DataFrame] = {}
+    speeds: dict[str, dict[str, dict[str, float]]] = {}
     for name in names:
         folder = results_folder(name, tier, results, runs)
         if folder.parent == results and name not in committed_claims(results):
@@ -37,15 +40,27 @@ def tables_of(names: Sequence[str], tier: str, results: Path, runs: Path) -> dic
             continue
         table, _ = finite(read_table(table_file(folder)))
         if len(table):
-            found[name] = table.assign(**{SPEED: _speeds(table, folder / "env.json")})
-    return found
+            found[name], speeds[name] = table, _speeds(folder / "env.json")
+    models = Counter[str]()
+    for of_claim in speeds.values():
+        models.update({device: len(kept) for device, kept in of_claim.items()})
+    device = models.most_common(1)[0][0] if models else ""
+    return {name: table.assign(**{SPEED: _of_rows(table, speeds[name].get(device, {}))})
+            for name, table in found.items()}
 
 
-def _speeds(table: pd.DataFrame, path: Path) -> list[float | None]:
-    """Tokens trained on in a second, of each row's model; None where they were not kept."""
+def _speeds(path: Path) -> dict[str, dict[str, float]]:
+    """Tokens trained on in a second, by device and ``speed_key``, as far as they were kept."""
     kept = storage.read_json(path, CURE).get("tokens_per_second", {}) if path.exists() else {}
-    if not isinstance(kept, dict) or not all(isinstance(value, int | float) for value in kept.values()):
-        raise UserError(f"{path}: tokens_per_second: expected numbers by task and model; {CURE}")
+    if not isinstance(kept, dict) or not all(
+            isinstance(models, dict) and all(isinstance(value, int | float) for value in models.values())
+            for models in kept.values()):
+        raise UserError(f"{path}: tokens_per_second: expected numbers by device, and by task and model; {CURE}")
+    return kept
+
+
+def _of_rows(table: pd.DataFrame, kept: dict[str, float]) -> list[float | None]:
+    """The speed of each row's model; None where it was not kept."""
     keys = [speed_key(str(kind), int(tokens), str(label)) for kind, tokens, label in zip(
         table["task.kind"], table["task.row_tokens"], table["label"], strict=True)]
     return [kept.get(key) for key in keys]

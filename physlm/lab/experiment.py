@@ -141,7 +141,8 @@ class Experiment:
 
         Raises:
             UserError: an expectation speaks of a quantity that the law never gives, or in another unit; a column of a
-                quantity that no measure returns; two measures or two expectations are called the same.
+                quantity that no measure returns; two measures are called the same, or two
+                expectations of one quantity have the same number.
         """
         for name in self.measure_names:
             if self.measure_names.count(name) > 1:
@@ -152,8 +153,10 @@ class Experiment:
             for place, expectation in enumerate(self.expect):
                 if isinstance(self.law, Declared):
                     self.law.check(expectation.quantity, expectation.unit)
-                if expectation in self.expect[:place]:
-                    raise UserError(f"got the expectation of {expectation.quantity} more than once, expected each once")
+                named = [(one.quantity, one.published) for one in self.expect[:place]]
+                if (expectation.quantity, expectation.published) in named:
+                    raise UserError(f"got the expectation of {expectation.quantity} {expectation.published:g} more "
+                                    "than once, expected each once: verdicts are told by quantity and number")
         except UserError as error:
             raise UserError(f"{self.name}: {error}") from error
 

@@ -354,7 +354,7 @@ def _trained(claims: Iterable[tuple[Sequence[Run], Sequence[str]]]) -> list[Run]
 
 def _environments(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, Any]:
     """The different environments that the runs were made in, how many runs each made, how long all took, and tokens
-    trained on in a second, by ``speed_key``."""
+    trained on in a second, by device and ``speed_key``."""
     counts = Counter(json.dumps(run.environment(), sort_keys=True) for run in runs)
     environments = [{"runs": count, **json.loads(text)} for text, count in counts.most_common()]
     return {"environments": environments, "seconds": {kind: round(s) for kind, s in spent((runs, measures)).items()},
@@ -366,21 +366,25 @@ def speed_key(kind: str, row_tokens: int, label: str) -> str:
     return f"{kind} {row_tokens} {label}"
 
 
-def _speeds(runs: Sequence[Run]) -> dict[str, int]:
-    """Tokens trained on in a second, by ``speed_key``; of populations all members' tokens count, of a resumed one those
-    of the part whose time was kept.
+def _speeds(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
+    """Tokens trained on in a second, by the name of the device and ``speed_key``; of populations all members' tokens
+    count, of a resumed one those of the part whose time was kept.
 
     Runs whose time was not kept are left out.  Models compare only where they were trained alike: on one device, by as
     many members together, and by as many processes on a GPU.
     """
-    tokens, seconds = defaultdict[str, float](float), defaultdict[str, float](float)
+    tokens, seconds = defaultdict[tuple[str, str], float](float), defaultdict[tuple[str, str], float](float)
     for run in runs:
-        key = speed_key(run.spec.task.kind, run.spec.task.row_tokens, run.spec.model.label)
         speed, took = _kept(run.training_speed, 0.0), _kept(run.training_seconds, 0.0)
         if speed > 0:
+            model = speed_key(run.spec.task.kind, run.spec.task.row_tokens, run.spec.model.label)
+            key = str(run.environment().get("device_name", "unknown device")), model
             tokens[key] += speed * took
             seconds[key] += took
-    return {key: round(count / seconds[key]) for key, count in tokens.items()}
+    found: dict[str, dict[str, int]] = {}
+    for (device, model), count in tokens.items():
+        found.setdefault(device, {})[model] = round(count / seconds[device, model])
+    return found
 
 
 def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -228,12 +228,18 @@ def _same(one: Quantity, other: Quantity) -> bool:
 
 
 def _verdicts(committed: Sequence[dict[str, Any]], refitted: Sequence[dict[str, Any]]) -> Iterable[str]:
-    old, new = ({row["quantity"]: row for row in rows} for rows in (committed, refitted))
-    for name in dict.fromkeys((*old, *new)):
-        words = [f"{row['verdict']} ({row['published']:g})" if (row := rows.get(name)) else "nothing"
+    old, new = (dict(zip(_numbered(rows), rows, strict=True)) for rows in (committed, refitted))
+    for key in dict.fromkeys((*old, *new)):
+        words = [f"{row['verdict']} ({row['published']:g})" if (row := rows.get(key)) else "nothing"
                  for rows in (old, new)]
         if words[0] != words[1]:
-            yield f"verdict of {name}: law.json says {words[0]}, the claim and measures.csv give {words[1]}"
+            yield f"verdict of {key[0]}: law.json says {words[0]}, the claim and measures.csv give {words[1]}"
+
+
+def _numbered(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+    """The quantity of each row, and how many rows before it are on the same one, which may be held against two."""
+    names = [row["quantity"] for row in rows]
+    return [(name, names[:place].count(name)) for place, name in enumerate(names)]
 
 
 def _text(found: Quantity | None) -> str:

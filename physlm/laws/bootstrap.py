@@ -11,7 +11,6 @@ Shapes: k runs, B resamples.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -36,28 +35,6 @@ def percentile_interval(samples: Floats, value: float, level: float = LEVEL) -> 
     """The central ``level`` of ``samples`` (B,), widened where needed so that it encloses ``value``."""
     lo, hi = np.quantile(samples, [0.5 - level / 2.0, 0.5 + level / 2.0])
     return min(float(lo), value), max(float(hi), value)
-
-
-def resampled_max(
-    groups: Sequence[tuple[Floats, Floats]], resamples: int, rng: np.random.Generator
-) -> Floats:
-    """The largest value over all groups, in each of B resamples.
-
-    Args:
-        groups: (values (k,), standard errors (k,)) of each group; a resample draws k of k with replacement
-            inside every group, so that no group is ever empty.
-        resamples: B.
-        rng: source of the draws.
-
-    Returns:
-        Maxima (B,).
-    """
-    best = np.full(resamples, -np.inf)
-    for values, errors in groups:
-        drawn = rng.integers(len(values), size=(resamples, len(values)))
-        moved = values[drawn] + errors[drawn] * rng.standard_normal(drawn.shape)
-        best = np.maximum(best, moved.max(axis=1))
-    return best
 
 
 def perturbed_min(values: Floats, errors: Floats, resamples: int, rng: np.random.Generator) -> Floats:

@@ -97,25 +97,18 @@ class Expectation:
     @property
     def wanted(self) -> str:
         """The published side of a table: ``at least 2 bits/parameter``, ``0.41 ± 0.2``, ``at most 0.1 (our bound)``."""
-        return self._bound(_unit(self.unit))
-
-    @property
-    def wanted_number(self) -> str:
-        """The same where the unit has a column of its own."""
-        return self._bound("")
-
-    @property
-    def origin(self) -> str:
-        """Source and reason in one text."""
-        return "; ".join(part for part in (self.source, self.reason) if part)
-
-    def _bound(self, unit: str) -> str:
         mark = {"published": "", "bound": " (our bound)", "test": " (our test)"}[self.kind]
+        unit = _unit(self.unit)
         if self.relation == "about":
             slack = f" ± {self.tolerance:g}" if self.tolerance else ""
             return f"{self.published:g}{slack}{unit}{mark}"
         slack = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
         return f"{self.relation} {self.published:g}{unit}{slack}{mark}"
+
+    @property
+    def origin(self) -> str:
+        """Source and reason in one text."""
+        return "; ".join(part for part in (self.source, self.reason) if part)
 
 
 def published(quantity: str, value: float, source: str, *, slack: float, reason: str, unit: str = "1",

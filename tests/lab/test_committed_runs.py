@@ -1,4 +1,5 @@
-"""The tasks of committed runs are what they were: their settings are read from the tables, and have the old hashes."""
+"""Committed runs keep their names: the tasks that are read from their tables have the old hashes, and their claims plan
+runs of these names, so that no change of a default, a field or a claim leaves finished runs unfound."""
 
 from __future__ import annotations
 
@@ -12,9 +13,12 @@ import pytest
 
 from physlm.config import content_hash, from_dict
 from physlm.lab import results
+from physlm.lab.experiment import load_experiment
+from physlm.lab.store import Store
 from physlm.tasks.config import TaskConfig
 
-RESULTS = Path(__file__).parents[2] / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
 TABLES = sorted(RESULTS.glob("*/measures.csv"))
 # the hash of the sorted hashes of all tasks of a table; later tables need not be here
 HASHES = {
@@ -27,6 +31,11 @@ HASHES = {
     "p32_inverse": "6d8486393360", "p32_manipulation": "508bddfa4e8c", "p32_retrieval": "9cb16489d927",
     "p32_reversed": "e5b5415ea169", "p32_two_hop": "3c174612c5ed", "p33_capacity": "e5e4b08dfd2a",
 }  # fmt: skip
+
+# How many runs of a table its claim no longer plans: p1_positions was run before models had parts, the others were
+# designed anew and are to be run again.  A count may change only where a claim is to be run again, and its results say
+# so; it leaves this table with the results of the new runs.
+NO_LONGER_PLANNED = {"p1_positions": 12, "p33_capacity": 72, "p41_mano": 18}
 
 
 def tasks_of(row: dict[str, Any]) -> Iterator[TaskConfig]:
@@ -64,3 +73,14 @@ def test_tasks_of_committed_runs_keep_their_names_and_hashes(path: Path) -> None
 
 def test_there_are_committed_tables() -> None:
     assert {path.parent.name for path in TABLES} >= set(HASHES) and len(HASHES) > 20
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.parent.name)
+def test_committed_runs_are_runs_of_their_claims(path: Path, tmp_path: Path) -> None:
+    """A name ends with the hash of the whole run and of all that it begins with: task, model, training."""
+    claim = path.parent.name
+    tier, _ = results.read_law(path.parent)
+    planned = {Store(tmp_path).run(spec).name for spec in load_experiment(claim, ROOT / "experiments").specs(tier)}
+    lost = sorted(set(results.read_table(path)["run"].unique()) - planned)
+    assert len(lost) == NO_LONGER_PLANNED.get(claim, 0), (
+        f"physlm run {claim} --tier {tier} would train {len(lost)} committed runs again, under other names: {lost[:5]}")

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 from fakes import CPU, FakeMeasure, FakeModel, FakeTrainer, make_spec
+from killed import Killed
+from sweeps import contents, operations, run_sweep  # noqa: F401 (a fixture)
 from test_results import FILES, TOY
-from test_sweep import Killed, contents, operations, run_sweep  # noqa: F401 (a fixture)
 
 from physlm.config import override
 from physlm.errors import NotFiniteError, UserError

@@ -12,12 +12,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_specs
+from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_spec, make_specs
 from matplotlib.figure import Figure
 
+from physlm import storage
 from physlm.config import override
 from physlm.errors import UserError
 from physlm.lab import committed, results
+from physlm.lab.compare import tables_of
 from physlm.lab.experiment import Experiment
 from physlm.lab.run import Run
 from physlm.lab.store import Store
@@ -135,7 +137,24 @@ def test_a_resumed_run_is_as_fast_as_its_last_part(tmp_path: Path) -> None:
                           "tokens_per_second_all_members": spec.tokens * 2 / spec.steps / 2.0})
     results.write_finding(results.find(TOY, "gpu", runs), tmp_path / "p33_toy", runs, "physlm run p33_toy --tier gpu")
     speeds = json.loads((tmp_path / "p33_toy" / "env.json").read_text())["tokens_per_second"]
-    assert list(speeds.values()) == [round(spec.tokens / spec.steps)]
+    (device,) = {run.environment()["device_name"] for run in runs}
+    assert list(speeds) == [device] and list(speeds[device].values()) == [round(spec.tokens / spec.steps)]
+
+
+def test_speeds_of_two_devices_are_said_apart(tmp_path: Path) -> None:
+    """One model at 100 tokens a second on one and at 300 on the other has no speed of 200."""
+    runs = sweep([make_spec(1e-3), make_spec(2e-3)], ("size",), Store(tmp_path / "runs"), CPU, progress=False,
+                 train=FakeTrainer(), load=load, measure=FakeMeasure())
+    for run, (device, speed) in zip(runs, (("A", 100.0), ("B", 300.0)), strict=True):
+        storage.write_json(run.path / "env.json", {**run.environment(), "device_name": device})
+        run.write_timing({"seconds": 2.0, "first_step": 0, "last_step": run.spec.steps, "members": 1,
+                          "tokens_per_second_all_members": speed})
+    folder = tmp_path / "results" / "p33_toy"
+    results.write_finding(results.find(TOY, "gpu", runs), folder, runs, "physlm run p33_toy --tier gpu")
+    speeds = json.loads((folder / "env.json").read_text())["tokens_per_second"]
+    assert {device: list(models.values()) for device, models in speeds.items()} == {"A": [100], "B": [300]}
+    table = tables_of(["p33_toy"], "gpu", tmp_path / "results", tmp_path / "runs")["p33_toy"]
+    assert set(table["tokens_per_second"]) == {100}, "those of one device"
 
 
 def test_what_is_not_finite_is_left_out_and_said_to_be_so(runs: list[Run], tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import torch
 from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_spec, make_specs
-from test_sweep import Killed, contents, done_times, operations  # noqa: F401 (a fixture)
+from killed import Killed
+from sweeps import contents, done_times, operations  # noqa: F401 (a fixture)
 
 from physlm.commands.options import choose_device
 from physlm.config import content_hash

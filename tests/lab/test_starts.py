@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from fakes import CPU, FakeMeasure, FakeTrainer, load, make_family, make_spec
-from test_sweep import Killed, contents, interrupt_at, operations, run_sweep  # noqa: F401 (a fixture)
+from killed import Killed
+from sweeps import contents, interrupt_at, operations, run_sweep  # noqa: F401 (a fixture)
 
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError

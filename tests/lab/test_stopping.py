@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from test_workers import BASE, CPU, OTHER, note_and_sleep
+from test_workers import BASE, CPU, OTHER, alive, note_and_sleep
 
 from physlm.commands.options import signals_stop
 from physlm.errors import LostProcessError, Stopped
@@ -56,13 +56,6 @@ def descendants(pid: int) -> list[int]:
     for one in below:
         below += [child for child, parent in parents.items() if parent == one]
     return below[1:]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def wait_until(enough: Callable[[], bool], seconds: float = LONG) -> bool:

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import CPU, FakeMeasure, FakeTrainer, load, make_spec, make_specs
+from fakes import CPU, FakeTrainer, load, make_spec, make_specs
+from killed import VARYING
 from storyteller import stories, write
+from sweeps import interrupt_at, run_sweep
 
 from physlm import storage
 from physlm.config import content_hash, from_dict, override, to_dict
@@ -26,23 +28,11 @@ from physlm.lab import results
 from physlm.lab.planner import Population
 from physlm.lab.run import MetricsLog, Run
 from physlm.lab.store import Store
-from physlm.lab.sweep import sweep
 from physlm.measures.rows import Row
 from physlm.tasks.biography.config import BioRConfig
 from physlm.tasks.biography.texts import file_sha256
 from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec
-
-VARYING = ("env.json", "timing.json", "measuring.json", ".lock")
-
-
-class Killed(BaseException):
-    """Stands for kill -9."""
-
-
-def run_sweep(root: Path, specs: list[RunSpec], trainer: FakeTrainer | None = None) -> list[Run]:
-    return sweep(specs, ("first", "second"), Store(root), CPU, progress=False, train=trainer or FakeTrainer(),
-                 load=load, measure=FakeMeasure())
 
 
 def finished(root: Path) -> Run:
@@ -52,19 +42,6 @@ def finished(root: Path) -> Run:
 def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*"))
             if path.is_file() and path.name not in VARYING}
-
-
-def interrupted(root: Path, specs: list[RunSpec], step: int = 5) -> None:
-    """A sweep that was killed after its first checkpoint."""
-    trainer = FakeTrainer()
-
-    def kill(now: int) -> None:
-        if now == step:
-            raise Killed
-
-    trainer.interrupt = kill
-    with pytest.raises(Killed):
-        run_sweep(root, specs, trainer)
 
 
 NESTED = '{"start": ' * 300 + "1" + "}" * 300
@@ -153,7 +130,7 @@ def test_a_report_does_without_times_that_are_damaged(tmp_path: Path, file: str,
 def test_the_curve_is_written_again_from_a_damaged_line_on(tmp_path: Path, line: str) -> None:
     reference, root = tmp_path / "reference", tmp_path / "root"
     run_sweep(reference, [make_spec()])
-    interrupted(root, [make_spec()])
+    interrupt_at(root, [make_spec()])
     path = Store(root).run(make_spec()).path / "metrics.jsonl"
     kept = path.read_text().splitlines(keepends=True)[0]
     path.write_text(kept + line + "\n")
@@ -179,7 +156,7 @@ def test_a_folder_deleted_while_its_run_trains_is_named_and_made_anew(
 
     trainer.interrupt = delete
     with pytest.raises(UserError, match="was deleted while its run was at work; give the same command again") as caught:
-        run_sweep(root, specs, trainer)
+        run_sweep(root, specs, trainer=trainer)
     assert str(gone.path) in str(caught.value) and not gone.path.exists()
     run_sweep(root, specs)
     files, expected = contents(root), contents(reference)
@@ -339,9 +316,9 @@ def test_a_population_on_the_texts_that_are_asked_for_is_resumed(tmp_path: Path)
     pair = [on_texts(tmp_path), on_texts(tmp_path, 2e-3)]
     reference, root, trainer = tmp_path / "reference", tmp_path / "root", FakeTrainer()
     run_sweep(reference, pair)
-    interrupted(root, pair)
+    interrupt_at(root, pair)
     assert run_sweep(root, [make_spec()]) and Store(root).checkpoint(Population(tuple(pair))).exists()
-    run_sweep(root, pair[:1], trainer)
+    run_sweep(root, pair[:1], trainer=trainer)
     assert trainer.calls == [tuple(map(content_hash, pair))], "whole and unchanged"
     run_sweep(root, pair)
     shutil.rmtree(Store(root).run(make_spec()).path)

@@ -91,6 +91,16 @@ def test_a_law_file_that_says_something_else_is_named_and_cured(folder: Path, ch
     assert verify.check("p33_toy", CLAIM, folder).disagreements == ()
 
 
+def test_a_quantity_that_is_held_against_two_numbers_has_two_verdicts(folder: Path) -> None:
+    """Each is held against what law.json says of it, the first as well."""
+    twice = dataclasses.replace(CLAIM, expect=(dataclasses.replace(CLAIM.expect[0], published=-1.0), *CLAIM.expect))
+    verify.rewrite(verify.check("p33_toy", twice, folder), folder)
+    assert verify.check("p33_toy", twice, folder).disagreements == ()
+    changed(folder, lambda law: law["verdicts"][0].update(verdict="not reproduced"))
+    found = verify.check("p33_toy", twice, folder)
+    assert len(found.disagreements) == 1 and "law.json says not reproduced (-1)" in found.disagreements[0]
+
+
 def test_the_last_bits_of_a_number_are_no_disagreement_and_are_kept(folder: Path) -> None:
     law = results.read_finding(CLAIM, folder / "p33_toy").law.quantities[0]
     changed(folder, lambda data: data["quantities"][0].update(value=law.value * (1 + 1e-14)))

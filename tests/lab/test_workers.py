@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from killed import VARYING, repeated
+from sweeps import contents
 
 from physlm.config import override
 from physlm.errors import UserError
@@ -37,11 +37,6 @@ BASE = RunSpec(
 )
 OTHER = override(BASE, ["model.width=16"])
 TUNED = [dataclasses.replace(one, train=dataclasses.replace(one.train, seed=3), start=one) for one in (BASE, OTHER)]
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): repeated(path) for path in sorted(root.rglob("*"))
-            if path.is_file() and path.name not in VARYING}
 
 
 def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
@@ -128,7 +123,7 @@ def test_they_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     pids = _wait_for(lambda: [int(path.name) for path in tmp_path.glob("[0-9]*")], lambda found: len(found) == 2)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    assert _wait_for(lambda: [pid for pid in pids if _alive(pid)], lambda left: not left) == []
+    assert _wait_for(lambda: [pid for pid in pids if alive(pid)], lambda left: not left) == []
 
 
 def note_and_sleep(folder: Path, work: Population | RunSpec) -> None:
@@ -136,7 +131,7 @@ def note_and_sleep(folder: Path, work: Population | RunSpec) -> None:
     time.sleep(600)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -16,12 +16,6 @@ def fit(table: pd.DataFrame, resamples: int = FAST) -> Law:
     return capacity_law(table, resamples=resamples)
 
 
-def get(law: Law, name: str) -> Quantity:
-    found = law.get(name)
-    assert found is not None, f"{name} is missing among {[q.name for q in law.quantities]}"
-    return found
-
-
 def width(quantity: Quantity) -> float:
     return quantity.hi - quantity.lo
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from learning import through_csv
-from planted import Row, share, table
+from planted import Row, get, share, table
 from scipy import stats
 
 from physlm import interval
@@ -63,12 +63,6 @@ def everything(run: dict[str, Any], shift: float = 0.0, hints: bool = False) -> 
         found += rows(run, base, {"birth_date": p}) if hints else []
     found += [share(run, f"recall/attribute={name}", p, N) for name, p in (("birth_date", 0.9), ("employer", 1.0))]
     return [*found, share(run, "something_else/layer=3", 0.5, N)]
-
-
-def get(law: Law, name: str) -> Quantity:
-    found = law.get(name)
-    assert found is not None, f"{name} is missing among {[q.name for q in law.quantities]}"
-    return found
 
 
 def as_share(p: float, n: int = N) -> tuple[float, float, float]:

@@ -7,8 +7,6 @@ import pytest
 
 from physlm.laws import bootstrap
 
-RNG = bootstrap.generator(0, "test")
-
 
 def test_standard_error_inverts_a_normal_interval() -> None:
     lo, hi = np.array([1.0 - 1.959964 * 0.1]), np.array([1.0 + 1.959964 * 0.1])
@@ -27,30 +25,6 @@ def test_percentile_interval_is_widened_to_enclose_the_value() -> None:
     assert bootstrap.percentile_interval(samples, 0.5) == pytest.approx((0.025, 0.975))
     assert bootstrap.percentile_interval(samples, 3.0) == pytest.approx((0.025, 3.0))
     assert bootstrap.percentile_interval(samples, -3.0) == pytest.approx((-3.0, 0.975))
-
-
-def test_without_people_error_no_resampled_max_beats_the_largest_member() -> None:
-    values = np.array([1.0, 1.5, 2.0])
-    samples = bootstrap.resampled_max([(values, np.zeros(3))], 4000, RNG)
-    assert set(samples) == {1.0, 1.5, 2.0}
-    # The largest of k is missed by a resample with probability (1 - 1/k)^k.
-    assert np.mean(samples < 2.0) == pytest.approx((2 / 3) ** 3, abs=0.03)
-
-
-def test_groups_are_resampled_each_on_its_own() -> None:
-    lone, other = (np.array([2.0]), np.zeros(1)), (np.array([0.0, 1.0]), np.zeros(2))
-    assert set(bootstrap.resampled_max([lone, other], 500, RNG)) == {2.0}
-
-
-def test_the_error_over_people_of_one_member_covers_its_truth() -> None:
-    truth, error, rng = 2.0, 0.05, np.random.default_rng(7)
-    hits = 0
-    for trial in range(400):
-        seen = truth + error * rng.standard_normal()
-        samples = bootstrap.resampled_max([(np.array([seen]), np.array([error]))], 500, bootstrap.generator(trial, "c"))
-        lo, hi = bootstrap.percentile_interval(samples, seen)
-        hits += lo <= truth <= hi
-    assert 0.92 <= hits / 400 <= 0.98
 
 
 def test_the_mean_over_members_covers_the_planted_mean() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from capacity_fits import FAST, LEARNED, SMALL, fit, get, scaled, width
+from capacity_fits import FAST, LEARNED, SMALL, fit, scaled, width
+from planted import get
 from planted_capacities import planted_capacity
 
 from physlm.errors import UserError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from capacity_fits import SMALL, fit, get, scaled
+from capacity_fits import SMALL, fit, scaled
+from planted import get
 from planted_capacities import NAMES, VOCABULARY, planted_capacity
 
 from physlm.laws.knowledge.capacity_models import ITSELF, NOTHING, OTHER_SEEDS, best_of_learning_rates, capacity_models

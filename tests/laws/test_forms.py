@@ -254,7 +254,7 @@ def test_runs_that_differ_in_more_than_seeds_are_not_averaged() -> None:
     (Shares("answer", BY, {**WHERE, "train.rate": 1}), "unknown name 'train.rate'"),
     (Shares("answer", BY, {"at.half": "test"}), r"measured at at\.length, at\.half, expected each .* have: at\.half"),
     (Shares("answer", BY, {**WHERE, "at.kind": "x"}), "measured at at.length, at.half"),
-    (Shares("answer", BY, WHERE, unit="bits"), "in 1, expected bits"),
+    (Shares("answer", BY, WHERE, unit="bits", share=False), "in 1, expected bits"),
     (Shares("answer", BY, WHERE).of("answer", length=None), "measured at"),
 ])  # fmt: skip
 def test_columns_that_name_nothing_are_errors(form: Shares, message: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 import planted
 import pytest
+from planted import get
 
 from physlm.errors import UserError
 from physlm.laws.grammar.attention import attention_law
@@ -24,12 +25,6 @@ from physlm.laws.law import Law, Quantity
 TEXT = "r -> a b\na -> '1'\nb -> '2'\n"
 LAWS = (generation_law, positions_law, probing_law, boundaries_law, encoder_law, attention_law, implicit_law,
         robustness_law)
-
-
-def get(law: Law, name: str) -> Quantity:
-    found = law.get(name)
-    assert found is not None, f"{name} is missing among {[q.name for q in law.quantities]}"
-    return found
 
 
 def width(quantity: Quantity) -> float:

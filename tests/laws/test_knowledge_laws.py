@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import planted
 import pytest
+from planted import get
 
 from physlm.errors import UserError
 from physlm.laws.knowledge.probing import knowledge_law
@@ -54,12 +55,6 @@ def rows(settings: dict[str, Any], q: Callable[[str], float], chance: float = 0.
             made += [planted.share(settings, f"p_probe_{control}/target={target}/place={place}", chance + 0.01 * k, N)
                      for place in PLACES]
     return made
-
-
-def get(law: Law, name: str) -> Quantity:
-    found = law.get(name)
-    assert found is not None, f"{name} is missing among {[q.name for q in law.quantities]}"
-    return found
 
 
 TABLE = planted.table([*rows(run("multi5+permute"), q_truth), *rows(run("single"), lambda target: 0.1)])

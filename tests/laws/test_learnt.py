@@ -80,7 +80,7 @@ def test_a_bystander_that_has_learnt_makes_no_pair_judged() -> None:
 
     assert unjudged("rope") == {"kept@position=none", "kept@position=rope"} and unjudged("t5") == set()
     with pytest.raises(UserError, match="kept: base"):
-        Learnt(Ratio("kept", score, score), score, 0.3, base={"positions": "rope"})
+        Learnt(Ratio("kept", score, score.of("untrained")), score, 0.3, base={"positions": "rope"})
 
 
 @pytest.mark.parametrize(("least", "why"), [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import planted
 import pytest
 
@@ -98,6 +100,6 @@ def test_an_arrival_before_the_first_or_after_the_last_is_a_bound_and_says_so() 
     assert both.remarks(rows) == {("soon",): f"arrival {first}", ("never",): f"arrival {last.format(8)}"}
     assert of("never").remarks(rows[rows["at.step"].astype(int) < 8]) == {(): f"never {last.format(4)}"}
     law = laws(Minus("fewer", of("never"), of("soon"), independent=True), Ratio("times", of("never"), of("late")),
-               Minus("earlier", of("late"), of("late"), independent=True))(rows)
+               Minus("earlier", of("late"), replace(of("late"), name="again"), independent=True))(rows)
     assert {one.name: one.remark for one in law.quantities} == {
         "fewer": f"never {last.format(8)}; soon {first}", "times": f"never {last.format(8)}", "earlier": ""}

@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 import torch
+from part_checks import randomised
 from positions import position_of, way
 from torch import Tensor
 
@@ -32,15 +33,6 @@ CAUSAL = [
     ModelConfig(layers=2, heads=3, width=12, **way("uniform")),
 ]
 ENCODERS = [dataclasses.replace(config, causal=False) for config in CAUSAL if position_of(config) != "uniform"]
-
-
-def randomised(config: ModelConfig, members: int) -> Decoder:
-    model = Decoder(config, VOCABULARY, tuple(range(members)))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.3 * torch.randn(p.shape, generator=generator))
-    return model
 
 
 def label(config: ModelConfig) -> str:

@@ -230,6 +230,9 @@ def test_colours_are_told_apart(scheme: str) -> None:
     colours = blocks[scheme == "dark"]
     roles, hues = ([name for name in colours if name.startswith(kind)] for kind in ("role-", "hue-"))
     assert len(roles) == len(hues) == 8
+    uses = [f".{role} {{ background: var(--{role})" for role in roles]
+    uses += [f"polyline.{hue} {{ stroke: var(--{hue})" for hue in hues] + [f".stroke.{hue} {{" for hue in hues]
+    assert not [one for one in uses if one not in style], "a colour that nothing is drawn in"
     texts = [*((text, on) for text in ("ink", "soft", "accent") for on in ("paper", "card")), ("ink", "tint"),
              ("soft", "figure-paper"), *((text, role) for text in ("ink", "soft") for role in roles)]
     drawings = [*((hue, "paper") for hue in hues), ("accent", "tint"), ("soft", "tint")]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from task_examples import example, kinds
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
@@ -65,6 +66,34 @@ def test_rows_are_pure_functions_of_split_stream_and_number(config: Any, task: A
     assert task.to("cpu").rows(index).targets_RT.equal(rows.targets_RT)
     assert not dataclasses.replace(config, row_tokens=config.row_tokens // 2).build().rows(index)[0][:, 0].equal(
         torch.full_like(index, IGNORE)), "rows of another length are rows too"
+
+
+class Answers(TorchDispatchMode):
+    """Notes whether anything asks for numbers on the device, or makes as many of something as they say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func).split(".")[1]
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive"):
+            self.asked.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+# whose rows are of parts of sizes that are drawn, or are drawn again where they are not distinct
+ASKING = {"bioJunk", "bioMixed", "grammar", "mixture", "mqar", "hops"}
+
+
+def test_rows_are_made_without_asking_the_device(config: Any, task: Any) -> None:
+    """On a GPU the host would wait for it at every batch."""
+    if config.made_on_host:
+        pytest.skip(f"{config.kind} is made by the host")
+    task.rows(torch.arange(8), "train", 1)  # what is asked once is kept
+    with Answers() as answers:
+        task.rows(torch.arange(16), "train", 0)
+    assert bool(answers.asked) == (config.kind in ASKING), answers.asked
 
 
 def test_rows_that_the_host_makes_are_those_of_the_task_in_any_thread(config: Any, task: Any) -> None:

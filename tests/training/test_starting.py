@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_runs import same
 from torch import Tensor
 
 from physlm.config import override
@@ -45,10 +46,6 @@ def train(specs: Sequence[RunSpec], checkpoint: Path, initial: Sequence[State | 
 def states(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
     """The two starts, trained."""
     return train(STARTS, tmp_path_factory.mktemp("starts") / "c")
-
-
-def same(a: State, b: State) -> bool:
-    return a.keys() == b.keys() and all(value.equal(b[name]) for name, value in a.items())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

@@ -13,7 +13,7 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Cells, Form, check_keys, part_of, value_text
+from physlm.laws.forms.form import Cells, Form, check_apart, check_keys, number_of, part_of, shares_of, value_text
 from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
 
@@ -40,6 +40,8 @@ class Contrast:
 
     def __post_init__(self) -> None:
         check_keys(self.name, "along", (self.along,), self.of.keys)
+        if value_text(self.plus) == value_text(self.minus):
+            raise UserError(f"{self.name}: got {self.along} {value_text(self.plus)} on both sides, expected two values")
 
     @property
     def unit(self) -> str:
@@ -81,8 +83,10 @@ class Above:
     control: Shares
 
     def __post_init__(self) -> None:
-        if self.control.keys != self.of.keys:
-            raise UserError(f"{self.name}: got a control by {self.control.keys}, expected one by {self.of.keys}")
+        check_apart(self.name, self.of, self.control)
+        if (self.control.keys, self.control.unit) != (self.of.keys, self.of.unit):
+            raise UserError(f"{self.name}: got a control by {self.control.keys} in {self.control.unit}, expected one "
+                            f"by {self.of.keys} in {self.of.unit}")
 
     @property
     def unit(self) -> str:
@@ -120,6 +124,7 @@ class Minus:
     independent: bool
 
     def __post_init__(self) -> None:
+        check_apart(self.name, self.of, self.other)
         if (self.other.keys, self.other.unit) != (self.of.keys, self.of.unit):
             raise UserError(f"{self.name}: got {self.other.name} by {self.other.keys} in {self.other.unit}, expected "
                             f"one by {self.of.keys} in {self.of.unit}")
@@ -162,6 +167,7 @@ class Ratio:
     base: Form
 
     def __post_init__(self) -> None:
+        check_apart(self.name, self.of, self.base)
         fewer, more = sorted((self.of.keys, self.base.keys), key=len)
         if part_of(more, more, fewer) != fewer:
             raise UserError(f"{self.name}: got a base by {self.base.keys}, expected one by {self.of.keys}, by some of "
@@ -219,6 +225,11 @@ class Power:
         return "1"
 
     @property
+    def share(self) -> bool:
+        """As the numbers are."""
+        return shares_of(self.of)
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The settings."""
         return self.of.keys
@@ -265,7 +276,8 @@ class Steps:
         place = self.of.keys.index(self.along)
         ways: dict[Key, list[tuple[float, Key, Interval]]] = {}
         for key, one in self.of.cells(table).items():
-            ways.setdefault(key[:place] + key[place + 1 :], []).append((float(str(key[place])), key, one))
+            ways.setdefault(key[:place] + key[place + 1 :], []).append(
+                (number_of(self.name, self.along, key[place]), key, one))
         found: Cells = {}
         for way in ways.values():
             rising = sorted(way, key=lambda point: point[0])

@@ -11,22 +11,29 @@ from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Cells, Form, check_keys, part_of, value_text
+from physlm.laws.forms.form import Cells, Form, check_keys, check_share, part_of, shares_of, value_text
 from physlm.laws.forms.shares import Shares, Taken, mean_over
 
 
 @dataclass(frozen=True)
 class Extreme:
-    """The least, the most or the median over some settings; see ``Least``, ``Most``, ``Median``."""
+    """The least, the most or the median over some settings; see ``Least``, ``Most``, ``Median``.
+
+    Attributes:
+        share: whether its numbers are shares, so that intervals end at 0 and 1; None: as those of the form are.
+    """
 
     which: str
     name: str
     of: Form
     over: tuple[str, ...] = ()
-    share: bool = True
+    share: bool | None = None
 
     def __post_init__(self) -> None:
         check_keys(self.name, "over", self.over, self.of.keys)
+        if self.share is None:
+            object.__setattr__(self, "share", shares_of(self.of))
+        check_share(self.name, bool(self.share), self.unit, self.of)
 
     @property
     def unit(self) -> str:
@@ -43,7 +50,7 @@ class Extreme:
         groups: dict[Key, list[Interval]] = {}
         for key, one in self.of.cells(table).items():
             groups.setdefault(part_of(key, self.of.keys, self.keys), []).append(one)
-        return {key: interval.EXTREMES[self.which](parts, self.share) for key, parts in groups.items()}
+        return {key: interval.EXTREMES[self.which](parts, bool(self.share)) for key, parts in groups.items()}
 
     def note(self) -> str:
         """How its interval is made."""
@@ -54,17 +61,17 @@ class Extreme:
                 f"an interval that knows it is one of several ({end}).")
 
 
-def Least(name: str, of: Form, over: tuple[str, ...] = (), share: bool = True) -> Extreme:
+def Least(name: str, of: Form, over: tuple[str, ...] = (), share: bool | None = None) -> Extreme:
     """The smallest over the settings ``over``, or over all."""
     return Extreme("least", name, of, over, share)
 
 
-def Most(name: str, of: Form, over: tuple[str, ...] = (), share: bool = True) -> Extreme:
+def Most(name: str, of: Form, over: tuple[str, ...] = (), share: bool | None = None) -> Extreme:
     """The largest over the settings ``over``, or over all."""
     return Extreme("most", name, of, over, share)
 
 
-def Median(name: str, of: Form, over: tuple[str, ...] = (), share: bool = True) -> Extreme:
+def Median(name: str, of: Form, over: tuple[str, ...] = (), share: bool | None = None) -> Extreme:
     """The median over the settings ``over``, or over all."""
     return Extreme("median", name, of, over, share)
 
@@ -93,6 +100,11 @@ class Best:
     def unit(self) -> str:
         """That of the numbers."""
         return self.of.unit
+
+    @property
+    def share(self) -> bool:
+        """As the numbers are."""
+        return self.of.share
 
     @property
     def keys(self) -> tuple[str, ...]:

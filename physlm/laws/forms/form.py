@@ -40,6 +40,14 @@ class Remarked(Form, Protocol):
         """The remarks by setting, on those that need one."""
 
 
+@runtime_checkable
+class Bounded(Form, Protocol):
+    """A form that says whether its numbers are shares, so that intervals end at 0 and 1; others' are not."""
+
+    @property
+    def share(self) -> bool | None: ...
+
+
 class Bare(str):
     """The name of a key whose values are names by themselves: ``cfg3b/cut=50``, and nothing where one is empty."""
 
@@ -65,6 +73,34 @@ def value_text(value: object) -> str:
 def part_of(key: Key, names: Sequence[str], kept: Sequence[str]) -> Key:
     """The values of some of the names."""
     return tuple(value for name, value in zip(names, key, strict=True) if name in kept)
+
+
+def number_of(name: str, key: str, value: object) -> float:
+    """The value of a setting as a number.  Raises UserError: it is none."""
+    try:
+        return float(str(value))
+    except ValueError:
+        raise UserError(f"{name}: got {key} {value_text(value)!r}, expected a setting whose values are "
+                        "numbers") from None
+
+
+def shares_of(form: Form) -> bool:
+    """Whether its numbers are shares; a difference or a ratio of shares is none."""
+    return isinstance(form, Bounded) and form.share is True  # a number is a share of something else
+
+
+def check_share(name: str, share: bool, unit: str, of: Form | None = None) -> None:
+    """Raise UserError where an interval would be cut off at 0 or 1 of numbers that may lie beyond."""
+    if share and unit != "1":
+        raise UserError(f"{name}: got share=True of numbers in {unit}, expected share=False: shares are pure numbers")
+    if share and of is not None and not shares_of(of):
+        raise UserError(f"{name}: got share=True of {of.name}, which may be below 0 or above 1; expected share=False")
+
+
+def check_apart(name: str, one: Form, other: Form) -> None:
+    """Raise UserError where a form would be compared with itself, which always agrees."""
+    if one == other:
+        raise UserError(f"{name}: got {one.name} on both sides, expected two forms")
 
 
 def check_keys(name: str, argument: str, given: Iterable[str], keys: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws.cells import Key
 from physlm.laws.forms.contrasts import Contrast
-from physlm.laws.forms.form import Cells, Form, Remarked, check_keys, part_of
+from physlm.laws.forms.form import Cells, Form, Remarked, check_keys, part_of, shares_of
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,10 @@ class Learnt:
             raise UserError(f"{self.name}: least: got {self.least}, expected a number above 0")
         check_keys(self.name, "among", self.among, self.of.keys)
         check_keys(self.name, "base", self.base, self._matched)
-        if self.control is not None and self.control.keys != self.score.keys:
-            raise UserError(f"{self.name}: got a control by {self.control.keys}, expected one by {self.score.keys}")
+        control = self.score if self.control is None else self.control
+        if (control.keys, control.unit) != (self.score.keys, self.score.unit):
+            raise UserError(f"{self.name}: got a control by {control.keys} in {control.unit}, expected one by "
+                            f"{self.score.keys} in {self.score.unit}")
 
     @property
     def _matched(self) -> list[str]:
@@ -72,6 +74,11 @@ class Learnt:
     def unit(self) -> str:
         """That of the form."""
         return self.of.unit
+
+    @property
+    def share(self) -> bool:
+        """As the form's are."""
+        return shares_of(self.of)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from physlm import interval
 from physlm.interval import Interval
 from physlm.laws import bootstrap, cells
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Cells, Form, check_keys, part_of
+from physlm.laws.forms.form import Cells, Form, check_keys, number_of, part_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PowerLaw:
         place = self.of.keys.index(self.x)
         curves: dict[Key, list[tuple[float, Interval]]] = {}
         for key, one in self.of.cells(table).items():
-            value = float(str(key[place]))
+            value = number_of(self.name, self.x, key[place])
             if value > 0 and one.value > 0:
                 curves.setdefault(key[:place] + key[place + 1 :], []).append((value, one))
         result: Cells = {}

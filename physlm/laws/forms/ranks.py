@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from physlm.interval import Interval
 from physlm.laws import bootstrap, cells
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Cells, Form, check_keys, part_of
+from physlm.laws.forms.form import Cells, Form, check_keys, number_of, part_of
 
 Floats = NDArray[np.float64]
 LEAST, RESAMPLES = 4, 1000  # settings; resamples
@@ -144,7 +144,7 @@ def _groups(of: Form, x: str, by: tuple[str, ...], table: pd.DataFrame) -> dict[
     grouped: dict[Key, list[tuple[float, Interval, Key]]] = {}
     place = of.keys.index(x)
     for key, one in of.cells(table).items():
-        grouped.setdefault(part_of(key, of.keys, by), []).append((float(str(key[place])), one, key))
+        grouped.setdefault(part_of(key, of.keys, by), []).append((number_of(of.name, x, key[place]), one, key))
     return {key: (np.array([at for at, _, _ in found]), [one for _, one, _ in found], [own for _, _, own in found])
             for key, found in grouped.items()}
 

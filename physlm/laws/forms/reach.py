@@ -12,7 +12,7 @@ import pandas as pd
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Cells, Form, check_keys
+from physlm.laws.forms.form import Cells, Form, check_keys, number_of
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ def _curves(form: Form, along: str, table: pd.DataFrame) -> dict[Key, list[tuple
     place = form.keys.index(along)
     curves: dict[Key, list[tuple[float, Interval]]] = {}
     for key, one in form.cells(table).items():
-        curves.setdefault(key[:place] + key[place + 1 :], []).append((float(str(key[place])), one))
+        curves.setdefault(key[:place] + key[place + 1 :], []).append(
+            (number_of(form.name, along, key[place]), one))
     return {key: sorted(curve, key=lambda point: point[0]) for key, curve in curves.items()}
 
 

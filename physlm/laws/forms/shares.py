@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,10 +13,8 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws import cells, columns
 from physlm.laws.cells import Key
-from physlm.laws.forms.form import Bare, Cells, setting_label, value_text
+from physlm.laws.forms.form import Bare, Cells, check_share, setting_label, value_text
 from physlm.places import AT
-
-Pick = Callable[[pd.DataFrame, str], object]
 
 # what ``where`` may ask for instead of a value, since tiers differ in theirs
 
@@ -88,6 +86,7 @@ class Shares:
                             "mapping of names to columns")
         if self.over and not self.over.startswith(AT):
             raise UserError(f"{self.name}: over: got {self.over!r}, expected a place, such as {AT}kind")
+        check_share(self.name, self.share, self.unit)
 
     @property
     def name(self) -> str:

@@ -59,9 +59,7 @@ class Probing(Measure):
                             f"expected some of {', '.join(KINDS)}")
 
     def check(self, spec: RunSpec) -> None:
-        check_run(spec)
-        for op in self.ops:
-            replace(family_of(spec), op=op)
+        check_run(spec, self.ops)
 
     def __call__(self, run: Trained) -> list[Row]:
         from physlm.measures.igsm.scores import majority, rows_of

@@ -27,7 +27,7 @@ here is the same question, of the text before the sentence.  n counts problems.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from physlm.errors import UserError
@@ -69,9 +69,7 @@ class Regret(Measure):
 
     def check(self, spec: RunSpec) -> None:
         """Refuse a run that cannot be probed, and an op that its problems cannot have."""
-        check_run(spec)
-        for op in self.ops:
-            replace(family_of(spec), op=op)
+        check_run(spec, self.ops)
 
     def __call__(self, run: Trained) -> list[Row]:
         """The rows of one run."""

@@ -8,8 +8,8 @@ these queries.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from physlm.errors import UserError
@@ -81,12 +81,12 @@ def held_out(config: IgsmConfig) -> Literal["split", "all", "long"]:
     return "long" if config.templates == "split" else config.templates
 
 
-def check_run(spec: RunSpec) -> None:
-    """Refuse a run that cannot be probed.
+def check_run(spec: RunSpec, ops: Sequence[int]) -> None:
+    """Refuse a run that cannot be probed on problems of these numbers of operations.
 
     Raises:
         UserError: it does not read iGSM, or short solutions; an encoder, or a model that mixes neighbouring tokens, or
-            has positions that whole rows alone have.
+            has positions that whole rows alone have; an op that its problems cannot have.
     """
     chain = family_of(spec).chain.drop
     if chain != "none":
@@ -95,6 +95,8 @@ def check_run(spec: RunSpec) -> None:
     if not spec.model.reads_among:
         raise UserError(f"probes of iGSM: got the model {spec.model.label}, expected a causal one of attention by "
                         "contents without local mixing: queries stand beside one text")
+    for op in ops:
+        replace(family_of(spec), op=op)
 
 
 def default_ops(config: IgsmConfig) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from physlm.models.recurrences.products import product
+from physlm.models.recurrences.matmul import matmul
 
 # e^-50 = 2e-22: a log decay below counts as this, so that running sums keep their digits.  Two errors follow.  What is
 # before such a token keeps a weight of at most 2e-22, below a rounding of float64.  Differences of sums over a chunk of
@@ -55,8 +55,8 @@ def read_chunks(
         state: S before the first token; None: 0.
         rounded: what the model computes in, which says how products are made, see ``products``; None: as they stand.
     """
-    before, last = carried(chunked.decay, product(chunked.writes.mT, chunked.values, rounded), state, rounded)
-    read = product(chunked.queries, before, rounded) + product(chunked.weights, chunked.values, rounded)
+    before, last = carried(chunked.decay, matmul(chunked.writes.mT, chunked.values, rounded), state, rounded)
+    read = matmul(chunked.queries, before, rounded) + matmul(chunked.weights, chunked.values, rounded)
     return in_rows(read, positions), last
 
 
@@ -128,4 +128,4 @@ def carried(
 
 def through(decay: Tensor, memory: Tensor, rounded: torch.dtype | None = None) -> Tensor:
     """a S, entry by entry or as a product."""
-    return decay * memory if decay.shape[-1] == 1 else product(decay, memory, rounded)
+    return decay * memory if decay.shape[-1] == 1 else matmul(decay, memory, rounded)

@@ -32,7 +32,7 @@ from physlm.models.recurrences.chunks import (
     read_chunks,
     running,
 )
-from physlm.models.recurrences.products import product
+from physlm.models.recurrences.matmul import matmul
 
 PIECE = 16
 
@@ -64,7 +64,7 @@ def decayed_chunks(
     q, k, v, fade = (in_chunks(x, chunk) for x in (q, k, v, fade))
     total = running(fade)  # G
     end = total[..., -1:, :]
-    weights = _by_channels(q, k, total) if by_channels else product(q, k.mT, rounded) * decays(total)
+    weights = _by_channels(q, k, total) if by_channels else matmul(q, k.mT, rounded) * decays(total)
     return Chunked(weights, q * total.exp(), end.exp().mT, k * (end - total).exp(), v)
 
 

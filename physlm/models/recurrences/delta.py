@@ -38,7 +38,7 @@ from physlm.models.recurrences.chunks import (
     read_chunks,
     running,
 )
-from physlm.models.recurrences.products import product
+from physlm.models.recurrences.matmul import matmul
 
 BASE = 16
 
@@ -77,7 +77,7 @@ def delta_chunks(
     last = slice(steps - 1, None, steps)  # the positions of a chunk that are read
     q = in_chunks(q, chunk // steps)
     k, v, beta = (in_chunks(x, chunk) for x in (k, v, beta))
-    similar, scores, onward = (beta * k) @ k.mT, product(q, k.mT, rounded), k
+    similar, scores, onward = (beta * k) @ k.mT, matmul(q, k.mT, rounded), k
     decay, entering, leaving = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device), q, k
     if log_decay is None:
         scores = scores.masked_fill(above(chunk, 1, q.device)[last], 0.0)
@@ -87,9 +87,9 @@ def delta_chunks(
         similar, scores, decay = similar * faded, scores * faded[..., last, :], end.exp() * decay
         entering, leaving, onward = q * total[..., last, :].exp(), k * (end - total).exp(), k * total.exp()
     inverse = unit_inverse(similar.masked_fill(above(chunk, 0, q.device), 0.0)) * beta.mT  # X
-    turned = product(inverse, onward, rounded)  # W
-    return Chunked(product(scores, inverse, rounded), entering - product(scores, turned, rounded),
-                   decay - product(leaving.mT, turned, rounded), product(inverse.mT, leaving, rounded), v)
+    turned = matmul(inverse, onward, rounded)  # W
+    return Chunked(matmul(scores, inverse, rounded), entering - matmul(scores, turned, rounded),
+                   decay - matmul(leaving.mT, turned, rounded), matmul(inverse.mT, leaving, rounded), v)
 
 
 def delta_step(

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from physlm.models.recurrences.chunks import Chunked, in_chunks, in_rows, through
-from physlm.models.recurrences.products import product
+from physlm.models.recurrences.matmul import matmul
 
 Step = Callable[..., tuple[Tensor, Tensor]]
 
@@ -54,13 +54,13 @@ def read_levels(
     share, first = in_chunks(share, chunk), chunk.bit_length()  # of the levels beyond a chunk
     held = _held(chunked, rounded)
     bits = (len(held) - 2).bit_length()
-    read = product(chunked.weights * _within(share, chunk), chunked.values, rounded)
+    read = matmul(chunked.weights * _within(share, chunk), chunked.values, rounded)
     if bits:
         # the queries of all levels beside each other, and so the memories below each other: one product
         queries = torch.cat([chunked.queries * _at(share, first + bit) for bit in range(bits)], -1)
         empty = torch.zeros_like(held[-1][max(held[-1])])
         memories = torch.stack([torch.cat([here.get(bit, empty) for bit in range(bits)], -2) for here in held[:-1]], -3)
-        read = read + product(queries, memories, rounded)
+        read = read + matmul(queries, memories, rounded)
     return in_rows(read, positions), _left(chunked, held, positions, slots, levels) if slots else None
 
 
@@ -81,7 +81,7 @@ def _within(share: Tensor, chunk: int) -> Tensor:
 
 def _held(chunked: Chunked, rounded: torch.dtype | None) -> list[dict[int, Tensor]]:
     """By bit of its number what a chunk finds, and at the end what one more would find: {bit: S (.., h, e)}."""
-    added = product(chunked.writes.mT, chunked.values, rounded)
+    added = matmul(chunked.writes.mT, chunked.values, rounded)
     found: list[dict[int, Tensor]] = [{}]
     for c in range(added.shape[-3]):
         decay, before = chunked.decay[..., c, :, :], found[-1]

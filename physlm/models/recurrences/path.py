@@ -32,7 +32,7 @@ from torch.utils.checkpoint import checkpoint
 from physlm.models.parts.recurrent import GROUP, chunk_of
 from physlm.models.recurrences.chunks import above, in_chunks, in_rows, running
 from physlm.models.recurrences.delta import unit_inverse
-from physlm.models.recurrences.products import product
+from physlm.models.recurrences.matmul import matmul
 
 
 class Turned(NamedTuple):
@@ -46,7 +46,7 @@ class Turned(NamedTuple):
     fade: Tensor | None
 
 
-class Kept(NamedTuple):
+class CarriedKeys(NamedTuple):
     """Keys as the next query meets them, (.., L, h), and what has faded since each, (.., L, 1)."""
 
     keys: Tensor
@@ -80,12 +80,12 @@ def path_attention(
 
 def path_scores(
     q: Tensor, k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None = None, chunk: int = 0
-) -> tuple[Tensor, Kept]:
+) -> tuple[Tensor, CarriedKeys]:
     """s (.., T, T), -inf for j > i, and all keys as a query after the last token meets them; for those who want to look
     at them."""
     positions, chunk = q.shape[-2], chunk or chunk_of(q.shape[-2], "path")
     turned = _turned(q, k, w, beta, fade, chunk)
-    kept: Kept | None = None
+    kept: CarriedKeys | None = None
     rows = []
     for c in range(turned.keys.shape[-3]):
         scores = _scores(turned, kept, c)
@@ -94,16 +94,16 @@ def path_scores(
     return torch.cat(rows, -2)[..., :positions, :positions], _first(kept, positions)
 
 
-def path_keys(k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None = None, chunk: int = 0) -> Kept:
+def path_keys(k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None = None, chunk: int = 0) -> CarriedKeys:
     """All keys as a query after the last token meets them."""
     turned = _turned(torch.zeros_like(k), k, w, beta, fade, chunk or chunk_of(k.shape[-2], "path"))
     return _first(_before(turned, turned.keys.shape[-3]), k.shape[-2])
 
 
-def _first(kept: Kept | None, positions: int) -> Kept:
+def _first(kept: CarriedKeys | None, positions: int) -> CarriedKeys:
     """Without what a chunk was filled up with."""
     assert kept is not None, "a row has a token"
-    return Kept(kept.keys[..., :positions, :], None if kept.faded is None else kept.faded[..., :positions, :])
+    return CarriedKeys(kept.keys[..., :positions, :], None if kept.faded is None else kept.faded[..., :positions, :])
 
 
 def path_step(keys: Tensor, w: Tensor, beta: Tensor) -> Tensor:
@@ -117,45 +117,45 @@ def _turned(
     q, k, w, beta = (in_chunks(x, chunk) for x in (q, k, w, beta))
     hidden, diagonal = above(chunk, 1, q.device), above(chunk, 0, q.device)
     inverse = unit_inverse(((beta * w) @ w.mT).masked_fill(diagonal, 0.0)) * beta.mT
-    from_q = product(product(q, w.mT, rounded).masked_fill(hidden, 0.0), inverse, rounded)
-    to_k = product(w, k.mT, rounded).masked_fill(diagonal, 0.0)
-    within = product(q, k.mT, rounded) - product(from_q, to_k, rounded)
+    from_q = matmul(matmul(q, w.mT, rounded).masked_fill(hidden, 0.0), inverse, rounded)
+    to_k = matmul(w, k.mT, rounded).masked_fill(diagonal, 0.0)
+    within = matmul(q, k.mT, rounded) - matmul(from_q, to_k, rounded)
     total = None
     if fade is not None:
         total = running(in_chunks(fade, chunk))
         within = within + (total - total.mT)
     through = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
-    through = through - product(w.mT, product(inverse, w, rounded), rounded)
-    queries = q - product(from_q, w, rounded)
-    keys = k - product(product(inverse, to_k, rounded).mT, w, rounded)
+    through = through - matmul(w.mT, matmul(inverse, w, rounded), rounded)
+    queries = q - matmul(from_q, w, rounded)
+    keys = k - matmul(matmul(inverse, to_k, rounded).mT, w, rounded)
     return Turned(within.masked_fill(hidden, -torch.inf), queries, keys, through, total)
 
 
-def _scores(turned: Turned, kept: Kept | None, c: int, rounded: torch.dtype | None = None) -> Tensor:
+def _scores(turned: Turned, kept: CarriedKeys | None, c: int, rounded: torch.dtype | None = None) -> Tensor:
     """Of the queries of a chunk for the keys before it and its own, (.., C, L + C)."""
     if kept is None:
         return turned.within[..., c, :, :]
-    earlier = product(turned.queries[..., c, :, :], kept.keys.mT, rounded)
+    earlier = matmul(turned.queries[..., c, :, :], kept.keys.mT, rounded)
     if kept.faded is not None and turned.fade is not None:
         earlier = earlier + (turned.fade[..., c, :, :] + kept.faded.mT)
     return torch.cat((earlier, turned.within[..., c, :, :]), -1)
 
 
-def _moved(turned: Turned, kept: Kept | None, c: int, rounded: torch.dtype | None = None) -> Kept:
+def _moved(turned: Turned, kept: CarriedKeys | None, c: int, rounded: torch.dtype | None = None) -> CarriedKeys:
     """The keys after a chunk, its own among them."""
     keys, faded = [turned.keys[..., c, :, :]], []
     if kept is not None:
-        keys.insert(0, product(kept.keys, turned.through[..., c, :, :].mT, rounded))
+        keys.insert(0, matmul(kept.keys, turned.through[..., c, :, :].mT, rounded))
     if turned.fade is not None:
         total = turned.fade[..., c, :, :]
         end = total[..., -1:, :]
         faded = [end - total]
         if kept is not None and kept.faded is not None:
             faded.insert(0, kept.faded + end)
-    return Kept(torch.cat(keys, -2), torch.cat(faded, -2) if faded else None)
+    return CarriedKeys(torch.cat(keys, -2), torch.cat(faded, -2) if faded else None)
 
 
-def _before(turned: Turned, chunks: int) -> Kept | None:
+def _before(turned: Turned, chunks: int) -> CarriedKeys | None:
     """The keys of the first chunks after them, if any: each by one product with all reflections on its way."""
     if not chunks:
         return None
@@ -169,7 +169,7 @@ def _before(turned: Turned, chunks: int) -> Kept | None:
             total = turned.fade[..., c, :, :]
             faded.append(total[..., -1:, :] - total + later)
             later = later + total[..., -1:, :]
-    return Kept(torch.cat(keys[::-1], -2), torch.cat(faded[::-1], -2) if faded else None)
+    return CarriedKeys(torch.cat(keys[::-1], -2), torch.cat(faded[::-1], -2) if faded else None)
 
 
 def _group(turned: Turned, values: Tensor, start: int, end: int) -> Tensor:

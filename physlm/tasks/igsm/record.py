@@ -15,7 +15,6 @@ from physlm.tasks.igsm.config import LETTERS, MOST_EDGES
 
 MOST_TOTALS = 24  # four layers of four items: 4 x 3 + 4 x 2 + 4 x 1
 MOST_PARAMETERS = MOST_EDGES + MOST_TOTALS  # fits one word of 64 bits
-MOST_NEEDED = MOST_PARAMETERS
 RNG = MOST_PARAMETERS  # the number of the random generator among dependencies that are drawn
 
 PLAIN, CONSTANT, MORE, TIMES = range(4)  # how an edge uses the random generator: not, alone, c + rest, c * rest

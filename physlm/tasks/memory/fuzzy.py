@@ -155,14 +155,12 @@ class Fuzzy(Pairs[FuzzyConfig]):
         check_split(split)
         config, device, W = self.config, index_R.device, self.config.row_tokens + 1
         K, V, key = config.key_tokens, config.value_tokens, rng.key("fuzzy", config.seed, split, stream)
-        P, short = 10 + 2 * W // (K + V + 2), True  # pairs, whose mean is (K + V + 2) / 2 tokens; nearly always enough
-        while short:
-            at_P = torch.arange(P, device=device).expand(len(index_R), P)
-            keys_RP, key_RPK = _motifs(own_key(rng.key("key", key), index_R), at_P, config.keys, K)
-            code_RP = _codes(keys_RP, key_RPK, config.keys)
-            values_RP, value_RPV = _motifs(own_key(rng.key("value", key), index_R), code_RP, config.values, V)
-            end_RP = 1 + (keys_RP + values_RP).cumsum(1)
-            short, P = bool((end_RP[:, -1] < W).any()), 2 * P
+        P = W // 2  # pairs, none of which is shorter than two tokens: the host need not ask whether they are enough
+        at_P = torch.arange(P, device=device).expand(len(index_R), P)
+        keys_RP, key_RPK = _motifs(own_key(rng.key("key", key), index_R), at_P, config.keys, K)
+        code_RP = _codes(keys_RP, key_RPK, config.keys)
+        values_RP, value_RPV = _motifs(own_key(rng.key("value", key), index_R), code_RP, config.values, V)
+        end_RP = 1 + (keys_RP + values_RP).cumsum(1)
         # the last pair is the first one behind which no other would surely fit; it comes from one of those before
         last_R1 = (end_RP <= W - config.longest).sum(1, keepdim=True)
         from_R1 = (rng.uniform(rng.key("last", key), index_R)[:, None] * last_R1).long()

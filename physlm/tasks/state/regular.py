@@ -258,11 +258,10 @@ class Regular(OnDevice[RegularConfig]):
 
         config, T = self.config, self.config.row_tokens
         key = rng.key("regular", config.seed, split, stream)
-        count, filled = 4 + 3 * T // config.longest, False  # of strings; nearly always enough
-        while not filled:
-            lengths_RI = 1 + rng.below(config.longest, own_key(rng.key("length", key), index_R),
-                                       torch.arange(count, device=index_R.device))  # fmt: skip
-            filled, count = bool(((lengths_RI + 1).sum(1) >= T).all()), 2 * count
+        # of strings, which are of a letter and a separator at least: the host need not ask whether they fill the rows
+        count = -(-T // 2)
+        lengths_RI = 1 + rng.below(config.longest, own_key(rng.key("length", key), index_R),
+                                   torch.arange(count, device=index_R.device))  # fmt: skip
         ends_RT = torch.zeros(len(index_R), T + 1, dtype=torch.bool, device=index_R.device)
         # those beyond the row into one more column, which is cut off
         ends_RT.scatter_(1, ((lengths_RI + 1).cumsum(1) - 1).clamp_max(T), True)

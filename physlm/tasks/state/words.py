@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 BOS, FIRST = 0, 1
 MOST_TOKENS = 1 << 20
-SHORTEST = 4  # word that is asked for by itself
 EVERY = "every"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from taken_rows import values
 from torch import Tensor
 
 from physlm.errors import UserError
@@ -14,7 +15,6 @@ from physlm.measures.generation import Generated
 from physlm.measures.igsm import distracting, solving
 from physlm.measures.igsm.distraction import LONGER, SAME, Distraction, Noisy
 from physlm.measures.igsm.probing import Probing
-from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
@@ -65,10 +65,6 @@ def plant(monkeypatch: pytest.MonkeyPatch, solves: Callable[[int, str], bool]) -
 
     monkeypatch.setattr(solving, "generate", generate)
     return longest
-
-
-def values(rows: list[Row], quantity: str, **where: object) -> list[float]:
-    return [row.value for row in rows if row.quantity == quantity and where.items() <= dict(row.where).items()]
 
 
 def test_a_model_that_nothing_distracts_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

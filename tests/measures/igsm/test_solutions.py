@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from taken_rows import values
 from torch import Tensor
 
 from physlm.errors import UserError
@@ -16,7 +17,6 @@ from physlm.measures import answers
 from physlm.measures.generation import Generated
 from physlm.measures.igsm import solving
 from physlm.measures.igsm.solutions import Solutions
-from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
@@ -71,10 +71,6 @@ def plant(monkeypatch: pytest.MonkeyPatch, task: IgsmConfig, write: Write) -> li
 
     monkeypatch.setattr(solving, "generate", generate)
     return rooms
-
-
-def values(rows: list[Row], quantity: str, **where: object) -> list[float]:
-    return [row.value for row in rows if row.quantity == quantity and where.items() <= dict(row.where).items()]
 
 
 def test_the_true_solutions_are_right_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from taken_rows import the
 from torch import Tensor
 
 from physlm.config import from_dict, to_dict
@@ -15,7 +16,6 @@ from physlm.measures import answers, measure
 from physlm.measures.generation import Generated
 from physlm.measures.length.filled import Filled, steps_of
 from physlm.measures.length.filling import ask
-from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
@@ -39,11 +39,6 @@ def run_of(task: TaskConfig) -> Trained:
     spec = RunSpec(task, ModelConfig(1, 1, 8), TrainConfig(steps=1, precision="float32"))
     model = Decoder(spec.model, len(task.vocabulary()), (3,))
     return Trained(spec, CPU, lambda step: model)
-
-
-def the(rows: list[Row], quantity: str, **where: Any) -> Row:
-    (row,) = (row for row in rows if row.quantity == quantity and where.items() <= row.where.items())
-    return row
 
 
 def test_planted_answers_are_found_at_the_shares_and_steps_that_are_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from taken_rows import the
 from torch import Tensor
 
 from physlm.config import from_dict, to_dict
@@ -22,7 +23,6 @@ from physlm.measures.length.accuracy import Length
 from physlm.measures.length.asking import Asked, models_of
 from physlm.measures.length.needle import NeedleAttention
 from physlm.measures.length.settings import Variant
-from physlm.measures.rows import Row
 from physlm.measures.trained import Trained
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
@@ -99,11 +99,6 @@ def run_of(task: Any, model: ModelConfig = MODEL, trained: Decoder | None = None
     spec = RunSpec(task, model, TrainConfig(steps=1, precision="float32"))
     found = trained or Decoder(model, len(task.vocabulary()), (3,))
     return Trained(spec, CPU, lambda step: found)
-
-
-def the(rows: list[Row], quantity: str, **where: Any) -> Row:
-    (row,) = (row for row in rows if row.quantity == quantity and where.items() <= row.where.items())
-    return row
 
 
 def test_questions_are_as_long_as_is_said_and_planted_answers_are_found(monkeypatch: pytest.MonkeyPatch) -> None:

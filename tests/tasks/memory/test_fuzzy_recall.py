@@ -10,16 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from chance import near
 
 from physlm.errors import UserError
 from physlm.tasks.memory.fuzzy import FuzzyConfig
 from physlm.tasks.rows import IGNORE
 
 Pairs = list[tuple[tuple[int, ...], tuple[int, ...]]]
-
-
-def near(found: float, count: int, share: float) -> bool:
-    return abs(found - count * share) < 5 * math.sqrt(count * share * (1 - share)) + 1e-9
 
 
 def pairs_of(text: list[int], keys: int) -> Pairs:

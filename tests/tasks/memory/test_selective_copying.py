@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from typing import Any
 
 import pytest
 import torch
+from chance import near
 
 from physlm.errors import UserError
 from physlm.tasks.memory.selective import SelectiveConfig
 from physlm.tasks.rows import IGNORE
-
-
-def near(found: float, count: int, share: float) -> bool:
-    return abs(found - count * share) < 5 * math.sqrt(count * share * (1 - share)) + 1e-9
 
 
 @pytest.mark.parametrize("config", [

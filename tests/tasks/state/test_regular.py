@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from chance import near
 
 from physlm import rng
 from physlm.errors import UserError
@@ -18,10 +19,6 @@ from physlm.tasks.state.regular import BOS, FIRST_LETTER, SEPARATOR, RegularConf
 
 SMALL = RegularConfig(5, 3, 6, 2, 8, 0, row_tokens=40)
 Edges = list[dict[int, int]]
-
-
-def near(found: float, count: int, share: float) -> bool:
-    return abs(found - count * share) < 5 * math.sqrt(count * share * (1 - share)) + 1e-9
 
 
 def automata(config: RegularConfig, count: int, split: str = "train", stream: int = 0) -> list[Edges]:
