@@ -45,10 +45,16 @@ def training_flops(config: ModelConfig, vocabulary: int, row_tokens: int) -> flo
     weights = model_weights(config, vocabulary)
     multiplied = sum(weight.numbers * weight.share * times_read(config, name) for name, weight in weights.items()
                      if weight.role.multiplied)
-    parts = [part for layer in config.order for part in (config.mixers[layer], config.mlps[layer])]
-    beside = sum(part.flops(config, row_tokens) for part in parts)
+    beside = sum(_beside(config, layer, row_tokens) for layer in config.order)
     beside += branches(config) * config.residual.flops(config, row_tokens)
     return 6.0 * multiplied + 3.0 * beside
+
+
+def _beside(config: ModelConfig, layer: int, row_tokens: int) -> float:
+    """Forward FLOPs a token that the parts of a layer count beside their weights; of those that the layer reads."""
+    tokens = config.route.tokens(layer, row_tokens)
+    return config.route.share(layer) * sum(part.flops(config, tokens)
+                                           for part in (config.mixers[layer], config.mlps[layer]))
 
 
 def branches(config: ModelConfig) -> int:

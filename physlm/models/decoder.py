@@ -128,7 +128,7 @@ class Decoder(nn.Module):
         pass."""
         names = ["embedding"]
         for i, block in enumerate(self._blocks()):
-            names += [f"block.{i}.attention"] * block.mixer.shows_attention
+            names += [f"block.{i}.attention"] * block.shows_attention
             names += [f"block.{i}.{place}" for place in PLACES if place != "mlp" or block.mlp is not None]
         return (*names, "final")
 
@@ -174,7 +174,7 @@ class Decoder(nn.Module):
         Raises:
             UserError: a part must know which tokens it reads.
         """
-        for part in (*self.config.mixer, *self.config.mlp):
+        for part in self.config.parts:
             if part.reads_ids:
                 raise UserError(f"{part.label}: got embeddings to read, expected tokens, whose ids it looks up")
         x, _, _ = self._through_blocks(x_MBTd)
@@ -269,8 +269,7 @@ class Decoder(nn.Module):
     @property
     def has_aside(self) -> bool:
         """Whether the model can read tokens ``aside``: a causal one all of whose parts can."""
-        return self.config.causal and all(part.reads_beside for part in (*self.config.mixer, *self.config.mlp,
-                                                                         *self.config.local))
+        return self.config.causal and all(part.reads_beside for part in self.config.parts)
 
     def aside(self, x_MBQd: Tensor, places_BQ: Tensor, reading: Reading) -> Tensor:
         """``hidden`` of given embeddings beside rows that were read, (M, B, Q, d), with their gradient.

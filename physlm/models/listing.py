@@ -51,13 +51,23 @@ def block_slots(config: ModelConfig, layer: int) -> dict[str, Slot]:
             return {}
         return {name: Slot(local, local.weights_at(width), width)}
 
-    slots = {**residual("attention", 0), "attention_norm": norm, **mixing("A", config.width, "local_a"),
+    routed = config.route.routes(layer)
+    slots = {**({"route": Slot(config.route, config.route.weights(config))} if routed else {}),
+             **residual("attention", 0), "attention_norm": norm, **mixing("A", config.width, "local_a"),
              "attention": Slot(mixer, read(mixer.weights(config))),
              **mixing("B", mixer.local_width(config), "attention.local")}
     if not mlp.empty:
         slots |= {**residual("mlp", 1), "mlp_norm": norm, **mixing("C", config.width, "local_c"),
                   "mlp": Slot(mlp, read(mlp.weights(config))), **mixing("D", mlp.local_width(config), "mlp.local")}
+    if routed:
+        return {place: slot if place == "route" else slot._replace(weights=_shared_out(slot.weights, config, layer))
+                for place, slot in slots.items()}
     return slots
+
+
+def _shared_out(weights: tuple[Weight, ...], config: ModelConfig, layer: int) -> tuple[Weight, ...]:
+    """The same, of a layer that a share of the tokens reads."""
+    return tuple(dataclasses.replace(weight, share=weight.share * config.route.share(layer)) for weight in weights)
 
 
 def _as_ternary(weights: tuple[Weight, ...]) -> tuple[Weight, ...]:

@@ -127,7 +127,7 @@ BASES |= {kind: RunSpec(TaskConfig.of_kind(kind)(), MODEL, dataclasses.replace(T
 # where the next value in line is not allowed: a width must be a multiple of 2 heads
 NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task.ask.most": 2,
         "model.mixer": "uniform", "model.mlp": "gated", "model.norm": "rmsnorm", "model.local": "canon",
-        "model.residual": "hyper",
+        "model.residual": "hyper", "model.route": {"kind": "depths", "every": 1},
         "model.mixer.rope": 0.25, "model.width": 16, "train.z_loss": 1.0, "train.steps": 7,
         "train.snapshots": 2, "task.noise": "nonterminal", "task.noise.tokens": 40,
         "task.op": 5, "task.layers": 3, "task.width": 3, "task.categorisations": 3, "task.groups": 4,
@@ -148,7 +148,7 @@ CHANGES = {
     **dict.fromkeys((f"model.mixer.{name}" for name in ("group", "gate", "sink", "value_rows")), "params"),
     "train.trained": "trained", "train.optimiser": "trained",
     "model.mlp.act": "logits", "model.local": "params",
-    "model.residual": "params", "train.z_loss": "trained", "model.init_std": "logits",
+    "model.residual": "params", "model.route": "params", "train.z_loss": "trained", "model.init_std": "logits",
     "task.name_pools": "params", "task.alphabet": "params",
     "train.exposures": "steps", "train.batch_rows": "batches", "train.seed": "batches",
     "train.learning_rate": "trained", "train.weight_decay": "trained", "train.warmup_steps": "trained",

@@ -129,6 +129,13 @@ def beside_in_sight(
     return mask
 
 
+def among(chosen_MBT: Tensor) -> Tensor:
+    """The mask of whole rows whose tokens see those before them that are chosen, and themselves, (N, 1, T, T)."""
+    place = torch.arange(chosen_MBT.shape[-1], device=chosen_MBT.device)
+    itself, before = place[:, None] == place, place[:, None] > place
+    return (itself | before & chosen_MBT.flatten(0, 1)[:, None])[:, None]
+
+
 def _hide(mask: Tensor, hidden: Tensor) -> Tensor:
     """A mask with more out of sight: of what is seen, or of biases."""
     return mask & ~hidden if mask.dtype == torch.bool else mask.masked_fill(hidden, -torch.inf)

@@ -158,6 +158,11 @@ class Attention(Mixer):
         return not self.value_rows
 
     @property
+    def reads_chosen(self) -> bool:
+        """Where nothing counts or stores the tokens in between."""
+        return self.bias == "none" and not (self.reach or self.log_n or self.value_rows)
+
+    @property
     def reach(self) -> int:
         """Tokens that it can see at most; 0: all of the row."""
         return self.window or self.chunk
@@ -268,7 +273,7 @@ class Attention(Mixer):
         return model.heads * row_tokens if self.bias == "t5" else 0
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
-        from physlm.models.parts.attend import attend, everywhere, with_sink, without_sink
+        from physlm.models.parts.attend import among, attend, everywhere, masked, with_sink, without_sink
         from physlm.models.parts.distances import keep
 
         q, k, v = self._project(w, x, state, where)
@@ -280,13 +285,14 @@ class Attention(Mixer):
                 place = where.place_1 % state["keys"].shape[3] if self.reach else where.place_1
             for name, new in (("keys", k), ("values", v)):
                 keep(state[name], new.unflatten(0, x.shape[:2]), place)
-        if not isinstance(where, Whole):
-            assert state is not None
+        if not isinstance(where, Whole) and state is not None:
             k, v = self._with_kept(state, k, v, where)
         if self.sink:
             q, k, v = with_sink(q, k, v, self._of_rows(w, w.sink, q)[..., None, None])
         if not w.model.causal:
             mixed = everywhere(q, self._for_queries(k), self._for_queries(v), self.sink)
+        elif isinstance(where, Whole) and where.chosen_MBT is not None:
+            mixed = masked(q, self._for_queries(k), self._for_queries(v), among(where.chosen_MBT), self.sink)
         elif isinstance(where, Whole):
             mixed = attend(q, self._for_queries(k), self._for_queries(v), self._bias(where), self.window, self.chunk,
                            self.sink)  # fmt: skip
@@ -311,6 +317,8 @@ class Attention(Mixer):
             mask = beside_in_sight(where, w.members, k, *sight)
             return masked(q, self._for_queries(k), self._for_queries(v), mask, self.sink)
         mask = kept_in_sight(where.place_1, k, *sight)
+        if where.chosen_MBL is not None:
+            mask = mask & where.chosen_MBL.flatten(0, 1)[:, None, None]
         if self.group == 1:
             return masked(q, k, v, mask, self.sink)
         # the queries of a group stand side by side, and nothing of the state is written out for each

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from physlm.config import Family
-from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS, RESIDUALS
+from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS, RESIDUALS, ROUTES
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +118,7 @@ class Role:
             (experts, inputs, outputs), one for each.
         gate: of a matrix, its outputs are the logits of gates: Muon leaves it to AdamW.
         ternary: of a matrix, it is read as ``primitives.Ternary`` has it; what ``ModelConfig.ternary`` makes of one.
+        apart: no activation has a gradient in it: an auxiliary loss alone trains it.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Role:
     matrix: bool = False
     gate: bool = False
     ternary: bool = False
+    apart: bool = False
 
 
 MATRIX = Role("matrix", multiplied=True, matrix=True)
@@ -196,23 +198,30 @@ class Weight:
 
 class Whole(NamedTuple):
     """All tokens of the rows; ``shared`` is what the mixer has once for all blocks, see ``Mixer.shared``, and ``ids``
-    (M, B, T) which tokens they are, where a part of the model asks for that (``Part.reads_ids``)."""
+    (M, B, T) which tokens they are, where a part of the model asks for that (``Part.reads_ids``).  Tokens that are not
+    ``chosen``, (M, B, T), are seen by none but themselves (``Mixer.reads_chosen``); None: all are."""
 
     shared: tuple[Tensor, ...] = ()
     ids_MBT: Tensor | None = None
+    chosen_MBT: Tensor | None = None
 
 
 class Next(NamedTuple):
-    """One token more of each row, at ``place`` (1,), which follows all that was read."""
+    """One token more of each row, at ``place`` (1,), which follows all that was read.  Of the L positions of the state
+    it sees those that are ``chosen``, (M, B, L), itself among them; None: all that were read."""
 
     place_1: Tensor
     shared: tuple[Tensor, ...] = ()
     ids_MBT: Tensor | None = None
+    chosen_MBL: Tensor | None = None
 
 
 class Beside(NamedTuple):
     """Q tokens of each row at ``places``, and which positions of the state, and then which of each other, they see,
-    (M B, 1, Q, L + Q); ``shared`` is ``Mixer.shared_at`` their places."""
+    (M B, 1, Q, L + Q); ``shared`` is ``Mixer.shared_at`` their places.
+
+    Without a state there are none but these.  The tokens of a row that are read alone are so given to a mixer that
+    ``reads_chosen``: then places are of all rows of all members, (M B, Q), and all rows share what they see."""
 
     places_BQ: Tensor
     seen: Tensor
@@ -327,6 +336,12 @@ class Mixer(Part, Family):
         return 0
 
     @property
+    def reads_chosen(self) -> bool:
+        """Whether tokens of a row can be left out: those ``Whole`` and ``Next`` have not chosen are not seen, and those
+        chosen can be given alone, as ``Beside`` has it."""
+        return False
+
+    @property
     def shows_attention(self) -> bool:
         """Whether ``attention`` can be asked for."""
         return False
@@ -414,3 +429,25 @@ class Residual(Part, Family):
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
         """Of one branch: the streams beyond the one that all models have, before and after it."""
         return 2 * (self.streams - 1) * model.width
+
+
+class Route(Part, Family):
+    """Which tokens of a row a block reads; the others pass it by on the residual path."""
+
+    table = ROUTES
+
+    def routes(self, layer: int) -> bool:
+        """Whether this layer reads some of the tokens alone."""
+        return False
+
+    def share(self, layer: int) -> float:
+        """Of the tokens of a row, those that the layer reads."""
+        return 1.0
+
+    def tokens(self, layer: int, row_tokens: int) -> int:
+        """How many these are."""
+        return row_tokens
+
+    def choose(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Any:
+        """Those of the stream x, (M, B, T, d) (``route.Choice``)."""
+        raise TypeError(f"{type(self).__name__} chooses no tokens")
