@@ -23,7 +23,7 @@ from physlm.models.counting import parameter_counts, training_flops
 from physlm.models.decoder import Decoder
 from physlm.models.listing import model_weights, times_read
 from physlm.models.parts.mlp import NoMLP
-from physlm.models.parts.part import MLP, Given, Local, Mixer, NormPart, Part, Residual, Route
+from physlm.models.parts.part import MLP, Given, Local, Mixer, NormPart, Parallel, Part, Residual, Route
 from physlm.models.parts.positional import Uniform
 from physlm.models.quantisation import Quantisation, check_model
 from physlm.models.quantised import Read, quantised
@@ -36,12 +36,12 @@ CPU = torch.device("cpu")
 BASE = ModelConfig(layers=2, heads=2, width=16)
 DEEPEST = 4  # layers of a model with a pattern of all kinds
 FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local,
-                                  "residual": Residual, "route": Route}
+                                  "residual": Residual, "route": Route, "parallel": Parallel}
 # where only compiling is asked for, the rest of a block is as small as can be
 SMALLEST = {"mixer": dataclasses.replace(BASE, mlp=(NoMLP(),)), "mlp": dataclasses.replace(BASE, mixer=(Uniform(),)),
             "norm": dataclasses.replace(BASE, mixer=(Uniform(),), mlp=(NoMLP(),)),
             "residual": dataclasses.replace(BASE, mixer=(Uniform(),))}  # fmt: skip
-SINGLE = ("norm", "residual", "route")  # one for all layers
+SINGLE = ("norm", "residual", "route", "parallel")  # one for all layers
 Named = tuple[str, Part]  # the setting of a model that holds the part, and the part
 
 
@@ -151,7 +151,8 @@ def check_the_list_of_weights_is_the_model(config: ModelConfig) -> None:
               if weight.role.multiplied)
     flops = [training_flops(config, VOCABULARY, tokens) for tokens in (0, 1, 64)]
     branches = sum(1 + (not config.mlps[layer].empty) for layer in config.order)
-    assert 6 * met + 3 * branches * config.residual.flops(config, 0) == flops[0] <= flops[1] <= flops[2]
+    streams = config.parallel.streams
+    assert 6 * met + 3 * streams * branches * config.residual.flops(config, 0) == flops[0] <= flops[1] <= flops[2]
 
 
 def check_first_weights_depend_on_the_members_seed_and_the_weights_name(config: ModelConfig) -> None:

@@ -13,13 +13,14 @@ from physlm.config import override, unknown_key
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part, Residual, Route
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Parallel, Part, Residual, Route
 
-Family = type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual] | type[Route]
+Family = type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual] | type[Route] | type[Parallel]
 
 FAMILIES: dict[str, Family] = {
-    "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local, "residual": Residual, "route": Route}  # fmt: skip
-_SINGLE = ("norm", "residual", "route")  # one for all layers
+    "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local, "residual": Residual, "route": Route,
+    "parallel": Parallel}  # fmt: skip
+_SINGLE = ("norm", "residual", "route", "parallel")  # one for all layers
 
 
 @command

@@ -138,6 +138,8 @@ def member_bytes(spec: RunSpec) -> int:
     kept = round(sum(model.route.share(layer) * part.kept_numbers(model, spec.task.row_tokens)
                      for layer in model.order for part in (model.mixers[layer], model.mlps[layer])))
     kept += branches(model) * model.residual.kept_numbers(model, spec.task.row_tokens)
+    tokens *= model.parallel.streams
+    needed *= model.parallel.streams
     needed += tokens * kept * NUMBER_BYTES[train.precision]
     return needed + parameter_counts(model, len(spec.task.vocabulary()))["params_all"] * STATE_BYTES
 

@@ -22,6 +22,7 @@ from physlm.models.parts.route import Choice
 Edit = Callable[[Tensor], Tensor]
 # places of a block whose activations can be looked at and edited: what the two branches add, and what leaves it
 PLACES = ("mixer", "mlp", "out")
+CARRIED = "carried"  # beside them in what ``walk`` gives: what its mixer carries
 
 
 class Block(nn.Module):
@@ -29,6 +30,8 @@ class Block(nn.Module):
 
     Attributes:
         losses: names of the auxiliary losses of its parts, in the order in which ``forward`` returns them.
+        carries: its mixer has values of its own for others, or gets those of the first (``Mixer.carried``).
+        is_first: these are its own.
     """
 
     def __init__(self, config: ModelConfig, layer: int, members: int):
@@ -44,10 +47,14 @@ class Block(nn.Module):
         self.route = made.get("route")
         self.config = config
         self.losses = tuple(name for slot in self._slots.values() for name in slot.part.losses)
+        self.carries, self.is_first = bool(self.mixer.carried(config)), layer == config.first_carrying
 
     def forward(self, x_MBTd: Tensor, where: Where, state: State | None = None) -> Any:
-        """The stream after the block; with auxiliary losses of its parts, (stream, (loss_M, ..))."""
-        x, losses, _ = self.walk(x_MBTd, where, state)
+        """The stream after the block; with auxiliary losses of its parts, (stream, (loss_M, ..)); of one that
+        ``carries`` (stream, losses, what it carries)."""
+        x, losses, found = self.walk(x_MBTd, where, state)
+        if self.carries:
+            return x, losses, found[CARRIED]
         return (x, losses) if self.losses else x
 
     def walk(
@@ -105,6 +112,8 @@ class Block(nn.Module):
             if mixing is not None:
                 normed = mixing(normed, where, None if state is None else state[local])
             added = part(normed, where, None if state is None else state[branch])
+            if part is self.attention and self.carries:
+                added, found[CARRIED] = added
             if part.part.losses:
                 added, more = added
                 losses += more
@@ -121,7 +130,8 @@ class Block(nn.Module):
     @property
     def shows_attention(self) -> bool:
         """Whether ``attention_weights`` can be asked for."""
-        return self.mixer.shows_attention and self.route is None
+        parallel = self.config.parallel
+        return self.mixer.shows_attention and self.route is None and parallel.streams == 1 and not parallel.prefix
 
     def attention_weights(self, x_MBTd: Tensor, where: Whole) -> Tensor:
         """The weights of this block's mixer, (M, B, H, T, T) float32."""

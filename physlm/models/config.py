@@ -11,7 +11,8 @@ from physlm.errors import UserError
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.norms import LayerNorm
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part, Residual, Route
+from physlm.models.parts.parallel import OneStream
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Parallel, Part, Residual, Route
 from physlm.models.parts.residual import Add
 from physlm.models.parts.route import AllTokens
 
@@ -19,6 +20,7 @@ P = TypeVar("P", bound=Part)
 _NORM = LayerNorm()
 _RESIDUAL = Add()
 _ROUTE = AllTokens()
+_PARALLEL = OneStream()
 
 # far beyond every model that fits into a machine: what is larger is a slip, and would take minutes to be counted
 _MOST = {"layers": 1 << 12, "heads": 1 << 12, "width": 1 << 17, "absolute": 1 << 20, "vocab_size": 1 << 26}
@@ -53,6 +55,7 @@ class ModelConfig:
             2502.05171).
         residual: how branches read the stream and add to it, ``RESIDUALS``: ``add``, or hyper-connections.
         route: which tokens a block reads, ``ROUTES``: ``all``, or those that a mixture of depths chooses.
+        parallel: in how many streams the layers read each row, ``PARALLELS``: ``one``, or ``parscale``.
     """
 
     layers: int = 2
@@ -73,6 +76,7 @@ class ModelConfig:
     coda: int = 0
     residual: Residual = _RESIDUAL
     route: Route = _ROUTE
+    parallel: Parallel = _PARALLEL
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "width"):
@@ -122,6 +126,9 @@ class ModelConfig:
 
     def _check_shared(self) -> None:
         """Weights that layers share must be the same to all of them."""
+        if len(shapes := {shape: mixer for mixer in self.mixer if (shape := mixer.carried(self))}) > 1:
+            raise UserError(f"model.mixer: got {' and '.join(one.label for one in shapes.values())}, expected values "
+                            "of one shape in all layers that mix those of the first one in")
         found: dict[str, tuple[Mixer, Any]] = {}
         for mixer in self.mixer:
             for weight in mixer.shared_weights(self):
@@ -133,12 +140,18 @@ class ModelConfig:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Each of its parts once, of whatever family."""
-        return tuple(dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm, self.residual, self.route)))
+        return tuple(dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm, self.residual, self.route,
+                                    self.parallel)))
 
     @property
     def mixers(self) -> tuple[Mixer, ...]:
         """One a layer."""
         return _tiled(self.mixer, self.layers)
+
+    @property
+    def first_carrying(self) -> int | None:
+        """The layer that carries something of itself to later ones (``Mixer.carried``)."""
+        return next((layer for layer, mixer in enumerate(self.mixers) if mixer.carried(self)), None)
 
     @property
     def mlps(self) -> tuple[MLP, ...]:
@@ -216,7 +229,7 @@ class ModelConfig:
         parts += [f"absolute{self.absolute}"] * bool(self.absolute)
         for pattern, default in ((self.mixer, (Attention(),)), (self.mlp, (Plain(),)), (self.local, ()),
                                  ((self.norm,), (LayerNorm(),)), ((self.residual,), (Add(),)),
-                                 ((self.route,), (AllTokens(),))):
+                                 ((self.route,), (AllTokens(),)), ((self.parallel,), (OneStream(),))):
             parts += ["+".join(part.label for part in pattern)] * (pattern != default)
         parts += [f"vocab{self.vocab_size}"] * bool(self.vocab_size)
         parts += [f"init{self.init_std:g}"] * (self.init_std != type(self).init_std)
@@ -239,7 +252,8 @@ class ModelConfig:
                 "absolute": self.absolute, "vocab_size": self.vocab_size, "init_std": self.init_std,
                 "causal": self.causal, "ternary": self.ternary, "tied": self.tied, "position": position,
                 "loops": self.loops, "prelude": self.prelude, "coda": self.coda,
-                "residual": self.residual.label, "route": self.route.label}
+                "residual": self.residual.label, "route": self.route.label,
+                "parallel": self.parallel.label}
 
 
 def _tiled(pattern: Sequence[P], layers: int) -> tuple[P, ...]:

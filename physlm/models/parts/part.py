@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from physlm.config import Family
-from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS, RESIDUALS, ROUTES
+from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS, PARALLELS, RESIDUALS, ROUTES
 
 if TYPE_CHECKING:
     import torch
@@ -199,11 +199,13 @@ class Weight:
 class Whole(NamedTuple):
     """All tokens of the rows; ``shared`` is what the mixer has once for all blocks, see ``Mixer.shared``, and ``ids``
     (M, B, T) which tokens they are, where a part of the model asks for that (``Part.reads_ids``).  Tokens that are not
-    ``chosen``, (M, B, T), are seen by none but themselves (``Mixer.reads_chosen``); None: all are."""
+    ``chosen``, (M, B, T), are seen by none but themselves (``Mixer.reads_chosen``); None: all are.  ``first``, here and
+    below, is what the first layer carries to this one (``Mixer.carried``)."""
 
     shared: tuple[Tensor, ...] = ()
     ids_MBT: Tensor | None = None
     chosen_MBT: Tensor | None = None
+    first: Tensor | None = None
 
 
 class Next(NamedTuple):
@@ -214,6 +216,7 @@ class Next(NamedTuple):
     shared: tuple[Tensor, ...] = ()
     ids_MBT: Tensor | None = None
     chosen_MBL: Tensor | None = None
+    first: Tensor | None = None
 
 
 class Beside(NamedTuple):
@@ -226,6 +229,7 @@ class Beside(NamedTuple):
     places_BQ: Tensor
     seen: Tensor
     shared: tuple[Tensor, ...] = ()
+    first: Tensor | None = None
 
 
 Where = Whole | Next | Beside
@@ -315,6 +319,18 @@ class Mixer(Part, Family):
         """How it knows positions; a column of tables."""
         return self.kind
 
+    def carried(self, model: ModelConfig) -> tuple[int, ...]:
+        """The shape of a token in what the first layer with such a mixer carries to the later ones; () for nothing.
+
+        Then ``read`` returns ``y, own``, (M, B, T, d) and (M, B, *shape) with T next to last; those of the first layer
+        come to the others as ``where.first``.
+        """
+        return ()
+
+    def first_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        """Its weights in the first of these layers."""
+        return self.weights(model)
+
     def shared_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         """Weights that all blocks with this mixer share; they belong to the model."""
         return ()
@@ -339,6 +355,11 @@ class Mixer(Part, Family):
     def reads_chosen(self) -> bool:
         """Whether tokens of a row can be left out: those ``Whole`` and ``Next`` have not chosen are not seen, and those
         chosen can be given alone, as ``Beside`` has it."""
+        return False
+
+    @property
+    def reads_prefix(self) -> bool:
+        """Whether it lists ``Parallel.prefix_weights`` among its weights and sees them before all tokens."""
         return False
 
     @property
@@ -451,3 +472,23 @@ class Route(Part, Family):
     def choose(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Any:
         """Those of the stream x, (M, B, T, d) (``route.Choice``)."""
         raise TypeError(f"{type(self).__name__} chooses no tokens")
+
+
+class Parallel(Part, Family):
+    """How often the layers read each row at once; a model's P streams are P rows beside each other, (M, B P, T, d).
+
+    ``weights`` belong to the model; ``read`` gets what leaves the final norm, (M, B P, T, d), gives (M, B, T, d), and
+    is not asked for where there are no weights.
+
+    Attributes:
+        streams: P.
+        prefix: learnt keys and values before each row, n of each layer and stream.
+    """
+
+    table = PARALLELS
+    streams: int = 1
+    prefix: int = 0
+
+    def prefix_weights(self, channels: int) -> tuple[Weight, ...]:
+        """Keys and values of a layer that has so many channels of each."""
+        return ()

@@ -116,6 +116,8 @@ class MixtureOfDepths(Route):
         if model.residual.streams > 1:
             raise UserError(f"model.residual: got {model.residual.kind} of {model.residual.streams} streams with "
                             "model.route=depths, expected one stream")
+        if model.parallel.prefix:
+            raise UserError(f"model.parallel: got {model.parallel.label} with model.route=depths, expected no prefix")
         for layer in routed:
             mixer, mlp, local = model.mixers[layer], model.mlps[layer], model.locals[layer]
             if not mixer.reads_chosen:
@@ -125,7 +127,7 @@ class MixtureOfDepths(Route):
             if mlp.reads_ids or mlp.state(model, 1, False):
                 raise UserError(f"model.mlp: got {mlp.label} in a block that some tokens pass by, expected one that "
                                 "looks at each token alone")
-            if local is not None:
+            if local is not None and local.sites:
                 raise UserError(f"model.local: got {local.label} in a block that some tokens pass by, expected none")
 
     def routes(self, layer: int) -> bool:
