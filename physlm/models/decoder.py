@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ from physlm.models.module import Weights
 from physlm.models.parts.distances import size_for
 from physlm.models.parts.part import Beside, Mixer, Next, Weight, Where, Whole
 from physlm.models.primitives import Embedding, Positions
+
+W = TypeVar("W", Whole, Next, Beside, Where)
 
 
 class Output(NamedTuple):
@@ -329,7 +331,7 @@ class Decoder(nn.Module):
             first = found.get(CARRIED) if first is None else first
         dtype = self.embedding.weight.dtype
         x = self.final_norm(streams_mean(x, self.config), dtype)
-        return x if self.parallel is None else self.parallel(x, dtype)  # type: ignore[no-any-return]
+        return x if self.parallel is None else self.parallel(x, dtype)
 
     def _split(self, x: Tensor) -> Tensor:
         """Each row once for each of the parallel streams, which stand beside each other, (M, B P, T, ..)."""
@@ -407,7 +409,7 @@ class Decoder(nn.Module):
         return rounded
 
 
-def _with_first(block: Block, where: Where, first: Tensor | None) -> Where:
+def _with_first(block: Block, where: W, first: Tensor | None) -> W:
     """With what the first layer carried, for those behind it."""
     return where._replace(first=first) if block.carries and not block.is_first else where
 

@@ -15,6 +15,7 @@ from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, state_bytes, training_flops
 from physlm.models.decoder import Decoder
 from physlm.models.parts.attention import Attention
+from physlm.models.parts.distances import turn
 from physlm.models.parts.fox import FoX
 from physlm.models.parts.parallel import ParScale
 from physlm.models.parts.route import MixtureOfDepths
@@ -95,20 +96,18 @@ def test_a_prefix_is_seen_by_all_tokens_and_not_turned() -> None:
     plain = Decoder(dataclasses.replace(config, parallel=ParScale(1, 0)), VOCABULARY, (0, 1)).double()
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if not name.endswith(".prefix")})
     scores = plain.hidden(ids, ("block.0.attention",))[1]["block.0.attention"].log()
-    x, block = plain.embedding(ids), plain.blocks[0]
-    normed = block.attention_norm(x, torch.float64)  # type: ignore[operator, union-attr]
+    x, block = plain.embedding(ids), plain._blocks()[0]
+    normed = block.attention_norm(x, torch.float64)
     found = model.hidden(ids, ("block.0.mixer",))[1]["block.0.mixer"]
-    q, k, v = (y.unflatten(-1, (2, 8)).transpose(2, 3) for y in block.attention.qkv(normed).chunk(3, -1))  # type: ignore[operator, union-attr]
+    q, k, v = (y.unflatten(-1, (2, 8)).transpose(2, 3) for y in block.attention.qkv(normed).chunk(3, -1))
     cos, sin = config.mixer[0].tables(config, 16, torch.device("cpu"))
-    from physlm.models.parts.distances import turn
-
     q, k = turn(q, cos[:9].double(), sin[:9].double()), turn(k, cos[:9].double(), sin[:9].double())
     prefix = model.get_parameter("blocks.0.attention.prefix")[:, 0].unflatten(-1, (2, 8)).transpose(2, 3)
     raw = (q @ k.mT / 8**0.5).masked_fill(scores.isinf(), -torch.inf)
     before = q @ prefix[:, 0][:, None].mT / 8**0.5
     weights = torch.cat((before, raw), -1).softmax(-1)
     values = torch.cat((prefix[:, 1][:, None].expand(-1, 2, -1, -1, -1), v), 3)
-    wanted = block.attention.out((weights @ values).transpose(2, 3).flatten(-2))  # type: ignore[operator, union-attr]
+    wanted = block.attention.out((weights @ values).transpose(2, 3).flatten(-2))
     torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-10)
 
 
