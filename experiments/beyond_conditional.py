@@ -59,13 +59,13 @@ def runs(tier: str) -> list[RunSpec]:
 
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
-    """With columns ``arch``, ``gflops`` of training a thousand tokens, and ``params`` in thousands; and with rows
+    """With columns ``arch``, ``mflops``, millions to train a token, and ``params`` in thousands; and with rows
     ``bits_per_active_param``, bits for each parameter that a token uses."""
     deepest = table.groupby("task.kind")["model.layers"].transform("max")
     names = [_name(*row) for row in zip(*(table[f"model.{name}"].astype(str) for name in ("mlp", "route", "parallel")),
                                         table["model.layers"] < deepest, strict=True)]  # fmt: skip
     flops = table["training_flops"].astype(float) / table["tokens"].astype(float) / 1e6
-    found = table.assign(arch=names, gflops=[float(f"{one:.3g}") for one in flops],
+    found = table.assign(arch=names, mflops=[float(f"{one:.3g}") for one in flops],
                          params=[float(f"{one / 1e3:.3g}") for one in table["params_used"].astype(float)])
     active = found[found["quantity"] == "bits_per_param"].copy()
     for name in ("value", "lo", "hi"):
@@ -119,13 +119,13 @@ GAINS = tuple(gain(f"{task}_{arch}_over_{base}", form, arch, base) for task, for
 RATIOS = (*(ratio(f"capo_{arch}", CAPO, arch) for arch in ("parscale", "depths", "experts")),
           ratio("capo_active_experts", ACTIVE, "experts"),
           gain("mano_prefix_over_dense", MANO_, "prefix", "dense"))  # fmt: skip
-BY_FLOPS, BY_PARAMS = scores(gflops="gflops"), scores(params="params")
+BY_FLOPS, BY_PARAMS = scores(mflops="mflops"), scores(params="params")
 _TITLES = (("Mano", "answered (%)"), ("iGSM, longest", "solved (%)"), ("Capo", "bits a parameter"))
-FLOPS, PARAMS = "MFLOPs of training a token", "thousand parameters"
-_FIGURE = panels(*(Panel(f"{title}, by {what}", form, x, "arch", label)
-                   for what, x, forms in (("FLOPs", "gflops", BY_FLOPS), ("parameters", "params", BY_PARAMS))
-                   for (title, label), form in zip(_TITLES, forms, strict=True)),
-                 names=NAMES, xlabel=f"{FLOPS}; below {PARAMS}", columns=3)  # fmt: skip
+FLOPS, PARAMS = "million FLOPs of training, a token", "thousand parameters"
+_FIGURE = panels(*(Panel(f"{title}, by {what}", form, x, "arch", label, xlabel=xlabel)
+                   for what, x, forms, xlabel in (("FLOPs", "mflops", BY_FLOPS, FLOPS),
+                                                  ("parameters", "params", BY_PARAMS, PARAMS))
+                   for (title, label), form in zip(_TITLES, forms, strict=True)), names=NAMES, columns=3)  # fmt: skip
 LAW = ("arXiv:2505.10475: P streams are as good as k ln P + 1 times the parameters, k 0.33 to 0.39; GSM8K 28.7 to 38.4 "
        "from P = 1 to 8")
 ISO_FLOP = "arXiv:2404.02258, Figure 3: at equal FLOPs no worse than the best dense model"
@@ -176,7 +176,7 @@ EXPERIMENT = Experiment(
         (
             "The sources compare losses on text; ours learn one task each: Mano as in p41_mano, but with Canon layers "
             "in every other block alone, since a block that tokens pass by has none; iGSM as in p21_accuracy; Capo as "
-            "in p41_capo, two layers of 64 dimensions after 100 exposures."
+            "in p41_capo, two layers of 64 dimensions after 100 exposures, where half of the FLOPs are those of the output."
         ),
         (
             "Mixture of depths: an eighth of the tokens in every second block, as published; all tests with the causal "
