@@ -176,7 +176,7 @@ EXPERIMENT = Experiment(
         (
             "The sources compare losses on text; ours learn one task each: Mano as in p41_mano, but with Canon layers "
             "in every other block alone, since a block that tokens pass by has none; iGSM as in p21_accuracy; Capo as "
-            "in p41_capo, two layers of 64 dimensions after 100 exposures, where half of the FLOPs are those of the output."
+            "in p41_capo, two layers of 64 dimensions after 100 exposures, where half of the FLOPs are the output's."
         ),
         (
             "Mixture of depths: an eighth of the tokens in every second block, as published; all tests with the causal "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,12 @@ def test_what_was_planted_is_found() -> None:
     assert dense["params_active"] == dense["params_used"]
     times = 0.6 * experts["params_used"] / experts["params_active"]
     assert law.get("capo_active_experts").value == pytest.approx(times, rel=1e-3)  # type: ignore[union-attr]
-    CLAIM.figure(table, law)
+    axes = [axis for axis in CLAIM.figure(table, law).axes if axis.get_title(loc="left") or axis.get_title()]
+    assert [axis.get_xlabel() for axis in axes] == 3 * ["million FLOPs of training, a token"] + 3 * [
+        "thousand parameters"]
+    for axis in axes:  # numbers of models that are alike do not run into each other
+        ticks = sorted(math.log(x) for x in axis.get_xticks() if axis.get_xlim()[0] <= x <= axis.get_xlim()[1])
+        assert min(b - a for a, b in itertools.pairwise(ticks)) > (ticks[-1] - ticks[0]) / 12
 
 
 def test_what_is_not_so_is_not_found() -> None:

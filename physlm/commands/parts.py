@@ -78,6 +78,9 @@ def _numbers(name: str, part: Part, width: int, heads: int, tokens: int) -> str:
         return printable(str(error))
     slots = [slot for slot in block_slots(model, 1).values() if slot.part == part]
     weights = sum(weight.numbers for slot in slots for weight in slot.weights)
+    if isinstance(part, Parallel):  # prefixes are with the mixer, what merges with the model
+        prefix = part.prefix_weights(width) if part.prefix else ()
+        weights = sum(weight.numbers for weight in (*part.weights(model), *prefix))
     state = sum(math.prod(one.shape) for slot in slots for one in slot.state(model, tokens, False))
     return f"{weights:>12,} {state:>15,}"
 
