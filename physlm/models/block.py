@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots
 from physlm.models.module import Weights
-from physlm.models.parts.part import Beside, Kept, Mixer, Next, Residual, Route, State, Where, Whole
+from physlm.models.parts.part import Kept, Mixer, Next, Residual, Route, State, Where, Whole
 from physlm.models.parts.residual import Coefficients
 from physlm.models.parts.route import Choice
 
@@ -87,12 +87,9 @@ class Block(nn.Module):
         return (x + choice.gate_MBT1 * added, (*choice.losses, *losses),
                 {name: spread(choice, one, x.shape) for name, one in found.items()})
 
-    def _alone(self, places_MBC: Tensor, where: Where) -> Beside:
-        """The chosen tokens at their places, each of which sees those before it and itself."""
-        count = torch.arange(places_MBC.shape[-1], device=places_MBC.device)
-        rows = places_MBC.flatten(0, 1)
-        seen = (count[:, None] >= count)[None, None]
-        return Beside(rows, seen, self.mixer.shared_at(where.shared, rows, 1))
+    def _alone(self, places_MBC: Tensor, where: Where) -> Whole:
+        """The chosen tokens as whole rows, each token at its place."""
+        return Whole(self.mixer.shared_at(where.shared, places_MBC.flatten(0, 1), 1))
 
     def _branches(
         self, x: Tensor, where: Where, state: State | None, edits: Mapping[str, Edit]

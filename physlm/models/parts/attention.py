@@ -312,7 +312,8 @@ class Attention(Mixer):
                 place = where.place_1 % state["keys"].shape[3] if self.reach else where.place_1
             for name, new in (("keys", k), ("values", v)):
                 keep(state[name], new.unflatten(0, x.shape[:2]), place)
-        if not isinstance(where, Whole) and state is not None:
+        if not isinstance(where, Whole):
+            assert state is not None
             k, v = self._with_kept(state, k, v, where)
         before = w.model.parallel.prefix
         if before:

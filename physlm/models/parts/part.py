@@ -221,10 +221,7 @@ class Next(NamedTuple):
 
 class Beside(NamedTuple):
     """Q tokens of each row at ``places``, and which positions of the state, and then which of each other, they see,
-    (M B, 1, Q, L + Q); ``shared`` is ``Mixer.shared_at`` their places.
-
-    Without a state there are none but these.  The tokens of a row that are read alone are so given to a mixer that
-    ``reads_chosen``: then places are of all rows of all members, (M B, Q), and all rows share what they see."""
+    (M B, 1, Q, L + Q); ``shared`` is ``Mixer.shared_at`` their places."""
 
     places_BQ: Tensor
     seen: Tensor
@@ -353,8 +350,8 @@ class Mixer(Part, Family):
 
     @property
     def reads_chosen(self) -> bool:
-        """Whether tokens of a row can be left out: those ``Whole`` and ``Next`` have not chosen are not seen, and those
-        chosen can be given alone, as ``Beside`` has it."""
+        """Whether tokens of a row can be left out: those that ``Whole`` and ``Next`` have not chosen are not seen; and
+        some can be given alone as ``Whole`` rows, with ``shared_at`` their places of all rows, (M B, C)."""
         return False
 
     @property
