@@ -34,10 +34,12 @@ from physlm.models.parts.moe import MoE
 from physlm.models.parts.ngram import NGram
 from physlm.models.parts.norms import LayerNorm, RMSNorm
 from physlm.models.parts.nsa import NSA
+from physlm.models.parts.parallel import OneStream, ParScale
 from physlm.models.parts.path import PaTH
 from physlm.models.parts.positional import PositionOnly
 from physlm.models.parts.relative import Relative
 from physlm.models.parts.residual import Add, Hyper, ManifoldHyper
+from physlm.models.parts.route import AllTokens, MixtureOfDepths
 from physlm.models.parts.simplicial import Simplicial
 from physlm.tasks.biography.config import BioDConfig, BioRConfig, BioSConfig
 from physlm.tasks.biography.junk_config import JunkConfig
@@ -82,10 +84,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "BrevoConfig": dict(nodes=70, shortest_name=1, longest_name=1, name_words=0, row_tokens=1024, seed=0),
     "ModelConfig": dict(layers=2, heads=1, width=64, mixer=(Attention(),), mlp=(Plain(),), norm=LayerNorm(), local=(),
                         absolute=0, vocab_size=0, init_std=0.02, causal=True, ternary=False, tied=True, loops=1,
-                        prelude=0, coda=0, residual=Add()),
+                        prelude=0, coda=0, residual=Add(), route=AllTokens(), parallel=OneStream()),
     "Attention": dict(rope=1.0, rope_base=10_000.0, qk_norm="none", rope_heads=1.0, bias="none", window=0, chunk=0,
                       scale=1.0, learnt_scale="none", log_n=False, floor=0, group=1, gate="none", sink=False,
-                      value_rows=0),
+                      value_rows=0, value_residual=0.0, learnt_residual=False),
+    "MixtureOfDepths": dict(capacity=0.125, every=2, decision="predictor", units=32, weight="score", alpha=0.01),
+    "ParScale": dict(streams=4, prefix=8, smooth=0.01),
     "Hyper": dict(streams=4), "ManifoldHyper": dict(streams=2, apart=-8.0),
     "NGram": dict(mlp=Plain(), rows=4096, longest=3, hashes=2, channels=16, hashed="tokens"),
     "NSA": dict(block=4, select=4, window=8, rope=True, rope_base=10_000.0),
@@ -140,7 +144,7 @@ def test_tasks_are_told_apart_by_kind() -> None:
 
 
 PARTS: dict[str, object] = {"mixer": (Attention(rope=0.0),), "mlp": (Gated(),), "norm": RMSNorm(), "local": (Canon(),),
-                            "residual": Hyper()}
+                            "residual": Hyper(), "route": MixtureOfDepths(), "parallel": ParScale()}
 
 
 def test_every_setting_of_a_run_changes_its_hash() -> None:
@@ -198,7 +202,7 @@ def test_defaults_never_change() -> None:
                             ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative,
                             PositionOnly, FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet,
                             Plain, Gated, MoE,
-                            Hyper, ManifoldHyper, NGram, NSA, Simplicial, TrainConfig)}
+                            Hyper, ManifoldHyper, MixtureOfDepths, ParScale, NGram, NSA, Simplicial, TrainConfig)}
     assert defaults == DEFAULTS
 
 

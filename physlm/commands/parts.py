@@ -13,18 +13,19 @@ from physlm.config import override, unknown_key
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part, Residual
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Parallel, Part, Residual, Route
 
-Family = type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual]
+Family = type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual] | type[Route] | type[Parallel]
 
 FAMILIES: dict[str, Family] = {
-    "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local, "residual": Residual}  # fmt: skip
-_SINGLE = ("norm", "residual")  # one for all layers
+    "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local, "residual": Residual, "route": Route,
+    "parallel": Parallel}  # fmt: skip
+_SINGLE = ("norm", "residual", "route", "parallel")  # one for all layers
 
 
 @command
 def parts(
-    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="mixer, mlp, norm, local, residual.")] = None,
+    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help=f"{', '.join(FAMILIES)}.")] = None,
     width: Annotated[int, typer.Option("--width", min=1, help="Of the model whose numbers are shown.")] = 256,
     heads: Annotated[int, typer.Option("--heads", min=1, help="Of it.")] = 8,
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="Of a row that it has read.")] = 512,
@@ -72,11 +73,14 @@ def _numbers(name: str, part: Part, width: int, heads: int, tokens: int) -> str:
     """Parameters and state, or why it has none here."""
     setting = part if name in _SINGLE else (part,)
     try:
-        model = ModelConfig(layers=1, heads=heads, width=width, **{name: setting})  # type: ignore[arg-type]
+        model = ModelConfig(layers=2, heads=heads, width=width, **{name: setting})  # type: ignore[arg-type]
     except UserError as error:
         return printable(str(error))
-    slots = [slot for slot in block_slots(model, 0).values() if slot.part == part]
+    slots = [slot for slot in block_slots(model, 1).values() if slot.part == part]
     weights = sum(weight.numbers for slot in slots for weight in slot.weights)
+    if isinstance(part, Parallel):  # prefixes are with the mixer, what merges with the model
+        prefix = part.prefix_weights(width) if part.prefix else ()
+        weights = sum(weight.numbers for weight in (*part.weights(model), *prefix))
     state = sum(math.prod(one.shape) for slot in slots for one in slot.state(model, tokens, False))
     return f"{weights:>12,} {state:>15,}"
 

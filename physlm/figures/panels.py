@@ -9,6 +9,8 @@ A series that several panels have looks the same in all of them.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +40,7 @@ class Panel:
         x, series: all of its keys; the series may be empty.
         control: drawn as a dashed black line; by x, or by nothing.
         log: whether the horizontal axis is logarithmic.
+        xlabel: its own; empty: that of the figure.
     """
 
     title: str
@@ -47,6 +50,7 @@ class Panel:
     ylabel: str = "answered (%)"
     control: Form | None = None
     log: bool = True
+    xlabel: str = ""
 
     def __post_init__(self) -> None:
         shown = {self.x, self.series} - {""}
@@ -104,7 +108,7 @@ def panels(*parts: Panel | Drawn, names: Names | None = None, xlabel: str = "", 
                     _draw(axes, part)
                 else:
                     _panel(axes, part, cells[place], looks, table)
-                    axes.set_xlabel(xlabel or part.x.replace("_", " "))
+                    axes.set_xlabel(part.xlabel or xlabel or part.x.replace("_", " "))
                 axes.set_ylabel(part.ylabel)
             handles = [series_handle(_named(parts, value, names), *looks[value]) for value in told]
             sheet.legend(handles, top=end, columns=min(in_line, max(1, len(told))))
@@ -129,6 +133,13 @@ def _draw(axes: Axes, part: Drawn) -> None:
     grid(axes)
 
 
+def _apart(values: Sequence[float], log: bool) -> bool:
+    """Whether numbers below sorted ticks do not run into each other: a tenth of the axis is between neighbours."""
+    places = [math.log(value) if log else value for value in values]
+    gaps = [after - before for before, after in itertools.pairwise(places)]
+    return not gaps or min(gaps) >= (places[-1] - places[0]) / 10
+
+
 def _panel(axes: Axes, part: Panel, found: Cells, looks: Mapping[Any, tuple[str, str, Any]],
            table: pd.DataFrame) -> None:  # fmt: skip
     for value in values_of(part.form, found, part.series) if part.series else [None]:
@@ -138,7 +149,7 @@ def _panel(axes: Axes, part: Panel, found: Cells, looks: Mapping[Any, tuple[str,
         curve(axes, part.control, part.control.cells(table), part.x, {}, style.GREY, "none", DASHES)
     measured = sorted(float(str(value)) for value in values_of(part.form, found, part.x))
     number_axis(axes, measured, part.log)
-    if len(measured) <= MOST_TICKS:
+    if len(measured) <= MOST_TICKS and _apart(measured, part.log and measured[:1] > [0]):
         axes.xaxis.set_major_locator(FixedLocator(measured))
     if part.form.unit == "1":
         share_axis(axes)

@@ -133,10 +133,13 @@ def member_bytes(spec: RunSpec) -> int:
     """Memory that a run takes while it trains, about."""
     model, train = spec.model, spec.train
     tokens = train.batch_rows * spec.task.row_tokens
-    needed = tokens * model.depth * model.width * ACTIVATION_BYTES[train.precision]
-    kept = sum(part.kept_numbers(model, spec.task.row_tokens) for layer in model.order
-               for part in (model.mixers[layer], model.mlps[layer]))
+    blocks = sum(model.route.share(layer) for layer in model.order)  # those of all tokens
+    needed = round(tokens * blocks * model.width * ACTIVATION_BYTES[train.precision])
+    kept = round(sum(model.route.share(layer) * part.kept_numbers(model, spec.task.row_tokens)
+                     for layer in model.order for part in (model.mixers[layer], model.mlps[layer])))
     kept += branches(model) * model.residual.kept_numbers(model, spec.task.row_tokens)
+    tokens *= model.parallel.streams
+    needed *= model.parallel.streams
     needed += tokens * kept * NUMBER_BYTES[train.precision]
     return needed + parameter_counts(model, len(spec.task.vocabulary()))["params_all"] * STATE_BYTES
 

@@ -11,12 +11,16 @@ from physlm.errors import UserError
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.norms import LayerNorm
-from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Part, Residual
+from physlm.models.parts.parallel import OneStream
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Parallel, Part, Residual, Route
 from physlm.models.parts.residual import Add
+from physlm.models.parts.route import AllTokens
 
 P = TypeVar("P", bound=Part)
 _NORM = LayerNorm()
 _RESIDUAL = Add()
+_ROUTE = AllTokens()
+_PARALLEL = OneStream()
 
 # far beyond every model that fits into a machine: what is larger is a slip, and would take minutes to be counted
 _MOST = {"layers": 1 << 12, "heads": 1 << 12, "width": 1 << 17, "absolute": 1 << 20, "vocab_size": 1 << 26}
@@ -50,6 +54,8 @@ class ModelConfig:
         prelude, coda: of the layers, so many at the beginning and at the end are passed once (Huginn, arXiv
             2502.05171).
         residual: how branches read the stream and add to it, ``RESIDUALS``: ``add``, or hyper-connections.
+        route: which tokens a block reads, ``ROUTES``: ``all``, or those that a mixture of depths chooses.
+        parallel: in how many streams the layers read each row, ``PARALLELS``: ``one``, or ``parscale``.
     """
 
     layers: int = 2
@@ -69,6 +75,8 @@ class ModelConfig:
     prelude: int = 0
     coda: int = 0
     residual: Residual = _RESIDUAL
+    route: Route = _ROUTE
+    parallel: Parallel = _PARALLEL
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "width"):
@@ -97,7 +105,7 @@ class ModelConfig:
             if not least <= count <= self.layers:
                 raise UserError(f"model.{name}: got a pattern of {count} parts for {self.layers} layers, expected "
                                 f"{least} to {self.layers}")
-        for part in dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm, self.residual)):
+        for part in self.parts:
             self._check_part(part)
         self._check_shared()
         if self.ternary:
@@ -118,6 +126,9 @@ class ModelConfig:
 
     def _check_shared(self) -> None:
         """Weights that layers share must be the same to all of them."""
+        if len(shapes := {shape: mixer for mixer in self.mixer if (shape := mixer.carried(self))}) > 1:
+            raise UserError(f"model.mixer: got {' and '.join(one.label for one in shapes.values())}, expected values "
+                            "of one shape in all layers that mix those of the first one in")
         found: dict[str, tuple[Mixer, Any]] = {}
         for mixer in self.mixer:
             for weight in mixer.shared_weights(self):
@@ -127,9 +138,20 @@ class ModelConfig:
                                     "between layers but list it differently; expected the same settings of it in both")
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """Each of its parts once, of whatever family."""
+        return tuple(dict.fromkeys((*self.mixer, *self.mlp, *self.local, self.norm, self.residual, self.route,
+                                    self.parallel)))
+
+    @property
     def mixers(self) -> tuple[Mixer, ...]:
         """One a layer."""
         return _tiled(self.mixer, self.layers)
+
+    @property
+    def first_carrying(self) -> int | None:
+        """The layer that carries something of itself to later ones (``Mixer.carried``)."""
+        return next((layer for layer, mixer in enumerate(self.mixers) if mixer.carried(self)), None)
 
     @property
     def mlps(self) -> tuple[MLP, ...]:
@@ -156,13 +178,13 @@ class ModelConfig:
     @property
     def reads_ids(self) -> bool:
         """Whether some part must know which tokens it reads."""
-        return any(part.reads_ids for part in (*self.mixer, *self.mlp))
+        return any(part.reads_ids for part in self.parts)
 
     @property
     def reads_among(self) -> bool:
         """Whether it can read tokens at any places that see any of each other (``Decoder.hidden_among``): a causal
         model without local mixing, all of whose parts can read beside rows."""
-        return self.causal and not self.local and all(part.reads_beside for part in (*self.mixer, *self.mlp))
+        return self.causal and not self.local and all(part.reads_beside for part in self.parts)
 
     @property
     def head_width(self) -> int:
@@ -206,7 +228,8 @@ class ModelConfig:
         parts = [f"{self.layers}-{self.heads}" + ("" if self.head_width == 64 else f"x{self.head_width}")]
         parts += [f"absolute{self.absolute}"] * bool(self.absolute)
         for pattern, default in ((self.mixer, (Attention(),)), (self.mlp, (Plain(),)), (self.local, ()),
-                                 ((self.norm,), (LayerNorm(),)), ((self.residual,), (Add(),))):
+                                 ((self.norm,), (LayerNorm(),)), ((self.residual,), (Add(),)),
+                                 ((self.route,), (AllTokens(),)), ((self.parallel,), (OneStream(),))):
             parts += ["+".join(part.label for part in pattern)] * (pattern != default)
         parts += [f"vocab{self.vocab_size}"] * bool(self.vocab_size)
         parts += [f"init{self.init_std:g}"] * (self.init_std != type(self).init_std)
@@ -229,7 +252,8 @@ class ModelConfig:
                 "absolute": self.absolute, "vocab_size": self.vocab_size, "init_std": self.init_std,
                 "causal": self.causal, "ternary": self.ternary, "tied": self.tied, "position": position,
                 "loops": self.loops, "prelude": self.prelude, "coda": self.coda,
-                "residual": self.residual.label}
+                "residual": self.residual.label, "route": self.route.label,
+                "parallel": self.parallel.label}
 
 
 def _tiled(pattern: Sequence[P], layers: int) -> tuple[P, ...]:

@@ -37,7 +37,7 @@ def parameter_counts(config: ModelConfig, vocabulary: int) -> dict[str, int]:
 
 def training_flops(config: ModelConfig, vocabulary: int, row_tokens: int) -> float:
     """FLOPs of forward and backward for one token: 6 for each weight that it is multiplied with, and 3 times those that
-    its parts count beside their weights; both at each pass of layers that are looped.
+    its parts count beside their weights; both at each pass of layers that are looped, and in each stream.
 
     For ordinary attention 6 (l (4 + 2 r) d^2 + V d) + 6 l d T: causal attention reads T / 2 positions on average, 4 d
     FLOPs each forward, 2 d for the score and 2 d for the mixture.
@@ -45,10 +45,16 @@ def training_flops(config: ModelConfig, vocabulary: int, row_tokens: int) -> flo
     weights = model_weights(config, vocabulary)
     multiplied = sum(weight.numbers * weight.share * times_read(config, name) for name, weight in weights.items()
                      if weight.role.multiplied)
-    parts = [part for layer in config.order for part in (config.mixers[layer], config.mlps[layer])]
-    beside = sum(part.flops(config, row_tokens) for part in parts)
+    beside = sum(_beside(config, layer, row_tokens) for layer in config.order)
     beside += branches(config) * config.residual.flops(config, row_tokens)
-    return 6.0 * multiplied + 3.0 * beside
+    return 6.0 * multiplied + 3.0 * config.parallel.streams * beside
+
+
+def _beside(config: ModelConfig, layer: int, row_tokens: int) -> float:
+    """Forward FLOPs a token that the parts of a layer count beside their weights; of those that the layer reads."""
+    tokens = config.route.tokens(layer, row_tokens)
+    return config.route.share(layer) * sum(part.flops(config, tokens)
+                                           for part in (config.mixers[layer], config.mlps[layer]))
 
 
 def branches(config: ModelConfig) -> int:
@@ -64,4 +70,4 @@ def state_bytes(config: ModelConfig, positions: int, number: int = 2) -> int:
     """
     kept = [one for layer in config.order for slot in block_slots(config, layer).values()
             for one in slot.state(config, positions, False)]
-    return sum(math.prod(one.shape) * (4 if one.float32 else number) for one in kept)
+    return config.parallel.streams * sum(math.prod(one.shape) * (4 if one.float32 else number) for one in kept)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.models.block import PLACES, Block, Edit, cleared, narrowed, streams_mean, streams_of
+from physlm.models.block import CARRIED, PLACES, Block, Edit, cleared, narrowed, streams_mean, streams_of
 from physlm.models.config import ModelConfig
 from physlm.models.counting import state_bytes
 from physlm.models.listing import model_weights, shared_weights
@@ -36,6 +36,8 @@ from physlm.models.module import Weights
 from physlm.models.parts.distances import size_for
 from physlm.models.parts.part import Beside, Mixer, Next, Weight, Where, Whole
 from physlm.models.primitives import Embedding, Positions
+
+W = TypeVar("W", Whole, Next, Beside, Where)
 
 
 class Output(NamedTuple):
@@ -99,6 +101,8 @@ class Decoder(nn.Module):
             self.add_module(module, nn.ParameterDict({own: torch.empty(self.members, *weight.shape)}))
         self.blocks = nn.ModuleList(Block(config, layer, self.members) for layer in range(config.layers))
         self.final_norm = Weights(config.norm, config, self.members, config.norm.weights(config))
+        merging = config.parallel.weights(config)
+        self.parallel = Weights(config.parallel, config, self.members, merging) if merging else None
         self._run: Callable[..., Any] = _call
         self._tables: dict[tuple[Mixer, int, torch.device], tuple[Tensor, ...]] = {}
         self._edits: dict[str, Edit] = {}
@@ -128,7 +132,7 @@ class Decoder(nn.Module):
         pass."""
         names = ["embedding"]
         for i, block in enumerate(self._blocks()):
-            names += [f"block.{i}.attention"] * block.mixer.shows_attention
+            names += [f"block.{i}.attention"] * block.shows_attention
             names += [f"block.{i}.{place}" for place in PLACES if place != "mlp" or block.mlp is not None]
         return (*names, "final")
 
@@ -165,7 +169,7 @@ class Decoder(nn.Module):
             if name not in self.tap_names:
                 raise UserError(unknown_key("tap", name, self.tap_names))
         x, found, losses = self._through_blocks(self._run(self.embedding, ids_MBT), taps, ids_MBT)
-        found["final"] = x = self._run(self.final_norm, x, self.embedding.weight.dtype)
+        found["final"] = x = self._finished(x)
         return x, {name: found[name] for name in taps}, losses
 
     def hidden_from(self, x_MBTd: Tensor, places_MBP: Tensor | None = None) -> Tensor:
@@ -174,14 +178,20 @@ class Decoder(nn.Module):
         Raises:
             UserError: a part must know which tokens it reads.
         """
-        for part in (*self.config.mixer, *self.config.mlp):
+        for part in self.config.parts:
             if part.reads_ids:
                 raise UserError(f"{part.label}: got embeddings to read, expected tokens, whose ids it looks up")
         x, _, _ = self._through_blocks(x_MBTd)
         if places_MBP is not None:
+            places_MBP = places_MBP.repeat_interleave(self.config.parallel.streams, 1)
             x = x.gather(2, places_MBP[..., None].expand(-1, -1, -1, x.shape[-1]))
-        normed: Tensor = self._run(self.final_norm, x, self.embedding.weight.dtype)
-        return normed
+        return self._finished(x)
+
+    def _finished(self, x: Tensor) -> Tensor:
+        """What leaves the last block, normed, and of parallel streams merged."""
+        dtype = self.embedding.weight.dtype
+        x = self._run(self.final_norm, x, dtype)
+        return x if self.parallel is None else self._run(self.parallel, x, dtype)
 
     def _through_blocks(
         self, x: Tensor, taps: Sequence[str] = (), ids_MBT: Tensor | None = None
@@ -192,17 +202,23 @@ class Decoder(nn.Module):
             self.positions.check(x.shape[2])
             x = self._run(self.positions, x)
         found = {"embedding": x} if "embedding" in taps else {}
-        x = streams_of(x, self.config)
+        x = self._split(streams_of(x, self.config))
         losses: dict[str, Tensor] = {}
-        ids_MBT = ids_MBT if self.config.reads_ids else None
+        ids_MBT = self._ids(ids_MBT)
         wheres = {mixer: Whole(shared, ids_MBT) for mixer, shared in self._shared(x.shape[2]).items()}
+        first: Tensor | None = None
         for i, block in enumerate(self._blocks()):
-            name, where = f"block.{i}", wheres[block.mixer]
+            name, where = f"block.{i}", _with_first(block, wheres[block.mixer], first)
             if f"{name}.attention" in taps:
                 found[f"{name}.attention"] = block.attention_weights(x, where)
             if self._edits or any(f"{name}.{place}" in taps for place in PLACES):
                 x, more, places = self._walk(i, block, x, where)
-                found |= {f"{name}.{place}": y for place, y in places.items() if f"{name}.{place}" in taps}
+                found |= {f"{name}.{place}": side_by_side(y, self.config) for place, y in places.items()
+                          if f"{name}.{place}" in taps}
+                first = places.get(CARRIED) if first is None else first
+            elif block.carries:
+                x, more, own = self._run(block, x, where)
+                first = own if first is None else first
             elif block.losses:
                 x, more = self._run(block, x, where)
             else:
@@ -214,7 +230,8 @@ class Decoder(nn.Module):
     def _walk(
         self, layer: int, block: Block, x: Tensor, where: Where, state: Mapping[str, Any] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
-        edits = {place: self._edits[name] for place in PLACES if (name := f"block.{layer}.{place}") in self._edits}
+        edits = {place: _of_streams(self._edits[name], self.config) for place in PLACES
+                 if (name := f"block.{layer}.{place}") in self._edits}
         return block.walk(x, where, state, edits)
 
     def forward(self, ids_MBT: Tensor, taps: Sequence[str] = ()) -> Output:
@@ -235,7 +252,7 @@ class Decoder(nn.Module):
         if self.positions is not None:
             self.positions.check(positions)
         positions = 16 * math.ceil(positions / 16)  # what attention kernels on GPUs want of a mask
-        blocks = self._blocks()
+        blocks, rows = self._blocks(), rows * self.config.parallel.streams
         return Reading(positions, tuple(block.empty_state(rows, positions, beside) for block in blocks),
                        tuple(block.kept(positions, beside) for block in blocks), self._shared(positions))
 
@@ -249,7 +266,7 @@ class Decoder(nn.Module):
         x = self.embedding(ids_MBT)
         if self.positions is not None:
             x = self.positions(x)
-        ids = ids_MBT if self.config.reads_ids else None
+        ids = self._ids(ids_MBT)
         wheres = {mixer: Whole(shared, ids) for mixer, shared in self._shared(ids_MBT.shape[-1]).items()}
         return self._with_states(x, wheres, reading)
 
@@ -262,15 +279,14 @@ class Decoder(nn.Module):
         x = self.embedding(ids_MB1)
         if self.positions is not None:
             x = self.positions.at(x, place_1)
-        ids = ids_MB1 if self.config.reads_ids else None
+        ids = self._ids(ids_MB1)
         wheres = {mixer: Next(place_1, shared, ids) for mixer, shared in reading.shared.items()}
         return self._with_states(x, wheres, reading)
 
     @property
     def has_aside(self) -> bool:
         """Whether the model can read tokens ``aside``: a causal one all of whose parts can."""
-        return self.config.causal and all(part.reads_beside for part in (*self.config.mixer, *self.config.mlp,
-                                                                         *self.config.local))
+        return self.config.causal and all(part.reads_beside for part in self.config.parts)
 
     def aside(self, x_MBQd: Tensor, places_BQ: Tensor, reading: Reading) -> Tensor:
         """``hidden`` of given embeddings beside rows that were read, (M, B, Q, d), with their gradient.
@@ -308,11 +324,23 @@ class Decoder(nn.Module):
         return self._with_states(x, wheres, Reading(0, states, tuple(block.kept(0, True) for block in blocks), {}))
 
     def _with_states(self, x: Tensor, wheres: Mapping[Mixer, Where], reading: Reading) -> Tensor:
-        x = streams_of(x, self.config)
+        x = self._split(streams_of(x, self.config))
+        first: Tensor | None = None
         for i, block in enumerate(self._blocks()):
-            x, _, _ = self._walk(i, block, x, wheres[block.mixer], reading.states[i])
-        normed: Tensor = self.final_norm(streams_mean(x, self.config), self.embedding.weight.dtype)
-        return normed
+            x, _, found = self._walk(i, block, x, _with_first(block, wheres[block.mixer], first), reading.states[i])
+            first = found.get(CARRIED) if first is None else first
+        dtype = self.embedding.weight.dtype
+        x = self.final_norm(streams_mean(x, self.config), dtype)
+        return x if self.parallel is None else self.parallel(x, dtype)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Each row once for each of the parallel streams, which stand beside each other, (M, B P, T, ..)."""
+        streams = self.config.parallel.streams
+        return x if streams == 1 else x[:, :, None].expand(-1, -1, streams, *x.shape[2:]).flatten(1, 2)
+
+    def _ids(self, ids_MBT: Tensor | None) -> Tensor | None:
+        """Of each stream, where a part asks for them."""
+        return self._split(ids_MBT) if ids_MBT is not None and self.config.reads_ids else None
 
     def _blocks(self) -> list[Block]:
         """In the order of reading; one that is passed several times is there as often."""
@@ -337,12 +365,13 @@ class Decoder(nn.Module):
         """
         compiled = wrap(_call)
 
-        def run(part: nn.Module, x: Tensor, *others: object) -> Any:
-            torch._dynamo.maybe_mark_dynamic(x, 1)
+        def run(part: nn.Module, inputs: Tensor, *others: object) -> Any:
+            torch._dynamo.maybe_mark_dynamic(inputs, 1)
             for where in others:
-                if isinstance(where, Whole) and where.ids_MBT is not None:
-                    torch._dynamo.maybe_mark_dynamic(where.ids_MBT, 1)
-            return compiled(part, x, *others)
+                for x in (where.ids_MBT, where.first) if isinstance(where, Whole) else ():
+                    if x is not None:
+                        torch._dynamo.maybe_mark_dynamic(x, 1)
+            return compiled(part, inputs, *others)
 
         self._run = run
 
@@ -378,6 +407,25 @@ class Decoder(nn.Module):
             if not self.weights[name].role.float32:
                 tensor.data = tensor.data.bfloat16()
         return rounded
+
+
+def _with_first(block: Block, where: W, first: Tensor | None) -> W:
+    """With what the first layer carried, for those behind it."""
+    return where._replace(first=first) if block.carries and not block.is_first else where
+
+
+def side_by_side(x: Tensor, config: ModelConfig) -> Tensor:
+    """The parallel streams of a token as its channels, (M, B, T, P d)."""
+    streams = config.parallel.streams
+    return x if streams == 1 else x.unflatten(1, (-1, streams)).transpose(2, 3).flatten(-2)
+
+
+def _of_streams(edit: Edit, config: ModelConfig) -> Edit:
+    """An edit of these channels as one of streams that are rows."""
+    streams = config.parallel.streams
+    if streams == 1:
+        return edit
+    return lambda x: edit(side_by_side(x, config)).unflatten(-1, (streams, -1)).transpose(2, 3).flatten(1, 2)
 
 
 def _call(part: nn.Module, *inputs: object) -> Any:

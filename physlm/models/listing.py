@@ -51,13 +51,24 @@ def block_slots(config: ModelConfig, layer: int) -> dict[str, Slot]:
             return {}
         return {name: Slot(local, local.weights_at(width), width)}
 
-    slots = {**residual("attention", 0), "attention_norm": norm, **mixing("A", config.width, "local_a"),
-             "attention": Slot(mixer, read(mixer.weights(config))),
+    routed = config.route.routes(layer)
+    slots = {**({"route": Slot(config.route, config.route.weights(config))} if routed else {}),
+             **residual("attention", 0), "attention_norm": norm, **mixing("A", config.width, "local_a"),
+             "attention": Slot(mixer, read(mixer.first_weights(config) if layer == config.first_carrying
+                                           else mixer.weights(config))),
              **mixing("B", mixer.local_width(config), "attention.local")}
     if not mlp.empty:
         slots |= {**residual("mlp", 1), "mlp_norm": norm, **mixing("C", config.width, "local_c"),
                   "mlp": Slot(mlp, read(mlp.weights(config))), **mixing("D", mlp.local_width(config), "mlp.local")}
+    if routed:
+        return {place: slot if place == "route" else slot._replace(weights=_shared_out(slot.weights, config, layer))
+                for place, slot in slots.items()}
     return slots
+
+
+def _shared_out(weights: tuple[Weight, ...], config: ModelConfig, layer: int) -> tuple[Weight, ...]:
+    """The same, of a layer that a share of the tokens reads."""
+    return tuple(dataclasses.replace(weight, share=weight.share * config.route.share(layer)) for weight in weights)
 
 
 def _as_ternary(weights: tuple[Weight, ...]) -> tuple[Weight, ...]:
@@ -84,10 +95,12 @@ def model_weights(config: ModelConfig, vocabulary: int) -> dict[str, Weight]:
     for layer in range(config.layers):
         for place, slot in block_slots(config, layer).items():
             found |= {f"blocks.{layer}.{place}.{weight.path}": weight for weight in slot.weights}
-    return found | {f"final_norm.{weight.path}": weight for weight in config.norm.weights(config)}
+    found |= {f"final_norm.{weight.path}": weight for weight in config.norm.weights(config)}
+    return found | {f"parallel.{weight.path}": weight for weight in config.parallel.weights(config)}
 
 
 def times_read(config: ModelConfig, name: str) -> int:
-    """How often a token meets the weight of this name: once, and of a layer that is looped once a pass."""
+    """How often a token meets the weight of this name: once; of a layer once in each stream, if it is looped at each
+    pass."""
     place, _, rest = name.partition(".")
-    return config.order.count(int(rest.partition(".")[0])) if place == "blocks" else 1
+    return config.parallel.streams * config.order.count(int(rest.partition(".")[0])) if place == "blocks" else 1

@@ -177,7 +177,8 @@ def second_moments(model: Decoder, name: str, texts: Sequence[Read]) -> Tensor:
         nonlocal total
         x_MBTi = inputs[0].double()
         if counts_BT is not None:
-            x_MBTi = x_MBTi * counts_BT[..., None]
+            streams = x_MBTi.shape[1] // len(counts_BT)  # that read each row beside each other
+            x_MBTi = x_MBTi * counts_BT.repeat_interleave(streams, 0)[..., None]
         x_MNi = x_MBTi.flatten(1, 2)
         total = total + x_MNi.mT @ x_MNi
 

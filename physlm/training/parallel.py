@@ -96,9 +96,8 @@ def _check(spec: RunSpec, count: int) -> None:
         allowed = ", ".join(str(n) for n in range(1, min(rows, 64) + 1) if rows % n == 0)
         raise UserError(f"data parallel: got {count} processes for the {rows} rows of a step (train.batch_rows) of "
                         f"{spec.title}; expected a number that divides them: {allowed}")
-    parts = (*spec.model.mixers, *spec.model.mlps, *(part for part in spec.model.locals if part is not None))
     running = (name for name, weight in model_weights(spec.model, 1).items() if weight.running)
-    if found := [*(part.kind for part in parts if part.losses), *running]:
+    if found := [*(part.kind for part in spec.model.parts if part.losses), *running]:
         raise UserError(f"data parallel: got {spec.title}, whose {found[0]} looks at all rows of a step together; "
                         "expected parts that read each row by itself, or one process")
 

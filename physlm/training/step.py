@@ -90,10 +90,8 @@ class Population:
 
     def _auxiliary(self) -> tuple[str, ...]:
         """Names of what is added to the cross-entropy: the parts' own losses, and the z-loss."""
-        config = self.spec.model
-        parts = (*config.mixers, *config.mlps, *(part for part in config.locals if part is not None))
         z = ("z_loss",) if self.spec.train.z_loss else ()
-        return tuple(dict.fromkeys((*(name for part in parts for name in part.losses), *z)))
+        return tuple(dict.fromkeys((*(name for part in self.spec.model.parts for name in part.losses), *z)))
 
     def _objective(self, task: Task, rows: Rows, index_R: Tensor, stream: int) -> Rows:
         if self.spec.model.causal or task.config.tags:

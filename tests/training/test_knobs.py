@@ -110,6 +110,7 @@ LIVE_IN_UPCYCLED = ("train.redrawn",)
 LIVE_IN_SCALES = ("train.trained",)
 LIVE_IN_HEADS = ("model.mixer.rope_heads", "model.mixer.group")
 LIVE_IN_LOOPED = ("model.prelude", "model.coda")
+LIVE_IN_LAYERS = ("model.mixer.value_residual", "model.mixer.learnt_residual")  # there is a later one
 LIVE_IN_FIXED = tuple(f"task.{name}" for name in ("texts", "permute", "fullname", "couples", "reverse", "celebrities"))
 LIVE_IN_ASK = tuple(f"task.ask.{name}" for name in ("kinds", "half", "group", "most", "hints", "loss"))
 LIVE_IN_FORMS = ("task.ask.forms", "task.ask.held_out")
@@ -134,7 +135,8 @@ BASES |= {kind: RunSpec(TaskConfig.of_kind(kind)(), MODEL, dataclasses.replace(T
 # where the next value in line is not allowed: a width must be a multiple of 2 heads
 NEXT = {"task.file": OTHER, "task.ask.kinds": ["birth_year", "day_minus"], "task.ask.most": 2,
         "model.mixer": "uniform", "model.mlp": "gated", "model.norm": "rmsnorm", "model.local": "canon",
-        "model.residual": "hyper",
+        "model.residual": "hyper", "model.parallel": "parscale", "model.mixer.value_residual": 0.5,
+        "model.route": {"kind": "depths", "every": 1},
         "model.mixer.rope": 0.25, "model.width": 16, "train.z_loss": 1.0, "train.steps": 7,
         "train.snapshots": 2, "train.kept": [3], "train.stable": 0.5,
         "task.noise": "nonterminal", "task.noise.tokens": 40,
@@ -156,7 +158,9 @@ CHANGES = {
     **dict.fromkeys((f"model.mixer.{name}" for name in ("group", "gate", "sink", "value_rows")), "params"),
     "train.trained": "trained", "train.optimiser": "trained",
     "model.mlp.act": "logits", "model.local": "params",
-    "model.residual": "params", "train.z_loss": "trained", "model.init_std": "logits",
+    "model.residual": "params", "model.route": "params", "model.parallel": "params",
+    "model.mixer.value_residual": "logits", "model.mixer.learnt_residual": "params",
+    "train.z_loss": "trained", "model.init_std": "logits",
     "task.name_pools": "params", "task.alphabet": "params",
     "train.exposures": "steps", "train.batch_rows": "batches", "train.seed": "batches",
     "train.learning_rate": "trained", "train.weight_decay": "trained", "train.warmup_steps": "trained",
@@ -226,7 +230,7 @@ LIVE_ONLY = {"bioS": ("task.fresh", "task.rewritten"), "bioD": ("task.fresh",), 
              "bioQA": (*LIVE_IN_ASK, "task.celebrities", "task.rewritten"), "bioMixed": LIVE_IN_FORMS,
              "grammar": LIVE_IN_GRAMMAR, "tuned": LIVE_IN_TUNED, "vera": LIVE_IN_VERA,
              "singlora": LIVE_IN_SINGLORA, "upcycled": LIVE_IN_UPCYCLED,
-             "scales": LIVE_IN_SCALES, "two heads": LIVE_IN_HEADS, "looped": LIVE_IN_LOOPED,
+             "scales": LIVE_IN_SCALES, "two heads": LIVE_IN_HEADS, "looped": (*LIVE_IN_LOOPED, *LIVE_IN_LAYERS),
              "igsm short": LIVE_IN_SHORT}
 
 

@@ -1,4 +1,5 @@
-"""The parts of a model, one file each: mixers, MLPs, norms, local mixing, residual paths; ``part`` says what it is.
+"""The parts of a model, one file each: mixers, MLPs, norms, local mixing, residual paths, routes, streams beside
+each other; ``part`` says what it is.
 
 These tables are the one place to extend when a part joins the package: kind -> "module:Class".  A part that is defined
 elsewhere, in the file of an experiment, needs no line here.
@@ -34,9 +35,18 @@ NORMS = {
 }
 LOCALS = {
     "canon": "physlm.models.parts.canon:Canon",
+    "none": "physlm.models.parts.canon:NoLocal",
 }
 RESIDUALS = {
     "add": "physlm.models.parts.residual:Add",
     "hyper": "physlm.models.parts.residual:Hyper",
     "mhc": "physlm.models.parts.residual:ManifoldHyper",
+}
+ROUTES = {
+    "all": "physlm.models.parts.route:AllTokens",
+    "depths": "physlm.models.parts.route:MixtureOfDepths",
+}
+PARALLELS = {
+    "one": "physlm.models.parts.parallel:OneStream",
+    "parscale": "physlm.models.parts.parallel:ParScale",
 }

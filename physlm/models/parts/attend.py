@@ -46,6 +46,40 @@ def without_sink(mixed: Tensor) -> Tensor:
     return mixed[..., :-_SINK]
 
 
+def opened(before: int) -> int:
+    """Keys that stand before those that are kept: so many of a prefix, filled up from the front to whole rows of a
+    mask."""
+    return WHOLE * -(-before // WHOLE)
+
+
+def behind_prefix(
+    q: Tensor, k: Tensor, v: Tensor, prefix: Tensor, whole: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys and values behind those of a prefix, (M, P, 2, n, c), of whose P streams the rows of a member are in turn.
+
+    Args:
+        whole: of whole rows, with as many queries more before the others, so that they stay causal; else keys are
+            ``opened``, with zeros that no mask shows.
+    """
+    members, streams, _, count, _ = prefix.shape
+    found = []
+    for number, x in enumerate((k, v)):
+        x = x.unflatten(0, (members, -1, streams))  # (M, B, P, G, L, k)
+        first = prefix[:, :, number].unflatten(-1, (x.shape[3], -1)).transpose(2, 3)[:, None]  # (M, 1, P, G, n, k)
+        if not whole:
+            first = F.pad(first, (0, 0, opened(count) - count, 0))
+        found.append(torch.cat((first.to(x.dtype).expand(-1, x.shape[1], -1, -1, -1, -1), x), 4).flatten(0, 2))
+    return (F.pad(q, (0, 0, count, 0)) if whole else q), found[0], found[1]
+
+
+def behind_mask(mask: Tensor, before: int) -> Tensor:
+    """A mask of what is kept, (.., L), behind ``before`` keys that all see, and those that fill them up."""
+    if not before:
+        return mask
+    first = torch.arange(opened(before), device=mask.device) >= opened(before) - before
+    return torch.cat((first.expand(*mask.shape[:-1], -1), mask), -1)
+
+
 def attend(
     q: Tensor, k: Tensor, v: Tensor, bias_mHW: Tensor | None = None, window: int = 0, chunk: int = 0, sink: bool = False
 ) -> Tensor:
@@ -127,6 +161,13 @@ def beside_in_sight(
         far = query - key >= window if window else query // chunk != key // chunk
         mask = _hide(mask, far[:, None].repeat(members, 1, 1, 1))
     return mask
+
+
+def among(chosen_MBT: Tensor) -> Tensor:
+    """The mask of whole rows whose tokens see those before them that are chosen, and themselves, (N, 1, T, T)."""
+    place = torch.arange(chosen_MBT.shape[-1], device=chosen_MBT.device)
+    itself, before = place[:, None] == place, place[:, None] > place
+    return (itself | before & chosen_MBT.flatten(0, 1)[:, None])[:, None]
 
 
 def _hide(mask: Tensor, hidden: Tensor) -> Tensor:

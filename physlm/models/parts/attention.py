@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.errors import UserError
 from physlm.models.parts.part import (
@@ -26,6 +26,7 @@ from physlm.models.parts.part import (
     Whole,
 )
 from physlm.models.parts.scores import BUCKETS, Bias
+from physlm.models.parts.value_residual import mixed_values, residual_weights
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +78,8 @@ class Attention(Mixer):
         value_rows: 2 sigmoid(x W) E[token] is added to the values, a number for each head of values times a row of a
             table of so many, token modulo rows (value embeddings of modded-nanogpt and nanochat); W begins at 0, where
             the factor is 1; 0 rows: none.
+        value_residual: share of the first layer's values in those of each later one, see ``value_residual``; 0: none.
+        learnt_residual: both factors are learnt in each layer, from that share on.
     """
 
     kind: ClassVar[str] = "attention"
@@ -95,6 +98,8 @@ class Attention(Mixer):
     gate: Literal["none", "head", "element"] = "none"
     sink: bool = False
     value_rows: int = 0
+    value_residual: float = 0.0
+    learnt_residual: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.rope <= 1.0:
@@ -110,6 +115,8 @@ class Attention(Mixer):
             if getattr(self, name) < 0:
                 raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected at least 1 token, or 0, "
                                 f"where {none}")
+        if not 0.0 <= self.value_residual <= 1.0:
+            raise UserError(f"model.mixer.value_residual: got {self.value_residual}, expected a share from 0 to 1")
         if self.group < 1:
             raise UserError(f"model.mixer.group: got {self.group}, expected at least 1")
         if self.window and self.chunk:
@@ -158,6 +165,23 @@ class Attention(Mixer):
         return not self.value_rows
 
     @property
+    def reads_chosen(self) -> bool:
+        """Where nothing counts or stores the tokens in between."""
+        return self.bias == "none" and not (self.reach or self.log_n or self.value_rows or self._mixes)
+
+    @property
+    def _mixes(self) -> bool:
+        """Whether values of the first layer are mixed in."""
+        return self.value_residual > 0 or self.learnt_residual
+
+    def carried(self, model: ModelConfig) -> tuple[int, ...]:
+        return (model.heads // self.group, model.head_width) if self._mixes else ()
+
+    @property
+    def reads_prefix(self) -> bool:
+        return self.bias == "none" and not (self.reach or self.log_n)
+
+    @property
     def reach(self) -> int:
         """Tokens that it can see at most; 0: all of the row."""
         return self.window or self.chunk
@@ -173,6 +197,7 @@ class Attention(Mixer):
         parts += [f"{name}{getattr(self, name)}" for name in ("window", "chunk", "floor") if getattr(self, name)]
         parts += [f"group{self.group}"] * (self.group != 1)
         parts += [f"values{self.value_rows}"] * (self.value_rows > 0)
+        parts += [f"residual{self.value_residual:g}"] * self._mixes + ["learnt"] * self.learnt_residual
         parts += [f"gate{self.gate}"] * (self.gate != "none") + ["sink"] * self.sink
         parts += ["logn"] * self.log_n + [f"scale{self.scale:g}"] * (self.scale != 1)
         return "_".join(parts + [f"learnt{self.learnt_scale}"] * (self.learnt_scale != "none"))
@@ -190,6 +215,9 @@ class Attention(Mixer):
         return model.width // self.group
 
     def weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        return (*self.first_weights(model), *residual_weights(self.value_residual, self.learnt_residual))
+
+    def first_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         d, keys = model.width, self.key_channels(model)
         gains = (("q_gain", d), ("k_gain", keys)) if self.qk_norm in ("head", "full") else ()
         scale = Weight("scale", (model.heads,), Constant(self.scale), TEMPERATURE)
@@ -201,7 +229,7 @@ class Attention(Mixer):
                 *(Weight("gate", (d, model.heads if self.gate == "head" else d), Normal(), GATE_MATRIX)
                   for _ in range(self.gate != "none")),
                 *(Weight("sink", (model.heads,), Constant(0.0), SINK) for _ in range(self.sink)),
-                *(self._value_weights(model) if self.value_rows else ()),
+                *(self._value_weights(model) if self.value_rows else ()), *model.parallel.prefix_weights(keys),
                 Weight("out", (d, d), Normal(small=True), MATRIX))
 
     def _value_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
@@ -256,24 +284,28 @@ class Attention(Mixer):
 
     def flops(self, model: ModelConfig, row_tokens: int) -> float:
         """2 d for the score and 2 d for the mixture at each position that is read, see ``mean_reach``: of a window w of
-        T tokens w (1 - w / 2 T) on average, of a chunk c / 2; a sink is one more."""
+        T tokens w (1 - w / 2 T) on average, of a chunk c / 2; a sink is one more, a prefix as many as it has."""
         reach = min(self.reach, row_tokens) if self.reach else row_tokens
         seen = model.mean_reach(reach)
         if self.window and row_tokens:
             seen = reach * (1 - reach / (2 * row_tokens))
-        return 4.0 * model.width * (seen + (self.sink and row_tokens > 0))
+        return 4.0 * model.width * (seen + (self.sink + model.parallel.prefix) * (row_tokens > 0))
 
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
         """Of a learnt bias its gradient at each key and head; other masks are shared by all rows."""
         return model.heads * row_tokens if self.bias == "t5" else 0
 
-    def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
-        from physlm.models.parts.attend import attend, everywhere, with_sink, without_sink
+    def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Any:
+        """What it mixes; and beside it its values, where those of the first layer are mixed in."""
+        from physlm.models.parts.attend import among, attend, behind_prefix, everywhere, masked, with_sink, without_sink
         from physlm.models.parts.distances import keep
 
         q, k, v = self._project(w, x, state, where)
         if self.value_rows:
             v = v + self._looked_up(w, x, where)
+        if where.first is not None:
+            v = mixed_values(w, v, where.first, self.value_residual, self.learnt_residual)
+        own = v
         if state is not None and not isinstance(where, Beside):
             place = None
             if isinstance(where, Next):
@@ -283,17 +315,24 @@ class Attention(Mixer):
         if not isinstance(where, Whole):
             assert state is not None
             k, v = self._with_kept(state, k, v, where)
+        before = w.model.parallel.prefix
+        if before:
+            q, k, v = behind_prefix(q, k, v, w.prefix, isinstance(where, Whole) and w.model.causal)
         if self.sink:
             q, k, v = with_sink(q, k, v, self._of_rows(w, w.sink, q)[..., None, None])
         if not w.model.causal:
             mixed = everywhere(q, self._for_queries(k), self._for_queries(v), self.sink)
+        elif isinstance(where, Whole) and where.chosen_MBT is not None:
+            mixed = masked(q, self._for_queries(k), self._for_queries(v), among(where.chosen_MBT), self.sink)
         elif isinstance(where, Whole):
             mixed = attend(q, self._for_queries(k), self._for_queries(v), self._bias(where), self.window, self.chunk,
                            self.sink)  # fmt: skip
+            mixed = mixed[:, :, before:]
         else:
             mixed = self._of_kept(w, q, k, v, where)
         mixed = without_sink(mixed) if self.sink else mixed
-        return w.out(self._gated(w, x, mixed.transpose(1, 2).reshape(x.shape)))
+        y = w.out(self._gated(w, x, mixed.transpose(1, 2).reshape(x.shape)))
+        return (y, own.unflatten(0, x.shape[:2])) if self._mixes else y
 
     def _with_kept(self, state: State, k: Tensor, v: Tensor, where: Next | Beside) -> tuple[Tensor, Tensor]:
         """Keys and values that are kept, and behind them those beside the rows."""
@@ -304,13 +343,16 @@ class Attention(Mixer):
 
     def _of_kept(self, w: Weights, q: Tensor, k: Tensor, v: Tensor, where: Next | Beside) -> Tensor:
         """Attention of tokens whose keys are kept."""
-        from physlm.models.parts.attend import beside_in_sight, kept_in_sight, masked
+        from physlm.models.parts.attend import behind_mask, beside_in_sight, kept_in_sight, masked, opened
 
         sight = self._bias(where), self.window, self.chunk
         if isinstance(where, Beside):
             mask = beside_in_sight(where, w.members, k, *sight)
             return masked(q, self._for_queries(k), self._for_queries(v), mask, self.sink)
-        mask = kept_in_sight(where.place_1, k, *sight)
+        before = w.model.parallel.prefix
+        mask = behind_mask(kept_in_sight(where.place_1, k[:, :, opened(before) :], *sight), before)
+        if where.chosen_MBL is not None:
+            mask = mask & where.chosen_MBL.flatten(0, 1)[:, None, None]
         if self.group == 1:
             return masked(q, k, v, mask, self.sink)
         # the queries of a group stand side by side, and nothing of the state is written out for each

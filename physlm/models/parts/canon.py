@@ -121,3 +121,11 @@ def begin(state: State, x_MBTm: Tensor) -> None:
     else:
         before = torch.zeros_like(state["last"])
         state["last"].copy_(torch.cat((before, x_MBTm), 2)[:, :, -(TAPS - 1) :])
+
+
+@dataclass(frozen=True)
+class NoLocal(Local):
+    """No local mixing in some layers of a pattern: ``local=(Canon(), NoLocal())`` has it in every other layer."""
+
+    kind: ClassVar[str] = "none"
+    sites: ClassVar[str] = ""  # type: ignore[misc]

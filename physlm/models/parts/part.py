@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from physlm.config import Family
-from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS, RESIDUALS
+from physlm.models.parts import LOCALS, MIXERS, MLPS, NORMS, PARALLELS, RESIDUALS, ROUTES
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +118,7 @@ class Role:
             (experts, inputs, outputs), one for each.
         gate: of a matrix, its outputs are the logits of gates: Muon leaves it to AdamW.
         ternary: of a matrix, it is read as ``primitives.Ternary`` has it; what ``ModelConfig.ternary`` makes of one.
+        apart: no activation has a gradient in it: an auxiliary loss alone trains it.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Role:
     matrix: bool = False
     gate: bool = False
     ternary: bool = False
+    apart: bool = False
 
 
 MATRIX = Role("matrix", multiplied=True, matrix=True)
@@ -196,18 +198,25 @@ class Weight:
 
 class Whole(NamedTuple):
     """All tokens of the rows; ``shared`` is what the mixer has once for all blocks, see ``Mixer.shared``, and ``ids``
-    (M, B, T) which tokens they are, where a part of the model asks for that (``Part.reads_ids``)."""
+    (M, B, T) which tokens they are, where a part of the model asks for that (``Part.reads_ids``).  Tokens that are not
+    ``chosen``, (M, B, T), are seen by none but themselves (``Mixer.reads_chosen``); None: all are.  ``first``, here and
+    below, is what the first layer carries to this one (``Mixer.carried``)."""
 
     shared: tuple[Tensor, ...] = ()
     ids_MBT: Tensor | None = None
+    chosen_MBT: Tensor | None = None
+    first: Tensor | None = None
 
 
 class Next(NamedTuple):
-    """One token more of each row, at ``place`` (1,), which follows all that was read."""
+    """One token more of each row, at ``place`` (1,), which follows all that was read.  Of the L positions of the state
+    it sees those that are ``chosen``, (M, B, L), itself among them; None: all that were read."""
 
     place_1: Tensor
     shared: tuple[Tensor, ...] = ()
     ids_MBT: Tensor | None = None
+    chosen_MBL: Tensor | None = None
+    first: Tensor | None = None
 
 
 class Beside(NamedTuple):
@@ -217,6 +226,7 @@ class Beside(NamedTuple):
     places_BQ: Tensor
     seen: Tensor
     shared: tuple[Tensor, ...] = ()
+    first: Tensor | None = None
 
 
 Where = Whole | Next | Beside
@@ -306,6 +316,18 @@ class Mixer(Part, Family):
         """How it knows positions; a column of tables."""
         return self.kind
 
+    def carried(self, model: ModelConfig) -> tuple[int, ...]:
+        """The shape of a token in what the first layer with such a mixer carries to the later ones; () for nothing.
+
+        Then ``read`` returns ``y, own``, (M, B, T, d) and (M, B, *shape) with T next to last; those of the first layer
+        come to the others as ``where.first``.
+        """
+        return ()
+
+    def first_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
+        """Its weights in the first of these layers."""
+        return self.weights(model)
+
     def shared_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         """Weights that all blocks with this mixer share; they belong to the model."""
         return ()
@@ -325,6 +347,17 @@ class Mixer(Part, Family):
     def local_width(self, model: ModelConfig) -> int:
         """Channels of what it projects tokens to before they see each other, where local mixing acts; 0: none."""
         return 0
+
+    @property
+    def reads_chosen(self) -> bool:
+        """Whether tokens of a row can be left out: those that ``Whole`` and ``Next`` have not chosen are not seen; and
+        some can be given alone as ``Whole`` rows, with ``shared_at`` their places of all rows, (M B, C)."""
+        return False
+
+    @property
+    def reads_prefix(self) -> bool:
+        """Whether it lists ``Parallel.prefix_weights`` among its weights and sees them before all tokens."""
+        return False
 
     @property
     def shows_attention(self) -> bool:
@@ -414,3 +447,45 @@ class Residual(Part, Family):
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
         """Of one branch: the streams beyond the one that all models have, before and after it."""
         return 2 * (self.streams - 1) * model.width
+
+
+class Route(Part, Family):
+    """Which tokens of a row a block reads; the others pass it by on the residual path."""
+
+    table = ROUTES
+
+    def routes(self, layer: int) -> bool:
+        """Whether this layer reads some of the tokens alone."""
+        return False
+
+    def share(self, layer: int) -> float:
+        """Of the tokens of a row, those that the layer reads."""
+        return 1.0
+
+    def tokens(self, layer: int, row_tokens: int) -> int:
+        """How many these are."""
+        return row_tokens
+
+    def choose(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Any:
+        """Those of the stream x, (M, B, T, d) (``route.Choice``)."""
+        raise TypeError(f"{type(self).__name__} chooses no tokens")
+
+
+class Parallel(Part, Family):
+    """How often the layers read each row at once; a model's P streams are P rows beside each other, (M, B P, T, d).
+
+    ``weights`` belong to the model; ``read`` gets what leaves the final norm, (M, B P, T, d), gives (M, B, T, d), and
+    is not asked for where there are no weights.
+
+    Attributes:
+        streams: P.
+        prefix: learnt keys and values before each row, n of each layer and stream.
+    """
+
+    table = PARALLELS
+    streams: int = 1
+    prefix: int = 0
+
+    def prefix_weights(self, channels: int) -> tuple[Weight, ...]:
+        """Keys and values of a layer that has so many channels of each."""
+        return ()

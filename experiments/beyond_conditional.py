@@ -1,0 +1,193 @@
+"""Parameters that a token does not use, and FLOPs without parameters: ``physlm run beyond_conditional --tier demo``."""
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+from _part2 import DRAWN, base_run
+from _part33_architectures import ARCHITECTURES, PER_PARAMETER, run_of, shapes
+from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, MANO
+
+from physlm.figures.panels import Panel, panels
+from physlm.lab.experiment import Experiment
+from physlm.laws.forms import Contrast, Form, Learnt, Ratio, Shares, largest, laws
+from physlm.laws.law import Law
+from physlm.laws.verdict import bound, own_test
+from physlm.models.config import ModelConfig
+from physlm.models.parts.canon import Canon, NoLocal
+from physlm.models.parts.moe import MoE
+from physlm.models.parts.parallel import ParScale
+from physlm.models.parts.route import MixtureOfDepths
+from physlm.training.config import RunSpec
+
+NAMES: dict[Any, str] = {
+    "dense": "dense", "shallow": "dense, half the layers", "experts": "mixture of experts",
+    "depths": "mixture of depths", "parscale": "ParScale", "prefix": "a prefix alone",
+}  # fmt: skip
+EXPERTS = {"smoke": 2, "demo": 4, "gpu": 8, "paper": 8}  # a token uses one, of the size of the dense MLP
+STREAMS = {"smoke": 2, "demo": 2, "gpu": 4, "paper": 8}  # P
+PREFIX = {"smoke": 2, "demo": 4, "gpu": 8, "paper": 48}
+SHAPES = {"smoke": (2, 1, 8), "demo": (2, 2, 64)}  # of Mano: a mixture of depths has two layers at least
+HALF = (Canon(), NoLocal())  # a block that tokens pass by has no local mixing, so no model has it there
+IGSM_SEEDS = {"smoke": (1,), "gpu": (1, 2, 3), "paper": (1, 2)}
+
+
+def kinds(tier: str, dense: ModelConfig) -> dict[str, ModelConfig]:
+    """By name: as many parameters and fewer FLOPs, as many FLOPs and more parameters, as many parameters and more
+    FLOPs; and controls of half the layers, which have about the FLOPs of a mixture of depths, and of a prefix."""
+    experts = MoE(EXPERTS[tier], expert=dense.mlp[0])
+    return {
+        "dense": dense, "shallow": replace(dense, layers=dense.layers // 2, local=dense.local[: dense.layers // 2]),
+        "experts": replace(dense, mlp=(experts,)), "depths": replace(dense, route=MixtureOfDepths()),
+        "parscale": replace(dense, parallel=ParScale(STREAMS[tier], PREFIX[tier])),
+        "prefix": replace(dense, parallel=ParScale(1, PREFIX[tier])),
+    }  # fmt: skip
+
+
+def runs(tier: str) -> list[RunSpec]:
+    """Mano, iGSM and Capo by each of them; Capo's dense model is one of p41_capo, two of iGSM's are those of Part 2."""
+    mano = replace(MANO[tier], rates=(), shape=SHAPES.get(tier, MANO[tier].shape))
+    found = mano.runs(kinds(tier, mano.model(local=HALF)).values())
+    if tier in IGSM_SEEDS:
+        bases = [base_run(tier, seed, (2, 1, 16) if tier == "smoke" else None) for seed in IGSM_SEEDS[tier]]
+        found += [replace(base, model=model) for base in bases for name, model in kinds(tier, base.model).items()
+                  if name != "prefix"]
+    layers, heads, width = shapes(tier)[0]
+    dense = replace(ARCHITECTURES["llama-tied"], layers=max(2, layers), heads=heads, width=width)
+    return found + [run_of(tier, (model.layers, heads, width), 100, CAPO_RATE[tier], seed, model)
+                    for model in kinds(tier, dense).values() for seed in CAPO_SEEDS[tier]]
+
+
+def prepared(table: pd.DataFrame) -> pd.DataFrame:
+    """With columns ``arch``, ``mflops``, millions to train a token, and ``params`` in thousands; and with rows
+    ``bits_per_active_param``, bits for each parameter that a token uses."""
+    deepest = table.groupby("task.kind")["model.layers"].transform("max")
+    names = [_name(*row) for row in zip(*(table[f"model.{name}"].astype(str) for name in ("mlp", "route", "parallel")),
+                                        table["model.layers"] < deepest, strict=True)]  # fmt: skip
+    flops = table["training_flops"].astype(float) / table["tokens"].astype(float) / 1e6
+    found = table.assign(arch=names, mflops=[float(f"{one:.3g}") for one in flops],
+                         params=[float(f"{one / 1e3:.3g}") for one in table["params_used"].astype(float)])
+    active = found[found["quantity"] == "bits_per_param"].copy()
+    for name in ("value", "lo", "hi"):
+        active[name] = active[name].astype(float) * active["params_used"] / active["params_active"]
+    return pd.concat([found, active.assign(quantity="bits_per_active_param")], ignore_index=True)
+
+
+def _name(mlp: str, route: str, parallel: str, fewer_layers: bool) -> str:
+    if parallel != "one":
+        return "prefix" if "streams1_" in f"{parallel}_" else "parscale"
+    if route != "all":
+        return "depths"
+    return "experts" if mlp.startswith("moe") else "shallow" if fewer_layers else "dense"
+
+
+def scores(**by: str) -> tuple[Shares, Shares, Shares]:
+    """Answers of Mano, problems of iGSM solved, and bits a parameter of Capo, by ``arch`` and these columns."""
+    columns, end = {"arch": "arch", **by}, "_".join(("", *by))
+    return (Shares("answer", columns, {"task.kind": "mano", "at.half": "test"}, "at.kind", f"mano{end}"),
+            Shares("solved", columns, {"task.kind": "igsm", **DRAWN, "at.op": largest}, called=f"igsm{end}"),
+            Shares("bits_per_param", columns, {"task.kind": ("bioS", "bioD")}, called=f"capo{end}", unit=PER_PARAMETER,
+                   share=False))  # fmt: skip
+
+
+MANO_, IGSM, CAPO = scores()
+ACTIVE = replace(CAPO, quantity="bits_per_active_param", called="capo_active")
+MAJORITY = MANO_.of("majority", "mano_majority")
+
+
+def of(form: Shares, *names: str, called: str = "") -> Shares:
+    """The form of these models; called otherwise, of one of them alone and by nothing."""
+    where = {**form.where, "arch": names if len(names) > 1 else names[0]}
+    return replace(form, where=where, called=called, by={}) if called else replace(form, where=where)
+
+
+def gain(name: str, form: Shares, arch: str, base: str) -> Form:
+    """One model minus another, seed by seed, where one of the two has learnt."""
+    control = of(MAJORITY, arch, base) if form is MANO_ else None
+    return Learnt(Contrast(name, form, "arch", arch, base), of(form, arch, base), 0.2, control)
+
+
+def ratio(name: str, form: Shares, arch: str) -> Form:
+    """Bits of one model over the dense one's."""
+    return Learnt(Ratio(name, of(form, arch, called=arch), of(form, "dense", called="of_dense")),
+                  of(form, arch, "dense"), CAPO_LEARNT)  # fmt: skip
+
+
+GAINS = tuple(gain(f"{task}_{arch}_over_{base}", form, arch, base) for task, form in (("mano", MANO_), ("igsm", IGSM))
+              for arch, base in (("parscale", "dense"), ("depths", "dense"), ("depths", "shallow"),
+                                 ("experts", "dense")))  # fmt: skip
+RATIOS = (*(ratio(f"capo_{arch}", CAPO, arch) for arch in ("parscale", "depths", "experts")),
+          ratio("capo_active_experts", ACTIVE, "experts"),
+          gain("mano_prefix_over_dense", MANO_, "prefix", "dense"))  # fmt: skip
+BY_FLOPS, BY_PARAMS = scores(mflops="mflops"), scores(params="params")
+_TITLES = (("Mano", "answered (%)"), ("iGSM, longest", "solved (%)"), ("Capo", "bits a parameter"))
+FLOPS, PARAMS = "million FLOPs of training, a token", "thousand parameters"
+_FIGURE = panels(*(Panel(f"{title}, by {what}", form, x, "arch", label, xlabel=xlabel)
+                   for what, x, forms, xlabel in (("FLOPs", "mflops", BY_FLOPS, FLOPS),
+                                                  ("parameters", "params", BY_PARAMS, PARAMS))
+                   for (title, label), form in zip(_TITLES, forms, strict=True)), names=NAMES, columns=3)  # fmt: skip
+LAW = ("arXiv:2505.10475: P streams are as good as k ln P + 1 times the parameters, k 0.33 to 0.39; GSM8K 28.7 to 38.4 "
+       "from P = 1 to 8")
+ISO_FLOP = "arXiv:2404.02258, Figure 3: at equal FLOPs no worse than the best dense model"
+
+
+def figure(table: pd.DataFrame, law: Law) -> Any:
+    """Three abilities by FLOPs a token and by parameters."""
+    return _FIGURE(prepared(table), law)
+
+
+EXPERIMENT = Experiment(
+    name="beyond_conditional",
+    claim=(
+        "Knowledge follows the parameters, whether or not a token uses them; arithmetic and iGSM follow the FLOPs of a "
+        "token, whether or not they have parameters of their own."
+    ),
+    source="arXiv:2404.02258 (mixture of depths); arXiv:2505.10475 (ParScale); arXiv:2101.03961 (mixture of experts)",
+    runs=runs,
+    measures=("answers", "solutions", "capacity"),
+    measures_of=lambda spec: {"mano": ("answers",), "igsm": ("solutions",)}.get(spec.task.kind, ("capacity",)),
+    law=laws(MANO_, IGSM, CAPO, ACTIVE, *GAINS, *RATIOS, *BY_FLOPS, *BY_PARAMS, MAJORITY,
+             MANO_.of("answer_untrained", "mano_untrained"), items="questions, problems or people", prepare=prepared,
+             notes=("capo_..: bits a parameter over the dense model's; capo_active_..: a parameter that a token uses.",
+                    "arch: shallow has half of the layers, about the FLOPs of the mixture of depths.")),
+    figure=figure,
+    expect=(
+        own_test("mano@arch=dense", "at least", 0.5, "learnt: there is something to compare", label="Mano, dense"),
+        own_test("igsm@arch=dense", "at least", 0.5, "learnt: there is something to compare", label="iGSM, dense"),
+        *(bound(f"{task}_parscale_over_dense", "at least", 0.0, LAW, "any gain; no number of single tasks",
+                label=f"{title}: ParScale over dense") for task, title in (("mano", "Mano"), ("igsm", "iGSM"))),
+        own_test("capo_parscale", "at most", 1.1, "FLOPs without parameters of their own hold no bits",
+                 label="bits a parameter: ParScale over dense"),
+        *(bound(f"{task}_depths_over_shallow", "at least", 0.0, ISO_FLOP, "single tasks; no slack",
+                label=f"{title}: mixture of depths over half the layers")
+          for task, title in (("mano", "Mano"), ("igsm", "iGSM"))),
+        *(own_test(f"{task}_depths_over_dense", "at most", 0.0, "of as many parameters, fewer FLOPs reason no better",
+                   label=f"{title}: mixture of depths over dense")
+          for task, title in (("mano", "Mano"), ("igsm", "iGSM"))),
+        own_test("capo_depths", "at least", 0.8, "knowledge is in parameters, though few tokens meet half of them",
+                 label="bits a parameter: mixture of depths over dense"),
+        *(own_test(f"{task}_experts_over_dense", "at most", 0.1, "parameters that a token does not use do not reason",
+                   label=f"{title}: mixture of experts over dense")
+          for task, title in (("mano", "Mano"), ("igsm", "iGSM"))),
+        own_test("capo_active_experts", "at least", 1.2, "parameters that a token does not use hold knowledge",
+                 label="bits a used parameter: mixture of experts over dense"),
+    ),
+    deviations=(
+        (
+            "The sources compare losses on text; ours learn one task each: Mano as in p41_mano, but with Canon layers "
+            "in every other block alone, since a block that tokens pass by has none; iGSM as in p21_accuracy; Capo as "
+            "in p41_capo, two layers of 64 dimensions after 100 exposures, where half of the FLOPs are the output's."
+        ),
+        (
+            "Mixture of depths: an eighth of the tokens in every second block, as published; all tests with the causal "
+            "decision of an auxiliary predictor (the paper's second way), which training does not feel."
+        ),
+        (
+            "ParScale: 4 streams and prefixes of 8 positions (48 published), all counted. Mixture of experts: 8 MLPs "
+            "of the dense model's, of which a token uses one, capacity factor 2 in training. No pilot was run: bounds "
+            "and settings were fixed before any of these models had been trained at this tier."
+        ),
+        "Three seeds of Mano and iGSM, six of Capo, at one rate each, fixed before, that of the dense models.",
+        "Smoke and demo: small models in float32, Mano and Capo alone at demo; two streams, few experts.",
+    ),
+)  # fmt: skip
