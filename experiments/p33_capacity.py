@@ -5,6 +5,18 @@ many bits of the biographies each has learned.  Plotted against parameters, log-
 lie on one line, bits = R x parameters; models that are large enough sit at all that the data holds.
 
     physlm run p33_capacity --tier demo
+
+What is asked for was fixed before the runs of today's tier gpu, on planted worlds of these 350 runs
+(tests/laws/test_capacity_power.py).  They scatter from seed to seed as committed runs do, by 3 % after 1000 exposures
+and by 6 % after 100.  In how many of 40 worlds each of what is asked for is met:
+
+    R = 2.0, 2.1 or 2.2                 39 or 40, each; 37 or more at R = 2 with scatters of 5 % and 8 %
+    R = 1.7                             peak at 1000: 0, peak at 100: 10, saturation_ample: 0
+    R = 2.4                             most: 0
+    R rises 20 % with each doubling     slope_per_doubling: 0, constancy: 0 at 1000, 2 at 100
+
+The points of N = 50,000 have three seeds, whose means are known to 7 %: they tell 1.78 from 2.1, and 1.78 from 1.5 in
+half of the worlds.  A rise of 20 % from N = 5,000 to 50,000 is within what is called one line here.
 """
 
 from __future__ import annotations
@@ -16,7 +28,7 @@ from physlm.errors import UserError
 from physlm.figures.knowledge.capacity import capacity_figure
 from physlm.lab.experiment import TIERS, Experiment
 from physlm.laws.knowledge.capacity import CONSTANT, capacity_law
-from physlm.laws.verdict import bound, published, published_bound
+from physlm.laws.verdict import Expectation, bound, published, published_bound
 from physlm.models.config import ModelConfig
 from physlm.tasks.biography.config import BioDConfig, BioSConfig
 from physlm.training.config import RunSpec, TrainConfig
@@ -168,6 +180,19 @@ def paper() -> list[RunSpec]:
             for people, sizes in PAPER_SIZES.items() for layers, width in sizes]
 
 
+def one_line(exposures: int, figure: str) -> tuple[Expectation, Expectation]:
+    """That models too small for their data lie on one line: no two far apart, and no rise with N."""
+    source, here = f"{figure}: models too small for their data lie on one line", f"{exposures} exposures"
+    return (
+        bound(f"constancy@{exposures}", "not above", CONSTANT, source,
+              "12 % to either side of it is what we call one line",
+              label=f"largest over smallest bits per parameter of full models, {here}"),
+        bound(f"slope_per_doubling@{exposures}", "about", 0.0, source,
+              "as much as makes 12 % to either side from N = 5,000 to 50,000", slack=0.1,
+              label=f"rise of log2 bits per parameter with each doubling of N, {here}"),
+    )  # fmt: skip
+
+
 EXPERIMENT = Experiment(
     name="p33_capacity",
     claim=(
@@ -181,29 +206,28 @@ EXPERIMENT = Experiment(
     law=capacity_law,
     figure=capacity_figure,
     expect=(
-        published_bound("peak_bits_per_param@1000", "at least", 2.0, "Result 1, Figure 1a", unit="bits/parameter",
+        # A world of exactly 2 has to agree: "at least" was met in none of 20 such worlds.
+        published_bound("peak_bits_per_param@1000", "not below", 2.0, "Result 1, Figure 1a", unit="bits/parameter",
                         label="most bits per parameter, 1000 exposures, best seeds"),
-        published_bound("most_bits_per_param@1000", "at most", 2.3, "Result 1: no R above 2.3", unit="bits/parameter",
-                        label="most bits per parameter of any model, 1000 exposures"),
+        published_bound("most_bits_per_param@1000", "at most", 2.3, "Result 1: no R above 2.3", slack=0.1,
+                        reason="the largest of 175 runs, which scatter by 3 %, lies 5 % above what they scatter around",
+                        unit="bits/parameter", label="most bits per parameter of any model, 1000 exposures"),
         # Read off Figure 1a: 2.16 Mbit of 1.213M parameters, 2.85 of 1.807M.
         published("bits_per_param@1000/N=50000/4-2", 1.78, "Figure 1a, GPT2-4-2 on 50,000 people", slack=0.09,
                   reason=READ_OFF, unit="bits/parameter", label="bits per parameter, GPT2-4-2, 50,000 people"),
         published("bits_per_param@1000/N=50000/7-2", 1.58, "Figure 1a, GPT2-7-2 on 50,000 people", slack=0.08,
                   reason=READ_OFF, unit="bits/parameter", label="bits per parameter, GPT2-7-2, 50,000 people"),
-        bound("constancy@1000", "at most", CONSTANT, "Figure 1a: models too small for their data lie on one line",
-              "12 % to either side of it is what we call one line",
-              label="largest over smallest bits per parameter of full models, 1000 exposures"),
+        *one_line(1000, "Figure 1a"),
         # "R = R^max" has no number in the paper; 3 % short of it is what we accept, with no tolerance on top.
         bound("saturation@1000", "at least", 0.97, "Result 1", "our reading of R = R^max",
               label="share of all bits that large models hold, 1000 exposures"),
-        bound("saturation_ample@1000", "at least", 0.95, "Result 1: R = R^max for R^max <= 1.8",
-              "the points read off Figure 1a with R^max of 1.2 to 1.7 have 0.96 to 0.99 of all bits",
+        bound("saturation_ample@1000", "at least", 0.93, "Result 1: R = R^max for R^max <= 1.8",
+              "the points read off Figure 1a with R^max of 1.2 to 1.7 have 0.96 to 0.99 of all bits; the worst of our "
+              "nine sizes, most of a single seed, is up to 3 % lower",
               label="share of all bits that models with just enough parameters hold"),
-        published_bound("peak_bits_per_param@100", "at least", 1.0, "Result 4, Figure 1b", unit="bits/parameter",
+        published_bound("peak_bits_per_param@100", "not below", 1.0, "Result 4, Figure 1b", unit="bits/parameter",
                         label="most bits per parameter, 100 exposures, best seeds"),
-        bound("constancy@100", "at most", CONSTANT, "Figure 1b: models too small for their data lie on one line",
-              "12 % to either side of it is what we call one line",
-              label="largest over smallest bits per parameter of full models, 100 exposures"),
+        *one_line(100, "Figure 1b"),
     ),
     deviations=(
         (

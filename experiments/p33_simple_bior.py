@@ -52,9 +52,14 @@ DEMO_EXPOSURES = 400
 TEXTS = {"texts": "facts.augmentation"}
 CELLS = {**TEXTS, "width": "model.width", "rate": "train.learning_rate"}
 PER_PARAM = Shares("bits_per_param", CELLS, unit="bits/parameter", share=False)
-PEAK = Most("peak", PER_PARAM, over=("width", "rate"), share=False)
-FRESH_PEAK = Most("peak_fresh", Shares("bits_per_param", {"width": "model.width", "rate": "train.learning_rate"},
-                                       {"facts.augmentation": ""}, unit="bits/parameter", share=False), share=False)
+# The peaks are those of single runs, as in the figure, and as in the claims that have one seed.  Student's t over two
+# seeds is 12.7 times as wide as they differ: means over them told 1.9 from 1.4 in no planted world, and met "at least
+# 0.85" in none where nothing was lost.  The best of eight runs that scatter by 3 % is 2 to 3 % high, of all data alike.
+RUN = {"width": "model.width", "rate": "train.learning_rate", "seed": "train.seed"}
+PEAK = Most("peak", Shares("bits_per_param", {**TEXTS, **RUN}, called="by_run", unit="bits/parameter", share=False),
+            over=tuple(RUN), share=False)  # fmt: skip
+FRESH_PEAK = Most("peak_fresh", Shares("bits_per_param", RUN, {"facts.augmentation": ""}, called="fresh_by_run",
+                                       unit="bits/parameter", share=False), share=False)  # fmt: skip
 ONE = {"model.width": smallest, "train.learning_rate": smallest}
 IN_DATA = Shares("bits_max", TEXTS, ONE, called="in_data", unit="bits", share=False)
 IN_FRESH = Shares("bits_max", (), {"facts.augmentation": "", **ONE}, called="in_fresh", unit="bits", share=False)
@@ -105,7 +110,10 @@ EXPERIMENT = Experiment(
             "bioS simple keeps the one order of sentences of each person's text, drawn at random. Capacity is measured "
             "on texts of the data: of simple ones the one that was read, of rewrites two of the 40."
         ),
-        "Two seeds at tiers gpu and paper. Tier demo: 400 exposures.",
+        (
+            "Two seeds at tiers gpu and paper; peaks are the best of all single runs of the data, and their intervals "
+            "are over people. Tier demo: 400 exposures."
+        ),
     ),
     columns=("bits_per_param", "bits", "bits_name", "bits_value", "bits_max"),
 )

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from physlm.commands.options import number, printable
-from physlm.laws.verdict import Expectation, asked_for, words_of
+from physlm.laws.verdict import ONE_SIDED, Expectation, asked_for, words_of
 
 WIDTH = 119  # of a line at most
 LEAST = 80  # on a narrower screen lines are broken by the terminal
 _GAP = "  "
-_SHORT = {"at least": "≥", "at most": "≤"}
 BOUND_MARK = "*"  # behind a number that is our bound on what is published
 UNLEARNT = "not judged: nothing was learnt there, so that there is nothing to compare."
 NOTE = f"{BOUND_MARK} the number is our bound on what is published; what holds or fails is a test of our own."
@@ -80,8 +79,8 @@ def asked_of(expectation: Expectation, short: bool = False) -> str:
     if expectation.relation == "about":
         text = f"{value} ± {slack:g}" if slack else value
     else:
-        sign = "-" if expectation.relation == "at least" else "+"
-        relation = _SHORT[expectation.relation] if short else expectation.relation
+        sign = "-" if ONE_SIDED[expectation.relation] == "≥" else "+"
+        relation = ONE_SIDED[expectation.relation] if short else expectation.relation
         text = f"{relation} {value}" + (f" {sign} {slack:g}" if slack and not short else "")
     return text if short or not _is_bound(expectation) else f"{text} {BOUND_MARK}"
 
@@ -138,7 +137,7 @@ def _missing_end(row: Mapping[str, Any], expectation: Expectation | None) -> str
     """The number, or, where that is as asked for and its interval is not, the end of the interval that is not."""
     if expectation is None or expectation.miss(row["ours"], row["ours"]) > 0:
         return f"{row['ours']:.3g}"
-    return f"{row['lo' if expectation.relation == 'at least' else 'hi']:.3g} at worst"
+    return f"{row['lo' if ONE_SIDED.get(expectation.relation) == '≥' else 'hi']:.3g} at worst"
 
 
 def _miss(row: Mapping[str, Any], expectation: Expectation | None) -> float:

@@ -2,6 +2,11 @@
 
 The judgement looks at the whole interval, not at the point: a claim of "at least 2" is reproduced only if even the
 lower end of our interval reaches 2 (less the tolerance that was written down before the run).
+
+Where the number that is published is itself the least or the most that may be true ("2 bits or more"), that question is
+the wrong one: a world in which it is exactly 2 is asked to seem larger, and fails at any precision.  "not below 2" is
+reproduced unless our interval excludes it, so that a world of 2 agrees and one that is lower by more than our interval
+is wide does not; how wide it is has to follow from the design of the runs, seeds above all.
 """
 
 from __future__ import annotations
@@ -17,9 +22,10 @@ from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity
 
 Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not judged", "not run"]
-Relation = Literal["at least", "at most", "about"]
+Relation = Literal["at least", "at most", "about", "not below", "not above"]
 Kind = Literal["published", "bound", "test"]
-RELATIONS = ("at least", "at most", "about")
+RELATIONS = ("at least", "at most", "about", "not below", "not above")
+ONE_SIDED = {"at least": "≥", "not below": "≥", "at most": "≤", "not above": "≤"}  # and their signs
 KINDS = ("published", "bound", "test")
 
 
@@ -30,7 +36,8 @@ class Expectation:
     Attributes:
         quantity: name of the law's quantity it speaks about.
         published: the value: the paper's, or our bound.
-        relation: ``at least`` and ``at most`` ask for one side, ``about`` for both.
+        relation: ``at least`` and ``at most`` ask the whole interval to be on one side, ``not below`` and ``not above``
+            ask it to reach that side, ``about`` to reach what lies between two.
         tolerance: slack in the unit of the quantity.
         unit: must equal the quantity's unit.
         source: where in the paper; of a test of our own, what it is for.
@@ -90,9 +97,16 @@ class Expectation:
 
         The gap is in the unit of the quantity, or, where more than 1 was published, a share of that.
         """
-        low, high = self.published - self.tolerance, self.published + self.tolerance
-        gap = {"at least": low - lo, "at most": hi - high, "about": max(low - hi, lo - high)}[self.relation]
+        low, high = self.region
+        gap = {"at least": low - lo, "at most": hi - high}.get(self.relation, max(low - hi, lo - high))
         return max(0.0, gap) / max(1.0, abs(self.published))
+
+    @property
+    def region(self) -> tuple[float, float]:
+        """Where a number agrees; one side is open unless it is ``about``."""
+        sign = ONE_SIDED.get(self.relation, "")
+        return (-math.inf if sign == "≤" else self.published - self.tolerance,
+                math.inf if sign == "≥" else self.published + self.tolerance)
 
     @property
     def wanted(self) -> str:
@@ -123,7 +137,10 @@ def published(quantity: str, value: float, source: str, *, slack: float, reason:
 
 def published_bound(quantity: str, relation: Relation, value: float, source: str, *, slack: float = 0.0,
                     reason: str = "", unit: str = "1", label: str = "") -> Expectation:
-    """A statement of the paper that is one-sided itself: "at least 2 bits", "better than", "more than none"."""
+    """A statement of the paper that is one-sided itself: "at least 2 bits", "better than", "more than none".
+
+    ``not below`` where it may be true with equality, as "2 bits" may, ``at least`` where it has to be shown.
+    """
     return Expectation(quantity, value, relation, slack, unit, source, "published", reason, label)
 
 
@@ -143,9 +160,10 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
     """Compare one value with one interval [lo, hi].
 
     at least: reproduced iff lo >= published - tolerance; at most: iff hi <= published + tolerance;
-    about: iff [lo, hi] meets [published - tolerance, published + tolerance].  A test of our own holds or fails by the
-    same rule.  No quantity: not run.  One that agrees, and says itself that agreeing means nothing, since nothing was
-    learnt: not judged.
+    about: iff [lo, hi] meets [published - tolerance, published + tolerance];
+    not below: iff hi >= published - tolerance; not above: iff lo <= published + tolerance.
+    A test of our own holds or fails by the same rule.  No quantity: not run.  One that agrees, and says itself that
+    agreeing means nothing, since nothing was learnt: not judged.
 
     Raises:
         UserError: the quantity is another one, or is in another unit, than the expectation's.

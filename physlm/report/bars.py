@@ -43,10 +43,7 @@ class Bar:
 
 def interval_bar(ours: Quantity, published: float, expectation: Expectation | None, wanted: str) -> Bar:
     """The bar of one quantity; ``wanted`` says in words what it is held against."""
-    slack = 0.0 if expectation is None else expectation.tolerance
-    relation = None if expectation is None else expectation.relation
-    low = -math.inf if relation == "at most" else published - slack
-    high = math.inf if relation == "at least" else published + slack
+    low, high = (published, published) if expectation is None else expectation.region
     shown = [ours.lo, ours.hi, published, *(end for end in (low, high) if math.isfinite(end))]
     first, last = _ends(min(shown), max(shown), share=ours.unit == "1")
 
@@ -56,7 +53,7 @@ def interval_bar(ours: Quantity, published: float, expectation: Expectation | No
     text = (f"asked for {wanted}, ours {number(ours.value)}, 95 % interval {number(ours.lo)} to {number(ours.hi)}, "
             f"drawn from {number(first)} to {number(last)}")
     return Bar(number(first), number(last), place(ours.lo), place(ours.value), place(ours.hi), place(published),
-               None if relation is None else (place(low), place(high)), text)
+               None if expectation is None else (place(low), place(high)), text)
 
 
 def _ends(low: float, high: float, share: bool) -> tuple[float, float]:

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from typing import Literal
 
 import pytest
 
@@ -14,6 +13,7 @@ from physlm.errors import UserError
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import (
     Expectation,
+    Relation,
     bound,
     by_asked,
     headline,
@@ -28,8 +28,7 @@ from physlm.laws.verdict import (
 KEYS = ["claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict"]
 
 
-def expectation(relation: Literal["at least", "at most", "about"] = "at least", tolerance: float = 0.0,
-                quantity: str = "peak") -> Expectation:
+def expectation(relation: Relation = "at least", tolerance: float = 0.0, quantity: str = "peak") -> Expectation:
     return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a",
                        reason="as large as the paper's own")
 
@@ -54,9 +53,16 @@ def measured(lo: float, hi: float, name: str = "peak") -> Quantity:
     ("about", 0.0, 1.8, 1.99, "not reproduced"),
     ("about", 0.1, 1.8, 1.95, "reproduced"),
     ("about", 0.1, 1.8, 1.85, "not reproduced"),
+    ("not below", 0.0, 1.9, 2.0, "reproduced"),  # it may be 2
+    ("not below", 0.0, 1.9, 1.99, "not reproduced"),
+    ("not below", 0.05, 1.9, 1.95, "reproduced"),
+    ("not below", 0.0, 9.0, 9.1, "reproduced"),
+    ("not above", 0.0, 2.0, 2.1, "reproduced"),
+    ("not above", 0.0, 2.01, 2.1, "not reproduced"),
+    ("not above", 0.05, 2.05, 2.1, "reproduced"),
+    ("not above", 0.0, 0.1, 0.2, "reproduced"),
 ])
-def test_judge(relation: Literal["at least", "at most", "about"], tolerance: float, lo: float, hi: float,
-               verdict: str) -> None:
+def test_judge(relation: Relation, tolerance: float, lo: float, hi: float, verdict: str) -> None:
     assert judge(expectation(relation, tolerance), measured(lo, hi)) == verdict
 
 

@@ -138,6 +138,15 @@ def held_out(runs: pd.DataFrame, by: list[str]) -> tuple[pd.DataFrame, str]:
     return runs.loc[others or list(best.values())], OTHER_SEEDS if others else ITSELF
 
 
+def most_repeated(models: pd.DataFrame) -> pd.DataFrame:
+    """Of each size the runs at those learning rates that were trained from the most seeds.
+
+    Where the rates at the ends of a grid have one seed and the others several, a lucky run at an end is left out.
+    """
+    seeds = models.groupby(CELL)["seed"].transform("size")
+    return models[seeds == seeds.groupby([models[column] for column in SIZE]).transform("max")]
+
+
 def mean_over_seeds(runs: pd.DataFrame) -> Interval:
     """Bits per parameter, the mean over these runs, which differ in their seeds; n counts runs.
 
