@@ -22,11 +22,13 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
                 the edge of its grid
     Reach       the largest value of a setting up to which a number is at least some level
     Arrival     the smallest value of a setting from which a number is at least some level
+    Span        how many factors of two of a setting, such as rates, leave a number near its best
     RatioLine   the constant of y = R x over settings, of trained models for example
     PowerLaw    the exponent of y = c x^b over settings
     RankCorrelation    of a number with a setting, over all others; OffCurve: how far one kind is off the curve
                 of the others
     Learnt      a form that is judged only where the best of the compared models has learnt something
+    Tuned       a form that is judged only where the best rates of given models lie inside of their grids
 
 Runs of one setting may differ in their seeds alone, else a form refuses them: what else they may differ in is named in
 ``pooled``.  Rows that are not finite are left out before (``columns.finite``).
@@ -43,8 +45,10 @@ from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
 from physlm.laws.forms.ranks import OffCurve, RankCorrelation
 from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, hardest, largest, most_seeds, smallest
+from physlm.laws.forms.spans import Span
+from physlm.laws.forms.tuned import Tuned
 
 __all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Learnt", "Least", "Median",
            "Minus", "Most", "OffCurve", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach", "Shares",
-           "Steps", "edge_of", "hardest", "largest", "laws", "learnt", "most_seeds", "quantities_of", "ratio_line",
-           "setting_label", "smallest", "value_text"]
+           "Span", "Steps", "Tuned", "edge_of", "hardest", "largest", "laws", "learnt", "most_seeds", "quantities_of",
+           "ratio_line", "setting_label", "smallest", "value_text"]

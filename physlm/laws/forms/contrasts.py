@@ -16,6 +16,7 @@ from physlm.laws.cells import Key
 from physlm.laws.forms.form import Cells, Form, check_keys, part_of, value_text
 from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
+from physlm.laws.forms.spans import Span
 
 _NO_SEED = {"", "nan"}  # of a start, in a run that has none
 
@@ -282,7 +283,7 @@ class Steps:
 
 def _bounds(of: Form, parts: Sequence[Form], table: pd.DataFrame) -> dict[Key, str]:
     """What a form of several says of its numbers: which of its reaches and arrivals are bounds."""
-    crossings = [(form, form.remarks(table)) for form in parts if isinstance(form, Reach | Arrival)]
+    crossings = [(form, form.remarks(table)) for form in parts if isinstance(form, Reach | Arrival | Span)]
     found = {}
     for key in of.cells(table) if crossings else ():
         told = [remarks[part] for form, remarks in crossings if (part := part_of(key, of.keys, form.keys)) in remarks]
