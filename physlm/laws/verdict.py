@@ -152,7 +152,7 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
     at least: reproduced iff lo >= published - tolerance; at most: iff hi <= published + tolerance;
     about: iff [lo, hi] meets [published - tolerance, published + tolerance].  A test of our own holds or fails by the
     same rule.  No quantity: not run.  One that agrees, and says itself that agreeing means nothing, since nothing was
-    learnt: not judged.
+    learnt or a best rate is an end of its grid: not judged.
 
     Raises:
         UserError: the quantity is another one, or is in another unit, than the expectation's.

@@ -14,6 +14,7 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
     Contrast    one setting minus another, seed by seed where both were trained from the same seeds
     Above       a number minus its control, run by run
     Minus       one form minus another, setting by setting
+    Paired      one best minus another, seed by seed, each at its own best
     Ratio       one form over another
     Power       a number to a power: what so many independent losses leave
     Steps       each number over the one before it along a setting, such as exposures
@@ -36,7 +37,7 @@ Runs of one setting may differ in their seeds alone, else a form refuses them: w
 
 from __future__ import annotations
 
-from physlm.laws.forms.contrasts import Above, Contrast, Minus, Power, Ratio, Steps
+from physlm.laws.forms.contrasts import Above, Contrast, Minus, Paired, Power, Ratio, Steps
 from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_of
 from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
@@ -49,6 +50,6 @@ from physlm.laws.forms.spans import Span
 from physlm.laws.forms.tuned import Tuned
 
 __all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Learnt", "Least", "Median",
-           "Minus", "Most", "OffCurve", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach", "Shares",
-           "Span", "Steps", "Tuned", "edge_of", "hardest", "largest", "laws", "learnt", "most_seeds", "quantities_of",
-           "ratio_line", "setting_label", "smallest", "value_text"]
+           "Minus", "Most", "OffCurve", "Paired", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach",
+           "Shares", "Span", "Steps", "Tuned", "edge_of", "hardest", "largest", "laws", "learnt", "most_seeds",
+           "quantities_of", "ratio_line", "setting_label", "smallest", "value_text"]
