@@ -134,7 +134,7 @@ def depths(table: pd.DataFrame) -> list[int]:
     """
     def column(name: str, missing: int) -> list[int]:
         given = table[name] if name in table else pd.Series(missing, table.index)
-        return [int(value) for value in given.fillna(missing)]
+        return [missing if pd.isna(value) or value == "" else int(value) for value in given]
 
     layers, loops, prelude, coda = (column(f"model.{name}", missing) for name, missing in (
         ("layers", 0), ("loops", 1), ("prelude", 0), ("coda", 0)))
