@@ -168,7 +168,7 @@ def trained(low: float, high: dict[str, float], most: dict[str, float], diverges
 
 @pytest.mark.parametrize("diverges", [False, True])
 def test_a_wider_range_of_rates_is_found_and_what_diverges_does_not_train(diverges: bool) -> None:
-    wide = {"rmsnorm+qk": 1.28e-1, "dyt_alpha25+qk": 1.28e-1}
+    wide = {"rmsnorm+qk": 1.28e-1, "dyt_alpha5+qk": 1.28e-1}
     table, law = law_of(NORMS, trained(1e-3, wide, {}, diverges))
     assert set(verdicts(NORMS, law).values()) == {"reproduced", "holds"}, verdicts(NORMS, law)
     # 1e-3 to 3.2e-2 are five factors of two, and a part of one to each side, where the number is half
@@ -179,7 +179,7 @@ def test_a_wider_range_of_rates_is_found_and_what_diverges_does_not_train(diverg
 
 
 def test_norms_that_differ_and_ranges_that_do_not_are_not_the_claim() -> None:
-    _, law = law_of(NORMS, trained(1e-3, {}, {"dyt_alpha25": 0.6, "rmsnorm": 0.9, "rmsnorm+qk": 0.7}))
+    _, law = law_of(NORMS, trained(1e-3, {}, {"dyt_alpha5": 0.6, "rmsnorm": 0.9, "rmsnorm+qk": 0.7}))
     judged = verdicts(NORMS, law)
     for name in ("rmsnorm_kept", "dyt_kept", "qk_wider"):
         assert judged[name] == "not reproduced", judged
@@ -187,7 +187,7 @@ def test_norms_that_differ_and_ranges_that_do_not_are_not_the_claim() -> None:
 
 
 def test_of_norms_that_hold_nothing_nothing_is_said() -> None:
-    names = ("layernorm", "rmsnorm", "dyt_alpha25", "dyt", "rmsnorm+qk", "dyt_alpha25+qk")
+    names = ("layernorm", "rmsnorm", "dyt_alpha5", "dyt", "rmsnorm+qk", "dyt_alpha5+qk")
     _, law = law_of(NORMS, trained(1e-3, {"rmsnorm+qk": 1.28e-1}, dict.fromkeys(names, 0.02)))
     judged = verdicts(NORMS, law)
     assert {judged[name] for name in ("rmsnorm_kept", "dyt_kept", "qk_kept", "qk_wider")} == {"not judged"}

@@ -17,8 +17,7 @@ LEAST = 80  # on a narrower screen lines are broken by the terminal
 _GAP = "  "
 _SHORT = {"at least": "≥", "at most": "≤"}
 BOUND_MARK = "*"  # behind a number that is our bound on what is published
-UNLEARNT = ("not judged: nothing was learnt there that could be compared, or the best rate is an end of those tried; "
-            "VERDICT.md says which.")  # fmt: skip
+UNLEARNT = "not judged: nothing was learnt there, or a best rate is an end of those tried; VERDICT.md has the reason."
 NOTE = f"{BOUND_MARK} the number is our bound on what is published; what holds or fails is a test of our own."
 
 
