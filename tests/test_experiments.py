@@ -208,7 +208,14 @@ LARGE_ONLY: dict[str, set[str]] = {
         f"recall_kept@mixer={name}" for name in ("gqa4", "mla_quarter")), *(
         f"capo_kept@mixer={name}" for name in ("gqa4", "mqa", "mla_quarter"))},
     "beyond_length": {"path_fox_gain@task=needle/times=4", "windows_gain@task=needle/times=16",
-                      "fox_over_alibi@task=needle/times=4"},
+                      "fox_over_alibi@task=needle/times=4", *(f"{name}_levels_gain@task={task}/times=4" for name in (
+                          "mamba2", "gdn") for task in ("mqar", "needle"))},
+    # of widths that the small tiers lack; and of models that hold nothing, of which there is no ratio
+    "beyond_log_linear": {"linear@mixer=gdn/width=64", *(f"gain@mixer={mixer}/width={width}" for mixer, width in (
+        ("mamba2", 16), ("mamba2", 32), ("mamba2", 64), ("gdn", 16), ("gdn", 32)))},
+    "beyond_loops": {"capo_looped_over_once", "capo@way=once", "capo@way=looped", "bits_deep_over_looped"},
+    "beyond_normalisation": {"rmsnorm_kept", "dyt_kept", "qk_kept", "qk_wider", "both_wider", "span@kind=rmsnorm",
+                             "span@kind=layernorm"},
     "beyond_recall": {"correlation@task=reassigned", *(
         f"off_curve@task=mqar/mixer={name}" for name in ("linear", "mamba2", "deltanet", "window16")),
                       *(f"wider@task=mqar/mixer={name}" for name in ("mamba2", "deltanet"))},

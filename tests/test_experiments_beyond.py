@@ -248,7 +248,8 @@ def test_gains_over_length_are_judged_where_the_task_was_learnt() -> None:
     def rows(best: float) -> Rows:
         def found(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
             for times, power in ((1, 0), (2, 1), (4, 2), (8, 3), (16, 4)):
-                keep = left.get(mixer(spec), 0.9 if "window" in mixer(spec) else 0.6) ** power
+                other = 0.9 if "window" in mixer(spec) else 0.7 if "levels" in mixer(spec) else 0.6
+                keep = left.get(mixer(spec), other) ** power
                 where = f"half=test/kind=all/times={times}"
                 yield planted.share(run, f"answered/{where}/variant=trained", best * keep, 5000)
                 for name in ("untrained", "constant", "guess"):

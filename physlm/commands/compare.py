@@ -19,6 +19,7 @@ from physlm.errors import UserError
 from physlm.lab.committed import committed_claims
 from physlm.lab.experiment import TIERS, experiment_names
 from physlm.lab.folders import folder
+from physlm.laws.words import QUANTITIES
 
 if TYPE_CHECKING:
     from physlm.laws.compared import Cell, Comparison
@@ -120,9 +121,12 @@ def lines(comparison: Comparison) -> list[str]:
         told += [*([""] if told else []), *_block(first, names, costs, columns[:many])]
         columns, costs, room = columns[many:], [], width() - first
     told += ["", *paragraph("Costs are times those of softmax attention (RoPE, or else no positions) in the same "
-                            "columns.")]
+                            "columns: parameters, FLOPs and tokens a second of training, bytes of state. In brackets "
+                            "or behind ±: 95 %. -: no run of this mixer in this setting, or a cost that was not "
+                            "kept. 6 x 256: layers that a token goes through, and dimensions.")]
     for one in comparison.columns:
-        told += textwrap.wrap(f"{one.title}: {one.quantity}, {one.setting}", width(), subsequent_indent="  ")
+        told += textwrap.wrap(f"{one.title}: {QUANTITIES.get(one.quantity, one.quantity)}, {one.setting}", width(),
+                              subsequent_indent="  ")
     return told
 
 

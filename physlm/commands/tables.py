@@ -16,7 +16,7 @@ WIDTH = 119  # of a line at most
 LEAST = 80  # on a narrower screen lines are broken by the terminal
 _GAP = "  "
 BOUND_MARK = "*"  # behind a number that is our bound on what is published
-UNLEARNT = "not judged: nothing was learnt there, so that there is nothing to compare."
+UNLEARNT = "not judged: nothing was learnt there, or a best rate is an end of those tried; VERDICT.md has the reason."
 NOTE = f"{BOUND_MARK} the number is our bound on what is published; what holds or fails is a test of our own."
 
 

@@ -13,11 +13,13 @@ from physlm.figures import style
 from physlm.figures.parts import SHARE, Sheet, heading, heat, percent, wrapped
 from physlm.laws.compared import COSTS, Cell, Comparison
 
-WIDE, TALL, TOP, BETWEEN, LETTER = 0.95, 0.34, 0.75, 0.3, 0.078  # inches
+WIDE, TALL, TOP, BETWEEN, LETTER = 0.95, 0.36, 0.75, 0.3, 0.078  # inches
+NO_RUN = "no run"
 TITLES = {"params_used": "parameters", "flops_per_token": "FLOPs a token", "state_bytes": "state",
           "tokens_per_second": "tokens/s"}  # fmt: skip
 CAPTION = ("Left: the score at the best learning rate; shares in per cent, other numbers as shares of the best in "
-           "their column by colour. Right: times that of softmax attention in the same columns. Empty: not run.")
+           "their column by colour, with 95 % intervals. Right: times that of softmax attention in the same columns. "
+           "No run: this mixer was not trained in this setting.")
 
 
 def compared(comparison: Comparison) -> Figure:
@@ -39,8 +41,8 @@ def compared(comparison: Comparison) -> Figure:
         sheet = Sheet(width, TOP + high + 0.55 + 0.17 * (text.count("\n") + 1))
         axes = sheet.axes(left, TOP, scores, high)
         heading(axes, "Scores")
-        heat(axes, scores_RC, list(rows), heads, hi=1.0, colours=SHARE, write=percent, size=8.5)
-        _rewrite(axes.texts, [None if one is None else _shown(one) for row in cells for one in row])
+        heat(axes, scores_RC, list(rows), heads, hi=1.0, colours=SHARE, write=percent, size=7.0)
+        _rewrite(axes.texts, [NO_RUN if one is None else _shown(one) for row in cells for one in row])
         axes = sheet.axes(left + scores + BETWEEN, TOP, costs, high)
         heading(axes, "Costs, times softmax")
         # white is as much as softmax: a factor of four less or more is the end of the scale
@@ -68,7 +70,9 @@ def _log(ratio: float | None) -> float:
 
 
 def _shown(cell: Cell) -> str:
-    return percent(cell.found.value) if cell.unit == "1" else style.plain_number(cell.found.value)
+    """The number, and below it its interval."""
+    found, write = cell.found, percent if cell.unit == "1" else style.plain_number
+    return f"{write(found.value)}\n[{write(found.lo)}, {write(found.hi)}]"
 
 
 def _rewrite(texts: object, shown: list[str | None]) -> None:

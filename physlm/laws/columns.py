@@ -127,6 +127,21 @@ def differing(rows: pd.DataFrame, among: Sequence[str] | None = None) -> list[st
     return [name for name in columns if runs[name].astype(str).nunique() > 1]
 
 
+def depths(table: pd.DataFrame) -> list[int]:
+    """Layers that a token goes through in the model of each row: those that are looped count at each pass.
+
+    Tables that are older than loops do not have their columns.
+    """
+    def column(name: str, missing: int) -> list[int]:
+        given = table[name] if name in table else pd.Series(missing, table.index)
+        return [missing if pd.isna(value) or value == "" else int(value) for value in given]
+
+    layers, loops, prelude, coda = (column(f"model.{name}", missing) for name, missing in (
+        ("layers", 0), ("loops", 1), ("prelude", 0), ("coda", 0)))
+    return [before + after + passes * (count - before - after)
+            for count, passes, before, after in zip(layers, loops, prelude, coda, strict=True)]
+
+
 def plain(value: object) -> Hashable:
     """A numpy number as Python's own."""
     result = value.item() if isinstance(value, np.generic) else value

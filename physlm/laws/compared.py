@@ -1,12 +1,12 @@
 """One table over many claims: rows are mixers, columns tasks, from tables of results alone.
 
-What is compared is alike: runs on one task with one setting, of as many layers and dimensions, trained on as many rows
-a step for as many steps.  Of each task the setting that most mixers learnt is shown, or the largest of several such.  A
-cell is the score at the best learning rate: the mean over the seeds that all its rates have, with an interval that
-knows of the other rates.
+What is compared is alike: runs on one task with one setting, of as many dimensions, of as many layers that a token goes
+through (those that are looped count at each pass), trained on as many rows a step for as many steps.  Of each task the
+setting that most mixers learnt is shown, or the largest of several such.  A cell is the score at the best learning
+rate: the mean over the seeds that all its rates have, with an interval that knows of the other rates.
 
-A row is called by its mixer, ``model.mixer``; and by its local mixing, MLP, norm or heads where one mixer has several
-of them within a column: ``gla, canon``.
+A row is called by its mixer, in words (``physlm.laws.words``); and by its local mixing, MLP, norm, heads or passes
+where one mixer has several of them within a column: ``GLA, Canon``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 
 from physlm import interval
 from physlm.interval import Interval
-from physlm.laws import cells, columns
+from physlm.laws import cells, columns, words
 from physlm.laws.cells import Key
 from physlm.laws.forms.extremes import means_alike
 from physlm.laws.forms.form import value_text
@@ -31,9 +31,15 @@ from physlm.places import AT
 
 SPEED = "tokens_per_second"
 COSTS = ("params_used", "flops_per_token", "state_bytes", SPEED)
-BASELINES = ("rope", "nope")  # softmax attention: what costs are held against, the first that a column has
-TOLD_BY = ("model.local", "model.mlp", "model.norm", "model.heads", "model.init_std", "model.tied")
-_ALIKE = ("model.layers", "model.width", "steps", "train.batch_rows", "train.precision")
+# softmax attention: what costs are held against, the first that a column has
+BASELINES = (words.pattern_words("rope"), words.pattern_words("nope"))
+TOLD_BY = ("model.local", "model.mlp", "model.norm", "model.heads", "model.init_std", "model.tied",
+           "model.loops", "model.prelude", "model.coda", "model.residual")  # fmt: skip
+# what is not said of a model that has it, and what models of older tables have, without the column
+USUAL = {"model.local": "none", "model.mlp": "none", "model.loops": "1", "model.prelude": "0", "model.coda": "0",
+         "model.residual": "add"}  # fmt: skip
+DEPTH = "depth"
+_ALIKE = (DEPTH, "model.width", "steps", "train.batch_rows", "train.precision")
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,8 @@ SCORES: dict[str, tuple[Score, ...]] = {
     "mixture": (Score("", "answer", TEST, split="tasks"),),
     "flipflop": (Score("flip-flop, sparse", "forced", {**TEST, "kind": "sparse"}),),
     "words": (Score("words of", "forced", {**TEST, "kind": "every"}, split="group"),),
-    **{kind: (Score(kind, "answer", TEST), Score(f"{kind}, 4 x", "answered", FAR)) for kind in (
-        "copy", "needle", "mqar")},
+    **{kind: (Score(name, "answer", TEST), Score(f"{name}, 4 x as long", "answered", FAR)) for kind, name in (
+        ("copy", "copying"), ("needle", "needle"), ("mqar", words.TASKS["mqar"]))},
 }  # fmt: skip
 
 
@@ -136,6 +142,7 @@ def compared(tables: Iterable[pd.DataFrame]) -> Comparison:
     places = [name for name in whole.columns if name.startswith(AT)]
     whole[places] = whole[places].fillna("").astype(str)
     whole = whole.drop_duplicates(["run", "quantity", *places])
+    whole[DEPTH] = columns.depths(whole)
     found: list[Column] = []
     for kind, rows in whole.groupby("task.kind", sort=False):
         shown: set[str] = set()
@@ -164,7 +171,7 @@ def _columns(score: Score, rows: pd.DataFrame, places: Sequence[str]) -> list[Co
             continue
         best = max(groups, key=lambda group: (group["model.mixer"].nunique(), float(group["params_used"].max())))
         first = best.iloc[0]
-        setting = (f"{first['model.layers']} x {first['model.width']}, {int(first['steps']):,} steps of "
+        setting = (f"{first[DEPTH]} x {first['model.width']}, {int(first['steps']):,} steps of "
                    f"{first['train.batch_rows']} x {first['task.row_tokens']} tokens")
         title = _title(score, str(value))
         found.append(Column(title, score.quantity, setting, _cells(best, score)))
@@ -173,9 +180,9 @@ def _columns(score: Score, rows: pd.DataFrame, places: Sequence[str]) -> list[Co
 
 def _title(score: Score, value: str) -> str:
     if score.split == "tasks":  # of a mixture
-        kinds = dict.fromkeys(f"{one['kind']}{', reassigned' if one.get('reassigned') else ''}"
-                              for one in json.loads(value))
-        return " + ".join(kinds)
+        kinds = [words.TASKS.get(one["kind"], one["kind"]) + (", reassigned" if one.get("reassigned") else "")
+                 for one in json.loads(value)]
+        return " + ".join(dict.fromkeys(kinds))
     return f"{score.title} {value}".strip() if score.split else score.title
 
 
@@ -223,16 +230,19 @@ def _mean(rows: pd.DataFrame) -> Interval:
 def _names(rows: pd.DataFrame) -> dict[str, str]:
     """Model label -> the name of its row: the mixer, and what tells models of one mixer apart."""
     models = rows.drop_duplicates("label")
+    models = models.assign(**{name: [USUAL.get(name, "") if pd.isna(value) else value_text(value)
+                                     for value in models[name]] for name in TOLD_BY if name in models})
     common = {name: _commonest(models[name]) for name in TOLD_BY if name in models}
     found: dict[str, str] = {}
     for mixer, own in models.groupby("model.mixer", sort=False):
         values = {name: set(own[name].astype(str)) for name in common}
-        told = {name: "none" if "none" in values[name] else
+        told = {name: USUAL[name] if USUAL.get(name, "") in values[name] else
                 common[name] if common[name] in values[name] else _commonest(own[name])
                 for name in common if len(values[name]) > 1}
         for _, model in own.iterrows():
-            more = [str(model[name]) for name, usual in told.items() if str(model[name]) != usual]
-            name = ", ".join([str(mixer), *more])
+            more = [words.column_words(name, str(model[name])) for name, usual in told.items()
+                    if str(model[name]) != usual]
+            name = ", ".join([words.pattern_words(str(mixer)), *more])
             found[str(model["label"])] = name if name not in found.values() else str(model["label"])
     return found
 

@@ -163,7 +163,7 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
     about: iff [lo, hi] meets [published - tolerance, published + tolerance];
     not below: iff hi >= published - tolerance; not above: iff lo <= published + tolerance.
     A test of our own holds or fails by the same rule.  No quantity: not run.  One that agrees, and says itself that
-    agreeing means nothing, since nothing was learnt: not judged.
+    agreeing means nothing, since nothing was learnt or a best rate is an end of its grid: not judged.
 
     Raises:
         UserError: the quantity is another one, or is in another unit, than the expectation's.

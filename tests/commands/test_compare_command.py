@@ -39,7 +39,7 @@ def test_all_that_is_there_is_compared_and_what_is_missing_is_said(physlm: Call,
     head = next(line for line in lines if line.startswith("mixer"))
     assert head.split()[:5] == ["mixer", "params", "FLOPs", "state", "tok/s"]
     names = [line.split()[0] for line in lines[lines.index(head) + 2 :] if line][:3]
-    assert names[0] == "rope" and set(names) == {"rope", "fox", "path"}
+    assert names[0] == "RoPE" and set(names) == {"RoPE", "FoX", "PaTH"}
     missing = out.partition("Without results of this tier: ")[2]
     assert "p41_mano" in missing and "beyond_recall" in missing and "beyond_flip_flop" not in missing
     assert (small / "all.png").read_bytes()[:4] == b"\x89PNG"
@@ -61,8 +61,8 @@ def test_json_has_costs_and_intervals(physlm: Call, small: Path) -> None:
 def test_committed_results_are_compared_by_themselves(physlm: Call) -> None:
     """Those of p41_mano are older than the column of states and the speeds: these are a dash."""
     code, out, err = physlm("compare", "p41_mano", "--results", str(ROOT / "results"))
-    assert (code, err) == (0, "") and "Mano: answer, 6 x 256" in out
-    rope = next(line for line in out.splitlines() if line.startswith("rope "))
+    assert (code, err) == (0, "") and "Mano: questions answered, 6 x 256" in out
+    rope = next(line for line in out.splitlines() if line.startswith("RoPE "))
     assert rope.split()[1:5] == ["1.00", "1.00", "-", "-"]
 
 

@@ -14,6 +14,7 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
     Contrast    one setting minus another, seed by seed where both were trained from the same seeds
     Above       a number minus its control, run by run
     Minus       one form minus another, setting by setting
+    Paired      one best minus another, seed by seed, each at its own best
     Ratio       one form over another
     Power       a number to a power: what so many independent losses leave
     Steps       each number over the one before it along a setting, such as exposures
@@ -22,11 +23,13 @@ of its dotted name) with its value, in this order; an empty value is ``none``.
                 the edge of its grid
     Reach       the largest value of a setting up to which a number is at least some level
     Arrival     the smallest value of a setting from which a number is at least some level
+    Span        how many factors of two of a setting, such as rates, leave a number near its best
     RatioLine   the constant of y = R x over settings, of trained models for example
     PowerLaw    the exponent of y = c x^b over settings
     RankCorrelation    of a number with a setting, over all others; OffCurve: how far one kind is off the curve
                 of the others
     Learnt      a form that is judged only where the best of the compared models has learnt something
+    Tuned       a form that is judged only where the best rates of given models lie inside of their grids
 
 Runs of one setting may differ in their seeds alone, else a form refuses them: what else they may differ in is named in
 ``pooled``.  Rows that are not finite are left out before (``columns.finite``).
@@ -34,7 +37,7 @@ Runs of one setting may differ in their seeds alone, else a form refuses them: w
 
 from __future__ import annotations
 
-from physlm.laws.forms.contrasts import Above, Contrast, Minus, Power, Ratio, Steps
+from physlm.laws.forms.contrasts import Above, Contrast, Minus, Paired, Power, Ratio, Steps
 from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_of
 from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
@@ -43,8 +46,10 @@ from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
 from physlm.laws.forms.ranks import OffCurve, RankCorrelation
 from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, hardest, largest, most_seeds, smallest
+from physlm.laws.forms.spans import Span
+from physlm.laws.forms.tuned import Tuned
 
 __all__ = ["Above", "Arrival", "Best", "Cells", "Contrast", "Extreme", "Form", "Laws", "Learnt", "Least", "Median",
-           "Minus", "Most", "OffCurve", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach", "Shares",
-           "Steps", "edge_of", "hardest", "largest", "laws", "learnt", "most_seeds", "quantities_of", "ratio_line",
-           "setting_label", "smallest", "value_text"]
+           "Minus", "Most", "OffCurve", "Paired", "Power", "PowerLaw", "RankCorrelation", "Ratio", "RatioLine", "Reach",
+           "Shares", "Span", "Steps", "Tuned", "edge_of", "hardest", "largest", "laws", "learnt", "most_seeds",
+           "quantities_of", "ratio_line", "setting_label", "smallest", "value_text"]

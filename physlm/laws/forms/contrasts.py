@@ -13,9 +13,11 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
+from physlm.laws.forms.extremes import Best
 from physlm.laws.forms.form import Cells, Form, check_apart, check_keys, number_of, part_of, shares_of, value_text
 from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
+from physlm.laws.forms.spans import Span
 
 _NO_SEED = {"", "nan"}  # of a start, in a run that has none
 
@@ -153,6 +155,44 @@ class Minus:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} minus {self.other.name}, half-widths "
                 f"{'in quadrature' if self.independent else 'added up'}.")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """One best minus another that has the same keys, each at its own best value, seed by seed, setting by setting.
+
+    Only seeds that both have count; the interval is over the differences, of which Student's t knows how many there
+    are.  It knows nothing of the choice of the value, by which both lean upwards.
+    """
+
+    name: str
+    of: Best
+    other: Best
+
+    def __post_init__(self) -> None:
+        if (self.other.keys, self.other.unit) != (self.of.keys, self.of.unit):
+            raise UserError(f"{self.name}: got {self.other.name} by {self.other.keys} in {self.other.unit}, expected "
+                            f"one by {self.of.keys} in {self.of.unit}")
+
+    @property
+    def unit(self) -> str:
+        """That of the numbers."""
+        return self.of.unit
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The settings."""
+        return self.of.keys
+
+    def cells(self, table: pd.DataFrame) -> Cells:
+        """The differences, by setting."""
+        of, other = self.of.taken(table), self.other.taken(table)
+        return {key: _difference(runs, other[key], self.of.of.share) for key, runs in of.items() if key in other}
+
+    def note(self) -> str:
+        """How it is made."""
+        return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} minus {self.other.name}, seed by seed, "
+                "each at its own best; the interval is over the differences.")
 
 
 @dataclass(frozen=True)
@@ -294,7 +334,7 @@ class Steps:
 
 def _bounds(of: Form, parts: Sequence[Form], table: pd.DataFrame) -> dict[Key, str]:
     """What a form of several says of its numbers: which of its reaches and arrivals are bounds."""
-    crossings = [(form, form.remarks(table)) for form in parts if isinstance(form, Reach | Arrival)]
+    crossings = [(form, form.remarks(table)) for form in parts if isinstance(form, Reach | Arrival | Span)]
     found = {}
     for key in of.cells(table) if crossings else ():
         told = [remarks[part] for form, remarks in crossings if (part := part_of(key, of.keys, form.keys)) in remarks]

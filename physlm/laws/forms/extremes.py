@@ -113,6 +113,15 @@ class Best:
 
     def grid(self, table: pd.DataFrame) -> dict[Key, Cells]:
         """The numbers of each setting by the value of ``over``."""
+        return {setting: means_alike(grid, self.of.share) for setting, grid in self._grids(table).items()}
+
+    def taken(self, table: pd.DataFrame) -> dict[Key, list[Taken]]:
+        """The runs at the best value of each setting, of the seeds that all its values have."""
+        chosen = self.best(table)
+        return {setting: alike(grid)[chosen[setting][0],] for setting, grid in self._grids(table).items()}
+
+    def _grids(self, table: pd.DataFrame) -> dict[Key, dict[Key, list[Taken]]]:
+        """The runs of each setting by the value of ``over``."""
         by = {key: column for key, column in zip(self.of.keys, self.of.columns, strict=True) if column != self.over}
         where = {name: wanted for name, wanted in self.of.where.items() if name != self.over}
         key = self.over.rpartition(".")[2]
@@ -122,7 +131,7 @@ class Best:
         for one in replace(self.of, by={**by, key: self.over}, where=where).by_run(table):
             *setting, value = one.key
             grids.setdefault(tuple(setting), {}).setdefault((value,), []).append(one)
-        return {setting: means_alike(grid, self.of.share) for setting, grid in grids.items()}
+        return grids
 
     def best(self, table: pd.DataFrame) -> dict[Key, tuple[object, Cells]]:
         """The value of ``over`` at which each setting is best, and its grid."""
@@ -155,11 +164,15 @@ class Best:
                 "chosen on the numbers that are judged, so that it leans upwards.")
 
 
+def alike(grid: Mapping[Key, Sequence[Taken]]) -> dict[Key, list[Taken]]:
+    """At each value the runs from seeds that all values have; all runs, where there are no such seeds."""
+    shared = set.intersection(*({one.seeds for one in parts} for parts in grid.values()))
+    return {value: [one for one in parts if one.seeds in shared or not shared] for value, parts in grid.items()}
+
+
 def means_alike(grid: Mapping[Key, Sequence[Taken]], share: bool) -> Cells:
     """The mean at each value over the runs from seeds that all values have; over all, where there are no such seeds."""
-    shared = set.intersection(*({one.seeds for one in parts} for parts in grid.values()))
-    return {value: mean_over([one for one in parts if one.seeds in shared or not shared], share)
-            for value, parts in grid.items()}
+    return {value: mean_over(parts, share) for value, parts in alike(grid).items()}
 
 
 def edge_of(value: object, grid: Iterable[object]) -> str:

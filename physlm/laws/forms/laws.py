@@ -13,6 +13,7 @@ from physlm.laws import cells
 from physlm.laws.forms.form import Bare, Form, Remarked, setting_label
 from physlm.laws.forms.learnt import Learnt
 from physlm.laws.forms.shares import Shares
+from physlm.laws.forms.tuned import Tuned
 from physlm.laws.law import Law, Quantity
 from physlm.places import AT
 
@@ -87,7 +88,7 @@ def quantities_of(form: Form, table: pd.DataFrame) -> list[Quantity]:
     """The numbers of a form under their names."""
     remarks = form.remarks(table) if isinstance(form, Remarked) else {}
     found = form.cells(table)
-    unjudged = form.unjudged(table, found) if isinstance(form, Learnt) else {}
+    unjudged = form.unjudged(table, found) if isinstance(form, Learnt | Tuned) else {}
     return [Quantity.of(cells.named(form.name, setting_label(form.keys, key)), one, form.unit, remarks.get(key, ""),
                         unjudged.get(key, ""))
             for key, one in found.items()]

@@ -1,0 +1,88 @@
+"""Spans of a setting, bests that are compared seed by seed, and bests at an end of their grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import planted
+import pytest
+
+from physlm.errors import UserError
+from physlm.laws.forms import Best, Minus, Paired, Shares, Span, Tuned, laws
+from physlm.laws.verdict import judge, own_test
+
+RATE = "train.learning_rate"
+SCORE = Shares("score", {"norm": "model.norm", "rate": RATE}, share=False)
+SPAN = Span("span", SCORE, "rate")
+
+
+def table(*curves: tuple[str, int, dict[float, float]]) -> pd.DataFrame:
+    """A run at each rate of each norm and seed."""
+    rows: list[dict[str, Any]] = []
+    for norm, seed, curve in curves:
+        for rate, value in curve.items():
+            run = {"run": f"{norm}{seed}{rate}", "model.norm": norm, "train.seed": seed, RATE: rate}
+            rows.append(planted.number(run, "score", value, 100))
+    return planted.table(rows)
+
+
+def test_a_span_ends_where_half_of_the_best_is_on_a_straight_line_over_the_logarithm() -> None:
+    curve = {1.0: 0.0, 2.0: 1.0, 4.0: 1.0, 8.0: 1.0, 16.0: 0.25}
+    found = SPAN.cells(table(("a", 1, curve)))["a",]
+    # down to half at 2^0.5, half of the way from 1 to 2, and up at 8 2^(2/3), two thirds of the way from 8 to 16
+    assert found.value == pytest.approx(3 + 2 / 3 - 1 / 2) and SPAN.unit == "factors of two"
+    assert SPAN.remarks(table(("a", 1, curve))) == {}
+
+
+def test_a_run_that_diverged_counts_as_0_and_seeds_are_averaged() -> None:
+    whole, cut = {1.0: 0.0, 2.0: 1.0, 4.0: 1.0, 8.0: 0.0}, {1.0: 0.0, 2.0: 1.0}
+    both = table(("a", 1, whole), ("a", 2, cut))
+    found = SPAN.cells(both)["a",]
+    assert found.value == pytest.approx((2.0 + 1.0) / 2) and found.runs == 2
+    assert found.lo < 1.0 and found.hi > 2.0, "two seeds say little"
+
+
+def test_a_span_that_goes_on_says_so_and_what_is_never_above_0_has_none() -> None:
+    found = table(("a", 1, {1.0: 1.0, 2.0: 1.0, 4.0: 0.0}), ("b", 1, {1.0: 0.0, 2.0: 0.0, 4.0: 0.0}))
+    assert SPAN.remarks(found) == {("a",): "smallest rate within: more"} and set(SPAN.cells(found)) == {("a",)}
+    assert SPAN.cells(found)["a",].value == pytest.approx(1.5)
+    of = [Span(f"span_{norm}", Shares("score", {"rate": RATE}, {"model.norm": norm}, share=False), "rate")
+          for norm in ("a", "b")]  # fmt: skip
+    assert Minus("wider", of[0], of[0], independent=True).remarks(found)[()] == (
+        "smallest rate within: more; smallest rate within: more")
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 1.5])
+def test_a_share_that_no_span_can_have_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match="above 0 and below 1"):
+        Span("span", SCORE, "rate", share)
+
+
+def best(norm: str) -> Best:
+    return Best(f"best_{norm}", Shares("score", {}, {"model.norm": norm}, called=norm, share=False), over=RATE)
+
+
+def test_bests_are_compared_seed_by_seed_each_at_its_own_rate() -> None:
+    """The seeds differ by 1, the norms by 0.1, which no comparison of the two means would tell."""
+    rows = [(norm, seed, {1.0: seed + more - 0.5 * (norm == "a"), 2.0: seed + more - 0.5 * (norm == "b")})
+            for norm, more in (("a", 0.1), ("b", 0.0)) for seed in (1, 2, 3)]  # fmt: skip
+    found = Paired("gain", best("a"), best("b")).cells(table(*rows))[()]
+    assert found.value == pytest.approx(0.1) and found.lo > 0.09 and found.runs == 3
+    assert Minus("apart", best("a"), best("b"), independent=True).cells(table(*rows))[()].lo < 0
+    more = [*rows, ("a", 4, {1.0: 90.0, 2.0: 90.0})]
+    assert Paired("gain", best("a"), best("b")).cells(table(*more))[()].value == pytest.approx(0.1), "b has no seed 4"
+
+
+@pytest.mark.parametrize(("curve", "verdict"), [
+    ({1.0: 0.1, 2.0: 0.5, 4.0: 0.1}, "holds"), ({1.0: 0.1, 2.0: 0.3, 4.0: 0.5}, "not judged"),
+    ({1.0: 0.5, 2.0: 0.3, 4.0: 0.1}, "not judged"), ({2.0: 0.5}, "not judged"), ({1.0: 0.2, 2.0: 0.9}, "fails")])
+def test_what_agrees_is_judged_where_the_best_of_the_others_is_inside_of_its_grid(
+    curve: dict[float, float], verdict: str
+) -> None:
+    gain = Tuned(Paired("gain", best("a"), best("b")), (best("b"),))
+    law = laws(gain)(table(("a", 1, {1.0: 0.1, 2.0: 0.8, 4.0: 0.1}), ("b", 1, curve)))
+    found = law.get("gain")
+    assert judge(own_test("gain", "at least", 0.1, "why"), found) == verdict
+    assert found is not None and bool(found.unjudged) == (verdict != "holds")
+    assert verdict == "holds" or "a better one may lie outside" in found.unjudged
