@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -49,7 +50,7 @@ def test_a_span_that_goes_on_says_so_and_what_is_never_above_0_has_none() -> Non
     assert SPAN.cells(found)["a",].value == pytest.approx(1.5)
     of = [Span(f"span_{norm}", Shares("score", {"rate": RATE}, {"model.norm": norm}, share=False), "rate")
           for norm in ("a", "b")]  # fmt: skip
-    assert Minus("wider", of[0], of[0], independent=True).remarks(found)[()] == (
+    assert Minus("wider", of[0], dataclasses.replace(of[0], name="again"), independent=True).remarks(found)[()] == (
         "smallest rate within: more; smallest rate within: more")
 
 
