@@ -62,7 +62,8 @@ class Setting:
     Attributes:
         shape: layers, heads and width.
         seeds: of the rate of ``train``.
-        rates: more rates, of the seed of ``train``.
+        rates: more rates.
+        rate_seeds: of these; none: the seed of ``train`` alone.
         init_std: of the first weights.
     """
 
@@ -72,6 +73,7 @@ class Setting:
     seeds: tuple[int, ...] = (1,)
     rates: tuple[float, ...] = ()
     init_std: float = ModelConfig.init_std
+    rate_seeds: tuple[int, ...] = ()
 
     def model(self, rope: float = 1.0, local: Sequence[Local] = (), mixer: Sequence[Mixer] = ()) -> ModelConfig:
         """A Llama of this shape; ``mixer`` in the place of attention with ``rope`` of each head rotary."""
@@ -80,9 +82,10 @@ class Setting:
 
     @property
     def trains(self) -> list[TrainConfig]:
-        """All seeds at the rate that was fixed before, and more rates with one seed."""
+        """All seeds at the rate that was fixed before, and more rates with one seed or those that they have."""
         return [*(replace(self.train, seed=seed) for seed in self.seeds),
-                *(replace(self.train, learning_rate=rate) for rate in self.rates)]
+                *(replace(self.train, learning_rate=rate, seed=seed) for rate in self.rates
+                  for seed in self.rate_seeds or (self.train.seed,))]
 
     def runs(self, models: Iterable[ModelConfig]) -> list[RunSpec]:
         """Each model with each training."""
