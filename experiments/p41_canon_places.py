@@ -81,7 +81,7 @@ EXPERIMENT = Experiment(
         (
             "Full copy, on which the paper compares no places: 120 words, 5,000 steps at the rate 2e-2, by one layer "
             "of 16 dimensions. In a pilot of another seed, 11, one with Canon copied them after 1,000 steps of 8 rows, "
-            "and one without told single words hardly better than by chance after 2,000 (loss 4.45, of 4.79)."
+            "and one without told single words hardly better than by chance after 2,000 (loss 4.46, of 4.79)."
         ),
         "Rotary positions alone; three seeds, at one rate fixed before. " + SMALL_TIERS,
     ),
