@@ -7,7 +7,7 @@ from _beyond import MIXERS, NAMES, REASSIGNED, RECALL, recall, recall_deviations
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
-from physlm.laws.forms import Learnt, Minus, OffCurve, RankCorrelation, Shares, largest, laws, smallest
+from physlm.laws.forms import Learnt, Minus, OffCurve, RankCorrelation, Shares, laws
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, own_test
 from physlm.models.parts.attention import Attention
@@ -33,17 +33,28 @@ def runs(tier: str) -> list[RunSpec]:
     return of_tier(RECALL, tier).runs([(KINDS[name],) for name in names], WIDTHS[tier], again)
 
 
+ENDING = {"widest": max, "narrowest": min}
+
+
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
-    """With columns ``task`` and ``mixer``."""
-    return recalled(with_mixer(table, {mixer.label: name for name, mixer in KINDS.items()}))
+    """With columns ``task`` and ``mixer``, and ``end``: whether a model is the widest or the narrowest of its tier,
+    which is told by the steps of training; of the table, where a user changed these.
+
+    So the widest models that are finished are not taken for the widest there are.
+    """
+    table = recalled(with_mixer(table, {mixer.label: name for name, mixer in KINDS.items()}))
+    planned = {RECALL[tier].train.steps: widths for tier, widths in WIDTHS.items()}
+    there = tuple(set(table["model.width"]))
+    ends = [next((name for name, pick in ENDING.items() if width == pick(planned.get(steps, there))), "between")
+            for steps, width in zip(table["steps"], table["model.width"], strict=True)]
+    return table.assign(end=ends)
 
 
-POOLED = ("model.mixer", "model.position", "model.width", "model.init_std", "train.learning_rate", "mixer")
+POOLED = ("model.mixer", "model.position", "model.width", "model.init_std", "train.learning_rate", "mixer", "end")
 BY = {"task": "task", "mixer": "mixer", "width": "model.width"}
 RECALLED = recall(BY)
 BY_STATE = recall({"task": "task", "mixer": "mixer", "state": "state_bytes"}, called="by_state")
-ENDS = {name: recall({"task": "task", "mixer": "mixer"}, {"model.width": width}, name)
-        for name, width in (("widest", largest), ("narrowest", smallest))}
+ENDS = {name: recall({"task": "task", "mixer": "mixer"}, {"end": name}, name) for name in ENDING}
 # the same of every model, but for what random weights answer
 CONTROL, UNTRAINED = (Shares(name, {"task": "task"}, {"at.half": "test"}, "at.kind", called, pooled=POOLED)
                       for name, called in (("guess", "guess"), ("answer_untrained", "untrained")))

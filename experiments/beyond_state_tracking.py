@@ -63,8 +63,19 @@ def runs(tier: str) -> list[RunSpec]:
 
 
 def by_length(table: pd.DataFrame) -> pd.DataFrame:
-    """With a column ``mixer``; the kind is a length as a number, or empty of the mean over all, which is ``every``."""
+    """With columns ``mixer`` and ``depths``; the kind is a length as a number, or empty of the mean over all, which is
+    ``every``.
+
+    ``depths`` says whether all numbers of layers of the tier, which is told by the steps of training, are finished of
+    this mixer and group: else the first of them that is able is not known.
+    """
     table = with_mixer(table)
+    planned = {one.train.steps: {*one.layers} for one in SETTINGS.values()}
+    cells = ["task.group", "mixer", "steps"]
+    finished = table.groupby(cells)["model.layers"].agg(set).to_dict()
+    whole = {key: finished[key] >= planned.get(key[-1], set()) for key in finished}
+    depths = ["all" if whole[key] else "some" for key in zip(*(table[name] for name in cells), strict=True)]
+    table = table.assign(depths=depths)
     kinds = table[f"{AT}kind"].astype(str)
     lengths = kinds.str.extract(r"^length(\d+)$")[0]
     whole = kinds == "every"
@@ -85,7 +96,7 @@ JUDGED = 16  # length
 
 def needed(name: str, mixer: str) -> Arrival:
     """Layers that a mixer needs for words of 16, by group."""
-    where = {**TEST, "at.kind": JUDGED, "mixer": mixer, "task.group": HARD}
+    where = {**TEST, "at.kind": JUDGED, "mixer": mixer, "task.group": HARD, "depths": "all"}
     one = Shares("forced", {"group": "task.group", "layers": "model.layers"}, where, called=f"{name}_product")
     return Arrival(name, Best(f"{name}_right", one, over=RATE), "layers", ABLE, "layers")
 
@@ -100,7 +111,7 @@ def fewer(mixer: str, than: str) -> Learnt:
 
 PAIRS = (("path", "rope"), ("path", "fox"), ("deltanet_negative", "rope"), ("deltanet_negative", "deltanet"),
          ("deltaproduct", "deltanet_negative"))  # fmt: skip
-POOLED = ("mixer", "model.mixer", "model.position", "model.layers", RATE)
+POOLED = ("mixer", "model.mixer", "model.position", "model.layers", "depths", RATE)
 UNTRAINED, CONSTANT = (Shares(f"every_{name}", {"group": "task.group"}, TEST, called=name, pooled=POOLED)
                        for name in ("untrained", "majority"))
 _FIGURE = curves(EVERY, "layers", "mixer", names=NAMES, xlabel="layers", log=False, ylabel="products right (%)",

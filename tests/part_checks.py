@@ -398,6 +398,21 @@ def _goes_on_from_its_state(config: ModelConfig, precision: str) -> None:
     assert whole.recent_losses(1)["loss"].isfinite().all()
 
 
+def check_no_number_is_asked_of_the_device(config: ModelConfig) -> None:
+    """A step that is captured never waits for a number.  Here the device holds none, so that asking for one fails: in
+    training, and in generation where keys are kept and where a token is read after them."""
+    model = randomised(config, 2).to("meta")
+    ids = torch.empty(2, 3, 12, dtype=torch.long, device="meta")
+    hidden, losses = model.train().hidden_with_losses(ids)
+    torch.autograd.grad(hidden.sum() + sum(one.sum() for one in losses.values()), list(model.parameters()),
+                        allow_unused=True)
+    if config.causal:
+        with torch.no_grad():
+            reading = model.eval().remember(3, 12)
+            model.read(ids[..., :5], reading)
+            assert model.step(ids[..., 5:6], torch.empty(1, dtype=torch.long, device="meta"), reading).is_meta
+
+
 def check_settings_are_live(name: str, part: Part) -> None:
     """Another value is another function or loss in training, or what is trained of it is."""
     def seen(one: Part) -> tuple[Any, ...]:
@@ -429,4 +444,5 @@ CHECKS: tuple[Callable[[ModelConfig], None], ...] = (
     check_edits_replace_activations_wherever_the_model_reads,
     check_training_goes_on_from_its_state_and_members_are_cut_out_whole,
     check_its_matrices_are_quantised_each_member_alone,
+    check_no_number_is_asked_of_the_device,
 )

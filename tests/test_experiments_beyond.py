@@ -239,6 +239,23 @@ def test_layers_that_are_needed_are_those_where_a_mixer_is_able_first() -> None:
     assert {"not reproduced", "fails"} == set(verdicts(claim, law).values()), "nobody is able"
 
 
+@pytest.mark.parametrize(("name", "setting", "values", "missing"), [
+    ("beyond_recall", "model.width", (16,), "mixer="), ("beyond_state_tracking", "model.layers", (1, 2), "fewer_than")])
+def test_of_a_sweep_that_was_stopped_nothing_is_judged_by_an_end_that_is_not_there(
+    name: str, setting: str, values: tuple[int, ...], missing: str
+) -> None:
+    """Models that recall or track nothing yet: the widest, the deepest, may be able to."""
+    claim = CLAIMS[name]
+    rows = recalls(lambda spec: 0.3) if name == "beyond_recall" else words(lambda mixer: 9)
+    found: list[dict[str, Any]] = []
+    for number, spec in enumerate(claim.specs("gpu")):
+        run = run_columns(Run(spec, Path(f"run{number}")))
+        if spec.train.seed == 1 and run[setting] in values and mixer(spec) in ("nope", "gla", "rope", "path"):
+            found += rows(spec, {"run": f"run{number}", **run})
+    judged = verdicts(claim, claim.law(planted.table(found)))
+    assert {verdict for quantity, verdict in judged.items() if missing in quantity} == {"not run"}, judged
+
+
 # ---- Length, and the playground
 
 def test_gains_over_length_are_judged_where_the_task_was_learnt() -> None:
