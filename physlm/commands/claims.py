@@ -41,7 +41,7 @@ from physlm.commands.options import (
     text_table,
     wanted_verdict,
 )
-from physlm.commands.tables import ClaimLine, claim_table, paragraph, quantity_table
+from physlm.commands.tables import ClaimLine, claim_table, entry, paragraph, quantity_table
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, experiment_names, stated_claim
 from physlm.lab.folders import folder, written_folder
@@ -91,7 +91,7 @@ def list_claims(part: PartOption = None, verdict: VerdictOption = None, experime
         if wanted in (None, headline(rows, expect)):
             lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, expect))
     print(claim_table(lines))
-    print("", *paragraph(f"{len(lines)} of {len(names)} claims, results of {found}. physlm show NAME says more of one, "
+    print("", *paragraph(f"{len(lines)} of {len(names)} claims, with the results in {found}/. physlm show NAME says more of one, "
                          "physlm verify NAME what was found."), sep="\n")
 
 
@@ -108,15 +108,16 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     from physlm.lab.store import Store
 
     shown, store = named_experiment(name, experiments), Store(folder("runs", runs))
-    print(f"{shown.name}  (Part {shown.part})\n\nclaim   {shown.claim}\nsource  {shown.source}\n")
-    for expectation in shown.expect:
-        words = f"{expectation.label}: " if expectation.label else ""
-        print(f"expect  {words}{expectation.quantity} {expectation.wanted}  ({expectation.origin})")
+    print(f"{shown.name}  (Part {shown.part})\n")
+    print("\n".join((*entry("claim", shown.claim), *entry("source", shown.source), "")))
+    for one in shown.expect:
+        name = f"; {one.quantity} in the law" if one.label else ""
+        print("\n".join(entry("expect", f"{one.words}: {one.wanted}  ({one.origin}{name})")))
     for tier in TIERS:
         specs = shown.specs(tier)
         finished = sum(store.run(spec).finished() for spec in specs)
         lines = cost.describe(cost.cost_of(specs, members, lambda spec: store.run(spec).trained()))
-        print("\n" + "\n".join(f"{tier if i == 0 else '':7s} {line}" for i, line in enumerate(lines)))
+        print("\n" + "\n".join(row for i, line in enumerate(lines) for row in entry("" if i else tier, line)))
         if finished:
             diverged = sum(store.run(spec).diverged() is not None for spec in specs)
             lost = f", {diverged} of them diverged" if diverged else ""
