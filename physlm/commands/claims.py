@@ -44,7 +44,7 @@ from physlm.commands.options import (
 from physlm.commands.tables import ClaimLine, claim_table, entry, paragraph, quantity_table
 from physlm.errors import UserError
 from physlm.lab.experiment import TIERS, experiment_names, stated_claim
-from physlm.lab.folders import folder, written_folder
+from physlm.lab.folders import folder, is_installed, written_folder
 from physlm.lab.planner import MAX_MEMBERS
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 
@@ -91,8 +91,9 @@ def list_claims(part: PartOption = None, verdict: VerdictOption = None, experime
         if wanted in (None, headline(rows, expect)):
             lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, expect))
     print(claim_table(lines))
-    print("", *paragraph(f"{len(lines)} of {len(names)} claims, with the results in {found}/. physlm show NAME says more of one, "
-                         "physlm verify NAME what was found."), sep="\n")
+    whose = "that came with physlm" if is_installed(found) else f"in {found}/"
+    print("", *paragraph(f"{len(lines)} of {len(names)} claims, with the results {whose}. physlm show NAME says more "
+                         "of one, physlm verify NAME what was found."), sep="\n")
 
 
 @command

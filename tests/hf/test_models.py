@@ -75,15 +75,16 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "shared keys, normed, half of the heads turned": ("physlm", {
         "mixer": (Attention(group=2, qk_norm="head", rope_heads=0.5), Attention(group=4, qk_norm="full", log_n=True)),
         "heads": 4, "local": (Canon(),)}),
-    "gates, sinks": ("physlm", {"mixer": (Attention(gate="head", sink=True), Attention(rope=0.0, bias="alibi", sink=True),
-                                          Attention(gate="element", group=2, sink=True, window=7)), "layers": 3}),
+    "gates, sinks": ("physlm", {
+        "mixer": (Attention(gate="head", sink=True), Attention(rope=0.0, bias="alibi", sink=True),
+                  Attention(gate="element", group=2, sink=True, window=7)), "layers": 3}),
     "rows of tokens": ("physlm", {"mixer": (Attention(value_rows=5), Attention(value_rows=4, group=2))}),
     "loops": ("physlm", {"layers": 4, "loops": 3, "prelude": 1, "coda": 1, "local": (Canon(),)}),
     "llama in windows": ("physlm", {"mixer": (Attention(window=6),), "mlp": (Gated(),), "norm": RMSNorm()}),
 }  # fmt: skip
 # of random and of trained weights
-WRITE = ("rope, layer norm", "rope, rms norm, gated", "canon", "nope", "short sights", "t5", "shared keys", "gates, sinks",
-         "rows of tokens", "loops")  # fmt: skip
+WRITE = ("rope, layer norm", "rope, rms norm, gated", "canon", "nope", "short sights", "t5", "shared keys",
+         "gates, sinks", "rows of tokens", "loops")  # fmt: skip
 EVERY = [pytest.param(*shape, id=name) for name, shape in SHAPES.items()]
 
 
@@ -114,6 +115,8 @@ def random(config: ModelConfig, kind: str) -> tuple[RunSpec, Decoder]:
         for p in model.parameters():
             if p.dim() == 2:  # gains and scales begin all alike
                 p.mul_(0.8 + 0.4 * torch.rand(p.shape, generator=generator))
+            if not p.any():  # sinks, and gates of rows of tokens
+                p.copy_(0.5 * torch.randn(p.shape, generator=generator))
     return spec, model
 
 
