@@ -43,7 +43,7 @@ from physlm.commands.options import (
 )
 from physlm.commands.tables import ClaimLine, claim_table, entry, paragraph, quantity_table
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, experiment_names, stated_claim
+from physlm.lab.experiment import TIERS, experiment_names, part_name, stated_claim
 from physlm.lab.folders import folder, is_installed, written_folder
 from physlm.lab.planner import MAX_MEMBERS
 from physlm.laws.diverged import diverged_runs, diverged_sentence
@@ -109,7 +109,7 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     from physlm.lab.store import Store
 
     shown, store = named_experiment(name, experiments), Store(folder("runs", runs))
-    print(f"{shown.name}  (Part {shown.part})\n")
+    print(f"{shown.name}  ({part_name(shown.part)})\n")
     print("\n".join((*entry("claim", shown.claim), *entry("source", shown.source), "")))
     for one in shown.expect:
         name = f"; {one.quantity} in the law" if one.label else ""
