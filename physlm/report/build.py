@@ -207,8 +207,8 @@ def _environment() -> Environment:
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         number=numbers.number, covers=numbers.covers, duration=numbers.duration,
-        pieces=numbers.pieces, agreement=agreement, score=score, part_title=part_title, part_name=part_name, part_id=_part_id,
-        outcome=_outcome, arxiv=_with_links, marked=_with_code, machine=_machine)
+        pieces=numbers.pieces, agreement=agreement, score=score, part_title=part_title, part_name=part_name,
+        part_id=_part_id, outcome=_outcome, arxiv=_with_links, marked=_with_code, machine=_machine)
     return environment
 
 
