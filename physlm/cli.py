@@ -122,7 +122,7 @@ def bench_train(
 def bench_parallel(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer steps.")] = False,
 ) -> None:
-    """Print how much faster one 12 x 768 model trains on 2, 4, .. GPUs than on one."""
+    """Print how much faster one 12 x 768 model trains on 2, 4 and more GPUs than on one."""
     from physlm.lab.bench_parallel import bench_parallel as run_bench
 
     run_bench(quick=quick)

@@ -213,7 +213,7 @@ def unknown_key(where: str, key: object, allowed: Iterable[str], listed: str = "
 
     Of more than ``_SHOWN`` names only the nearest are shown, and ``listed``, a command that lists them all.
     """
-    names = sorted(allowed)
+    names = sorted(set(allowed))
     near = difflib.get_close_matches(key, names, n=1) if isinstance(key, str) else []
     start = f"{where}: unknown name {shown(key)}{f'; did you mean {near[0]!r}?' if near else '.'}"
     if len(names) <= _SHOWN:

@@ -103,7 +103,8 @@ def test_importing_is_light(python: Path, empty: Path) -> None:
 
 def test_claims_are_listed_shown_and_verified_from_an_empty_folder(python: Path, empty: Path) -> None:
     listed = call(python, empty, "list")
-    assert listed.returncode == 0 and {line.split()[0] for line in listed.stdout.splitlines() if line} >= CLAIMS
+    assert listed.returncode == 0 and "the results that came with physlm" in listed.stdout
+    assert {line.split()[0] for line in listed.stdout.splitlines() if line} >= CLAIMS
     shown = call(python, empty, "show", "p41_mano")
     assert shown.returncode == 0 and "Canon layers let a transformer" in shown.stdout
     (empty.parent / "cache").mkdir()

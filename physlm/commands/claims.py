@@ -36,10 +36,10 @@ from physlm.commands.options import (
     wanted_verdict,
 )
 from physlm.commands.running import Asked, train_and_report, train_shard
-from physlm.commands.tables import ClaimLine, claim_table, paragraph
+from physlm.commands.tables import ClaimLine, claim_table, entry, paragraph
 from physlm.errors import UserError
-from physlm.lab.experiment import TIERS, experiment_names, stated_claim
-from physlm.lab.folders import folder, written_folder
+from physlm.lab.experiment import TIERS, experiment_names, part_name, stated_claim
+from physlm.lab.folders import folder, is_installed, written_folder
 from physlm.lab.planner import MAX_MEMBERS
 
 MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
@@ -72,8 +72,9 @@ def list_claims(part: PartOption = None, verdict: VerdictOption = None, experime
         if wanted in (None, headline(rows, expect)):
             lines.append(ClaimLine(name, stated_claim(name, where) or "", rows, expect))
     print(claim_table(lines))
-    print("", *paragraph(f"{len(lines)} of {len(names)} claims, results of {found}. physlm show NAME says more of one, "
-                         "physlm verify NAME what was found."), sep="\n")
+    whose = "that came with physlm" if is_installed(found) else f"in {found}/"
+    print("", *paragraph(f"{len(lines)} of {len(names)} claims, with the results {whose}. physlm show NAME says more "
+                         "of one, physlm verify NAME what was found."), sep="\n")
 
 
 @command
@@ -89,15 +90,16 @@ def show(name: NameArgument, experiments: ExperimentsOption = None, runs: RunsOp
     from physlm.lab.store import Store
 
     shown, store = named_experiment(name, experiments), Store(folder("runs", runs))
-    print(f"{shown.name}  (Part {shown.part})\n\nclaim   {shown.claim}\nsource  {shown.source}\n")
-    for expectation in shown.expect:
-        words = f"{expectation.label}: " if expectation.label else ""
-        print(f"expect  {words}{expectation.quantity} {expectation.wanted}  ({expectation.origin})")
+    print(f"{shown.name}  ({part_name(shown.part)})\n")
+    print("\n".join((*entry("claim", shown.claim), *entry("source", shown.source), "")))
+    for one in shown.expect:
+        name = f"; {one.quantity} in the law" if one.label else ""
+        print("\n".join(entry("expect", f"{one.words}: {one.wanted}  ({one.origin}{name})")))
     for tier in TIERS:
         specs = shown.specs(tier)
         finished = sum(store.run(spec).finished() for spec in specs)
         lines = cost.describe(cost.cost_of(specs, members, lambda spec: store.run(spec).trained()))
-        print("\n" + "\n".join(f"{tier if i == 0 else '':7s} {line}" for i, line in enumerate(lines)))
+        print("\n" + "\n".join(row for i, line in enumerate(lines) for row in entry("" if i else tier, line)))
         if finished:
             diverged = sum(store.run(spec).diverged() is not None for spec in specs)
             lost = f", {diverged} of them diverged" if diverged else ""

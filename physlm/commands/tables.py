@@ -113,6 +113,12 @@ def paragraph(text: str) -> list[str]:
     return textwrap.wrap(printable(text), width())
 
 
+def entry(name: str, text: str) -> list[str]:
+    """``name`` and beside it a text, in lines that fit."""
+    begin = f"{name:<7} "
+    return textwrap.wrap(printable(text), width(), initial_indent=begin, subsequent_indent=" " * len(begin))
+
+
 def shortened(text: str, most: int) -> str:
     """The text, or its whole words that fit, and an ellipsis."""
     if len(text) <= most:

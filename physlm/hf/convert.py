@@ -8,6 +8,7 @@ Shape letters: V rows of the embedding, d width.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from physlm.errors import UserError
 from physlm.extras import needed
 from physlm.hf.architectures import ARCHITECTURES
 from physlm.hf.architectures.architecture import Architecture
-from physlm.hf.architectures.own import ATTENTION
+from physlm.hf.architectures.own import ATTENTION, PASSES
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.models.parts.attention import Attention
@@ -25,33 +26,40 @@ from physlm.models.parts.canon import Canon
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.mlp import NoMLP, Plain
 from physlm.models.parts.norms import LayerNorm, RMSNorm
+from physlm.models.parts.part import Part
+from physlm.models.parts.residual import Add
 
-# settings that an exported model can have; any other must be at its default
-_SETTINGS: dict[type, tuple[str, ...]] = {
-    ModelConfig: ("layers", "heads", "width", "mixer", "mlp", "norm", "local", "absolute", "vocab_size", "init_std",
-                  "tied"),
-    Attention: ATTENTION,
-    Plain: ("ratio", "act"), Gated: ("ratio", "act"), NoMLP: (),
-    Canon: ("sites", "residual", "act", "trained"),
-    LayerNorm: ("eps",), RMSNorm: ("eps",),
-}  # fmt: skip
+# parts that an exported model can have, and settings of them and of the model; any other must be at its default
+_PARTS: dict[str, dict[type[Part], tuple[str, ...]]] = {
+    "mixer": {Attention: ATTENTION},
+    "mlp": {Plain: ("ratio", "act"), Gated: ("ratio", "act"), NoMLP: ()},
+    "norm": {LayerNorm: ("eps",), RMSNorm: ("eps",)},
+    "local": {Canon: ("sites", "residual", "act", "trained")},
+    "residual": {Add: ()},
+}
+_MODEL = ("layers", "heads", "width", *_PARTS, "absolute", "vocab_size", "init_std", "tied", *PASSES)
 
 
 def check_exportable(config: ModelConfig) -> None:
     """Raises UserError for a model that no architecture has: one part or setting of it is named."""
     if not config.causal:
         raise UserError("export to hf: got an encoder (model.causal=false), expected a model that generates")
-    parts: tuple[Any, ...] = (config, *config.mixer, *config.mlp, *config.local, config.norm)
-    for part in dict.fromkeys(parts):
-        kind = getattr(part, "kind", "model")
-        if type(part) not in _SETTINGS:
-            known = ", ".join(one.kind for one in _SETTINGS if one is not ModelConfig)  # type: ignore[attr-defined]
-            raise UserError(f"export to hf: got the part {kind!r}, expected one of {known}")
-        for field in dataclasses.fields(part):
-            value = getattr(part, field.name)
-            if field.name not in _SETTINGS[type(part)] and value != field.default:
-                raise UserError(f"export to hf: {kind}.{field.name}: got {value!r}, expected {field.default!r}, which "
-                                "exported models have")
+    _check_settings("model", config, _MODEL)
+    for name, allowed in _PARTS.items():
+        setting = getattr(config, name)
+        for part in dict.fromkeys(setting if isinstance(setting, tuple) else (setting,)):
+            if type(part) not in allowed:
+                raise UserError(f"export to hf: model.{name}: got {part.kind!r}, expected "
+                                f"{' or '.join(one.kind for one in allowed)}, which exported models have")
+            _check_settings(part.kind, part, allowed[type(part)])
+
+
+def _check_settings(kind: str, settings: Any, allowed: Sequence[str]) -> None:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in allowed and value != field.default:
+            raise UserError(f"export to hf: {kind}.{field.name}: got {value!r}, expected {field.default!r}, which "
+                            "exported models have")
 
 
 def architecture_of(config: ModelConfig) -> Architecture:

@@ -25,7 +25,9 @@ TAPS = 4  # tokens that a Canon layer sees
 QK_EPS = 1e-6
 # what a block says of its attention beside ``rope``, ``rope_base`` and ``qk_norm``, where it says nothing
 PLAIN: dict[str, Any] = {"rope_heads": 1.0, "bias": "none", "window": 0, "chunk": 0, "scale": 1.0,
-                         "learnt_scale": "none", "log_n": False, "floor": 0}
+                         "learnt_scale": "none", "log_n": False, "floor": 0, "group": 1, "gate": "none",
+                         "sink": False, "value_rows": 0}
+LEAST_SINK = -1e4  # what is below counts as this
 # the smallest distance of each bucket of T5 but the first: 1 .. 16, and 15 more of equal ratio up to 128
 BOUNDS = (*range(1, 17), *(math.ceil(16 * 8 ** (s / 16)) for s in range(1, 16)))
 # how this version of transformers calls the memory of generation
@@ -41,6 +43,8 @@ class PhyslmConfig(PretrainedConfig):
             ``canon_residual``, ``canon_act``.
         norm, norm_eps: ``layernorm`` or ``rmsnorm``, and what is added to the mean square.
         absolute: rows of a table of learnt positions; 0: none.
+        loops, prelude, coda: the blocks are passed ``loops`` times, but for the first ``prelude`` and the last
+            ``coda`` of them.
     """
 
     model_type = "physlm"
@@ -49,12 +53,20 @@ class PhyslmConfig(PretrainedConfig):
     def __init__(
         self, vocab_size: int = 1, hidden_size: int = 64, num_attention_heads: int = 1, num_hidden_layers: int = 1,
         blocks: list[dict[str, Any]] | None = None, norm: str = "layernorm", absolute: int = 0,
-        tie_word_embeddings: bool = True, norm_eps: float = 1e-5, **others: Any,
+        tie_word_embeddings: bool = True, norm_eps: float = 1e-5, loops: int = 1, prelude: int = 0, coda: int = 0,
+        **others: Any,
     ):  # fmt: skip
         self.vocab_size, self.hidden_size, self.num_attention_heads = vocab_size, hidden_size, num_attention_heads
         self.num_hidden_layers, self.blocks, self.norm, self.absolute = num_hidden_layers, blocks or [], norm, absolute
-        self.norm_eps = norm_eps
+        self.norm_eps, self.loops, self.prelude, self.coda = norm_eps, loops, prelude, coda
         super().__init__(tie_word_embeddings=tie_word_embeddings, **others)
+
+    @property
+    def order(self) -> list[int]:
+        """The blocks in the order of reading."""
+        blocks = list(range(self.num_hidden_layers))
+        end = self.num_hidden_layers - self.coda
+        return blocks[: self.prelude] + blocks[self.prelude : end] * self.loops + blocks[end:]
 
 
 def activation(name: str, x: Tensor) -> Tensor:
@@ -85,10 +97,16 @@ class Rows:
         distance_BTL: how far before a token another stands in the text.
         seen: (B, 1, T, L), true where a token sees another; each sees itself, so that padding is a number as well.
         shared: weights of attention that all blocks have in common, by name.
+        ids_BT: the tokens, where they are known.
+        depth, at: of so many passes through blocks, which one reads now; each has a memory of its own.
     """
 
-    def __init__(self, mask_BL: Tensor, place_BT: Tensor, memory: Any, shared: dict[str, Tensor]):
+    def __init__(
+        self, mask_BL: Tensor, place_BT: Tensor, memory: Any, shared: dict[str, Tensor], ids_BT: Tensor | None,
+        depth: int,
+    ):  # fmt: skip
         self.tokens, self.place_BT, self.memory, self.shared = place_BT.shape[1], place_BT, memory, shared
+        self.ids_BT, self.depth, self.at = ids_BT, depth, 0
         places_BL = torch.cat((places(mask_BL)[:, : -self.tokens], place_BT), 1)
         self.distance_BTL = place_BT[:, :, None] - places_BL[:, None]
         at_L = torch.arange(mask_BL.shape[1], device=mask_BL.device)
@@ -96,22 +114,27 @@ class Rows:
         self.seen = (((at_L <= at_T) & mask_BL[:, None].bool()) | (at_L == at_T))[:, None]
         self.real_BT1 = mask_BL[:, -self.tokens :, None]
 
-    def keys(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of all tokens so far, (B, H, L, k)."""
-        return (k, v) if self.memory is None else self.memory.update(k, v, layer)
+    def keys(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of all tokens so far, (B, H / group, L, k)."""
+        return (k, v) if self.memory is None else self.kept(self.at, k, v)
 
     def inputs(self, site: int, x_BTc: Tensor) -> Tensor:
-        """Inputs of all tokens so far at one site, (B, L, c).
+        """Inputs of all tokens so far at one of the four sites of Canon layers, (B, L, c).
 
         They are kept as the keys of one more layer of the memory, whole, so that beam search, cropping and the like
         do with them what they do with keys.
         """
         if self.memory is None:
             return x_BTc
-        while len(self.memory.layers) <= site:
-            self.memory.layers.append(DynamicLayer())
-        found: Tensor = self.memory.layers[site].update(x_BTc[:, None], x_BTc[:, None, :, :0])[0]
+        found, _ = self.kept(self.depth + 4 * self.at + site, x_BTc[:, None], x_BTc[:, None, :, :0])
         return found[:, 0]
+
+    def kept(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """What a layer of the memory holds, these included."""
+        while len(self.memory.layers) <= layer:
+            self.memory.layers.append(DynamicLayer())
+        found: tuple[Tensor, Tensor] = self.memory.layers[layer].update(k, v)
+        return found
 
 
 class Canon(nn.Module):
@@ -146,16 +169,27 @@ class Attention(nn.Module):
         scale, learnt_scale t: a number, or learnt, for each ``head`` or ``one`` for the model
         log_n               t: times ln n, n the number of keys that the query sees in this head (scalable softmax)
         floor               t: times 1 + 0.1 ln(floor((i + 1) / floor) + 1); 0: not
+        group               heads of queries that share one head of keys and values
+        gate                what is mixed, times sigmoid(x W), a number for each ``head`` or ``element``; ``none``
+        sink                a learnt logit of each head joins its softmax and has no value
+        value_rows          values get 2 sigmoid(x W) E[token] more, E a table of so many rows, token modulo rows
     """
 
-    def __init__(self, config: PhyslmConfig, block: dict[str, Any], layer: int, canon: Canon | None):
+    def __init__(self, config: PhyslmConfig, block: dict[str, Any], canon: Canon | None):
         super().__init__()
         block = PLAIN | block
-        d = config.hidden_size
-        self.layer, self.heads, self.qk_norm = layer, config.num_attention_heads, block["qk_norm"]
-        self.qkv, self.out = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
+        d, self.heads, self.qk_norm = config.hidden_size, config.num_attention_heads, block["qk_norm"]
+        self.group, self.gated, self.rows = block["group"], block["gate"], block["value_rows"]
+        self.channels = (d, d // self.group, d // self.group)
+        self.qkv, self.out = nn.Linear(d, sum(self.channels), bias=False), nn.Linear(d, d, bias=False)
         if self.qk_norm in ("head", "full"):
-            self.q_gain, self.k_gain = nn.Parameter(torch.ones(d)), nn.Parameter(torch.ones(d))
+            self.q_gain, self.k_gain = (nn.Parameter(torch.ones(width)) for width in self.channels[:2])
+        if self.gated != "none":
+            self.gate = nn.Linear(d, d if self.gated == "element" else self.heads, bias=False)
+        self.sink = nn.Parameter(torch.zeros(self.heads)) if block["sink"] else None
+        if self.rows:
+            self.values = nn.Parameter(torch.zeros(self.rows, self.channels[2]))
+            self.value_gate = nn.Linear(d, self.heads // self.group, bias=False)
         self.local = canon
         self.dims, self.base = int(d // self.heads * block["rope"]), block["rope_base"]
         self.turned_heads = round(self.heads * block["rope_heads"])
@@ -168,27 +202,55 @@ class Attention(nn.Module):
     def forward(self, x_BTd: Tensor, rows: Rows) -> Tensor:
         qkv = self.qkv(x_BTd)
         if self.qk_norm != "none":
-            q, k, v = qkv.chunk(3, -1)
+            q, k, v = qkv.split(self.channels, -1)
             q, k = self.normed(q), self.normed(k)
             qkv = torch.cat((q, k, v) if self.qk_norm == "unit" else (q * self.q_gain, k * self.k_gain, v), -1)
         if self.local is not None:
             qkv = self.local(qkv, rows)
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        size = x_BTd.shape[-1] // self.heads
+        q, k, v = (x.unflatten(-1, (-1, size)).transpose(1, 2) for x in qkv.split(self.channels, -1))
         if self.dims:
             q, k = self.turned(q, rows.place_BT), self.turned(k, rows.place_BT)
-        q = self.scaled(q, rows)
-        mixed = F.scaled_dot_product_attention(q, *rows.keys(self.layer, k, v), self.sight(rows, q.dtype))
-        found: Tensor = self.out(mixed.transpose(1, 2).reshape(x_BTd.shape))
+        if self.rows:
+            v = v + self.looked_up(x_BTd, rows)
+        q, (k, v), sight = self.scaled(q, rows), rows.keys(k, v), self.sight(rows, q.dtype)
+        k, v = (x.repeat_interleave(self.group, 1) for x in (k, v))
+        if self.sink is not None:
+            k, v, sight = self.with_sink(k, v, sight)
+        mixed = F.scaled_dot_product_attention(q, k, v, sight).transpose(1, 2)
+        if self.gated != "none":
+            gate = self.gate(x_BTd).float().sigmoid().to(mixed.dtype)
+            mixed = mixed * gate.view(*mixed.shape[:3], -1)
+        found: Tensor = self.out(mixed.reshape(x_BTd.shape))
         return found
+
+    def looked_up(self, x_BTd: Tensor, rows: Rows) -> Tensor:
+        """What the table adds to the values, (B, H / group, T, k)."""
+        if rows.ids_BT is None:
+            raise ValueError("this model looks up rows of its tokens: got inputs_embeds, expected input_ids")
+        gate = 2 * self.value_gate(x_BTd).float().sigmoid()
+        found = self.values[rows.ids_BT % self.rows].unflatten(-1, (gate.shape[-1], -1))
+        return (gate[..., None] * found).to(found.dtype).transpose(1, 2)
+
+    def with_sink(self, k: Tensor, v: Tensor, sight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A key before all others, without a value, whose score is the sink of its head."""
+        if sight.dtype == torch.bool:
+            sight = torch.zeros_like(sight, dtype=k.dtype).masked_fill(~sight, -torch.inf)
+        assert self.sink is not None
+        logit = self.sink.clamp_min(LEAST_SINK).to(k.dtype)[:, None, None]
+        sight = sight.expand(k.shape[0], self.heads, -1, -1)
+        return F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0)), torch.cat(
+            (logit.expand(*sight.shape[:3], 1), sight), -1)
 
     def normed(self, x_BTd: Tensor) -> Tensor:
         """Over the root mean square, of each head or of all."""
-        wide = x_BTd if self.qk_norm == "full" else x_BTd.unflatten(-1, (self.heads, -1))
+        wide = x_BTd if self.qk_norm == "full" else x_BTd.unflatten(-1, (-1, self.channels[0] // self.heads))
         return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + QK_EPS)).reshape(x_BTd.shape)
 
     def turned(self, x_BHTk: Tensor, place_BT: Tensor) -> Tensor:
         """Dimension pairs (j, j + r/2) of the first r turned by t base^(-2j/r), in the first heads."""
-        r, x_BHTk, others = self.dims, x_BHTk[:, : self.turned_heads], x_BHTk[:, self.turned_heads :]
+        r, turned = self.dims, self.turned_heads * x_BHTk.shape[1] // self.heads
+        x_BHTk, others = x_BHTk[:, :turned], x_BHTk[:, turned:]
         rate = self.base ** (-torch.arange(0, r, 2, device=x_BHTk.device, dtype=torch.float64) / r)
         angle = place_BT[:, None, :, None] * rate
         cos, sin = angle.cos().to(x_BHTk.dtype), angle.sin().to(x_BHTk.dtype)
@@ -289,11 +351,10 @@ class Block(nn.Module):
         def canon(site: str, channels: int) -> Canon | None:
             if site not in block["canon"]:
                 return None
-            number = config.num_hidden_layers + 4 * layer + "ABCD".index(site)
-            return Canon(channels, block["canon_residual"], block["canon_act"], number)
+            return Canon(channels, block["canon_residual"], block["canon_act"], "ABCD".index(site))
 
         self.attention_norm, self.local_a = norm(config), canon("A", d)
-        self.attention = Attention(config, block, layer, canon("B", 3 * d))
+        self.attention = Attention(config, block, canon("B", d + 2 * (d // block.get("group", 1))))
         self.mlp = None
         if block["mlp"] != "none":
             self.mlp_norm, self.local_c = norm(config), canon("C", d)
@@ -364,12 +425,14 @@ class PhyslmForCausalLM(PreTrainedModel, GenerationMixin):
             attention_mask = torch.ones(x.shape[0], read + x.shape[1], dtype=torch.long, device=x.device)
         if position_ids is None:
             position_ids = places(attention_mask)[:, read:]
-        rows = Rows(attention_mask, position_ids.expand(x.shape[0], -1), memory, self.shared_weights())
+        order = self.config.order
+        rows = Rows(attention_mask, position_ids.expand(x.shape[0], -1), memory, self.shared_weights(), input_ids,
+                    len(order))
         if self.positions is not None:
             x = x + self.positions(rows.place_BT)
         states: tuple[Tensor, ...] = (x,)
-        for block in self.blocks:
-            x = block(x, rows)
+        for rows.at, number in enumerate(order):
+            x = self.blocks[number](x, rows)
             states = (*states, x)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         table = (self.embedding if self.output is None else self.output).weight

@@ -204,6 +204,11 @@ def part_of(name: str) -> str:
     return ".".join(filter(None, match.groups())) if match else "-"
 
 
+def part_name(part: str) -> str:
+    """The part for readers: ``Part 3.3``, ``Beyond the series``."""
+    return {"beyond": "Beyond the series", "-": "Other claims"}.get(part, f"Part {part}")
+
+
 def experiment_names(folder: Path) -> list[str]:
     """Names of the experiment files in ``folder``, sorted; files that start with ``_`` are helpers."""
     if not folder.is_dir():

@@ -162,7 +162,8 @@ class Store:
     def _lock_file(self, mode: str) -> Iterator[IO[str]]:
         """The file of the lock, which is freed when it is closed."""
         with storage.disk_errors(self._lock_path,
-                                 cure="expected a plain file, or none, in a folder that you may write to"):
+                                 cure="expected a plain file, or none, in a folder that you may write to; --runs DIR "
+                                      "names another"):
             self.root.mkdir(parents=True, exist_ok=True)
             file = open(self._lock_path, mode, encoding="utf-8", opener=storage.plain)  # noqa: SIM115
         try:

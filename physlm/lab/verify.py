@@ -23,7 +23,7 @@ from physlm.lab.committed import (
     planned_runs,
     table_file,
 )
-from physlm.lab.experiment import Experiment, part_of
+from physlm.lab.experiment import Experiment, part_name, part_of
 from physlm.laws.diverged import diverged_runs, still_diverged
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import (
@@ -145,7 +145,7 @@ def _earlier_design(experiment: Experiment, finding: Finding, planned: int) -> b
 
 def markdown(checked: Sequence[Checked]) -> str:
     """The result tables of these claims in Markdown, part by part: how many quantities agree, the claims, the rows."""
-    return "\n\n".join(f"## Part {part}\n\n{section(claims)}" for part, claims in by_part(checked).items())
+    return "\n\n".join(f"## {part_name(part)}\n\n{section(claims)}" for part, claims in by_part(checked).items())
 
 
 def by_part(checked: Iterable[Checked]) -> dict[str, list[Checked]]:

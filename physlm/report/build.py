@@ -23,6 +23,7 @@ from markupsafe import Markup, escape
 import physlm
 from physlm import storage
 from physlm.errors import UserError
+from physlm.lab.experiment import part_name
 from physlm.lab.verify import agreement, score
 from physlm.report import numbers
 from physlm.report.content import AGREES, ALSO, DISAGREES, Claim, part_title, parts
@@ -206,8 +207,8 @@ def _environment() -> Environment:
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         number=numbers.number, covers=numbers.covers, duration=numbers.duration,
-        pieces=numbers.pieces, agreement=agreement, score=score, part_title=part_title, part_id=_part_id,
-        outcome=_outcome, arxiv=_with_links, marked=_with_code, machine=_machine)
+        pieces=numbers.pieces, agreement=agreement, score=score, part_title=part_title, part_name=part_name,
+        part_id=_part_id, outcome=_outcome, arxiv=_with_links, marked=_with_code, machine=_machine)
     return environment
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from physlm import storage
 from physlm.errors import UserError
 from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts, planned_runs
-from physlm.lab.experiment import Experiment, part_of
+from physlm.lab.experiment import Experiment, part_name, part_of
 from physlm.lab.results import read_law
 from physlm.lab.verify import Checked
 from physlm.laws.diverged import diverged_runs, diverged_sentence
@@ -34,7 +34,7 @@ PARTS = {
     "3.3": "Knowledge: bits per parameter",
     "4": "Long texts, and reasoning over them",
     "4.1": "Architectures and Canon layers",
-    "beyond": "Beyond the series: what mixers remember, and at what cost",
+    "beyond": "What mixers remember, and at what cost",
 }
 AGREES = ("reproduced", "holds")
 DISAGREES = ("not reproduced", "fails")
@@ -138,8 +138,8 @@ def parts(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
 
 
 def part_title(part: str) -> str:
-    """What a part is about: its number where that is not known."""
-    return PARTS.get(part, "Other claims" if part == "-" else f"Part {part}")
+    """What a part is about: its name where that is not known."""
+    return PARTS.get(part, part_name(part))
 
 
 def _not_run(experiment: Experiment) -> Claim:

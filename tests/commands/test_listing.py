@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from toy_claim import EXPERIMENT, Call, line_of
 
+from physlm.lab.experiment import load_experiment
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.usefixtures("toy_claim")
 
 
 def test_list_has_a_line_for_each_claim(physlm: Call, tmp_path: Path) -> None:
     code, out, _ = physlm("list")
     assert code == 0 and re.search(r"Scores grow with the.* - +not run$", line_of("p33_toy", out))
-    assert "results of results" in out
+    assert "results in results/" in out
     physlm("run", "p33_toy", "--tier", "gpu")
     assert re.search(r" 1 of 1$", line_of("p33_toy", physlm("list")[1])), "agrees, and nothing is missed"
     path = tmp_path / "results" / "p33_toy" / "law.json"
@@ -22,6 +25,9 @@ def test_list_has_a_line_for_each_claim(physlm: Call, tmp_path: Path) -> None:
     assert line_of("p33_toy", physlm("list")[1]).endswith("0 of 1  0.25, asked ≥ 1: best score"), "what it says today"
     for verdict, there in (("not reproduced", True), ("not-reproduced", True), ("reproduced", False)):
         assert ("p33_toy" in physlm("list", "--part", "3.3", "--verdict", verdict)[1]) == there
+    (tmp_path / "experiments" / "p33_more.py").write_text(EXPERIMENT.replace("p33_toy", "p33_more"))
+    code, _, err = physlm("list", "--part", "x")
+    assert code == 2 and err.endswith("Allowed: 3.3\n"), "a part that has two claims is named once"
     for arguments, near in ((("--part", "3.4"), "did you mean '3.3'"), (("--verdict", "hold"), "did you mean 'holds'")):
         for command in ("list", "verify"):
             code, _, err = physlm(command, *arguments)
@@ -48,6 +54,15 @@ def test_the_beginning_of_one_name_is_enough(physlm: Call, tmp_path: Path) -> No
         code, _, err = physlm(command, "p33_")
         assert code == 2 and "the beginning of 2 names: p33_toy, p33_toy_more" in err
         assert physlm(command, "")[0] == 2
+
+
+def test_what_is_shown_fits_and_says_what_is_expected_in_words(physlm: Call) -> None:
+    for name in ("p33_capacity", "p33_moe", "p21_accuracy"):
+        experiment = load_experiment(name, EXPERIMENTS)
+        code, out, _ = physlm("show", name, "--experiments", EXPERIMENTS)
+        assert code == 0 and max(map(len, out.splitlines())) < 120
+        said = " ".join(out.split())
+        assert all(part in said for one in experiment.expect for part in (one.words, one.quantity, one.origin))
 
 
 def test_shells_complete_claims_and_words(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:

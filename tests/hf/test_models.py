@@ -31,10 +31,12 @@ from physlm.models.decoder import Decoder
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.canon import Canon
 from physlm.models.parts.gated import Gated
+from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.mlp import NoMLP, Plain
 from physlm.models.parts.moe import MoE
-from physlm.models.parts.norms import LayerNorm, RMSNorm
+from physlm.models.parts.norms import DyT, LayerNorm, RMSNorm
 from physlm.models.parts.positional import Uniform
+from physlm.models.parts.residual import Hyper
 from physlm.tasks.config import TaskConfig
 from physlm.training.config import RunSpec, TrainConfig
 
@@ -69,10 +71,20 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "other eps": ("gpt_neox", {"norm": LayerNorm(eps=0.01)}),
     "other eps, rms norm, gated": ("llama", {"mlp": (Gated(),), "norm": RMSNorm(eps=0.01)}),
     "other eps, nope": ("physlm", {"mixer": (Attention(rope=0.0),), "norm": RMSNorm(eps=0.01)}),
+    "shared keys": ("llama", {"mixer": (Attention(group=2),), "heads": 4, "mlp": (Gated(),), "norm": RMSNorm()}),
+    "shared keys, normed, half of the heads turned": ("physlm", {
+        "mixer": (Attention(group=2, qk_norm="head", rope_heads=0.5), Attention(group=4, qk_norm="full", log_n=True)),
+        "heads": 4, "local": (Canon(),)}),
+    "gates, sinks": ("physlm", {
+        "mixer": (Attention(gate="head", sink=True), Attention(rope=0.0, bias="alibi", sink=True),
+                  Attention(gate="element", group=2, sink=True, window=7)), "layers": 3}),
+    "rows of tokens": ("physlm", {"mixer": (Attention(value_rows=5), Attention(value_rows=4, group=2))}),
+    "loops": ("physlm", {"layers": 4, "loops": 3, "prelude": 1, "coda": 1, "local": (Canon(),)}),
     "llama in windows": ("physlm", {"mixer": (Attention(window=6),), "mlp": (Gated(),), "norm": RMSNorm()}),
 }  # fmt: skip
 # of random and of trained weights
-WRITE = ("rope, layer norm", "rope, rms norm, gated", "canon", "nope", "short sights", "t5")
+WRITE = ("rope, layer norm", "rope, rms norm, gated", "canon", "nope", "short sights", "t5", "shared keys",
+         "gates, sinks", "rows of tokens", "loops")  # fmt: skip
 EVERY = [pytest.param(*shape, id=name) for name, shape in SHAPES.items()]
 
 
@@ -103,6 +115,8 @@ def random(config: ModelConfig, kind: str) -> tuple[RunSpec, Decoder]:
         for p in model.parameters():
             if p.dim() == 2:  # gains and scales begin all alike
                 p.mul_(0.8 + 0.4 * torch.rand(p.shape, generator=generator))
+            if not p.any():  # sinks, and gates of rows of tokens
+                p.copy_(0.5 * torch.randn(p.shape, generator=generator))
     return spec, model
 
 
@@ -171,7 +185,9 @@ def test_they_write_the_same_texts(name: str, kind: str, weights: str, tmp_path:
     assert tokenizer.batch_decode(new, skip_special_tokens=True) == [vocabulary.decode(row.tolist()) for row in ours]
 
 
-@pytest.mark.parametrize("name", ["canon", "hybrid", "learnt positions", "irope", "short sights", "t5", "hard alibi"])
+@pytest.mark.parametrize("name", ["canon", "hybrid", "learnt positions", "irope", "short sights", "t5", "hard alibi",
+                                  "shared keys, normed, half of the heads turned", "gates, sinks", "rows of tokens",
+                                  "loops"])  # fmt: skip
 def test_our_code_writes_alike_with_and_without_a_memory(name: str) -> None:
     _, model = random(shaped(SHAPES[name][1]), "grammar")
     found, ids = to_hf(model, 64), torch.tensor([(ids * 4)[:20] for ids in texts("grammar", 6)])
@@ -230,9 +246,12 @@ def test_a_folder_from_before_a_setting_was_there_is_read(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("changes", "words"), [
     ({"causal": False}, "got an encoder"),
     ({"ternary": True}, "model.ternary: got True, expected False"),
-    ({"mlp": (MoE(experts=4),)}, "got the part 'moe', expected one of attention, plain, gated"),
-    ({"mixer": (Attention(), Uniform())}, "got the part 'uniform'"),
-], ids=["encoder", "ternary", "experts", "uniform"])  # fmt: skip
+    ({"mlp": (MoE(experts=4),)}, "model.mlp: got 'moe', expected plain or gated or none"),
+    ({"mixer": (Attention(), Uniform())}, "model.mixer: got 'uniform', expected attention"),
+    ({"mixer": (GatedDeltaNet(),)}, "model.mixer: got 'gated_deltanet', expected attention"),
+    ({"norm": DyT()}, "model.norm: got 'dyt', expected layernorm or rmsnorm"),
+    ({"residual": Hyper()}, "model.residual: got 'hyper', expected add"),
+], ids=["encoder", "ternary", "experts", "uniform", "delta", "dyt", "hyper"])  # fmt: skip
 def test_what_cannot_be_exported_is_named(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     spec, model = random(shaped(changes), "grammar")
     with pytest.raises(UserError, match=words):
@@ -279,10 +298,10 @@ def nudged(model: Any, name: str) -> Any:
                                                                   bos_token_id=0, eos_token_id=0)),
      "the architecture 'gpt2', expected one of gpt_neox, llama, physlm; hf_features"),
     (lambda: transformers.LlamaForCausalLM(transformers.LlamaConfig(
-        vocab_size=4, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4,
-        num_key_value_heads=2, rms_norm_eps=1e-5)), "num_key_value_heads: got 2, expected 4"),
+        vocab_size=4, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4, head_dim=16,
+        rms_norm_eps=1e-5)), "head_dim: got 16, expected 8"),
     (lambda: to_hf(random(shaped({}), "grammar")[1], 64), "expected at least 9, the task's vocabulary"),
-], ids=["bias", "gpt2", "shared keys", "vocabulary"])  # fmt: skip
+], ids=["bias", "gpt2", "wide heads", "vocabulary"])  # fmt: skip
 def test_what_cannot_be_imported_is_named(theirs: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         to_ours(theirs(), 9)

@@ -147,6 +147,13 @@ def test_every_part_of_the_series_has_a_title() -> None:
     assert set(map(part_of, CLAIMS)) <= set(PARTS)
 
 
+def test_what_is_of_no_published_part_is_not_called_one(folder: Path) -> None:
+    assert "beyond" in map(part_of, CLAIMS)
+    for path in folder.rglob("*.html"):
+        assert not re.search("partbeyond|beyondtheseries:beyond", plain(path), re.I)
+    assert "Beyondtheseries" in plain(folder / "index.html")
+
+
 # ---- Links, headings, pictures, size
 
 

@@ -1,7 +1,7 @@
 """Our models in transformers' architectures: which one fits, its settings, and its weights under its names.
 
     gpt_neox    layer norm, one kind of rotary attention (all or a part of a head), plain MLP; biases that are zero
-    llama       root-mean-square norm, fully rotary attention, gated MLP
+    llama       root-mean-square norm, fully rotary attention, also of grouped queries, gated MLP
     own         the rest: remote code of ours (``modeling_physlm``)
 
 Shape letters: d width, H heads, k = d / H, h hidden units.

@@ -38,12 +38,13 @@ class Architecture:
     shape: Callable[[Any], ModelConfig]
 
 
-def one_kind(config: ModelConfig) -> bool:
-    """Whether all blocks are alike, without local mixing and learnt positions, and of attention all but the rotation is
-    plain."""
+def one_kind(config: ModelConfig, *settings: str) -> bool:
+    """Whether all blocks are alike and passed once, without local mixing and learnt positions, and of attention all but
+    the rotation and these ``settings`` is plain."""
     mixer = config.mixer[0]
-    return (len({*config.mixers}) == len({*config.mlps}) == 1 and not config.local and not config.absolute
-            and isinstance(mixer, Attention) and mixer == Attention(rope=mixer.rope, rope_base=mixer.rope_base))
+    return (len({*config.mixers}) == len({*config.mlps}) == config.loops == 1 and not config.local
+            and not config.absolute and isinstance(mixer, Attention)
+            and mixer == Attention(**{name: getattr(mixer, name) for name in ("rope", "rope_base", *settings)}))
 
 
 def turned(weight: Tensor) -> Tensor:
@@ -67,9 +68,10 @@ def expect(theirs: Any, **settings: tuple[Any, ...]) -> None:
                             f"{' or '.join(dict.fromkeys(map(repr, allowed)))}")
 
 
-def rotary(theirs: Any, share: float) -> Attention:
+def rotary(theirs: Any, share: float, group: int = 1) -> Attention:
     """Of the config's ``rope_parameters``; ``share`` of a head is rotated where they do not say."""
     rotation = theirs.rope_parameters
     if rotation.get("rope_type", "default") != "default":
         raise UserError(f"import from hf: rope_type: got {rotation['rope_type']!r}, expected 'default'")
-    return Attention(rope=float(rotation.get("partial_rotary_factor", share)), rope_base=float(rotation["rope_theta"]))
+    return Attention(rope=float(rotation.get("partial_rotary_factor", share)), rope_base=float(rotation["rope_theta"]),
+                     group=group)

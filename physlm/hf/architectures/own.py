@@ -20,7 +20,8 @@ from physlm.models.parts.part import MLP, Local, Mixer
 P = TypeVar("P")
 # settings of attention that a block of the remote code has, under our names
 ATTENTION = ("rope", "rope_base", "qk_norm", "rope_heads", "bias", "window", "chunk", "scale", "learnt_scale", "log_n",
-             "floor")  # fmt: skip
+             "floor", "group", "gate", "sink", "value_rows")  # fmt: skip
+PASSES = ("loops", "prelude", "coda")  # of the model
 
 
 def _settings(config: ModelConfig) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def _settings(config: ModelConfig) -> dict[str, Any]:
             block |= {"canon": local.sites, "canon_residual": local.residual, "canon_act": local.act}
         blocks.append(block)
     assert isinstance(config.norm, LayerNorm | RMSNorm)
-    return {"blocks": blocks, "norm": config.norm.kind, "norm_eps": config.norm.eps, "absolute": config.absolute}
+    return {"blocks": blocks, "norm": config.norm.kind, "norm_eps": config.norm.eps, "absolute": config.absolute,
+            **{name: getattr(config, name) for name in PASSES}}
 
 
 _NO_MATRICES = ("norm.weight", "positions.weight", "buckets.weight", "scale.weight")
@@ -66,7 +68,8 @@ def _shape(theirs: Any) -> ModelConfig:
                         "all")
     return ModelConfig(layers=theirs.num_hidden_layers, heads=theirs.num_attention_heads, width=theirs.hidden_size,
                        mixer=_pattern(mixers), mlp=_pattern(mlps), local=_pattern(locals_), absolute=theirs.absolute,
-                       norm=(RMSNorm if theirs.norm == "rmsnorm" else LayerNorm)(theirs.norm_eps))  # fmt: skip
+                       norm=(RMSNorm if theirs.norm == "rmsnorm" else LayerNorm)(theirs.norm_eps),
+                       **{name: getattr(theirs, name) for name in PASSES})  # fmt: skip
 
 
 def _pattern(parts: Sequence[P]) -> tuple[P, ...]:
