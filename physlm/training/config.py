@@ -51,8 +51,8 @@ class TrainConfig:
         lora_rank, lora_embedding_rank: train low-rank updates alone (arXiv 2106.09685), of these ranks, of each query
             and value matrix and of the embedding; 0 leaves that update out, and both 0 train the whole model.
         lora_alpha: the updates are scaled by alpha / rank.
-        lora_ratio: the learning rate of the factors that begin at zero over that of the others (LoRA+, arXiv
-            2402.12354, published 16).
+        lora_ratio: the learning rate of the factors on the side of the outputs over that of those on the side of the
+            inputs, whichever begin at zero (LoRA+, arXiv 2402.12354, published 16).
         lora_kind: what the updates are made of, see ``physlm.models.low_rank_kinds``: ``lora``; ``vera``, two vectors
             that scale random matrices (arXiv 2310.11454), without alpha; ``singlora``, one matrix (arXiv 2507.05566).
         lora_initial: first value of VeRA's d.

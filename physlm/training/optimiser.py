@@ -168,8 +168,8 @@ class LowRankAdamW:
         self._adamw = AdamW(self.factors, configs, steps, wrap, half=False)
         self._rising = ramp_steps(config, steps) if config.lora_kind == "singlora" else 0
         if config.lora_kind == "lora":
-            first = [view for name, view in self._adamw.master_views.items() if name.endswith(".a")]
-            self._adamw.faster(first, config.lora_ratio)
+            last = [view for name, view in self._adamw.master_views.items() if name.endswith(".b")]
+            self._adamw.faster(last, config.lora_ratio)
 
     @property
     def master_views(self) -> dict[str, Tensor]:
