@@ -170,12 +170,17 @@ def _share_out(worker: Worker, works: Sequence[Population | RunSpec], executor: 
         if worker.progress:
             tqdm.write(f"lost, and begun again: {describe(job.work)}: {why}")
 
+    def failing(job: Job, error: Exception, working: int) -> None:
+        if worker.progress and working:
+            last = str(error).strip().splitlines()[-1:]
+            tqdm.write(f"failed: {describe(job.work)}: {''.join(last)}; the sweep ends with what is at work")
+
     root = worker.store.root.absolute()  # where a job is done, another folder may be the current one
     own_bars = isinstance(executor, Local)
     there = dataclasses.replace(worker, store=Store(root), progress=worker.progress and own_bars)
     with bar, _swept_away(worker.progress), executor.crew(partial(Worker.do, there, whole=executor.whole), len(specs),
                                                           root) as crew:
-        for _ in finish_jobs(list(map(Job, works)), crew, then, lost):
+        for _ in finish_jobs(list(map(Job, works)), crew, then, lost, failing):
             pass
     _wait_until_seen(worker, specs)
 

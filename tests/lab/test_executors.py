@@ -74,6 +74,19 @@ def test_what_is_lost_each_time_ends_the_sweep_with_its_error() -> None:
     assert not crew.working and crew.begun.count(jobs[0]) == 1 + MOST_LOST
 
 
+def test_a_job_that_fails_is_told_at_once_and_what_is_at_work_still_ends() -> None:
+    jobs = jobs_of_family()
+    crew, told, done = Losing({jobs[0]: 1 + MOST_LOST}), list[tuple[Job, str, int, int]](), list[Job]()
+
+    def failing(job: Job, error: Exception, working: int) -> None:
+        told.append((job, str(error), working, len(done)))
+
+    with pytest.raises(LostProcessError):
+        done.extend(finish_jobs(jobs, crew, failing=failing))
+    ((job, error, working, before),) = told
+    assert (job, error) == (jobs[0], "lost, 0 to come") and len(done) == before + working < len(jobs)
+
+
 # ---- orders
 
 

@@ -131,6 +131,7 @@ def next_job(waiting: Sequence[Job], working: Sequence[Job]) -> Job | None:
 def finish_jobs(
     jobs: Sequence[Job], crew: Crew, then: Then = lambda job: (),
     lost: Callable[[Job, str], None] = lambda job, why: None,
+    failing: Callable[[Job, Exception, int], None] = lambda job, error, working: None,
 ) -> Generator[Job, None, None]:
     """Do all jobs and yield each one when it is done.
 
@@ -139,6 +140,8 @@ def finish_jobs(
         crew: who does them.
         then: called here with each job that is done, before it is yielded; the jobs that it leads to.
         lost: called here with each job that was lost and will be begun again, and with how it was.
+        failing: called here at once with each job that raised, its error, and the number of jobs still at work, which
+            end before the first error is raised; no other is begun.
 
     Raises:
         UserError: a job raised it.
@@ -162,6 +165,7 @@ def finish_jobs(
                 lost(job, str(error))
             else:
                 failed = failed or error
+                failing(job, error, len(crew.working))
     if failed is not None:
         raise failed
     assert not waiting, "jobs wait for each other"
