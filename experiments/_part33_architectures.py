@@ -54,6 +54,7 @@ DEMO_ROWS = {1000: 16, 100: 4}
 DEMO_RATE = 4e-2
 TOLD_BY = ("mlp", "norm", "tied")
 PER_PARAMETER = "bits/parameter"
+BIOGRAPHIES = ("bioS", "bioD")  # kinds of the task whose bits are measured; bioD at the small tiers
 DEVIATIONS = (
     (
         "LLaMA and Mistral without their tokenizers, Mistral without grouped queries (4 groups there); linear maps and "
@@ -106,10 +107,15 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
         architecture=[names.get(one, "/".join(one)) for one in told],
         size=[f"{layers}x{width}" for layers, width in zip(table["model.layers"], table["model.width"], strict=True)],
         exposures=[times.get(int(count), str(count)) for count in table["train.exposures"]])
-    active = found[found["quantity"] == "bits_per_param"].copy()
+    return with_active(found)
+
+
+def with_active(table: pd.DataFrame) -> pd.DataFrame:
+    """With rows ``bits_per_active_param``: ``bits_per_param`` times all parameters over those that a token uses."""
+    active = table[table["quantity"] == "bits_per_param"].copy()
     for name in ("value", "lo", "hi"):
         active[name] = active[name].astype(float) * active["params_used"] / active["params_active"]
-    return pd.concat([found, active.assign(quantity="bits_per_active_param")], ignore_index=True)
+    return pd.concat([table, active.assign(quantity="bits_per_active_param")], ignore_index=True)
 
 
 def best(*by: str, architecture: str | tuple[str, ...] = (), quantity: str = "bits_per_param") -> Best:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-from _part33_architectures import ARCHITECTURES, PER_PARAMETER, run_of, shapes
+from _part33_architectures import ARCHITECTURES, BIOGRAPHIES, PER_PARAMETER, run_of, shapes
 
 from _part1 import SMOKE as SMALL_GRAMMAR
 from physlm.laws.forms import hardest
@@ -39,9 +39,9 @@ NAMES: dict[Any, str] = {
 }  # fmt: skip
 
 
-__all__ = ["BREVO", "CAPO_LEARNT", "CAPO_RATE", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO", "HOPS_LEARNT", "LANO",
-           "LOCALS", "MANO", "NAMES", "OPERATIONS", "PER_PARAMETER", "PLACES_COPY", "ROPES", "SMALL_TIERS", "Setting",
-           "along", "capo", "capo_of", "hardest"]
+__all__ = ["BIOGRAPHIES", "BREVO", "CAPO_LEARNT", "CAPO_RATE", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO",
+           "HOPS_LEARNT", "LANO", "LOCALS", "MANO", "NAMES", "OPERATIONS", "PER_PARAMETER", "PLACES_COPY", "ROPES",
+           "SMALL_TIERS", "Setting", "along", "capo", "capo_of", "hardest"]
 
 
 def along(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from _beyond import RECALL, recall, recall_deviations, recalled, with_mixer
-from _part33_architectures import PER_PARAMETER, run_of, shapes
+from _part33_architectures import BIOGRAPHIES, PER_PARAMETER, run_of, shapes
 from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, LOCALS, MANO
 
 from physlm.figures.panels import Panel, panels
@@ -67,7 +67,7 @@ SHORT, MHA = {"mixer": "mixer"}, {"mixer": "mha"}
 RECALLED, SHOWN = recall(SHORT, {"task.kind": "mixture"}), recall(BY, {"task.kind": "mixture"}, "recall_by_bytes")
 MANO_, MANO_SHOWN = (Shares("answer", by, {"task.kind": "mano", "at.half": "test", **RATE}, "at.kind", called)
                      for by, called in ((SHORT, "mano"), (BY, "mano_by_bytes")))
-CAPO, CAPO_SHOWN = (Shares("bits_per_param", by, {"task.kind": ("bioS", "bioD")}, called=called, unit=PER_PARAMETER,
+CAPO, CAPO_SHOWN = (Shares("bits_per_param", by, {"task.kind": BIOGRAPHIES}, called=called, unit=PER_PARAMETER,
                            share=False) for by, called in ((SHORT, "capo"), (BY, "capo_by_bytes")))  # fmt: skip
 
 
@@ -109,7 +109,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2305.13245, Table 1; arXiv:2405.04434, Table 9; arXiv:1911.02150",
     runs=runs,
     measures=("answers", "capacity"),
-    measures_of=lambda spec: ("capacity",) if spec.task.kind in ("bioS", "bioD") else ("answers",),
+    measures_of=lambda spec: ("capacity",) if spec.task.kind in BIOGRAPHIES else ("answers",),
     law=laws(RECALLED, SHOWN, MANO_, MANO_SHOWN, CAPO, CAPO_SHOWN, *KEPT, LATENT_GAIN, UNTRAINED,
              MANO_.of("majority", "mano_majority"), items="questions or people", prepare=prepared,
              notes=("..._kept: over multi-head attention (MHA).",)),

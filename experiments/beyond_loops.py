@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from _part33 import setting
-from _part33_architectures import PER_PARAMETER, run_of
+from _part33_architectures import BIOGRAPHIES, PER_PARAMETER, run_of
 from _part41 import CAPO_LEARNT, DEPO, HOPS_LEARNT, LOCALS, MANO, SMALL_TIERS, Setting, hardest
 
 from physlm.figures.panels import Panel, panels
@@ -105,7 +105,6 @@ def ways(table: pd.DataFrame) -> pd.DataFrame:
 
 
 RATE = "train.learning_rate"
-BIOGRAPHIES = ("bioS", "bioD")
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {  # quantity, and where it is measured
     "mano": ("answer", {"task.kind": "mano", "at.half": "test", "at.kind": hardest}),
     "depo": ("forced", {"task.kind": "depo", "at.half": "test", "at.kind": hardest}),

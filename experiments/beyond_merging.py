@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from _part33 import NOTHING_UNTRAINED
-from _part33_architectures import PER_PARAMETER, run_of, shapes
+from _part33_architectures import BIOGRAPHIES, PER_PARAMETER, run_of, shapes
 from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, LOCALS, MANO
 
 from physlm.figures.panels import Panel, panels
@@ -64,7 +64,7 @@ def runs(tier: str) -> list[RunSpec]:
 
 def measures_of(spec: RunSpec) -> tuple[AnyMeasure, ...]:
     """Of the constant run the merged models alone."""
-    knowledge = spec.task.kind in ("bioS", "bioD")
+    knowledge = spec.task.kind in BIOGRAPHIES
     if spec.train.stable == 1.0:
         return (CAPO_MERGED if knowledge else MANO_MERGED,)
     return ("capacity" if knowledge else "answers",)
@@ -92,7 +92,7 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
     for way, name in (("linear", MEAN), ("sqrt", SQRT)):
         schedule[merged & (span == DECAYED) & (found["at.way"] == way)] = name
     schedule[merged & (span == 0)] = CONSTANT
-    capo = found["task.kind"].isin(("bioS", "bioD"))
+    capo = found["task.kind"].isin(BIOGRAPHIES)
     share = pd.to_numeric(found["at.step"], errors="coerce").fillna(pd.to_numeric(found["steps"])) / found["steps"]
     whole = pd.to_numeric(found["train.exposures"].where(capo, found["steps"]))
     named = found.drop(columns=_PLACES).assign(

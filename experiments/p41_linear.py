@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from _beyond import NAMES as MIXER_NAMES
 from _part41 import (
+    BIOGRAPHIES,
     CAPO_LEARNT,
     CAPO_SEEDS,
     DEPO,
@@ -99,7 +100,7 @@ BESTS = {name: Best(f"{name}_best", of, over="train.learning_rate") for name, of
 
 def bits(called: str, by: dict[str, str], **where: str) -> Shares:
     """Bits a parameter, the mean over seeds, by size and these columns."""
-    return Shares("bits_per_param", {**by, "size": "size"}, {"task.kind": ("bioS", "bioD"), **where}, called=called,
+    return Shares("bits_per_param", {**by, "size": "size"}, {"task.kind": BIOGRAPHIES, **where}, called=called,
                   unit=PER_PARAMETER, share=False)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from _part41 import (
+    BIOGRAPHIES,
     BREVO,
     CAPO_LEARNT,
     CAPO_ROPES,
@@ -46,7 +47,7 @@ from physlm.training.config import RunSpec
 
 BY = ("model.position", "model.local")
 RATE = {"train.learning_rate": most_seeds}
-MEASURES = {"grammar": ("completion",), "bioS": ("capacity",), "bioD": ("capacity",), "depo": ("answers", "forced")}
+MEASURES = {"grammar": ("completion",), **dict.fromkeys(BIOGRAPHIES, ("capacity",)), "depo": ("answers", "forced")}
 # what is drawn: of Depo tokens of answers at k = K and k = 1, of Brevo, Mano and copy whole answers, of Lano strings
 SCORES = {
     **{name: Shares("forced", BY, {"task.kind": "depo", "at.half": "test", "at.kind": kind, **RATE}, called=name)
@@ -58,7 +59,7 @@ SCORES = {
 }
 # the best constant answer; a grammar has none
 CONSTANT = {"depo": "forced_majority", "brevo": "majority", "mano": "majority", "copy": "majority"}
-CAPO = Shares("bits_per_param", BY, {"task.kind": ("bioS", "bioD"), "model.width": largest, **RATE}, called="capo",
+CAPO = Shares("bits_per_param", BY, {"task.kind": BIOGRAPHIES, "model.width": largest, **RATE}, called="capo",
               unit=PER_PARAMETER, share=False)  # fmt: skip
 CAPO_GAIN = Ratio("capo_gain", *(Shares("bits_per_param", BY[:1], {**CAPO.where, "model.local": local}, called=local,
                                         unit=PER_PARAMETER, share=False) for local in ("canon", "none")))  # fmt: skip

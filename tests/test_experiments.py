@@ -201,7 +201,7 @@ LARGE_ONLY: dict[str, set[str]] = {
     "p41_playground": {"capo_gain@position=rope", "capo_gain@position=none"},
     "p41_reasoning_depth": {"farther@layers=4", "farther@layers=8", "gain@layers=4/hops=1", "gain@layers=4/hops=4"},
     # of mixers, groups and numbers of layers that the small tiers lack
-    "beyond_conditional": {"capo_parscale", "capo_depths", "capo_active_experts"},  # of models that hold nothing
+    "beyond_conditional": {"capo_parscale", "capo_depths", "capo_experts"},  # of models that hold nothing
     "beyond_hybrids": {"recall@mixer=softmax/softmax=8", *(
         f"{name}@mixer={mixer}" for name in ("two", "two_over_four") for mixer in ("gla", "mamba2", "gdn"))},
     "beyond_kv_budget": {"latent_over_shared", "mano_kept@mixer=mqa", *(

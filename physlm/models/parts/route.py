@@ -24,12 +24,14 @@ _MOST_UNITS = 1 << 12
 
 
 class Choice(NamedTuple):
-    """Which tokens a block reads.
+    """Which tokens a block reads: ``places_MBC`` says it in training, ``chosen_MBT`` outside of training.
 
     Attributes:
-        gate_MBT1: the factor of what the block adds to them; float32 at least.
-        chosen_MBT: whether they are; None in training, where it is their ``places`` in order, (M, B, C).
-        kept_MBL: of one token more, which of the positions that the state keeps are, and its own.
+        gate_MBT1: of each token, the factor of what the block adds to it; float32 at least.
+        chosen_MBT: of each token, whether the block reads it; None in training.
+        places_MBC: positions of the tokens that the block reads, ascending; None outside of training.
+        kept_MBL: of each position of the state, whether its token was chosen, or is the one being read; None of whole
+            rows.
         losses: of the router, each (M,).
     """
 
@@ -68,8 +70,8 @@ class MixtureOfDepths(Route):
         router      r_t > 0, which the loss below trains (the paper's first way)
 
     Loss, of each routed block: alpha BCE(sigmoid(z_t or r_t), whether t is among the C highest), mean over tokens, in
-    nats, logged as ``routing``.  ``misrouted``, without a gradient, is the share of tokens that the causal decision
-    places otherwise than the C highest, mean over the blocks.  The paper names neither alpha nor the size of the
+    nats, logged as ``routing``.  ``misrouted``, without a gradient, is the share of tokens of which the causal
+    decision differs from the top C, mean over the routed blocks.  The paper names neither alpha nor the size of the
     predictor; r begins near 0, and so does what a routed block adds.
 
     Members and rows choose apart.  State: keys and values of all positions, and which of them were chosen; the paper's
