@@ -86,11 +86,14 @@ class Span:
         """For each other setting and seed a run, and the numbers at all values that any run has, where none is missing.
         """
         place, taken = self.of.keys.index(self.along), self.of.by_run(table)
-        values = sorted({float(str(one.key[place])) for one in taken})
+        column, diverged = self.of.columns[place], told_diverged(table)
+        # of all models, those among them that do not count here: one may have a few of its runs finished alone
+        tried = [*table.loc[table["quantity"] == self.of.quantity, column], *(
+            one[column] for one in diverged if column in one)]
+        values = sorted({float(value) for value in tried})
         found: dict[Key, dict[tuple[str, ...], list[Taken]]] = {}
         for one in taken:
             found.setdefault(part_of(one.key, self.of.keys, self.keys), {}).setdefault(one.seeds, []).append(one)
-        column, diverged = self.of.columns[place], told_diverged(table)
         rows = table.drop_duplicates("run").set_index("run")
         lost = {run: _lost(rows.loc[run].to_dict(), column, diverged) for run in {one.run for one in taken}}
         every = {key: [(runs[0]._replace(key=key), _curve(runs, place, values)) for runs in seeds.values()]
