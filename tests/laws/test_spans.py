@@ -45,7 +45,8 @@ def test_a_run_that_diverged_counts_as_0_and_seeds_are_averaged() -> None:
     assert SPAN.cells(tell_diverged(both, settings[:1]))["a",].runs == 1
     assert SPAN.cells(tell_diverged(both, [{**one, "train.seed": 1} for one in settings]))["a",].runs == 1
     found = SPAN.cells(tell_diverged(both, settings))["a",]
-    assert laws(SPAN, prepare=pd.DataFrame)(tell_diverged(both, settings)).get("span@norm=a").value == found.value
+    law = laws(SPAN, prepare=pd.DataFrame)(tell_diverged(both, settings))
+    assert law.get("span@norm=a").value == found.value  # type: ignore[union-attr]
     assert found.value == pytest.approx((2.0 + 1.0) / 2) and found.runs == 2
     assert found.lo < 1.0 and found.hi > 2.0, "two seeds say little"
 
@@ -121,8 +122,9 @@ def test_what_is_held_against_a_span_that_goes_on_is_not_judged() -> None:
     found = table(("a", 1, wide), ("b", 1, within))
     spans = [Span(f"span_{norm}", Shares("score", {"rate": RATE}, {"model.norm": norm}, share=False), "rate")
              for norm in ("a", "b")]  # fmt: skip
-    for form, what in ((Minus("wider", *spans, independent=True), "difference"), (Ratio("wider", *spans), "ratio")):
+    for form, what in ((Minus("wider", spans[0], spans[1], independent=True), "difference"), (Ratio("wider", spans[0], spans[1]), "ratio")):
         law = laws(Tuned(form, ()))(found)
         assert law.get("wider").unjudged == (  # type: ignore[union-attr]
             f"span_b: largest rate within: more, so that the {what} is at most this")
-    assert not laws(Minus("wider", *spans[::-1], independent=True))(found).get("wider").unjudged  # type: ignore[union-attr]
+    law = laws(Minus("wider", spans[1], spans[0], independent=True))(found)
+    assert not law.get("wider").unjudged  # type: ignore[union-attr]
