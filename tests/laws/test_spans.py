@@ -122,7 +122,8 @@ def test_what_is_held_against_a_span_that_goes_on_is_not_judged() -> None:
     found = table(("a", 1, wide), ("b", 1, within))
     spans = [Span(f"span_{norm}", Shares("score", {"rate": RATE}, {"model.norm": norm}, share=False), "rate")
              for norm in ("a", "b")]  # fmt: skip
-    for form, what in ((Minus("wider", spans[0], spans[1], independent=True), "difference"), (Ratio("wider", spans[0], spans[1]), "ratio")):
+    difference = Minus("wider", spans[0], spans[1], independent=True)
+    for form, what in ((difference, "difference"), (Ratio("wider", spans[0], spans[1]), "ratio")):
         law = laws(Tuned(form, ()))(found)
         assert law.get("wider").unjudged == (  # type: ignore[union-attr]
             f"span_b: largest rate within: more, so that the {what} is at most this")
