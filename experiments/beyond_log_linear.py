@@ -1,5 +1,10 @@
 """A memory of each scale of time in place of one: recall by Mamba2 and Gated DeltaNet, from five seeds each.
 
+Of the published gains that of Gated DeltaNet, 32 wide, alone is larger than its own 95 % interval.  The rows of the
+other four hold 0: they tell a gain of another size from the published one, and cannot refuse that there is none.  For
+the same reason the test of "any gain, surely" is of that one model: with the published means and standard deviations
+five paired differences show it in 95 of 100 repetitions, of Mamba2 in 38 (16 wide) and 14 (64 wide).
+
     physlm run beyond_log_linear --tier demo
 """
 
@@ -100,9 +105,8 @@ EXPERIMENT = Experiment(
         own_test("linear@mixer=gdn/width=64", "at least", 0.9, "learnt: 0.99 or more are published",
                  label="recall of Gated DeltaNet with one memory, 64 wide"),
         *(expected(*kind) for kind in PUBLISHED),
-        *(own_test(f"gain@mixer={mixer}/width={width}", "at least", 0.0, "a gain, surely: paired, of five seeds",
-                   label=f"any gain of recall, {NAMES[mixer]}, {width} wide")
-          for mixer, width in (("mamba2", 16), ("mamba2", 64), ("gdn", 32))),
+        own_test("gain@mixer=gdn/width=32", "at least", 0.0, "a gain, surely: paired, of five seeds",
+                 label=f"any gain of recall, {NAMES['gdn']}, 32 wide"),
     ),
     deviations=(
         (
@@ -112,6 +116,10 @@ EXPERIMENT = Experiment(
         (
             "An independent repetition of five seeds found 0.456 (0.047), 0.751 (0.063) and 0.873 (0.061) for Mamba2 "
             "with one memory, and did not find the published numbers of Gated DeltaNet."
+        ),
+        (
+            "The published gains but that of Gated DeltaNet, 32 wide, are smaller than their 95 % intervals: their "
+            "rows cannot refuse that there is none."
         ),
         *recall_deviations()[:2],
         (

@@ -11,7 +11,7 @@ from _part41 import CAPO_LEARNT, DEPO, HOPS_LEARNT, LOCALS, MANO, SMALL_TIERS, S
 from physlm.figures.panels import Panel, panels
 from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.columns import depths
-from physlm.laws.forms import Best, Form, Learnt, Least, Minus, Ratio, RatioLine, Shares, Tuned, laws
+from physlm.laws.forms import Best, Form, Learnt, Least, Minus, Ratio, RatioLine, Shares, Tuned, laws, smallest
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, own_test, published
 from physlm.models.config import ModelConfig
@@ -148,9 +148,11 @@ CAPO_RATIO = Ratio("capo_by_size", LOOPED, ONCE)
 CAPO_LINE = Tuned(Learnt(RatioLine("capo_looped_over_once", CAPO_RATIO), CAPO_BITS, CAPO_LEARNT), (LOOPED, ONCE))
 CAPO_OF = RatioLine("capo", CAPO_BITS, over=("layers",))
 # at equal FLOPs: as many layers of their own as the looped ones are passed
-DEEP_BITS = Learnt(Least("bits_deep_over_looped", Ratio("deep_over_looped", *(
-    bits(f"bits_{way}", {"depth": "depth"}, "bits", "bits", way=way) for way in ("deep", "looped"))), share=False),
-    CAPO_BITS, CAPO_LEARNT)  # fmt: skip
+DEEP, PASSED = (bits(f"bits_{way}", {"depth": "depth"}, "bits", "bits", way=way) for way in ("deep", "looped"))
+# of the looped ones those of the fewest layers are as deep
+AS_DEEP = bits("bits_looped_few", {}, "bits", "bits", way="looped", **{"model.layers": smallest})
+DEEP_BITS = Tuned(Learnt(Least("bits_deep_over_looped", Ratio("deep_over_looped", DEEP, PASSED), share=False),
+                         CAPO_BITS, CAPO_LEARNT), (AS_DEEP,))  # fmt: skip
 
 CONSTANT = Shares("majority", {}, TASKS["mano"][1], called="constant", pooled=(
     "model.layers", "model.loops", RATE, "way", "depth"))  # fmt: skip

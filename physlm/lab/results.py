@@ -29,7 +29,7 @@ from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.run import Run
 from physlm.lab.store import Store
 from physlm.laws.columns import finite, labels, same_places, with_columns
-from physlm.laws.diverged import diverged_sentence, with_diverged
+from physlm.laws.diverged import as_told, diverged_sentence, diverged_settings, tell_diverged, with_diverged
 from physlm.laws.law import Law
 from physlm.laws.verdict import verdict_markdown, verdict_rows
 from physlm.measures.rows import Row
@@ -162,7 +162,8 @@ def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
     """
     reasons = {run.name: reason for run in runs if (reason := run.diverged()) is not None}
     planned = experiment.specs(tier)
-    table = results_table(runs, experiment.asked_names, planned)
+    settings = {run.name: settings_of(run.spec) for run in runs if run.name in reasons}
+    table = tell_diverged(results_table(runs, experiment.asked_names, planned), settings.values())
     measured = labels(table) if len(runs) == len(planned) else []  # others may have the columns of a part
     if experiment.columns and measured and not set(map(same_places, experiment.columns)) & set(
             map(same_places, measured)):
@@ -175,7 +176,7 @@ def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
             raise
         raise UserError(f"{error} ({len(reasons)} of {len(runs)} runs diverged and are left out: "
                         f"{', '.join(reasons)})") from error
-    return Finding(experiment, tier, table, with_diverged(law, len(runs), reasons))
+    return Finding(experiment, tier, table, with_diverged(law, len(runs), reasons, settings))
 
 
 def fit(experiment: Experiment, table: pd.DataFrame) -> Law:
@@ -189,7 +190,7 @@ def fit(experiment: Experiment, table: pd.DataFrame) -> Law:
     if table.empty:
         return Law(())
     whole, left_out = finite(table)
-    law = experiment.law(whole)
+    law = experiment.law(as_told(whole, table))
     return replace(law, details={**law.details, "not_finite": left_out}) if left_out else law
 
 
@@ -243,7 +244,8 @@ def read_finding(experiment: Experiment, folder: Path) -> Finding:
         UserError: a file is missing or damaged.
     """
     tier, law = read_law(folder)
-    return Finding(experiment, tier, read_table(table_file(folder)), law)
+    table = tell_diverged(read_table(table_file(folder)), diverged_settings(law).values())
+    return Finding(experiment, tier, table, law)
 
 
 def read_law(folder: Path) -> tuple[str, Law]:

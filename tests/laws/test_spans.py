@@ -10,7 +10,8 @@ import planted
 import pytest
 
 from physlm.errors import UserError
-from physlm.laws.forms import Best, Minus, Paired, Shares, Span, Tuned, laws
+from physlm.laws.diverged import tell_diverged
+from physlm.laws.forms import Best, Minus, Paired, Ratio, Shares, Span, Tuned, laws
 from physlm.laws.verdict import judge, own_test
 
 RATE = "train.learning_rate"
@@ -39,7 +40,13 @@ def test_a_span_ends_where_half_of_the_best_is_on_a_straight_line_over_the_logar
 def test_a_run_that_diverged_counts_as_0_and_seeds_are_averaged() -> None:
     whole, cut = {1.0: 0.0, 2.0: 1.0, 4.0: 1.0, 8.0: 0.0}, {1.0: 0.0, 2.0: 1.0}
     both = table(("a", 1, whole), ("a", 2, cut))
-    found = SPAN.cells(both)["a",]
+    assert SPAN.cells(both)["a",].runs == 1, "of the second seed two runs are not finished"
+    settings = [{"model.norm": "a", "train.seed": 2, RATE: rate} for rate in (4.0, 8.0)]
+    assert SPAN.cells(tell_diverged(both, settings[:1]))["a",].runs == 1
+    assert SPAN.cells(tell_diverged(both, [{**one, "train.seed": 1} for one in settings]))["a",].runs == 1
+    found = SPAN.cells(tell_diverged(both, settings))["a",]
+    law = laws(SPAN, prepare=pd.DataFrame)(tell_diverged(both, settings))
+    assert law.get("span@norm=a").value == found.value  # type: ignore[union-attr]
     assert found.value == pytest.approx((2.0 + 1.0) / 2) and found.runs == 2
     assert found.lo < 1.0 and found.hi > 2.0, "two seeds say little"
 
@@ -87,3 +94,38 @@ def test_what_agrees_is_judged_where_the_best_of_the_others_is_inside_of_its_gri
     assert judge(own_test("gain", "at least", 0.1, "why"), found) == verdict
     assert found is not None and bool(found.unjudged) == (verdict != "holds")
     assert verdict == "holds" or "a better one may lie outside" in found.unjudged
+
+
+def test_without_a_seed_that_both_have_there_is_no_pair_and_nothing_is_paired_with_itself() -> None:
+    rows = [("a", 1, {1.0: 0.5}), ("a", 2, {1.0: 0.6}), ("b", 3, {1.0: 0.1}), ("b", 4, {1.0: 0.2})]
+    assert Paired("gain", best("a"), best("b")).cells(table(*rows)) == {}
+    assert Minus("apart", best("a"), best("b"), independent=True).cells(table(*rows)) != {}
+    with pytest.raises(UserError, match="best_a on both sides, expected two forms"):
+        Paired("gain", best("a"), best("a"))
+
+
+@pytest.mark.parametrize(("by", "others"), [(("norm", "seed"), ("norm", "seed")), (("norm", "seed"), ("seed", "norm"))])
+def test_settings_are_matched_by_their_names_whatever_their_order(by: tuple[str, ...], others: tuple[str, ...]) -> None:
+    columns = {"norm": "model.norm", "seed": "train.seed"}
+    of, other = (Shares("score", {key: columns[key] for key in keys}, called=name, share=False)
+                 for name, keys in (("one", by), ("other", others)))
+    inside, edge = {1.0: 0.1, 2.0: 0.5, 4.0: 0.1}, {1.0: 0.1, 2.0: 0.3, 4.0: 0.5}
+    found = table(("a", 1, inside), ("b", 1, inside), ("a", 2, inside), ("b", 2, edge))
+    one, two = Best("best", of, over=RATE), Best("other_best", other, over=RATE)
+    keys = list(one.cells(found))
+    assert set(Tuned(one, (two,)).unjudged(found, keys)) == {("b", 2)}
+    assert {key: each.value for key, each in Ratio("ratio", one, two).cells(found).items()} == dict.fromkeys(keys, 1.0)
+
+
+def test_what_is_held_against_a_span_that_goes_on_is_not_judged() -> None:
+    wide, within = {1.0: 0.0, 2.0: 1.0, 4.0: 1.0, 8.0: 0.0}, {1.0: 0.0, 2.0: 0.2, 4.0: 0.2, 8.0: 1.0}
+    found = table(("a", 1, wide), ("b", 1, within))
+    spans = [Span(f"span_{norm}", Shares("score", {"rate": RATE}, {"model.norm": norm}, share=False), "rate")
+             for norm in ("a", "b")]  # fmt: skip
+    difference = Minus("wider", spans[0], spans[1], independent=True)
+    for form, what in ((difference, "difference"), (Ratio("wider", spans[0], spans[1]), "ratio")):
+        law = laws(Tuned(form, ()))(found)
+        assert law.get("wider").unjudged == (  # type: ignore[union-attr]
+            f"span_b: largest rate within: more, so that the {what} is at most this")
+    law = laws(Minus("wider", spans[1], spans[0], independent=True))(found)
+    assert not law.get("wider").unjudged  # type: ignore[union-attr]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -14,7 +14,17 @@ from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
 from physlm.laws.forms.extremes import Best
-from physlm.laws.forms.form import Cells, Form, check_apart, check_keys, number_of, part_of, shares_of, value_text
+from physlm.laws.forms.form import (
+    Cells,
+    Form,
+    Hedged,
+    check_apart,
+    check_keys,
+    number_of,
+    part_of,
+    shares_of,
+    value_text,
+)
 from physlm.laws.forms.reach import Arrival, Reach
 from physlm.laws.forms.shares import Shares, Taken, mean_over, over_runs
 from physlm.laws.forms.spans import Span
@@ -151,6 +161,10 @@ class Minus:
         """Which of two reaches or arrivals is a bound of the true one, and so the difference."""
         return _bounds(self, (self.of, self.other), table)
 
+    def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
+        """Why those of its settings ``keys`` are not judged whose subtracted span goes on beyond its grid."""
+        return _too_large(self, (self.of, self.other), table, keys, "difference")
+
     def note(self) -> str:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} minus {self.other.name}, half-widths "
@@ -161,8 +175,9 @@ class Minus:
 class Paired:
     """One best minus another that has the same keys, each at its own best value, seed by seed, setting by setting.
 
-    Only seeds that both have count; the interval is over the differences, of which Student's t knows how many there
-    are.  It knows nothing of the choice of the value, by which both lean upwards.
+    Only seeds that both have count; where there is none, the setting has no number.  The interval is over the
+    differences, of which Student's t knows how many there are.  It knows nothing of the choice of the value, by which
+    both lean upwards.
     """
 
     name: str
@@ -170,6 +185,7 @@ class Paired:
     other: Best
 
     def __post_init__(self) -> None:
+        check_apart(self.name, self.of, self.other)
         if (self.other.keys, self.other.unit) != (self.of.keys, self.of.unit):
             raise UserError(f"{self.name}: got {self.other.name} by {self.other.keys} in {self.other.unit}, expected "
                             f"one by {self.of.keys} in {self.of.unit}")
@@ -185,9 +201,10 @@ class Paired:
         return self.of.keys
 
     def cells(self, table: pd.DataFrame) -> Cells:
-        """The differences, by setting."""
+        """The differences, by setting, where both have a seed in common."""
         of, other = self.of.taken(table), self.other.taken(table)
-        return {key: _difference(runs, other[key], self.of.of.share) for key, runs in of.items() if key in other}
+        found = {key: _paired(runs, other[key]) for key, runs in of.items() if key in other}
+        return {key: one for key, one in found.items() if one is not None}
 
     def note(self) -> str:
         """How it is made."""
@@ -236,6 +253,10 @@ class Ratio:
     def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
         """Which of two reaches or arrivals is a bound of the true one, and so the ratio."""
         return _bounds(self, (self.of, self.base), table)
+
+    def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
+        """Why those of its settings ``keys`` are not judged that are over a span which goes on beyond its grid."""
+        return _too_large(self, (self.of, self.base), table, keys, "ratio")
 
     def note(self) -> str:
         """How it is made."""
@@ -343,8 +364,31 @@ def _bounds(of: Form, parts: Sequence[Form], table: pd.DataFrame) -> dict[Key, s
     return found
 
 
+def _too_large(of: Form, parts: tuple[Form, Form], table: pd.DataFrame, keys: Iterable[Key], what: str
+               ) -> dict[Key, str]:  # fmt: skip
+    """Why a form of two is not judged: the second is a span of at least its number; or what its parts say of theirs."""
+    keys, base = list(keys), parts[1]
+    more = base.remarks(table) if isinstance(base, Span) else {}
+    found = {key: f"{base.name}: {more[part]}, so that the {what} is at most this"
+             for key in keys if (part := part_of(key, of.keys, base.keys)) in more}
+    for form in parts:
+        if isinstance(form, Hedged):
+            owns = {key: part_of(key, of.keys, form.keys) for key in keys}
+            told = form.unjudged(table, list(dict.fromkeys(owns.values())))
+            found = {**{key: told[own] for key, own in owns.items() if own in told}, **found}
+    return found
+
+
 def _difference(plus: Sequence[Taken], minus: Sequence[Taken], share: bool) -> Interval:
-    """By the seeds that both sides have, each once; else of the means.
+    """By the seeds that both sides have, each once; else of the means."""
+    paired = _paired(plus, minus)
+    if paired is not None:
+        return paired
+    return interval.difference(mean_over(plus, share), mean_over(minus, share), independent=True)
+
+
+def _paired(plus: Sequence[Taken], minus: Sequence[Taken]) -> Interval | None:
+    """By the seeds that both sides have, each once; None where there are none.
 
     A run that begins with another one and a run that does not are a pair if what both have is the same.
     """
@@ -353,7 +397,7 @@ def _difference(plus: Sequence[Taken], minus: Sequence[Taken], share: bool) -> I
     if pairs and once:
         return mean_over([one._replace(found=interval.difference(one.found, other.found, independent=True))
                           for one, other in pairs], share=False)  # fmt: skip
-    return interval.difference(mean_over(plus, share), mean_over(minus, share), independent=True)
+    return None
 
 
 def _alike(one: Taken, other: Taken) -> bool:

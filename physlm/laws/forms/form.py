@@ -41,6 +41,14 @@ class Remarked(Form, Protocol):
 
 
 @runtime_checkable
+class Hedged(Form, Protocol):
+    """A form that says which of its numbers mean nothing where they agree with what is asked."""
+
+    def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
+        """Why, by setting, for those of the settings ``keys`` that are not judged."""
+
+
+@runtime_checkable
 class Bounded(Form, Protocol):
     """A form that says whether its numbers are shares, so that intervals end at 0 and 1; others' are not."""
 
@@ -71,8 +79,9 @@ def value_text(value: object) -> str:
 
 
 def part_of(key: Key, names: Sequence[str], kept: Sequence[str]) -> Key:
-    """The values of some of the names."""
-    return tuple(value for name, value in zip(names, key, strict=True) if name in kept)
+    """The values of those of the names that are kept, in the order of ``kept``: forms have orders of their own."""
+    values = dict(zip(names, key, strict=True))
+    return tuple(values[name] for name in kept if name in values)
 
 
 def number_of(name: str, key: str, value: object) -> float:

@@ -10,10 +10,9 @@ import pandas as pd
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.laws import cells
-from physlm.laws.forms.form import Bare, Form, Remarked, setting_label
-from physlm.laws.forms.learnt import Learnt
+from physlm.laws.diverged import as_told
+from physlm.laws.forms.form import Bare, Form, Hedged, Remarked, setting_label
 from physlm.laws.forms.shares import Shares
-from physlm.laws.forms.tuned import Tuned
 from physlm.laws.law import Law, Quantity
 from physlm.places import AT
 
@@ -39,7 +38,7 @@ class Laws:
         Raises:
             UserError: a form names a column that is not there, or runs that it cannot average.
         """
-        table = table if self.prepare is None else self.prepare(table)
+        table = table if self.prepare is None else as_told(self.prepare(table), table)
         quantities = [one for form in self.forms for one in quantities_of(form, table)]
         notes = [*cells.notes(self.items), *(form.note() for form in self.forms), *self.notes]
         shares = next((form for form in self.forms if isinstance(form, Shares)), None)
@@ -88,7 +87,7 @@ def quantities_of(form: Form, table: pd.DataFrame) -> list[Quantity]:
     """The numbers of a form under their names."""
     remarks = form.remarks(table) if isinstance(form, Remarked) else {}
     found = form.cells(table)
-    unjudged = form.unjudged(table, found) if isinstance(form, Learnt | Tuned) else {}
+    unjudged = form.unjudged(table, found) if isinstance(form, Hedged) else {}
     return [Quantity.of(cells.named(form.name, setting_label(form.keys, key)), one, form.unit, remarks.get(key, ""),
                         unjudged.get(key, ""))
             for key, one in found.items()]

@@ -12,7 +12,7 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws.cells import Key
 from physlm.laws.forms.contrasts import Contrast
-from physlm.laws.forms.form import Cells, Form, Remarked, check_keys, part_of, shares_of
+from physlm.laws.forms.form import Cells, Form, Hedged, Remarked, check_keys, part_of, shares_of
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,15 @@ class Learnt:
         return self.of.remarks(table) if isinstance(self.of, Remarked) else {}
 
     def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
-        """Why those of its settings ``keys`` in which nothing was learnt are not judged."""
-        matched = self._matched
+        """Why those of its settings ``keys`` are not judged in which nothing was learnt, or which the form leaves."""
+        keys, matched = list(keys), self._matched
         scores: dict[Key, list[tuple[Interval, Interval | None]]] = {}
         controls = {} if self.control is None else self.control.cells(table)
         for key, one in self.score.cells(table).items():
             if self.control is None or key in controls:
                 place = tuple(key[self.score.keys.index(name)] for name in matched)
                 scores.setdefault(place, []).append((one, controls.get(key)))
-        found = {}
+        found = self.of.unjudged(table, keys) if isinstance(self.of, Hedged) else {}
         for key in keys:
             own = part_of(key, self.keys, matched)
             base = tuple(self.base.get(name, value) for name, value in zip(matched, own, strict=True))

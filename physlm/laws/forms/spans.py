@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from physlm import interval
@@ -13,6 +14,7 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
+from physlm.laws.diverged import Settings, told_diverged
 from physlm.laws.forms.form import Cells, check_keys, part_of
 from physlm.laws.forms.reach import crossing
 from physlm.laws.forms.shares import Shares, Taken, mean_over
@@ -27,8 +29,9 @@ class Span:
     number is at least ``share`` of its best; seed by seed, then averaged.
 
     To each side the span ends where the number first falls below that; between two values of the setting the number is
-    taken as a straight line over the logarithm of the setting.  A run that the table does not have, as it diverged, has
-    0 there.  A seed whose best is not above 0 has no span.  Where the number does not fall before the first or the last
+    taken as a straight line over the logarithm of the setting.  A run that diverged has 0
+    there.  A seed that lacks a run which did not diverge, as it is not finished, has no span; nor has one whose best is
+    not above 0.  Where the number does not fall before the first or the last
     value that any setting has, the span ends there: a lower bound, as its remark says.  Ends of the runs' intervals
     give ends of theirs.
 
@@ -76,17 +79,28 @@ class Span:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: factors of two of {self.along} around the best, "
                 f"within which {self.of.name} is at least {self.share:g} of its best, seed by seed, on straight lines "
-                "over its logarithm; what diverged counts as 0.")
+                "over its logarithm; what diverged counts as 0, "
+                "and a seed with runs that are not finished does not count.")
 
     def _curves(self, table: pd.DataFrame) -> dict[Key, list[tuple[Taken, Curve]]]:
-        """For each other setting and seed a run, and the numbers at all values that any run has."""
+        """For each other setting and seed a run, and the numbers at all values that any run has, where none is missing.
+        """
         place, taken = self.of.keys.index(self.along), self.of.by_run(table)
-        values = sorted({float(str(one.key[place])) for one in taken})
+        column, diverged = self.of.columns[place], told_diverged(table)
+        # of all models, those among them that do not count here: one may have a few of its runs finished alone
+        tried = [*table.loc[table["quantity"] == self.of.quantity, column], *(
+            one[column] for one in diverged if column in one)]
+        values = sorted({float(value) for value in tried})
         found: dict[Key, dict[tuple[str, ...], list[Taken]]] = {}
         for one in taken:
             found.setdefault(part_of(one.key, self.of.keys, self.keys), {}).setdefault(one.seeds, []).append(one)
+        rows = table.drop_duplicates("run").set_index("run")
+        lost = {run: _lost(rows.loc[run].to_dict(), column, diverged) for run in {one.run for one in taken}}
         every = {key: [(runs[0]._replace(key=key), _curve(runs, place, values)) for runs in seeds.values()]
                  for key, seeds in found.items()}
+        every = {key: [(run, curve) for run, curve in curves
+                       if all(one is not None or value in lost[run.run] for value, one in curve)]
+                 for key, curves in every.items()}
         learnt = {key: [one for one in curves if _best(one[1]) > 0] for key, curves in every.items()}
         return {key: curves for key, curves in learnt.items() if curves}
 
@@ -113,6 +127,19 @@ def _curve(runs: Sequence[Taken], place: int, values: Sequence[float]) -> Curve:
     """The numbers of one seed at all values."""
     by_value = {float(str(one.key[place])): one.found for one in runs}
     return [(value, by_value.get(value)) for value in values]
+
+
+def _lost(run: Mapping[str, object], column: str, diverged: Iterable[Settings]) -> set[float]:
+    """The values of a column at which runs diverged whose other settings are those of this one."""
+    return {float(one[column]) for one in diverged if column in one and
+            all(_plain(value) == _plain(run.get(name)) for name, value in one.items() if name != column)}
+
+
+def _plain(value: object) -> str:
+    """Equal for equal settings, be they of a run or read from a table, where whole numbers may have a point."""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return "" if math.isnan(value) else repr(float(value))
+    return "" if value is None else str(value)
 
 
 def _best(curve: Curve) -> float:

@@ -10,8 +10,7 @@ import pandas as pd
 from physlm.laws import cells
 from physlm.laws.cells import Key
 from physlm.laws.forms.extremes import Best, edge_of
-from physlm.laws.forms.form import Cells, Form, Remarked, part_of, setting_label, value_text
-from physlm.laws.forms.learnt import Learnt
+from physlm.laws.forms.form import Cells, Form, Hedged, Remarked, part_of, setting_label, value_text
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Tuned:
     def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
         """Why those of its settings ``keys`` are not judged for which a best rate, or anything learnt, is missing."""
         keys = list(keys)
-        found = self.of.unjudged(table, keys) if isinstance(self.of, Learnt) else {}
+        found = self.of.unjudged(table, keys) if isinstance(self.of, Hedged) else {}
         for best in self.bests:
             shared = [key for key in self.keys if key in best.keys]
             for setting, (value, grid) in best.best(table).items():
