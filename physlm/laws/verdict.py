@@ -279,12 +279,12 @@ def verdict_markdown(
 
 
 def shortly(number: float) -> str:
-    """A number that was asked for, with at most four significant digits; whole numbers above them as they are.
+    """A number that was asked for, with at most four significant digits; from 10,000 on with six.
 
     >>> shortly(1.02042), shortly(0.3), shortly(20000.0)
     ('1.02', '0.3', '20000')
     """
-    return f"{number:.4g}" if abs(number) < 10_000 else f"{number:.0f}"
+    return f"{number:.4g}" if abs(number) < 10_000 else f"{number:g}"
 
 
 def words_of(quantity: str) -> str:
