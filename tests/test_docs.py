@@ -97,6 +97,41 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{target}#{anchor}"
 
 
+# ---- Paths of the code
+
+TOPS = ("physlm", "experiments", "tests", "docs", "notebooks")
+
+
+def paths_of_code(page: Path) -> set[str]:
+    """What a page names in backticks as a file of the checkout, or a folder of one."""
+    codes = [code for code in re.findall(r"`([^`\s]+)`", prose(page)) if re.fullmatch(r"[\w./*<>-]+", code)]
+    return {code for code in codes if code.endswith(".py") or (code.split("/")[0] in TOPS and "/" in code)}
+
+
+def found_in_code(path: str) -> list[Path]:
+    """The files and folders that are meant: by their whole path, or its end (`parts/part.py`); <x> is any name."""
+    pattern = re.sub(r"<\w+>", "*", path.rstrip("/"))
+    if pattern.split("/")[0] in TOPS:
+        return list(ROOT.glob(pattern))
+    return [found for top in TOPS for found in (ROOT / top).rglob(pattern)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ident)
+def test_paths_of_code_are_there(page: Path) -> None:
+    for path in paths_of_code(page) - {f"{name}.py" for name in own_names(page)}:
+        assert found_in_code(path), path
+    for name, path in re.findall(r"`(\w+)`\s+in\s+`([\w./]+\.py)`", prose(page)):
+        assert any(re.search(rf"\b{name}\b", found.read_text()) for found in found_in_code(path)), f"{name} in {path}"
+
+
+def test_a_path_that_is_not_there_is_seen() -> None:
+    assert "physlm/models/parts/part.py" in set().union(*map(paths_of_code, PAGES))
+    assert found_in_code("parts/part.py") == found_in_code("physlm/models/parts/part.py") == [
+        ROOT / "physlm" / "models" / "parts" / "part.py"]
+    for wrong in ("physlm/models/recurrences/products.py", "recurrences/products.py", "physlm/nowhere/"):
+        assert not found_in_code(wrong)
+
+
 # ---- Tables
 
 

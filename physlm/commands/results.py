@@ -130,7 +130,8 @@ def verify(
             verifying.rewrite(one, found)
     _note_amiss(checked, known, where, load)
     if kept:
-        print(f"note: {kept} claims as they were last refitted, since nothing of them has changed; --refit refits all",
+        claims, they = ("claim as it was", "it") if kept == 1 else ("claims as they were", "them")
+        print(f"note: {kept} {claims} last refitted, since nothing of {they} has changed; --refit refits all",
               file=sys.stderr)
     if any(one.disagreements for one in checked) and not write:
         raise typer.Exit(1)

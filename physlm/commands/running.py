@@ -69,6 +69,7 @@ class Asked:
 
 def train_shard(asked: Asked, shard: Shard) -> None:
     """Train and measure what one machine of several holds, and say how to go on; nothing is reported from a part."""
+    from physlm.lab.cost import counted
     from physlm.lab.shards import describe, divided
 
     together = _together(asked)
@@ -77,7 +78,8 @@ def train_shard(asked: Asked, shard: Shard) -> None:
     if mine:
         _announce(asked, mine)
         _sweep(asked, {spec: together[spec] for spec in mine})
-    print(f"\nshard {shard} is done: {len(mine)} runs are finished in {asked.store.root}. When all {shard.of} shards "
+    runs = counted(len(mine), "finished run")
+    print(f"\nshard {shard} is done, {runs} in {asked.store.root}. When all {shard.of} shards "
           f"are, copy their run folders into one folder of runs and report with\n"
           f"    {asked.command(asked.claims)} --finished-only")
 
@@ -156,6 +158,7 @@ def _sweep(asked: Asked, measures: dict[RunSpec, tuple[AnyMeasure, ...]]) -> lis
 
 def _report(asked: Asked, claim: Experiment, finished: list[Run]) -> None:
     """From finished runs to tables on the screen and files in a folder of results, or beside the runs."""
+    from physlm.lab.cost import counted
     from physlm.lab.results import find, results_folder, write_finding
     from physlm.laws.verdict import by_asked
 
@@ -168,7 +171,8 @@ def _report(asked: Asked, claim: Experiment, finished: list[Run]) -> None:
         figure = write_finding(finding, target, finished, asked.command([claim]),
                                planned=len(asked.specs[claim.name]))
     except UserError as error:
-        raise UserError(f"{error}; all {len(finished)} runs are finished and kept in {finished[0].path.parent}, so the "
+        runs = counted(len(finished), "finished run")
+        raise UserError(f"{error}; {finished[0].path.parent} keeps {runs}, so the "
                         "same command with another --results will only write") from error
     print(f"\ntime     {_time((finished, claim.measure_names))}")
     print(f"results  {target}\nfigure   {figure}")

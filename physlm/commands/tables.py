@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from physlm.commands.options import number, printable
-from physlm.laws.verdict import ONE_SIDED, Expectation, asked_for, words_of
+from physlm.laws.verdict import ONE_SIDED, Expectation, asked_for, shortly, words_of
 
 WIDTH = 119  # of a line at most
 LEAST = 80  # on a narrower screen lines are broken by the terminal
@@ -75,13 +75,13 @@ def quantity_table(rows: Sequence[Mapping[str, Any]], expect: Mapping[tuple[str,
 
 def asked_of(expectation: Expectation, short: bool = False) -> str:
     """``at least 0.8``, with its slack ``at least 0.8 - 0.05``, in short ``≥ 0.8``; a bound of ours has a star."""
-    value, slack = f"{expectation.published:g}", expectation.tolerance
+    value, slack = shortly(expectation.published), shortly(expectation.tolerance) if expectation.tolerance else ""
     if expectation.relation == "about":
-        text = f"{value} ± {slack:g}" if slack else value
+        text = f"{value} ± {slack}" if slack else value
     else:
         sign = "-" if ONE_SIDED[expectation.relation] == "≥" else "+"
         relation = ONE_SIDED[expectation.relation] if short else expectation.relation
-        text = f"{relation} {value}" + (f" {sign} {slack:g}" if slack and not short else "")
+        text = f"{relation} {value}" + (f" {sign} {slack}" if slack and not short else "")
     return text if short or not _is_bound(expectation) else f"{text} {BOUND_MARK}"
 
 
@@ -103,7 +103,7 @@ def worst_miss(claim: ClaimLine) -> str:
         row = max(missed, key=lambda one: _miss(one, asked_for(one, claim.expect)))
         expectation = asked_for(row, claim.expect)
         words = words_of(row["quantity"]) if expectation is None else expectation.words
-        asked = f"{row['published']:g}" if expectation is None else asked_of(expectation, short=True)
+        asked = shortly(row["published"]) if expectation is None else asked_of(expectation, short=True)
         texts.append(f"{_missing_end(row, expectation)}, asked {asked}: {words}")
     return "; ".join(texts)
 

@@ -189,12 +189,18 @@ def describe(cost: Cost) -> list[str]:
     """The cost in lines for readers."""
     times = ", ".join(f"{duration(seconds)} on {device}" for device, seconds in cost.seconds.items())
     starts = f" ({cost.starts} for others to begin with)" if cost.starts else ""
+    runs, populations = counted(cost.runs, "run") + starts, counted(cost.populations, "population")
     return [
-        f"{cost.runs} runs{starts} in {cost.populations} populations, {cost.smallest:,} to {cost.largest:,} parameters",
+        f"{runs} in {populations}, {cost.smallest:,} to {cost.largest:,} parameters",
         f"{amount(cost.tokens)} tokens, {cost.flops:.2g} FLOPs",
         f"training time predicted, give or take a third: {times}",
         f"GPU memory predicted for the largest population: {cost.memory / 1e9:.2g} GB",
     ]
+
+
+def counted(number: int, what: str) -> str:
+    """``1 task``, ``2 tasks``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def amount(count: float) -> str:

@@ -25,6 +25,7 @@ from physlm import storage
 from physlm.config import to_dict, unknown_key
 from physlm.errors import UserError
 from physlm.lab.committed import BESIDE_THE_LAW, CURE, law_file, table_file
+from physlm.lab.cost import counted
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.run import Run
 from physlm.lab.store import Store
@@ -226,7 +227,7 @@ def write_law(
     experiment = finding.experiment
     part = "" if finished == planned else f", {finished} of its {planned} runs; the others are not finished"
     if earlier_design:
-        part = f", {finished} runs of an earlier design; those of today's are not trained yet"
+        part = f", {counted(finished, 'run')} of an earlier design; those of today's are not trained yet"
     text = verdict_markdown(experiment.name, experiment.claim, experiment.source, finding.law, experiment.expect,
                             finding.tier + part, redo, experiment.deviations,
                             experiment.found if finding.tier in COMMITTED_TIERS else "")

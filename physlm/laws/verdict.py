@@ -21,7 +21,7 @@ from physlm.interval import NOTHING
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity
 
-Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not judged", "not run"]
+Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not judged", "not finished", "not run"]
 Relation = Literal["at least", "at most", "about", "not below", "not above"]
 Kind = Literal["published", "bound", "test"]
 RELATIONS = ("at least", "at most", "about", "not below", "not above")
@@ -114,10 +114,10 @@ class Expectation:
         mark = {"published": "", "bound": " (our bound)", "test": " (our test)"}[self.kind]
         unit = _unit(self.unit)
         if self.relation == "about":
-            slack = f" ± {self.tolerance:g}" if self.tolerance else ""
-            return f"{self.published:g}{slack}{unit}{mark}"
-        slack = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
-        return f"{self.relation} {self.published:g}{unit}{slack}{mark}"
+            slack = f" ± {shortly(self.tolerance)}" if self.tolerance else ""
+            return f"{shortly(self.published)}{slack}{unit}{mark}"
+        slack = f" (tolerance {shortly(self.tolerance)})" if self.tolerance else ""
+        return f"{self.relation} {shortly(self.published)}{unit}{slack}{mark}"
 
     @property
     def origin(self) -> str:
@@ -278,6 +278,15 @@ def verdict_markdown(
     return "\n".join(lines)
 
 
+def shortly(number: float) -> str:
+    """A number that was asked for, with at most four significant digits; from 10,000 on with six.
+
+    >>> shortly(1.02042), shortly(0.3), shortly(20000.0)
+    ('1.02', '0.3', '20000')
+    """
+    return f"{number:.4g}" if abs(number) < 10_000 else f"{number:g}"
+
+
 def words_of(quantity: str) -> str:
     """A quantity's name without the signs of ours.
 
@@ -299,8 +308,9 @@ def headline(rows: Sequence[dict[str, Any]], expect: Mapping[tuple[str, float], 
     """One word for a whole claim.
 
     Reproduced only if everything that is published is, and all tests of our own hold; a claim of such tests alone
-    holds or fails.  Not run if something was not measured and nothing disagreed; not judged if all was measured,
-    nothing disagreed, and of something nothing was learnt.
+    holds or fails.  If nothing disagreed: not run if nothing was measured, not finished if only a part was, and not
+    judged if all was measured and something of it says itself that agreeing means nothing.  No single row is not
+    finished.
 
     Args:
         rows: the verdicts.
@@ -311,8 +321,10 @@ def headline(rows: Sequence[dict[str, Any]], expect: Mapping[tuple[str, float], 
     tests = all(_is_test(row, expect) for row in rows)
     if verdicts & {"not reproduced", "fails"}:
         return "fails" if tests else "not reproduced"
-    if not rows or "not run" in verdicts:
+    if not verdicts - {"not run"}:
         return "not run"
+    if "not run" in verdicts:
+        return "not finished"
     if "not judged" in verdicts:
         return "not judged"
     return "holds" if tests else "reproduced"

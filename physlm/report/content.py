@@ -20,7 +20,7 @@ from physlm.lab.results import read_law
 from physlm.lab.verify import Checked
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 from physlm.laws.law import Law, Quantity
-from physlm.laws.verdict import Expectation, verdict_rows
+from physlm.laws.verdict import Expectation, shortly, verdict_rows
 from physlm.report.bars import Bar, interval_bar
 
 # The subjects of the series; a part that is not here is called by its number alone.
@@ -178,7 +178,7 @@ def _judged(rows: Sequence[dict[str, Any]], law: Law | None, expect: Sequence[Ex
     for place, row in enumerate(rows):
         expectation = expect[place] if expect else None
         ours = law.get(row["quantity"]) if law is not None else None
-        wanted = f"{row['published']:g}" if expectation is None else expectation.wanted
+        wanted = shortly(row["published"]) if expectation is None else expectation.wanted
         bar = None if ours is None else interval_bar(ours, row["published"], expectation, wanted)
         words, origin = ("", "") if expectation is None else (expectation.words, expectation.origin)
         judged.append(Judged(row["quantity"], words, wanted, origin, ours, row["verdict"], bar))

@@ -69,7 +69,8 @@ def test_shells_complete_claims_and_words(physlm: Call, monkeypatch: pytest.Monk
     monkeypatch.setenv("_PHYSLM_COMPLETE", "complete_bash")
     for words, offered in ((["show", "p"], ["p33_toy"]), (["show", "q"], []), (["list", "--part", ""], ["3.3"]),
                            (["run", "p33_toy", "--tier", "s"], ["smoke"]), (["verify", "p33"], ["p33_toy"]),
-                           (["verify", "--verdict", "not"], ["not reproduced", "not judged", "not run"]),
+                           (["verify", "--verdict", "not"],
+                            ["not reproduced", "not judged", "not finished", "not run"]),
                            (["data", "sample", "bios"], ["bios"]),
                            (["data", "export", "mano", "--to", "p"], ["parquet"]),
                            (["data", "sample", "mano", "--split", "e"], ["evaluation"]),
@@ -83,6 +84,6 @@ def test_shells_complete_claims_and_words(physlm: Call, monkeypatch: pytest.Monk
 def test_show_tells_claim_source_and_cost(physlm: Call) -> None:
     code, out, _ = physlm("show", "p33_toy")
     assert code == 0 and "Scores grow" in out and "Figure 1" in out and "at least 1 bits" in out
-    assert "2 runs in 1 populations" in out and "H200" in out and "CPU cores" in out
+    assert "2 runs in 1 population," in out and "H200" in out and "CPU cores" in out
     for tier, runs in (("smoke", 1), ("demo", 2), ("gpu", 3), ("paper", 3)):
         assert re.search(rf"^{tier} +{runs} runs? in", out, re.MULTILINE)

@@ -48,7 +48,7 @@ def test_several_claims_train_and_measure_together(
 
     monkeypatch.setattr("physlm.lab.sweep.sweep", sweep)
     code, out, err = physlm("run", "p33_toy", "p33_toy_again", "p33_toy", "--tier", "gpu", "--processes", "2")
-    assert (code, err) == (0, "") and "3 runs in 1 populations" in out
+    assert (code, err) == (0, "") and "3 runs in 1 population," in out
     assert calls == [(3, {("score", "other")}), (3, {("score",)}), (3, {("other", "score")})]
     assert "all 2 claims: 0.0 minutes of training, shared runs included once, and 0.0 of measuring" in out
     for name in ("p33_toy", "p33_toy_again"):
@@ -161,7 +161,7 @@ def test_a_read_only_results_folder_loses_no_run(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace)
         code, out, err = physlm("run", "p33_toy", "--tier", "gpu")
-    assert code == 2 and "Read-only file system" in err and "3 runs are finished" in err and err.count("\n") == 1
+    assert code == 2 and "Read-only file system" in err and "keeps 3 finished runs," in err and err.count("\n") == 1
     assert "best_score" in out, "what was found is printed before it is written"
     assert len(list(tmp_path.glob("runs/*/DONE"))) == 3
     code, out, _ = physlm("run", "p33_toy", "--tier", "gpu")

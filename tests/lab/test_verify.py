@@ -60,7 +60,7 @@ def test_results_of_an_earlier_design_need_not_give_what_is_asked_of_todays(fold
     assert "not run" in [row["verdict"] for row in found.rows]
     verify.rewrite(found, folder)
     text = (folder / "p33_toy" / "VERDICT.md").read_text()
-    assert f"{len(make_specs())} runs of an earlier design" in text and "# p33_toy: not run" in text
+    assert f"{len(make_specs())} runs of an earlier design" in text and "# p33_toy: not finished" in text
 
 
 def test_as_many_other_runs_are_another_design_too(folder: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_verdict_says_it_in_words_and_never_counts_it() -> None:
     for expect, word in (([c], "not judged"), ([a, c], "not judged"), ([a], "reproduced"),
                          ([a, c, missed], "not reproduced"), ([c, missed], "not reproduced"),
                          ([test_c, missed], "fails"), ([test_c], "not judged"),
-                         ([c, bound("absent", "at least", 0.0, "s", "r")], "not run")):
+                         ([c, bound("absent", "at least", 0.0, "s", "r")], "not finished")):
         assert headline(verdict_rows("claim", law, expect, "gpu"), by_asked(expect)) == word
     text = verdict_markdown("claim", "A.", "s", law, [c, a], "gpu", "physlm run claim")
     assert "# claim: not judged" in text and "| not judged: nothing learnt: the best of the models compared" in text

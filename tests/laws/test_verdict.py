@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from physlm.commands.tables import asked_of
 from physlm.errors import UserError
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import (
@@ -66,6 +67,15 @@ def test_judge(relation: Relation, tolerance: float, lo: float, hi: float, verdi
     assert judge(expectation(relation, tolerance), measured(lo, hi)) == verdict
 
 
+@pytest.mark.parametrize("relation", ["about", "at least"])
+def test_what_is_asked_for_has_four_digits_and_whole_numbers_all_of_theirs(relation: Relation) -> None:
+    for value, slack, text in ((63.95 / 62.67, 1 / 30, "1.02 {} 0.03333"), (20_000.0, 12_345.0, "20000 {} 12345")):
+        asked = Expectation("peak", value, relation, slack, "1", "s", reason="r")
+        number = text.format("±" if relation == "about" else "(tolerance") + ("" if relation == "about" else ")")
+        assert asked.wanted == ("" if relation == "about" else "at least ") + number
+        assert asked.published == value and asked_of(asked).endswith(text.format("±" if relation == "about" else "-"))
+
+
 def test_what_was_not_measured_was_not_run() -> None:
     assert judge(expectation(), None) == "not run"
 
@@ -106,7 +116,8 @@ def test_one_failure_decides_the_headline_and_one_gap_keeps_it_open() -> None:
     good, bad, gap = expectation(), expectation(quantity="low"), expectation(quantity="absent")
     assert word(law, [good]) == "reproduced"
     assert word(law, [good, bad, gap]) == "not reproduced"
-    assert word(law, [good, gap]) == "not run"
+    assert word(law, [good, gap]) == "not finished"
+    assert word(law, [gap]) == "not run", "nothing that was asked for was measured"
 
 
 def test_a_test_of_our_own_holds_or_fails_and_is_never_reproduced() -> None:
@@ -120,7 +131,7 @@ def test_a_test_of_our_own_holds_or_fails_and_is_never_reproduced() -> None:
     assert word(law, [expectation(), ours]) == "reproduced"
     assert word(law, [expectation(), low]) == "not reproduced", "its control fails"
     assert word(law, [other, ours]) == "not reproduced"
-    assert word(law, [ours, expectation(quantity="absent")]) == "not run"
+    assert word(law, [ours, expectation(quantity="absent")]) == "not finished"
 
 
 def test_whose_tests_they_are_is_told_by_their_kind_also_of_what_was_not_judged_or_not_run() -> None:
@@ -131,7 +142,8 @@ def test_whose_tests_they_are_is_told_by_their_kind_also_of_what_was_not_judged_
     assert [row["verdict"] for row in verdict_rows("c", law, [bad, guessed, gap], "gpu")] == [
         "fails", "not judged", "not run"]  # fmt: skip
     assert word(law, [bad, guessed]) == word(law, [bad, gap]) == word(law, [good, bad, guessed, gap]) == "fails"
-    assert word(law, [good, guessed]) == "not judged" and word(law, [good, gap]) == word(law, []) == "not run"
+    assert word(law, [good, guessed]) == "not judged" and word(law, [gap]) == word(law, []) == "not run"
+    assert word(law, [good, gap]) == word(law, [guessed, gap]) == word(law, [good, guessed, gap]) == "not finished"
     for other in (expectation(quantity="unlearnt"), expectation(quantity="absent")):  # published, and nothing is known
         assert word(law, [bad, other]) == "not reproduced"
     text = verdict_markdown("c", "A.", "s", law, [bad, guessed], "gpu", "physlm run c")

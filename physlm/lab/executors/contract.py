@@ -177,11 +177,6 @@ def check_processes(processes: int, gpus: int, where: str) -> None:
         raise UserError(f"--processes: got {processes}, but {where}; expected at most {MOST_ON_A_GPU} for each, {most}")
 
 
-def counted(number: int, what: str) -> str:
-    """``1 task``, ``2 tasks``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def gpus_used(processes: int, gpus: int, jobs: int, shared: str) -> str:
     """``using 2 of 4 GPUs seen``, and how to use the others.
 

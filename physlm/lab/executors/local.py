@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from physlm.errors import LostProcessError, UserError
-from physlm.lab.executors.contract import Do, Job, Work, counted, gpus_used
+from physlm.lab.cost import counted
+from physlm.lab.executors.contract import Do, Job, Work, gpus_used
 from physlm.lab.experiment import load_experiment, loaded_files
 
 if TYPE_CHECKING:

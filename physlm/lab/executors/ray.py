@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from physlm.errors import LostProcessError, UserError
 from physlm.extras import needed
-from physlm.lab.executors.contract import Do, Job, Work, check_processes, counted, gpus_used
+from physlm.lab.cost import counted
+from physlm.lab.executors.contract import Do, Job, Work, check_processes, gpus_used
 from physlm.lab.executors.remote import Order, carry_out
 from physlm.machine import cpu_cores
 
