@@ -6,7 +6,7 @@ lie on one line, bits = R x parameters; models that are large enough sit at all 
 
     physlm run p33_capacity --tier demo
 
-What is asked for was fixed before the runs of today's tier gpu, on planted worlds of these 350 runs
+What is asked for was fixed before the runs of this design of tier gpu, on planted worlds of these 350 runs
 (tests/laws/test_capacity_power.py).  They scatter from seed to seed as committed runs do, by 3 % after 1000 exposures
 and by 6 % after 100.  In how many of 40 worlds each of what is asked for is met:
 
@@ -97,6 +97,13 @@ SMOKE_TASK = BioDConfig(people=32, attributes=2, chunks=2, diversity=8, chunk_to
 SMOKE_SIZES = ((1, 8), (1, 16))
 SMOKE_RATES = (4e-3, 1.6e-2)
 
+# Widths of the widest intervals with which "not below" and "not above" are judged: a seventh above the widest of 80
+# planted worlds of this design, 20 of each R of 1.7, 1.9, 2.0 and 2.2 (0.30, 0.34, 0.49 and 0.83).  The medians are
+# 0.17, 0.20, 0.26 and 0.49 of these, and 0.74, 1.0, 1.4 and 11 where only two seeds of each knee were trained.
+WIDEST_PEAK = {1000: 0.35, 100: 0.4}
+WIDEST_CONSTANCY = {1000: 0.56, 100: 0.95}
+WIDEST_LINE = 0.1
+
 READ_OFF = "5 %: read off the figure by a second source, and 2,915 embedding rows where the paper has 3,275"
 
 
@@ -185,7 +192,7 @@ def one_line(exposures: int, figure: str) -> tuple[Expectation, Expectation]:
     source, here = f"{figure}: models too small for their data lie on one line", f"{exposures} exposures"
     return (
         bound(f"constancy@{exposures}", "not above", CONSTANT, source,
-              "12 % to either side of it is what we call one line",
+              "12 % to either side of it is what we call one line", widest=WIDEST_CONSTANCY[exposures],
               label=f"largest over smallest bits per parameter of full models, {here}"),
         bound(f"slope_per_doubling@{exposures}", "about", 0.0, source,
               "as much as makes 12 % to either side from N = 5,000 to 50,000", slack=0.1,
@@ -208,7 +215,7 @@ EXPERIMENT = Experiment(
     expect=(
         # A world of exactly 2 has to agree: "at least" was met in none of 20 such worlds.
         published_bound("peak_bits_per_param@1000", "not below", 2.0, "Result 1, Figure 1a", unit="bits/parameter",
-                        label="most bits per parameter, 1000 exposures, best seeds"),
+                        widest=WIDEST_PEAK[1000], label="most bits per parameter, 1000 exposures, best seeds"),
         published_bound("most_bits_per_param@1000", "at most", 2.3, "Result 1: no R above 2.3", slack=0.1,
                         reason="the largest of 175 runs, which scatter by 3 %, lies 5 % above what they scatter around",
                         unit="bits/parameter", label="most bits per parameter of any model, 1000 exposures"),
@@ -226,7 +233,12 @@ EXPERIMENT = Experiment(
               "nine sizes, most of a single seed, is up to 3 % lower",
               label="share of all bits that models with just enough parameters hold"),
         published_bound("peak_bits_per_param@100", "not below", 1.0, "Result 4, Figure 1b", unit="bits/parameter",
-                        label="most bits per parameter, 100 exposures, best seeds"),
+                        widest=WIDEST_PEAK[100], label="most bits per parameter, 100 exposures, best seeds"),
+        # The peak at 100 is too wide to refuse 0.85; the line, over ten sizes and more, is not.
+        bound("line_bits_per_param@100", "not below", 1.0, "Result 4, Figure 1b",
+              "models too small for their data lie on the line of 1 bit; 5 % below it is what we accept", slack=0.05,
+              unit="bits/parameter", widest=WIDEST_LINE,
+              label="bits per parameter of full models, 100 exposures"),
         *one_line(100, "Figure 1b"),
     ),
     deviations=(

@@ -16,7 +16,8 @@ WIDTH = 119  # of a line at most
 LEAST = 80  # on a narrower screen lines are broken by the terminal
 _GAP = "  "
 BOUND_MARK = "*"  # behind a number that is our bound on what is published
-UNLEARNT = "not judged: nothing was learnt there, or a best rate is an end of those tried; VERDICT.md has the reason."
+UNJUDGED = ("not judged: nothing was learnt there, a best rate is an end of those tried, or the interval is too wide; "
+            "VERDICT.md has the reason.")
 NOTE = f"{BOUND_MARK} the number is our bound on what is published; what holds or fails is a test of our own."
 
 
@@ -68,7 +69,7 @@ def quantity_table(rows: Sequence[Mapping[str, Any]], expect: Mapping[tuple[str,
         padded = [text.rjust(size) if right else text.ljust(size) for text, size, right in
                   zip(line[1:], widths, (False, True, False, True, False), strict=True)]
         lines += [_GAP.join([first.ljust(room), *padded]).rstrip(), *more]
-    notes = [NOTE] * any(map(_is_bound, expect.values())) + [UNLEARNT] * any(
+    notes = [NOTE] * any(map(_is_bound, expect.values())) + [UNJUDGED] * any(
         row["verdict"] == "not judged" for row in rows)
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
@@ -96,8 +97,8 @@ def worst_miss(claim: ClaimLine) -> str:
     missing = sum(row["verdict"] == "not run" for row in claim.rows)
     if missing == len(claim.rows):
         return "not run"
-    unlearnt = sum(row["verdict"] == "not judged" for row in claim.rows)
-    texts = [f"{missing} not measured"] * bool(missing) + [f"{unlearnt} not judged: nothing learnt"] * bool(unlearnt)
+    unjudged = sum(row["verdict"] == "not judged" for row in claim.rows)
+    texts = [f"{missing} not measured"] * bool(missing) + [f"{unjudged} not judged"] * bool(unjudged)
     missed = [row for row in claim.rows if row["verdict"] in ("not reproduced", "fails")]
     if missed:
         row = max(missed, key=lambda one: _miss(one, asked_for(one, claim.expect)))

@@ -5,7 +5,7 @@ Of each mixer that has one, the core alone at the shape of ``bench mixers``, for
     error      |o - exact| / |exact| by root mean squares, the largest over o and all gradients; exact is our core in
                float32 throughout; theirs, and beside it ours as in training, whose products go through TF32 or bfloat16
     tokens/s   of one layer; both are recorded as a CUDA graph, and ours is compiled, as in training
-    verdict    right and faster / right, slower / not right
+    verdict    right and faster / right, slower / not right; right, not timed, where it cannot be recorded or timed
 
 Right is an error of at most 1e-3 where q, k and v are float32, and 2e-2 where they are bfloat16: one rounding is
 1.7e-3, and a delta rule rounds what it has rounded.  Kernels that are compiled wrongly are off by a half.
@@ -14,7 +14,8 @@ Right is an error of at most 1e-3 where q, k and v are float32, and 2e-2 where t
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -77,6 +78,19 @@ def table(kernels: Sequence[Kernel], load: Load, place: torch.device, quick: boo
         print(_compared(kernel, load, given, place, 0.05 if quick else 0.5), flush=True)
 
 
+class Raised(Exception):
+    """What a function of theirs raised, forward or backward; the text names it."""
+
+
+@contextmanager
+def of_theirs() -> Iterator[None]:
+    """Whatever is raised in here is theirs."""
+    try:
+        yield
+    except Exception as error:  # a kernel may raise anything, which the table tells
+        raise Raised(_first_line(error)) from error
+
+
 def _compared(kernel: Kernel, load: Load, given: Given, place: torch.device, seconds: float) -> str:
     """The rest of its line, of which errors are printed before anything is timed."""
     inputs = list(given.values())
@@ -84,20 +98,29 @@ def _compared(kernel: Kernel, load: Load, given: Given, place: torch.device, sec
     def ours(*tensors: Tensor, rounded: torch.dtype = TRAINED[place.type]) -> Tensor:
         return kernel.ours(dict(zip(given, tensors, strict=True)), rounded)
 
+    def function(**arguments: Any) -> Any:
+        with of_theirs():
+            return loaded(**arguments)
+
+    def theirs(*tensors: Tensor) -> Tensor:
+        return kernel.theirs(function, dict(zip(given, tensors, strict=True)))
+
     exact = _results(partial(ours, rounded=torch.float32), inputs)
     ours_off = off_by(exact, _results(ours, inputs))
     try:
-        function = load(kernel.function)
-
-        def theirs(*tensors: Tensor) -> Tensor:
-            return kernel.theirs(function, dict(zip(given, tensors, strict=True)))
-
-        off = off_by(exact, _results(theirs, inputs))
-        print(f"{off:>8.1e} {ours_off:>8.1e}", end=" ", flush=True)
-        their_seconds = both_ways(theirs, inputs, place, seconds, wrapped=False)
-    except Exception as error:  # whatever a kernel of theirs raises is what the table says of it
-        return f" not right: {kernel.function} raises {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        with of_theirs():
+            loaded = load(kernel.function)
+        results = _results(theirs, inputs, of_theirs)
+    except Raised as error:
+        return f" not right: {kernel.function} raises {error}"
+    off = off_by(exact, results)
+    print(f"{off:>8.1e} {ours_off:>8.1e}", end=" ", flush=True)
     our_seconds, tokens = both_ways(ours, inputs, place, seconds), inputs[0].shape[1] * TASK.row_tokens
+    try:
+        their_seconds = both_ways(theirs, inputs, place, seconds, wrapped=False)
+    except Exception as error:  # it was compared before, so that it can be captured or timed is all that failed
+        told = "right" if off <= BOUNDS[kernel.type] else "not right"
+        return f"{'-':>12} {tokens / our_seconds:>12,.0f} {'-':>6}  {told}, not timed: {_first_line(error)}"
     ratio = our_seconds / their_seconds
     return (f"{tokens / their_seconds:>12,.0f} {tokens / our_seconds:>12,.0f} {ratio:>6.2f}  "
             + verdict(off, BOUNDS[kernel.type], ratio))
@@ -110,12 +133,19 @@ def verdict(off: float, bound: float, ratio: float) -> str:
     return "right and faster" if ratio > 1 else "right, slower"
 
 
-def _results(run: Callable[..., Tensor], given: Sequence[Tensor]) -> list[Tensor]:
-    """o, and the gradients of all inputs along one direction."""
+def _results(run: Callable[..., Tensor], given: Sequence[Tensor],
+             backward: Callable[[], AbstractContextManager[None]] = nullcontext) -> list[Tensor]:
+    """o, and the gradients of all inputs along one direction; the backward pass is made within ``backward()``."""
     inputs = [x.detach().requires_grad_() for x in given]
     o = run(*inputs).float()
     along = torch.randn(o.shape, generator=torch.Generator().manual_seed(1)).to(o.device)
-    return [o.detach(), *torch.autograd.grad(o, inputs, along)]
+    with backward():
+        return [o.detach(), *torch.autograd.grad(o, inputs, along)]
+
+
+def _first_line(error: Exception) -> str:
+    told = str(error).partition("\n")[0]
+    return told if isinstance(error, Raised) else f"{type(error).__name__}: {told}"
 
 
 def _function(name: str) -> Callable[..., Any]:

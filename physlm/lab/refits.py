@@ -18,7 +18,7 @@ import functools
 import hashlib
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Refits:
         assert isinstance(checked.experiment, Experiment), checked.claim
         storage.write_json(self._file(checked.claim), {
             "key": self._key(checked.claim), "claim": checked.experiment.claim, "source": checked.experiment.source,
-            "expect": [asdict(one) for one in checked.experiment.expect],
+            "expect": [one.to_dict() for one in checked.experiment.expect],
             "law": None if checked.law is None else checked.law.to_dict(),
             "tier": next((row["tier"] for row in checked.rows), None), "disagreements": list(checked.disagreements),
         })

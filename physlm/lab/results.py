@@ -227,14 +227,14 @@ def write_law(
     experiment = finding.experiment
     part = "" if finished == planned else f", {finished} of its {planned} runs; the others are not finished"
     if earlier_design:
-        part = f", {counted(finished, 'run')} of an earlier design; those of today's are not trained yet"
+        part = f", {counted(finished, 'run')} of an earlier design; those of this one are not trained yet"
     text = verdict_markdown(experiment.name, experiment.claim, experiment.source, finding.law, experiment.expect,
                             finding.tier + part, redo, experiment.deviations,
                             experiment.found if finding.tier in COMMITTED_TIERS else "")
     storage.write_text(folder / "VERDICT.md", text)
     storage.write_json(folder / "law.json", {
         **finding.law.to_dict(), "tier": finding.tier, "runs": {"finished": finished, "planned": planned},
-        "verdicts": finding.verdicts, "expect": [asdict(one) for one in experiment.expect],
+        "verdicts": finding.verdicts, "expect": [one.to_dict() for one in experiment.expect],
     })
 
 

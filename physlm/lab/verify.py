@@ -57,7 +57,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Checked:
-    """What the committed results of one claim say today.
+    """What the committed results of one claim say.
 
     Attributes:
         experiment: None where its file is not there, or may not be run; then the verdicts are those of law.json, and
@@ -164,30 +164,30 @@ def section(checked: Sequence[Checked]) -> str:
 
 def agreement(checked: Iterable[Checked]) -> str:
     """``50 of 58 quantities agree with what is published, or with our bound on it, 18 of 19 tests of our own hold.``"""
-    (agree, theirs), (hold, ours), unlearnt, missing = _counts(checked)
+    (agree, theirs), (hold, ours), unjudged, missing = _counts(checked)
     parts = []
     if theirs:
         parts.append(f"{agree} of {theirs} quantities agree with what is published, or with our bound on it")
     if ours:
         parts.append(f"{hold} of {ours} tests of our own hold")
-    if unlearnt:
-        parts.append(f"{unlearnt} {'quantity is' if unlearnt == 1 else 'quantities are'} not judged, since nothing was "
-                     "learnt")
+    if unjudged:
+        parts.append(f"{unjudged} {'quantity is' if unjudged == 1 else 'quantities are'} not judged: where "
+                     "nothing was learnt, a best rate is an end of those tried, or the interval is too wide")
     parts += [f"{missing} {'quantity was' if missing == 1 else 'quantities were'} not measured"] if missing else []
     return f"{', '.join(parts) or 'nothing was measured'}."
 
 
 def score(checked: Iterable[Checked]) -> str:
     """``50 of 58, and 18 of 19 tests of our own``; nothing where nothing was measured."""
-    (agree, theirs), (hold, ours), unlearnt, missing = _counts(checked)
+    (agree, theirs), (hold, ours), unjudged, missing = _counts(checked)
     parts = [f"{agree} of {theirs}"] * bool(theirs) + [f"{hold} of {ours} tests of our own"] * bool(ours)
-    open_ = [f"{unlearnt} not judged"] * bool(unlearnt) + [f"{missing} not measured"] * bool(missing)
+    open_ = [f"{unjudged} not judged"] * bool(unjudged) + [f"{missing} not measured"] * bool(missing)
     return ", and ".join(parts) + (f" ({', '.join(open_)})" if parts and open_ else "")
 
 
 def _counts(checked: Iterable[Checked]) -> tuple[tuple[int, int], tuple[int, int], int, int]:
-    """What is published: how much agrees, of how much; tests of our own: likewise; how much was not judged, since
-    nothing was learnt, and how much not measured."""
+    """What is published: how much agrees, of how much; tests of our own: likewise; how much was not judged,
+    and how much not measured."""
     verdicts = [row["verdict"] for one in checked for row in one.rows]
     theirs, ours = ((verdicts.count(yes), verdicts.count(yes) + verdicts.count(no))
                     for yes, no in (("reproduced", "not reproduced"), ("holds", "fails")))
@@ -205,7 +205,7 @@ def _table(checked: Iterable[Checked]) -> str:
             expectation = asked_for(row, one.expect)
             wanted = row["published"] if expectation is None else expectation.wanted
             lines.append(f"| {one.claim} | {row['quantity']} | {wanted} "
-                         f"| {measured(found)} | {verdict_words(row['verdict'], found)} |")
+                         f"| {measured(found)} | {verdict_words(row['verdict'], found, expectation)} |")
     return "\n".join(lines)
 
 

@@ -6,14 +6,16 @@ lower end of our interval reaches 2 (less the tolerance that was written down be
 Where the number that is published is itself the least or the most that may be true ("2 bits or more"), that question is
 the wrong one: a world in which it is exactly 2 is asked to seem larger, and fails at any precision.  "not below 2" is
 reproduced unless our interval excludes it, so that a world of 2 agrees and one that is lower by more than our interval
-is wide does not; how wide it is has to follow from the design of the runs, seeds above all.
+is wide does not.  So the wider the interval, the more agrees, and of fewer runs it is wider.  Such an expectation says
+with how wide an interval it is judged at the most, which follows from the design of the runs, seeds above all; what
+agrees with a wider one is not judged.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from physlm.errors import UserError, shown
@@ -25,6 +27,7 @@ Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not judged"
 Relation = Literal["at least", "at most", "about", "not below", "not above"]
 Kind = Literal["published", "bound", "test"]
 RELATIONS = ("at least", "at most", "about", "not below", "not above")
+LENIENT = ("not below", "not above")  # which a wider interval meets more easily
 ONE_SIDED = {"at least": "≥", "not below": "≥", "at most": "≤", "not above": "≤"}  # and their signs
 KINDS = ("published", "bound", "test")
 
@@ -46,6 +49,8 @@ class Expectation:
             reproduction, but holds or fails.
         reason: for the slack or for our bound.
         label: the quantity in words, for people: "most bits per parameter, 1000 exposures".
+        widest: of ``not below`` and ``not above``, which have to have it: the width hi - lo, in the quantity's unit,
+            of the widest interval with which agreement is judged.  None of the others.
     """
 
     quantity: str
@@ -57,6 +62,7 @@ class Expectation:
     kind: Kind = "published"
     reason: str = ""
     label: str = ""
+    widest: float | None = None
 
     def __post_init__(self) -> None:
         if self.relation not in RELATIONS:
@@ -70,10 +76,21 @@ class Expectation:
         if self.kind == "published" and self.tolerance and not self.reason:
             raise UserError(f"expectation {self.quantity}: got a slack of {self.tolerance:g} without a reason, "
                             "expected one, such as 'the 95 % interval of the paper'")
+        if self.relation in LENIENT:
+            if self.widest is None or not (math.isfinite(self.widest) and self.widest > 0):
+                raise UserError(f"expectation {self.quantity}: got {self.relation!r} with widest {self.widest}, expected"
+                                " a number above 0: the width of the widest interval with which it is judged")
+        elif self.widest is not None:
+            raise UserError(f"expectation {self.quantity}: got widest {self.widest} with {self.relation!r}, expected it"
+                            f" with {' or '.join(map(repr, LENIENT))} alone")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; ``widest`` is left out of those that have none."""
+        return {name: value for name, value in asdict(self).items() if name != "widest" or value is not None}
 
     @classmethod
     def from_dict(cls, data: Any) -> Expectation:
-        """What ``dataclasses.asdict`` made of one.
+        """What ``to_dict`` made of one.
 
         Raises:
             UserError: unknown or missing keys, a wrong type, or what no expectation can be.
@@ -82,7 +99,7 @@ class Expectation:
         if not isinstance(data, dict) or set(data) - set(names) or {one for one in names if names[one]} - set(data):
             raise UserError(f"expectation: got {shown(data)}, expected an object with {', '.join(names)}")
         for name, value in data.items():
-            allowed = (int, float) if name in ("published", "tolerance") else (str,)
+            allowed = (int, float) if name in ("published", "tolerance", "widest") else (str,)
             if type(value) not in allowed:
                 raise UserError(f"expectation: {name}: got {shown(value)}, expected a {allowed[-1].__name__}")
         return cls(**data)
@@ -100,6 +117,14 @@ class Expectation:
         low, high = self.region
         gap = {"at least": low - lo, "at most": hi - high}.get(self.relation, max(low - hi, lo - high))
         return max(0.0, gap) / max(1.0, abs(self.published))
+
+    def unjudged(self, quantity: Quantity) -> str:
+        """Why agreement of this quantity means nothing: its own reason, or that its interval is too wide; or empty."""
+        width = quantity.hi - quantity.lo
+        if quantity.unjudged or self.widest is None or width <= self.widest:
+            return quantity.unjudged
+        return (f"too few runs: the interval is {width:.3g}{_unit(self.unit)} wide, wider than {self.widest:g}, up to "
+                f"which {self.relation!r} is judged")
 
     @property
     def region(self) -> tuple[float, float]:
@@ -136,24 +161,24 @@ def published(quantity: str, value: float, source: str, *, slack: float, reason:
 
 
 def published_bound(quantity: str, relation: Relation, value: float, source: str, *, slack: float = 0.0,
-                    reason: str = "", unit: str = "1", label: str = "") -> Expectation:
+                    reason: str = "", unit: str = "1", label: str = "", widest: float | None = None) -> Expectation:
     """A statement of the paper that is one-sided itself: "at least 2 bits", "better than", "more than none".
 
     ``not below`` where it may be true with equality, as "2 bits" may, ``at least`` where it has to be shown.
     """
-    return Expectation(quantity, value, relation, slack, unit, source, "published", reason, label)
+    return Expectation(quantity, value, relation, slack, unit, source, "published", reason, label, widest)
 
 
 def bound(quantity: str, relation: Relation, value: float, source: str, reason: str, *, slack: float = 0.0,
-          unit: str = "1", label: str = "") -> Expectation:
+          unit: str = "1", label: str = "", widest: float | None = None) -> Expectation:
     """A statement of the paper of which the number that has to be reached is ours."""
-    return Expectation(quantity, value, relation, slack, unit, source, "bound", reason, label)
+    return Expectation(quantity, value, relation, slack, unit, source, "bound", reason, label, widest)
 
 
 def own_test(quantity: str, relation: Relation, value: float, why: str, *, unit: str = "1",
-             label: str = "") -> Expectation:
+             label: str = "", widest: float | None = None) -> Expectation:
     """A test of our own, of which the paper says nothing."""
-    return Expectation(quantity, value, relation, 0.0, unit, why, "test", label=label)
+    return Expectation(quantity, value, relation, 0.0, unit, why, "test", label=label, widest=widest)
 
 
 def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
@@ -163,7 +188,8 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
     about: iff [lo, hi] meets [published - tolerance, published + tolerance];
     not below: iff hi >= published - tolerance; not above: iff lo <= published + tolerance.
     A test of our own holds or fails by the same rule.  No quantity: not run.  One that agrees, and says itself that
-    agreeing means nothing, since nothing was learnt or a best rate is an end of its grid: not judged.
+    agreeing means nothing, since nothing was learnt or a best rate is an end of its grid: not judged.  Nor is one that
+    is not below or not above with an interval wider than the expectation's widest.
 
     Raises:
         UserError: the quantity is another one, or is in another unit, than the expectation's.
@@ -175,7 +201,7 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
             f"verdict: got {quantity.name} in {quantity.unit}, expected {expectation.quantity} in {expectation.unit}"
         )
     agrees = expectation.miss(quantity.lo, quantity.hi) == 0
-    if agrees and quantity.unjudged:
+    if agrees and expectation.unjudged(quantity):
         return "not judged"
     if expectation.kind == "test":
         return "holds" if agrees else "fails"
@@ -263,7 +289,7 @@ def verdict_markdown(
     for row, expectation in zip(rows, expect, strict=True):
         ours = law.get(row["quantity"]) if law is not None else None
         lines.append(f"| {row['quantity']} | {expectation.wanted} | {measured(ours)} "
-                     f"| {verdict_words(row['verdict'], ours)} | {expectation.origin} |")
+                     f"| {verdict_words(row['verdict'], ours, expectation)} | {expectation.origin} |")
     judged = {expectation.quantity for expectation in expect}
     others = [quantity for quantity in (law.quantities if law is not None else ()) if quantity.name not in judged]
     if others:
@@ -299,9 +325,16 @@ def words_of(quantity: str) -> str:
     return text.replace("<=", " up to ").replace("=", " ").replace("_", " ")
 
 
-def verdict_words(verdict: Verdict, quantity: Quantity | None) -> str:
-    """A verdict for people: with the reason, where a number was measured and is not judged."""
-    return f"{verdict}: {quantity.unjudged}" if verdict == "not judged" and quantity is not None else verdict
+def verdict_words(verdict: Verdict, quantity: Quantity | None, expectation: Expectation | None) -> str:
+    """A verdict for people: with the reason, where a number was measured and is not judged.
+
+    Args:
+        expectation: what it was held against; None where that is not known.
+    """
+    if verdict != "not judged" or quantity is None:
+        return verdict
+    why = quantity.unjudged if expectation is None else expectation.unjudged(quantity)
+    return f"{verdict}: {why}" if why else verdict
 
 
 def headline(rows: Sequence[dict[str, Any]], expect: Mapping[tuple[str, float], Expectation]) -> Verdict:

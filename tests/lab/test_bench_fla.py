@@ -74,6 +74,65 @@ def test_a_kernel_that_raises_does_not_end_the_table(capsys: pytest.CaptureFixtu
                for line in lines)  # fmt: skip
 
 
+class Backwards(torch.autograd.Function):
+    """The same number, whose backward pass raises."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise ValueError("no such width")
+
+
+def test_what_their_backward_pass_raises_is_theirs(capsys: pytest.CaptureFixture[str],
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    lines = printed(capsys, monkeypatch, lambda **x: Backwards.apply(forgetting(**x)), {True: 1.0, False: 1.0})
+    assert all(line.endswith("not right: forgetting_attn.parallel_forgetting_attn raises ValueError: no such width")
+               for line in lines)  # fmt: skip
+
+
+def test_a_function_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def load(name: str) -> Callable[..., Any]:
+        raise ImportError("no module")
+
+    bench_fla.table([FOX], load, CPU, quick=True)
+    out = capsys.readouterr().out
+    assert "not right: forgetting_attn.parallel_forgetting_attn raises ImportError: no module" in out
+
+
+@pytest.mark.parametrize(("share", "told"), [(1.0, "  right"), (1.05, "  not right")])
+def test_a_timing_that_fails_says_nothing_of_what_is_right(
+    share: float, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(*given: Any, wrapped: bool = True) -> float:
+        if not wrapped:
+            raise RuntimeError("cannot be captured\nand more")
+        return 2.0
+
+    monkeypatch.setattr(bench_fla, "both_ways", timed)
+    bench_fla.table([FOX, FOX], lambda name: lambda **x: share * forgetting(**x), CPU, quick=True)
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert len(lines) == 2, "the table goes on"
+    assert all(line.endswith(f"{told}, not timed: RuntimeError: cannot be captured") for line in lines)
+    assert all(line.split()[4:7] == ["-", "256", "-"] for line in lines), "ours was timed"
+
+
+def test_a_mistake_of_our_own_is_not_told_as_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the way from our tensors to theirs nor in our timing."""
+    def broken(*given: Any, **more: Any) -> Tensor:
+        raise KeyError("ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(FOX), "theirs", broken)
+        with pytest.raises(KeyError, match="ours"):
+            bench_fla.table([FOX], lambda name: forgetting, CPU, quick=True)
+    monkeypatch.setattr(bench_fla, "both_ways", broken)
+    with pytest.raises(KeyError, match="ours"):
+        bench_fla.table([FOX], lambda name: forgetting, CPU, quick=True)
+
+
 def test_what_is_compiled_wrongly_on_hopper_is_refused_with_the_reason() -> None:
     gated = {kernel.mixer.label for kernel in KERNELS if refused(kernel, (9, 0), "3.6.0", tilelang=False)}
     assert gated == {"gla_gatescalar", "mamba2", "gated_deltanet", "gated_deltanet_negativetrue_steps2"}

@@ -13,6 +13,7 @@ from physlm.commands.tables import asked_of
 from physlm.errors import UserError
 from physlm.laws.law import Law, Quantity
 from physlm.laws.verdict import (
+    LENIENT,
     Expectation,
     Relation,
     bound,
@@ -31,7 +32,7 @@ KEYS = ["claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier
 
 def expectation(relation: Relation = "at least", tolerance: float = 0.0, quantity: str = "peak") -> Expectation:
     return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a",
-                       reason="as large as the paper's own")
+                       reason="as large as the paper's own", widest=0.125 if relation in LENIENT else None)
 
 
 def word(law: Law | None, expect: list[Expectation]) -> str:
@@ -74,6 +75,39 @@ def test_what_is_asked_for_has_four_digits_and_whole_numbers_all_of_theirs(relat
         number = text.format("±" if relation == "about" else "(tolerance") + ("" if relation == "about" else ")")
         assert asked.wanted == ("" if relation == "about" else "at least ") + number
         assert asked.published == value and asked_of(asked).endswith(text.format("±" if relation == "about" else "-"))
+
+
+@pytest.mark.parametrize(("relation", "lo", "hi", "verdict"), [
+    ("not below", 1.875, 2.0, "reproduced"), ("not below", 1.75, 2.0, "not judged"),
+    ("not below", 3.0, 3.5, "not judged"),
+    ("not below", 1.0, 1.9, "not reproduced"), ("not above", 2.0, 2.125, "reproduced"),
+    ("not above", 2.0, 2.25, "not judged"), ("not above", 2.1, 3.0, "not reproduced"),
+])  # fmt: skip
+def test_what_a_wide_interval_meets_more_easily_is_judged_up_to_a_width(relation: Relation, lo: float, hi: float,
+                                                                        verdict: str) -> None:  # fmt: skip
+    """What is excluded even by a wide one is a miss."""
+    asked, law = expectation(relation), Law((measured(lo, hi),))
+    assert judge(asked, measured(lo, hi)) == word(law, [asked]) == verdict
+    text = verdict_markdown("c", "A.", "s", law, [asked], "gpu", "physlm run c")
+    told = (f"not judged: too few runs: the interval is {hi - lo:.3g} bits/parameter wide, wider than 0.125, up "
+            f"to which {relation!r} is judged")
+    assert (told in text) == (verdict == "not judged")
+    test = own_test("peak", relation, 2.0, "control", unit="bits/parameter", widest=0.125)
+    assert judge(test, measured(lo, hi)) == {"reproduced": "holds", "not reproduced": "fails"}.get(verdict, verdict)
+
+
+@pytest.mark.parametrize(("relation", "widest"), [("not below", None), ("not above", None), ("not below", 0.0),
+                                                  ("not above", float("inf")), ("at least", 0.1), ("about", 0.1)])
+def test_a_widest_interval_belongs_to_what_it_would_help(relation: Relation, widest: float | None) -> None:
+    with pytest.raises(UserError, match=f"expectation peak: got .*{relation}"):
+        published_bound("peak", relation, 2.0, "Result 1", widest=widest)
+
+
+@pytest.mark.parametrize("relation", ["at least", "not below"])
+def test_an_expectation_survives_json(relation: Relation) -> None:
+    one = expectation(relation)
+    assert Expectation.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    assert ("widest" in one.to_dict()) == (relation in LENIENT)
 
 
 def test_what_was_not_measured_was_not_run() -> None:
