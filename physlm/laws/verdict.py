@@ -49,8 +49,8 @@ class Expectation:
             reproduction, but holds or fails.
         reason: for the slack or for our bound.
         label: the quantity in words, for people: "most bits per parameter, 1000 exposures".
-        widest: of ``not below`` and ``not above``, which have to have it: the width hi - lo, in the unit of the quantity,
-            of the widest interval with which agreement is judged.  None of the others.
+        widest: of ``not below`` and ``not above``, which have to have it: the width hi - lo, in the quantity's unit, of
+            the widest interval with which agreement is judged.  None of the others.
     """
 
     quantity: str
@@ -78,11 +78,11 @@ class Expectation:
                             "expected one, such as 'the 95 % interval of the paper'")
         if self.relation in LENIENT:
             if self.widest is None or not (math.isfinite(self.widest) and self.widest > 0):
-                raise UserError(f"expectation {self.quantity}: got {self.relation!r} with widest {self.widest}, expected "
-                                "a number above 0: the width of the widest interval with which it is judged")
+                raise UserError(f"expectation {self.quantity}: got {self.relation!r} with widest {self.widest}, "
+                                "expected a number above 0: the width of the widest interval with which it is judged")
         elif self.widest is not None:
-            raise UserError(f"expectation {self.quantity}: got widest {self.widest} with {self.relation!r}, expected it "
-                            f"with {' or '.join(map(repr, LENIENT))} alone")
+            raise UserError(f"expectation {self.quantity}: got widest {self.widest} with {self.relation!r}, expected "
+                            f"it with {' or '.join(map(repr, LENIENT))} alone")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; ``widest`` is left out of those that have none."""
@@ -123,8 +123,8 @@ class Expectation:
         width = quantity.hi - quantity.lo
         if quantity.unjudged or self.widest is None or width <= self.widest:
             return quantity.unjudged
-        return (f"too few runs: the interval is {width:.3g}{_unit(self.unit)} wide, wider than {self.widest:g}, up to which "
-                f"{self.relation!r} is judged")
+        return (f"too few runs: the interval is {width:.3g}{_unit(self.unit)} wide, wider than {self.widest:g}, up "
+                f"to which {self.relation!r} is judged")
 
     @property
     def region(self) -> tuple[float, float]:

@@ -162,8 +162,8 @@ def test_what_is_not_judged_is_counted_by_itself_and_says_why(folder: Path) -> N
     unlearnt = Law((dataclasses.replace(quantity, unjudged="nothing learnt: the best has 0.1"),))
     guessed = dataclasses.replace(one, law=unlearnt, rows=[{**row, "verdict": "not judged"}])
     assert verify.agreement([guessed]) == (
-        "1 quantity is not judged: where nothing was learnt, a best rate is an end of those tried, or the interval is too "
-        "wide.")
+        "1 quantity is not judged: where nothing was learnt, a best rate is an end of those tried, or the interval is "
+        "too wide.")
     assert verify.score([one, guessed]) == "1 of 1 (1 not judged)"
     assert "| not judged: nothing learnt: the best has 0.1 |" in verify.markdown([guessed])
 
