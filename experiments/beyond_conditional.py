@@ -164,7 +164,7 @@ EXPERIMENT = Experiment(
         own_test("capo_parscale", "at least", 0.8, "nor do they lose any: a model that fails shows nothing",
                  label="bits a parameter: ParScale over dense, least"),
         *(bound(f"{task}_depths_over_shallow", "at least", 0.0, ISO_FLOP,
-                "single tasks; equals of which three seeds each scatter by 0.05 differ by less than the slack", slack=0.2,
+                "single tasks; equals of which three seeds each scatter by 0.05 differ by less", slack=0.2,
                 label=f"{title}: mixture of depths over its unrouted layers") for task, title in REASONING),
         *(own_test(f"{task}_depths_over_dense", "at most", 0.0, "of as many parameters, fewer FLOPs reason no better",
                    label=f"{title}: mixture of depths over dense") for task, title in REASONING),

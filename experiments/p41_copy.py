@@ -20,7 +20,7 @@ MORE = {
 }
 
 
-# Published rates below those of COPY, of models without Canon layers: pilots chose the others on the layer with them.
+# Published rates below those of COPY, of models without Canon layers: pilots chose the others with them.
 LOWER = {"smoke": (), "demo": (), "gpu": (1e-3, 2e-3), "paper": ()}
 
 

@@ -78,8 +78,8 @@ class Expectation:
                             "expected one, such as 'the 95 % interval of the paper'")
         if self.relation in LENIENT:
             if self.widest is None or not (math.isfinite(self.widest) and self.widest > 0):
-                raise UserError(f"expectation {self.quantity}: got {self.relation!r} with widest {self.widest}, expected"
-                                " a number above 0: the width of the widest interval with which it is judged")
+                raise UserError(f"expectation {self.quantity}: got {self.relation!r} with widest {self.widest}, "
+                                "expected a number above 0: the width of the widest interval with which it is judged")
         elif self.widest is not None:
             raise UserError(f"expectation {self.quantity}: got widest {self.widest} with {self.relation!r}, expected it"
                             f" with {' or '.join(map(repr, LENIENT))} alone")

@@ -30,7 +30,9 @@ def claim() -> Experiment:
     return load_experiment("p33_capacity", ROOT / "experiments")
 
 
-def agreements(claim: Experiment, ratio: float = 2.0, rise: float = 0.0, published: bool = True, seeds: int = 5) -> Counter[str]:
+def agreements(
+    claim: Experiment, ratio: float = 2.0, rise: float = 0.0, published: bool = True, seeds: int = 5
+) -> Counter[str]:
     """In how many of ``WORLDS`` planted worlds each expectation is met, of runs of so many seeds."""
     specs, met = [spec for spec in claim.runs("gpu") if spec.train.seed < seeds], Counter[str]()
     for seed in range(WORLDS):

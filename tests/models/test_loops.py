@@ -157,6 +157,7 @@ def test_what_is_refused(settings: dict[str, int], message: str) -> None:
         dataclasses.replace(BASE, **settings)  # type: ignore[arg-type]
 
 
-def test_export_names_the_setting_that_no_architecture_has() -> None:
-    with pytest.raises(UserError, match=r"export to hf: model.loops: got 2, expected 1"):
-        check_exportable(dataclasses.replace(BASE, loops=2))
+def test_export_takes_loops_and_names_the_part_that_no_architecture_has() -> None:
+    check_exportable(dataclasses.replace(BASE, loops=2))
+    with pytest.raises(UserError, match=r"export to hf: model.mlp: got 'moe', expected plain or gated or none"):
+        check_exportable(dataclasses.replace(BASE, loops=2, mlp=(MoE(experts=4),)))

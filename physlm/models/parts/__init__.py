@@ -35,7 +35,7 @@ NORMS = {
 }
 LOCALS = {
     "canon": "physlm.models.parts.canon:Canon",
-    "none": "physlm.models.parts.canon:NoLocal",
+    "nolocal": "physlm.models.parts.canon:NoLocal",
 }
 RESIDUALS = {
     "add": "physlm.models.parts.residual:Add",

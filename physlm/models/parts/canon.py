@@ -127,5 +127,5 @@ def begin(state: State, x_MBTm: Tensor) -> None:
 class NoLocal(Local):
     """No local mixing in some layers of a pattern: ``local=(Canon(), NoLocal())`` has it in every other layer."""
 
-    kind: ClassVar[str] = "none"
+    kind: ClassVar[str] = "nolocal"
     sites: ClassVar[str] = ""  # type: ignore[misc]
