@@ -45,8 +45,8 @@ BEST, BEST_FORCED = (Best(name, of, over="train.learning_rate") for name, of in 
 
 
 def copied(best: Best) -> Tuned:
-    """That some do not copy is judged where another of these models does, from as many steps, and where the best rate of
-    those that are not to copy lies inside of its grid."""
+    """That some do not copy is judged where another of these models does, from as many steps, and where the best rate
+    of those that are not to copy lies inside of its grid."""
     failing = tuple(replace(best, of=replace(best.of, where={**best.of.where, **model})) for model in NOT_TO_COPY)
     return Tuned(Learnt(best, BEST, 0.5, among=best.keys), failing)
 
