@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parents[1] / "experiments"
 NAMES = ("p41_canon_places", "p41_capo", "p41_copy", "p41_lano", "p41_mano", "p41_playground", "p41_positions",
          "p41_reasoning_depth")  # fmt: skip
 CLAIMS = {name: load_experiment(name, FOLDER) for name in NAMES}
-MINUTES = {"p41_canon_places": 50, "p41_copy": 20.5, "p41_capo": 25, "p41_positions": 25, "p41_reasoning_depth": 25,
+MINUTES = {"p41_canon_places": 50, "p41_copy": 20, "p41_capo": 25, "p41_positions": 25, "p41_reasoning_depth": 25,
            "p41_mano": 25, "p41_lano": 45}  # fmt: skip
 H100 = "one NVIDIA H100"
 Score = Callable[[RunSpec], float]

@@ -87,9 +87,9 @@ def test_fewer_seeds_make_no_agreement(claim: Experiment, ratio: float) -> None:
     assert max(met[name] for name in ("peak_bits_per_param@100", "constancy@1000", "constancy@100")) <= 0.3 * WORLDS
 
 
-def test_a_peak_of_1_9_is_refused_more_often_than_not(claim: Experiment) -> None:
+def test_a_peak_of_1_9_is_refused_in_some_worlds_and_its_saturation_in_all(claim: Experiment) -> None:
     met = agreements(claim, 1.9)
-    assert met[PEAK] <= 0.5 * WORLDS and met[AMPLE] == 0
+    assert met[PEAK] <= 0.7 * WORLDS and met[AMPLE] == 0
 
 
 def test_a_higher_line_is_refused(claim: Experiment) -> None:

@@ -89,7 +89,7 @@ def test_what_a_wide_interval_meets_more_easily_is_judged_up_to_a_width(relation
     asked, law = expectation(relation), Law((measured(lo, hi),))
     assert judge(asked, measured(lo, hi)) == word(law, [asked]) == verdict
     text = verdict_markdown("c", "A.", "s", law, [asked], "gpu", "physlm run c")
-    told = (f"not judged: too few runs: the interval is {hi - lo:.3g} bits/parameter wide, wider than 0.125, up "
+    told = (f"not judged: the interval is {hi - lo:.3g} bits/parameter wide, wider than 0.125, up "
             f"to which {relation!r} is judged")
     assert (told in text) == (verdict == "not judged")
     test = own_test("peak", relation, 2.0, "control", unit="bits/parameter", widest=0.125)
