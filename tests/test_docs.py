@@ -273,7 +273,8 @@ def test_a_claim_without_results_counts_nowhere_and_is_not_run_yet(tmp_path: Pat
     finding = read_finding(load_experiment("p33_capacity", EXPERIMENTS), RESULTS / "p33_capacity")
     text = with_tables(front, [Checked("p9_it", experiment, finding.law, finding.verdicts)])
     verdicts = [row["verdict"] for row in finding.verdicts]
-    agree, missing = verdicts.count("reproduced"), verdicts.count("not run")
-    lack = f" ({missing} not measured)" if missing else ""
-    assert f"| [9](part9.md) | Is it? | It is. | {agree} of {len(verdicts) - missing}{lack} |" in text and agree
+    agree, missing, unjudged = (verdicts.count(word) for word in ("reproduced", "not run", "not judged"))
+    lacks = [f"{number} {what}" for number, what in ((unjudged, "not judged"), (missing, "not measured")) if number]
+    lack = f" ({', '.join(lacks)})" if lacks else ""
+    assert f"| [9](part9.md) | Is it? | It is. | {agree} of {len(verdicts) - missing - unjudged}{lack} |" in text and agree
     assert text.startswith("before\n") and text.endswith("<!-- end of table -->\nafter\n")

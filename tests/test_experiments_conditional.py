@@ -108,7 +108,7 @@ def test_what_is_not_so_is_not_found() -> None:
     for task in ("mano", "igsm"):
         assert judged[f"{task}_parscale_over_dense", "at least"] == "not reproduced"
         assert judged[f"{task}_parscale_over_prefix", "at least"] == "fails"
-        assert judged[f"{task}_depths_over_shallow", "not below"] == "not reproduced"
+        assert judged[f"{task}_depths_over_shallow", "at least"] == "not reproduced"
         assert judged[f"{task}_experts_over_dense", "at most"] == "fails"
     assert judged["capo_parscale", "at most"] == "fails"
 
@@ -123,16 +123,16 @@ def test_a_model_that_has_not_learnt_shows_nothing(task: str) -> None:
 
     guess = planted_verdicts({(task, "depths"): 0.03})
     assert guess[f"{task}_depths_over_dense", "at most"] == "not judged"
-    assert guess[f"{task}_depths_over_shallow", "not below"] == "not reproduced"
+    assert guess[f"{task}_depths_over_shallow", "at least"] == "not reproduced"
     both = planted_verdicts({(task, "depths"): 0.03, (task, "shallow"): 0.03})
     assert {both[f"{task}_depths_over_{base}", relation] for base, relation in (
-        ("dense", "at most"), ("shallow", "not below"))} == {"not judged"}
+        ("dense", "at most"), ("shallow", "at least"))} == {"not judged"}
 
 
 def test_no_worse_than_the_unrouted_layers_is_true_of_equals() -> None:
     equal = planted_verdicts({("mano", "depths"): 0.5, ("igsm", "depths"): 0.5})
-    assert equal["mano_depths_over_shallow", "not below"] == equal["igsm_depths_over_shallow", "not below"]
-    assert equal["mano_depths_over_shallow", "not below"] == "reproduced"
+    assert equal["mano_depths_over_shallow", "at least"] == equal["igsm_depths_over_shallow", "at least"]
+    assert equal["mano_depths_over_shallow", "at least"] == "reproduced"
 
 
 def test_what_the_prefix_gives_is_not_counted_as_streams() -> None:
@@ -150,7 +150,7 @@ def test_bits_that_are_lost_or_that_unused_parameters_do_not_hold() -> None:
     held_by_used = dense["params_used"] / experts["params_used"]
     assert held_by_used == pytest.approx(0.39, abs=0.005)  # as the claim says
     for share, verdict in ((held_by_used, "not reproduced"), (0.6, "not reproduced"), (1 / 1.5, "reproduced")):
-        assert planted_verdicts({("bioS", "experts"): share})["capo_experts", "not below"] == verdict
+        assert planted_verdicts({("bioS", "experts"): share})["capo_experts", "at least"] == verdict
     nothing = planted_verdicts({("bioS", name): 0.05 for name in ("dense", "shallow", "prefix")})
     assert nothing["capo@arch=dense", "at least"] == "fails"
 
