@@ -167,7 +167,7 @@ LARGE_ONLY: dict[str, set[str]] = {
     "p33_capacity": {"bits_per_param@1000/N=50000/4-2", "bits_per_param@1000/N=50000/7-2", "constancy@100",
                      "constancy@1000", "most_bits_per_param@1000", "peak_bits_per_param@100",
                      "peak_bits_per_param@1000", "saturation@1000", "saturation_ample@1000",
-                     "slope_per_doubling@100", "slope_per_doubling@1000"},
+                     "slope_per_doubling@100", "slope_per_doubling@1000", "line_bits_per_param@100"},
     "p33_conditions": {f"left@condition={name}" for name in ("few", "fixed", "int4", "int8")},
     "p33_moe": {*(f"{name}@{times}" for name in ("worse", "better_active") for times in (100, 1000)),
                 "variant@moe-bias/100/2x64", "variant@moe-shared/100/2x64"},
@@ -210,6 +210,10 @@ LARGE_ONLY: dict[str, set[str]] = {
     "beyond_length": {"path_fox_gain@task=needle/times=4", "windows_gain@task=needle/times=16",
                       "fox_over_alibi@task=needle/times=4", *(f"{name}_levels_gain@task={task}/times=4" for name in (
                           "mamba2", "gdn") for task in ("mqar", "needle"))},
+    # of budgets that the small tiers lack; and of models that learn nothing, between which there is no gap
+    "beyond_merging": {"capo@schedule=decay/budget=100", "mano@schedule=decay/budget=8000", *(
+        f"{task}_{name}" for task in ("capo", "mano") for name in (
+            "gap", "ways", "kept@schedule=cosine", "closed@schedule=merged_mean", "closed@schedule=merged_sqrt"))},
     # of widths that the small tiers lack; and of models that hold nothing, of which there is no ratio
     "beyond_log_linear": {"linear@mixer=gdn/width=64", *(f"gain@mixer={mixer}/width={width}" for mixer, width in (
         ("mamba2", 16), ("mamba2", 32), ("mamba2", 64), ("gdn", 16), ("gdn", 32)))},

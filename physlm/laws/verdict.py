@@ -123,8 +123,8 @@ class Expectation:
         width = quantity.hi - quantity.lo
         if quantity.unjudged or self.widest is None or width <= self.widest:
             return quantity.unjudged
-        return (f"too few runs: the interval is {width:.3g}{_unit(self.unit)} wide, wider than {self.widest:g}, up to "
-                f"which {self.relation!r} is judged")
+        return (f"the interval is {width:.3g}{_unit(self.unit)} wide, wider than {self.widest:g}, up "
+                f"to which {self.relation!r} is judged")
 
     @property
     def region(self) -> tuple[float, float]:
