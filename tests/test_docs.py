@@ -276,5 +276,6 @@ def test_a_claim_without_results_counts_nowhere_and_is_not_run_yet(tmp_path: Pat
     agree, missing, unjudged = (verdicts.count(word) for word in ("reproduced", "not run", "not judged"))
     lacks = [f"{number} {what}" for number, what in ((unjudged, "not judged"), (missing, "not measured")) if number]
     lack = f" ({', '.join(lacks)})" if lacks else ""
-    assert f"| [9](part9.md) | Is it? | It is. | {agree} of {len(verdicts) - missing - unjudged}{lack} |" in text and agree
+    judged = len(verdicts) - missing - unjudged
+    assert f"| [9](part9.md) | Is it? | It is. | {agree} of {judged}{lack} |" in text and agree
     assert text.startswith("before\n") and text.endswith("<!-- end of table -->\nafter\n")
