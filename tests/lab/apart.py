@@ -120,6 +120,7 @@ def check_killed_worker(alone: Path, runs: Path, options: Sequence[str], workers
                         env: Mapping[str, str] | None = None, instead_of: int | None = None) -> None:
     """``kill -9`` of the one that trains: the sweep goes on and ends complete, with the bits of this process."""
     with training(runs, options, env, instead_of) as process:
+        assert wait_until(lambda: len(workers(process)) == 1, LONG)  # one that ends and the next are not there at once
         (at_work,) = workers(process)
         os.kill(at_work, signal.SIGKILL)
         out, _ = process.communicate(timeout=LONG)
