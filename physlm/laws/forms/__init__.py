@@ -37,7 +37,7 @@ Runs of one setting may differ in their seeds alone, else a form refuses them: w
 
 from __future__ import annotations
 
-from physlm.laws.forms.contrasts import Above, Contrast, Minus, Paired, Power, Ratio, Steps
+from physlm.laws.forms.contrasts import Above, Contrast, Minus, Paired, Ratio
 from physlm.laws.forms.extremes import Best, Extreme, Least, Median, Most, edge_of
 from physlm.laws.forms.form import Cells, Form, setting_label, value_text
 from physlm.laws.forms.laws import Laws, laws, quantities_of
@@ -45,6 +45,7 @@ from physlm.laws.forms.learnt import Learnt, learnt
 from physlm.laws.forms.lines import PowerLaw, RatioLine, ratio_line
 from physlm.laws.forms.ranks import OffCurve, RankCorrelation
 from physlm.laws.forms.reach import Arrival, Reach
+from physlm.laws.forms.scaled import Power, Steps
 from physlm.laws.forms.shares import Shares, hardest, largest, most_seeds, smallest
 from physlm.laws.forms.spans import Span
 from physlm.laws.forms.tuned import Tuned

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -18,11 +17,11 @@ from physlm.laws.forms.form import (
     Cells,
     Form,
     Hedged,
+    OfOne,
+    check_alike,
     check_apart,
     check_keys,
-    number_of,
     part_of,
-    shares_of,
     value_text,
 )
 from physlm.laws.forms.reach import Arrival, Reach
@@ -84,7 +83,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Above:
+class Above(OfOne):
     """A number minus its control, run by run, then averaged.
 
     Both come from the same items, so that half-widths are added up.
@@ -95,20 +94,7 @@ class Above:
     control: Shares
 
     def __post_init__(self) -> None:
-        check_apart(self.name, self.of, self.control)
-        if (self.control.keys, self.control.unit) != (self.of.keys, self.of.unit):
-            raise UserError(f"{self.name}: got a control by {self.control.keys} in {self.control.unit}, expected one "
-                            f"by {self.of.keys} in {self.of.unit}")
-
-    @property
-    def unit(self) -> str:
-        """That of the numbers."""
-        return self.of.unit
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The settings."""
-        return self.of.keys
+        check_alike(self.name, self.of, self.control, "a control")
 
     def cells(self, table: pd.DataFrame) -> Cells:
         """The differences, by setting."""
@@ -123,7 +109,7 @@ class Above:
 
 
 @dataclass(frozen=True)
-class Minus:
+class Minus(OfOne):
     """One form minus another that has the same keys, setting by setting.
 
     Attributes:
@@ -136,20 +122,7 @@ class Minus:
     independent: bool
 
     def __post_init__(self) -> None:
-        check_apart(self.name, self.of, self.other)
-        if (self.other.keys, self.other.unit) != (self.of.keys, self.of.unit):
-            raise UserError(f"{self.name}: got {self.other.name} by {self.other.keys} in {self.other.unit}, expected "
-                            f"one by {self.of.keys} in {self.of.unit}")
-
-    @property
-    def unit(self) -> str:
-        """That of the numbers."""
-        return self.of.unit
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The settings."""
-        return self.of.keys
+        check_alike(self.name, self.of, self.other)
 
     def cells(self, table: pd.DataFrame) -> Cells:
         """The differences, by setting."""
@@ -172,7 +145,7 @@ class Minus:
 
 
 @dataclass(frozen=True)
-class Paired:
+class Paired(OfOne):
     """One best minus another that has the same keys, each at its own best value, seed by seed, setting by setting.
 
     Only seeds that both have count; where there is none, the setting has no number.  The interval is over the
@@ -185,20 +158,7 @@ class Paired:
     other: Best
 
     def __post_init__(self) -> None:
-        check_apart(self.name, self.of, self.other)
-        if (self.other.keys, self.other.unit) != (self.of.keys, self.of.unit):
-            raise UserError(f"{self.name}: got {self.other.name} by {self.other.keys} in {self.other.unit}, expected "
-                            f"one by {self.of.keys} in {self.of.unit}")
-
-    @property
-    def unit(self) -> str:
-        """That of the numbers."""
-        return self.of.unit
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The settings."""
-        return self.of.keys
+        check_alike(self.name, self.of, self.other)
 
     def cells(self, table: pd.DataFrame) -> Cells:
         """The differences, by setting, where both have a seed in common."""
@@ -262,95 +222,6 @@ class Ratio:
         """How it is made."""
         return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} over {self.base.name}, opposite ends "
                 "divided.")
-
-
-@dataclass(frozen=True)
-class Power:
-    """A form to a power: the share that is left after ``times`` independent losses, each of which leaves x of it.
-
-    Ends are raised too; what is below 0 counts as 0.
-    """
-
-    name: str
-    of: Form
-    times: int
-
-    def __post_init__(self) -> None:
-        if self.times < 1 or self.of.unit != "1":
-            raise UserError(f"{self.name}: got {self.times} times of {self.of.name} in {self.of.unit}, expected at "
-                            "least once of a pure number")
-
-    @property
-    def unit(self) -> str:
-        """A pure number."""
-        return "1"
-
-    @property
-    def share(self) -> bool:
-        """As the numbers are."""
-        return shares_of(self.of)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The settings."""
-        return self.of.keys
-
-    def cells(self, table: pd.DataFrame) -> Cells:
-        """The powers, by setting."""
-        return {key: replace(one, **{end: max(getattr(one, end), 0.0) ** self.times for end in ("value", "lo", "hi")})
-                for key, one in self.of.cells(table).items()}
-
-    def note(self) -> str:
-        """How it is made."""
-        return f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} to the power of {self.times}."
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Each number of a form over the one before it along a setting whose values are numbers; opposite ends are divided.
-
-    The quantity is called by the later value; the first has none.
-
-    Attributes:
-        along: one of ``of.keys``.
-    """
-
-    name: str
-    of: Form
-    along: str
-
-    def __post_init__(self) -> None:
-        check_keys(self.name, "along", (self.along,), self.of.keys)
-
-    @property
-    def unit(self) -> str:
-        """A pure number."""
-        return "1"
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The settings."""
-        return self.of.keys
-
-    def cells(self, table: pd.DataFrame) -> Cells:
-        """The ratios, by the setting of the later one, where the earlier one is surely not 0."""
-        place = self.of.keys.index(self.along)
-        ways: dict[Key, list[tuple[float, Key, Interval]]] = {}
-        for key, one in self.of.cells(table).items():
-            ways.setdefault(key[:place] + key[place + 1 :], []).append(
-                (number_of(self.name, self.along, key[place]), key, one))
-        found: Cells = {}
-        for way in ways.values():
-            rising = sorted(way, key=lambda point: point[0])
-            for (_, _, before), (_, key, after) in itertools.pairwise(rising):
-                if (step := interval.ratio(after, before)) is not None:
-                    found[key] = step
-        return found
-
-    def note(self) -> str:
-        """How it is made."""
-        return (f"{cells.named(self.name, '/'.join(self.keys))}: {self.of.name} over that at the next smaller "
-                f"{self.along}, opposite ends divided.")
 
 
 def _bounds(of: Form, parts: Sequence[Form], table: pd.DataFrame) -> dict[Key, str]:

@@ -56,6 +56,22 @@ class Bounded(Form, Protocol):
     def share(self) -> bool | None: ...
 
 
+class OfOne:
+    """What a form has of the form ``of`` that it is made of: its settings and its unit."""
+
+    of: Form
+
+    @property
+    def unit(self) -> str:
+        """That of the numbers it is made of."""
+        return self.of.unit
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The settings."""
+        return self.of.keys
+
+
 class Bare(str):
     """The name of a key whose values are names by themselves: ``cfg3b/cut=50``, and nothing where one is empty."""
 
@@ -110,6 +126,14 @@ def check_apart(name: str, one: Form, other: Form) -> None:
     """Raise UserError where a form would be compared with itself, which always agrees."""
     if one == other:
         raise UserError(f"{name}: got {one.name} on both sides, expected two forms")
+
+
+def check_alike(name: str, one: Form, other: Form, what: str = "") -> None:
+    """Raise UserError unless these are two forms of the same settings in one unit."""
+    check_apart(name, one, other)
+    if (other.keys, other.unit) != (one.keys, one.unit):
+        raise UserError(f"{name}: got {what or other.name} by {other.keys} in {other.unit}, expected one by {one.keys} in "
+                        f"{one.unit}")
 
 
 def check_keys(name: str, argument: str, given: Iterable[str], keys: Sequence[str]) -> None:

@@ -12,11 +12,12 @@ from physlm.errors import UserError
 from physlm.interval import Interval
 from physlm.laws.cells import Key
 from physlm.laws.forms.contrasts import Contrast
-from physlm.laws.forms.form import Cells, Form, Hedged, Remarked, check_keys, part_of, shares_of
+from physlm.laws.forms.form import Form, check_keys, part_of
+from physlm.laws.forms.guarded import Guarded
 
 
 @dataclass(frozen=True)
-class Learnt:
+class Learnt(Guarded):
     """A form whose quantities are judged only where the best of the compared models learnt something.
 
     "No worse than", "no better than" and "as good as" are true of models that all guess.  So in each setting the best
@@ -65,34 +66,6 @@ class Learnt:
         """Settings in which the score is that of the quantity that is judged, or of its base."""
         return [key for key in self.of.keys if key in self.score.keys and key not in self.among]
 
-    @property
-    def name(self) -> str:
-        """That of the form."""
-        return self.of.name
-
-    @property
-    def unit(self) -> str:
-        """That of the form."""
-        return self.of.unit
-
-    @property
-    def share(self) -> bool:
-        """As the form's are."""
-        return shares_of(self.of)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Those of the form."""
-        return self.of.keys
-
-    def cells(self, table: pd.DataFrame) -> Cells:
-        """Those of the form, judged or not."""
-        return self.of.cells(table)
-
-    def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
-        """Those of the form."""
-        return self.of.remarks(table) if isinstance(self.of, Remarked) else {}
-
     def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
         """Why those of its settings ``keys`` are not judged in which nothing was learnt, or which the form leaves."""
         keys, matched = list(keys), self._matched
@@ -102,7 +75,7 @@ class Learnt:
             if self.control is None or key in controls:
                 place = tuple(key[self.score.keys.index(name)] for name in matched)
                 scores.setdefault(place, []).append((one, controls.get(key)))
-        found = self.of.unjudged(table, keys) if isinstance(self.of, Hedged) else {}
+        found = super().unjudged(table, keys)
         for key in keys:
             own = part_of(key, self.keys, matched)
             base = tuple(self.base.get(name, value) for name, value in zip(matched, own, strict=True))

@@ -10,11 +10,12 @@ import pandas as pd
 from physlm.laws import cells
 from physlm.laws.cells import Key
 from physlm.laws.forms.extremes import Best, edge_of
-from physlm.laws.forms.form import Cells, Form, Hedged, Remarked, part_of, setting_label, value_text
+from physlm.laws.forms.form import Form, part_of, setting_label, value_text
+from physlm.laws.forms.guarded import Guarded
 
 
 @dataclass(frozen=True)
-class Tuned:
+class Tuned(Guarded):
     """A form whose quantities are judged only where each of these bests lies inside of its grid.
 
     "Better than" and "as good as" are cheap against a model whose best rate was not among those that were tried.  Where
@@ -28,33 +29,10 @@ class Tuned:
     of: Form
     bests: tuple[Best, ...]
 
-    @property
-    def name(self) -> str:
-        """That of the form."""
-        return self.of.name
-
-    @property
-    def unit(self) -> str:
-        """That of the form."""
-        return self.of.unit
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Those of the form."""
-        return self.of.keys
-
-    def cells(self, table: pd.DataFrame) -> Cells:
-        """Those of the form, judged or not."""
-        return self.of.cells(table)
-
-    def remarks(self, table: pd.DataFrame) -> dict[Key, str]:
-        """Those of the form."""
-        return self.of.remarks(table) if isinstance(self.of, Remarked) else {}
-
     def unjudged(self, table: pd.DataFrame, keys: Iterable[Key]) -> dict[Key, str]:
         """Why those of its settings ``keys`` are not judged for which a best rate, or anything learnt, is missing."""
         keys = list(keys)
-        found = self.of.unjudged(table, keys) if isinstance(self.of, Hedged) else {}
+        found = super().unjudged(table, keys)
         for best in self.bests:
             shared = [key for key in self.keys if key in best.keys]
             for setting, (value, grid) in best.best(table).items():
