@@ -132,8 +132,8 @@ def check_alike(name: str, one: Form, other: Form, what: str = "") -> None:
     """Raise UserError unless these are two forms of the same settings in one unit."""
     check_apart(name, one, other)
     if (other.keys, other.unit) != (one.keys, one.unit):
-        raise UserError(f"{name}: got {what or other.name} by {other.keys} in {other.unit}, expected one by {one.keys} in "
-                        f"{one.unit}")
+        raise UserError(f"{name}: got {what or other.name} by {other.keys} in {other.unit}, expected one by "
+                        f"{one.keys} in {one.unit}")
 
 
 def check_keys(name: str, argument: str, given: Iterable[str], keys: Sequence[str]) -> None:
