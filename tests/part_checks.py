@@ -20,7 +20,7 @@ from physlm.errors import UserError
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.models.decoder import Decoder
+from physlm.models.decoder import Decoder, Reading
 from physlm.models.listing import model_weights, times_read
 from physlm.models.parts.mlp import NoMLP
 from physlm.models.parts.part import MLP, Given, Local, Mixer, NormPart, Parallel, Part, Residual, Route
@@ -168,11 +168,15 @@ def check_reading_token_by_token_gives_the_same_activations(config: ModelConfig)
     are fewer, as a rounding may send a token to another expert."""
     for members in (1, 2):
         model = randomised(config, members)
-        _reads_token_by_token(model, 20, (1, 17), 5e-5)
-        _reads_token_by_token(model.in_bfloat16(), 12, (1, 5), 0.15)
+        for half, tokens, at_once, tolerance in ((False, 20, (1, 17), 5e-5), (True, 12, (1, 5), 0.15)):
+            model = model.in_bfloat16() if half else model
+            reading = check_steps_are_whole_rows(model, tokens, at_once, tolerance)
+            held = sum(t.numel() * t.element_size() for state in reading.states for t in tensors(state))
+            assert held == 3 * model.state_bytes(reading.positions)
 
 
-def _reads_token_by_token(model: Decoder, tokens: int, at_once: Sequence[int], tolerance: float) -> None:
+def check_steps_are_whole_rows(model: Decoder, tokens: int, at_once: Sequence[int], tolerance: float) -> Reading:
+    """So many tokens at once and then one by one are what whole rows are; the last reading."""
     precision, ids = model.embedding.weight.dtype, ids_of(model.members, 3, tokens)
     whole, _ = model.hidden(ids)
     for first in at_once:
@@ -182,8 +186,7 @@ def _reads_token_by_token(model: Decoder, tokens: int, at_once: Sequence[int], t
         found = torch.cat(parts, 2)
         assert found.dtype == whole.dtype == precision
         torch.testing.assert_close(found, whole, atol=tolerance, rtol=tolerance)
-    held = sum(t.numel() * t.element_size() for state in reading.states for t in tensors(state))
-    assert held == 3 * model.state_bytes(reading.positions)
+    return reading
 
 
 def tensors(state: dict[str, Any]) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, VOCABULARY, ids_of, randomised, with_part
+from part_checks import BASE, CHECKS, VOCABULARY, check_steps_are_whole_rows, ids_of, randomised, with_part
 
 from physlm.errors import UserError
 from physlm.models.counting import parameter_counts, training_flops
@@ -75,13 +75,7 @@ def test_written_out(part: NGram) -> None:
 @pytest.mark.parametrize("part", SETTINGS, ids=lambda part: part.label)
 def test_whole_rows_are_steps_in_float64(part: NGram) -> None:
     config = dataclasses.replace(with_part("mlp", part), local=(Canon(),))
-    model, ids = randomised(config).double(), ids_of(2, 3, 20)
-    for first in (1, 2, 9):
-        reading = model.remember(3, 20)
-        parts = [model.read(ids[..., :first], reading)]
-        parts += [model.step(ids[..., t : t + 1], torch.tensor([t]), reading) for t in range(first, 20)]
-        # Canon layers round to float32
-        torch.testing.assert_close(torch.cat(parts, 2), model.hidden(ids)[0], atol=1e-4, rtol=1e-4)
+    check_steps_are_whole_rows(randomised(config).double(), 20, (1, 2, 9), 1e-4)  # Canon layers round to float32
     plain, ids = randomised(with_part("mlp", part)).double(), ids_of(2, 3, 20)
     reading = plain.remember(3, 20)
     parts = [plain.step(ids[..., t : t + 1], torch.tensor([t]), reading) for t in range(20)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, VOCABULARY, ids_of, randomised
+from part_checks import BASE, CHECKS, VOCABULARY, check_steps_are_whole_rows, ids_of, randomised
 
 from physlm.errors import UserError
 from physlm.lab.cost import member_bytes
@@ -36,11 +36,7 @@ def test_every_check_of_parts_holds_beside_other_parts() -> None:
 
 @named
 def test_whole_rows_are_steps_in_float64(config: ModelConfig) -> None:
-    model, ids = randomised(config).double(), ids_of(2, 3, 40)
-    reading = model.remember(3, 40)
-    parts = [model.read(ids[..., :9], reading)]
-    parts += [model.step(ids[..., t : t + 1], torch.tensor([t]), reading.upto(t + 1)) for t in range(9, 40)]
-    torch.testing.assert_close(torch.cat(parts, 2), model.hidden(ids)[0], atol=1e-10, rtol=1e-10)
+    check_steps_are_whole_rows(randomised(config).double(), 40, (9,), 1e-10)
 
 
 @pytest.mark.parametrize("members", [1, 2])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from part_checks import BASE, VOCABULARY, ids_of, randomised
+from part_checks import BASE, VOCABULARY, check_steps_are_whole_rows, ids_of, randomised
 from torch import Tensor
 
 from physlm.errors import UserError
@@ -161,11 +161,8 @@ MODELS = [
 
 @pytest.mark.parametrize("config", MODELS, ids=lambda config: config.label)
 def test_whole_rows_are_steps_in_float64(config: ModelConfig) -> None:
-    model, ids = randomised(config).double(), ids_of(2, 3, 20)
-    reading = model.remember(3, 20)
-    parts = [model.read(ids[..., :9], reading)]
-    parts += [model.step(ids[..., t : t + 1], torch.tensor([t]), reading) for t in range(9, 20)]
-    torch.testing.assert_close(torch.cat(parts, 2), model.hidden(ids)[0], atol=1e-10, rtol=1e-10)
+    model = randomised(config).double()
+    check_steps_are_whole_rows(model, 20, (9,), 1e-10)
     plain = dataclasses.replace(config, residual=type(BASE.residual)())
     assert model.state_bytes(20) == Decoder(plain, VOCABULARY, (0, 1)).double().state_bytes(20)
 

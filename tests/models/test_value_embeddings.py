@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, ids_of, randomised, with_part
+from part_checks import BASE, CHECKS, check_steps_are_whole_rows, ids_of, randomised, with_part
 
 from physlm.errors import UserError
 from physlm.models.counting import parameter_counts, training_flops
@@ -41,11 +41,7 @@ def test_written_out(mixer: Attention) -> None:
 
 @pytest.mark.parametrize("mixer", MIXERS, ids=lambda mixer: mixer.label)
 def test_whole_rows_are_steps_in_float64(mixer: Attention) -> None:
-    model, ids = randomised(with_part("mixer", mixer, FOUR)).double(), ids_of(2, 3, 40)
-    reading = model.remember(3, 40)
-    parts = [model.read(ids[..., :9], reading)]
-    parts += [model.step(ids[..., t : t + 1], torch.tensor([t]), reading) for t in range(9, 40)]
-    torch.testing.assert_close(torch.cat(parts, 2), model.hidden(ids)[0], atol=1e-10, rtol=1e-10)
+    check_steps_are_whole_rows(randomised(with_part("mixer", mixer, FOUR)).double(), 40, (9,), 1e-10)
 
 
 def test_every_check_of_parts_holds_beside_other_settings() -> None:

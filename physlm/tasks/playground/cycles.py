@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.tasks.config import TaskConfig, check_between, check_split
+from physlm.tasks.playground.graphs import asked_hops
 from physlm.tasks.playground.haystack import FILLERS, begins, filler, filler_words, guessed
 from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, texts_in_row, without_end
 from physlm.tasks.task import OnDevice, Text, question
@@ -111,7 +112,7 @@ class CyclesConfig(TaskConfig):
 
     def asked_hops(self) -> tuple[int, ...]:
         """The powers of two below K, and K."""
-        return (*(1 << n for n in range((self.hops - 1).bit_length())), self.hops)
+        return asked_hops(self.hops)
 
 
 class _Shape(NamedTuple):

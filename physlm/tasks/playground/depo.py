@@ -23,7 +23,7 @@ import numpy as np
 from physlm.errors import UserError
 from physlm.machine import cpu_cores
 from physlm.tasks.config import check_between, check_split
-from physlm.tasks.playground.graphs import MOST_ROW, GraphConfig, GraphTask, tokens
+from physlm.tasks.playground.graphs import MOST_ROW, GraphConfig, GraphTask, asked_hops, tokens
 from physlm.tasks.prompts import Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import Text
 from physlm.tasks.vocabulary import Vocabulary
@@ -98,7 +98,7 @@ class DepoConfig(GraphConfig):
 
     def asked_hops(self) -> tuple[int, ...]:
         """The powers of two below K, and K."""
-        return (*(1 << n for n in range((self.hops - 1).bit_length())), self.hops)
+        return asked_hops(self.hops)
 
 
 # The published ones by N; each also with hops=4

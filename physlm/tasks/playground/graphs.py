@@ -44,6 +44,12 @@ MOST_IDS, NO_TOKEN = 0xD800, "\uffff"  # no vocabulary has so many, which would 
 ROW_INSTANCES = 1 << 16  # numbers of instances that a row has for itself
 
 
+def asked_hops(most: int) -> tuple[int, ...]:
+    """The numbers of hops that questions are about: the powers of two below the most, and the most."""
+    return (*(1 << n for n in range((most - 1).bit_length())), most)
+
+
+
 class GraphConfig(TaskConfig):
     """What the settings of both say of graphs.
 
