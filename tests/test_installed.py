@@ -110,7 +110,7 @@ def test_claims_are_listed_shown_and_verified_from_an_empty_folder(python: Path,
     (empty.parent / "cache").mkdir()
     for again in (False, True):
         verified = call(python, empty, "verify", "p1_bound", "--json")
-        assert verified.returncode == 0 and ("note: 1 claims as" in verified.stderr) == again
+        assert verified.returncode == 0 and ("note: 1 claim as" in verified.stderr) == again
         assert json.loads(verified.stdout) == json.loads(
             (ROOT / "results" / "p1_boundaries" / "law.json").read_text())["verdicts"]
     refused = call(python, empty, "verify", "p1_boundaries", "--write")

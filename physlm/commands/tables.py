@@ -71,7 +71,7 @@ def quantity_table(rows: Sequence[Mapping[str, Any]], expect: Mapping[tuple[str,
         lines += [_GAP.join([first.ljust(room), *padded]).rstrip(), *more]
     notes = [NOTE] * any(map(_is_bound, expect.values())) + [UNJUDGED] * any(
         row["verdict"] == "not judged" for row in rows)
-    return "\n".join([*lines, *([""] if notes else []), *notes])
+    return "\n".join([*lines, *([""] if notes else []), *(line for note in notes for line in paragraph(note))])
 
 
 def asked_of(expectation: Expectation, short: bool = False) -> str:

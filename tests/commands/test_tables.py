@@ -58,6 +58,8 @@ def test_every_quantity_and_number_stands_in_its_table() -> None:
     for words in ("the least of all layers", "at least 0.9 *", "0.4 to 0.6", "not reproduced", "0.3 ± 0.1", "1,000",
                   "most of", "at most 3 ", "fails", tables.NOTE):
         assert words in text, words
+    unjudged = quantity_table([{**rows[0], "verdict": "not judged"}], line().expect)
+    assert tables.UNJUDGED in " ".join(unjudged.split()) and max(map(len, unjudged.splitlines())) <= tables.WIDTH
     long = replace(LEAST, label="a label of many words " * 9)
     wrapped = quantity_table(rows[:1], by_asked([long]))
     assert wrapped.count("label") == 9 and max(map(len, wrapped.splitlines())) <= tables.WIDTH
