@@ -90,8 +90,8 @@ def test_what_is_not_judged_counts_nowhere_and_is_told() -> None:
     unlearnt = {**held, "verdict": "not judged"}
     assert agreeing((held, unlearnt)) == "1 of 1" and agreeing((unlearnt,)) == "-"
     assert worst_miss(line(unlearnt)) == "1 not judged"
-    assert tables.UNJUDGED in quantity_table([held, unlearnt], by_asked([MOST]))
-    assert tables.UNJUDGED not in quantity_table([held], by_asked([MOST]))
+    both, one = (" ".join(quantity_table(rows, by_asked([MOST])).split()) for rows in ([held, unlearnt], [held]))
+    assert tables.UNJUDGED in both and tables.UNJUDGED not in one
 
 
 @given(st.sampled_from((LEAST, ABOUT, MOST)), st.floats(-5, 5), st.floats(0, 3), st.floats(0, 3))
