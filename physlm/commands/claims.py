@@ -135,6 +135,10 @@ def run(
     finished_only: Annotated[
         bool, typer.Option("--finished-only", help="Train nothing: report on the runs that are finished so far.")
     ] = False,
+    from_results: Annotated[
+        bool, typer.Option("--from-results", help="Runs whose numbers stand in the folder of results count as "
+                                                  "finished, without weights: what was committed is not trained again.")
+    ] = False,
 ) -> None:
     """Run claims at one tier, from data to verdict. Finished runs are not repeated; a killed one is resumed.
 
@@ -150,6 +154,7 @@ def run(
       physlm run p33_capacity --tier gpu --processes 8
       physlm run p33_capacity --tier gpu --executor slurm --slurm partition=gpu
       physlm run p33_capacity --tier gpu --shard 1/2
+      physlm run p33_exposures --tier gpu --from-results
       torchrun --nproc-per-node 4 -m physlm run p33_capacity --tier paper --data-parallel --yes
 
     Settings changed with --set apply to every run of the tier, those of the model and of the people also to the runs
@@ -174,7 +179,8 @@ def run(
         leader = context.with_resource(of_torchrun(choose_device(device), list(chain(*chosen.values()))))
         if leader is None:
             return  # not the first process, and its work is done
-    asked = Asked(claims, tier, settings or (), specs, chosen, store, target, where, members, yes, leader)
+    known = folder("results", results) if from_results else None
+    asked = Asked(claims, tier, settings or (), specs, chosen, store, target, where, members, yes, known, leader)
     if (part := where.part()) is not None:
         train_shard(asked, part)
     else:

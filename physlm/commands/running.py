@@ -46,6 +46,7 @@ class Asked:
         where: by whom, and whether anything is trained at all.
         members: most runs that train together.
         yes: tier paper starts without asking.
+        known: the folder of results whose runs count as finished, ``--from-results``; None where none does.
         leader: of the processes of torchrun that train each run together.
     """
 
@@ -59,6 +60,7 @@ class Asked:
     where: Where
     members: int
     yes: bool
+    known: Path | None = None
     leader: Leader | None = None
 
     def command(self, claims: Sequence[Experiment]) -> str:
@@ -72,6 +74,7 @@ def train_shard(asked: Asked, shard: Shard) -> None:
     from physlm.lab.cost import counted
     from physlm.lab.shards import describe, divided
 
+    _restore(asked)
     together = _together(asked)
     mine = divided(list(together), shard.of)[shard.number - 1]
     print("\n".join(describe(shard, mine, list(together))))
@@ -88,6 +91,7 @@ def train_and_report(asked: Asked) -> None:
     """Train and measure the runs of all claims together, then report on each claim; or report alone, of what is
     finished."""
     trains, several = asked.where.trains, len(asked.claims) > 1
+    _restore(asked)
     if trains:
         _announce(asked, list(chain(*asked.chosen.values())))
         if several:
@@ -103,6 +107,22 @@ def train_and_report(asked: Asked) -> None:
         done.append((finished, claim.measure_names))
     if several:
         print(f"\nall {len(asked.claims)} claims: {_time(*done)}")
+
+
+def _restore(asked: Asked) -> None:
+    """Take the runs that committed results know from there, and say how many these are."""
+    if asked.known is None:
+        return
+    from physlm.lab.cost import counted
+    from physlm.lab.restore import restore
+
+    wanted: dict[RunSpec, list[str]] = {}
+    for claim in asked.claims:
+        for spec in asked.specs[claim.name]:
+            wanted.setdefault(spec, []).extend(claim.asked_names(spec))
+    alone = {claim.name: claim.measure_names[0] for claim in asked.claims if len(claim.measure_names) == 1}
+    made = restore(wanted, asked.store, asked.known, alone)
+    print(f"{counted(len(made), 'run')} taken from {asked.known}, without weights")
 
 
 def _announce(asked: Asked, specs: Sequence[RunSpec]) -> None:
@@ -180,7 +200,7 @@ def _report(asked: Asked, claim: Experiment, finished: list[Run]) -> None:
 
 def _time(*claims: tuple[list[Run], tuple[str, ...]]) -> str:
     """What runs and measures of claims took, each process counted by itself."""
-    from physlm.lab.results import damaged_times, spent
+    from physlm.lab.environments import damaged_times, spent
 
     training, measuring = (seconds / 60 for seconds in spent(*claims).values())
     text = f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"

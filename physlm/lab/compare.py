@@ -11,7 +11,8 @@ import pandas as pd
 from physlm import storage
 from physlm.errors import UserError
 from physlm.lab.committed import CURE, committed_claims, table_file
-from physlm.lab.results import read_table, results_folder, speed_key
+from physlm.lab.environments import speed_key
+from physlm.lab.results import read_table, results_folder
 from physlm.laws.columns import finite
 from physlm.laws.compared import SPEED
 

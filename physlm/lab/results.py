@@ -13,11 +13,10 @@ import contextlib
 import io
 import json
 import math
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -26,9 +25,9 @@ from physlm.config import to_dict, unknown_key
 from physlm.errors import UserError
 from physlm.lab.committed import BESIDE_THE_LAW, CURE, law_file, table_file
 from physlm.lab.cost import counted
+from physlm.lab.environments import environments_of
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.run import Run
-from physlm.lab.store import Store
 from physlm.laws.columns import finite, labels, same_places, with_columns
 from physlm.laws.diverged import as_told, diverged_sentence, diverged_settings, tell_diverged, with_diverged
 from physlm.laws.law import Law
@@ -40,7 +39,6 @@ from physlm.places import AT
 if TYPE_CHECKING:
     from physlm.training.config import RunSpec
 
-T = TypeVar("T")
 _TEXTS = ("quantity", "unit")  # columns that stay texts, though the unit of a pure number reads as one
 
 
@@ -94,22 +92,22 @@ def results_table(runs: Sequence[Run], measures: Sequence[str] | Callable[[RunSp
 
     Columns: run (folder name), every setting under its dotted name, the facts of the task (``facts.items``, ...),
     label, steps, tokens, params_all, params_used, params_nonembedding, training_flops (of the whole training),
-    state_bytes (that a row as long as in training leaves for the next token, in bfloat16), quantity, where it was
-    measured (at.kind, at.layer, ...; empty texts where not), value, unit, n, lo, hi. Where some runs begin with
-    others, also the settings and facts of these under ``start.task``, ``start.train``, ``start.start.task``, ...;
-    runs without have empty texts and NaN there.
+    state_bytes (that a row as long as in training leaves for the next token, in bfloat16), measure (its name),
+    quantity, where it was measured (at.kind, at.layer, ...; empty texts where not), value, unit, n, lo, hi. Where some
+    runs begin with others, also the settings and facts of these under ``start.task``, ``start.train``,
+    ``start.start.task``, ...; runs without have empty texts and NaN there.
     """
     names = measures if callable(measures) else lambda spec: measures
-    taken = {run: [row for name in names(run.spec) for row in run.measures()[name]] for run in runs
+    taken = {run: [(name, row) for name in names(run.spec) for row in run.measures()[name]] for run in runs
              if run.diverged() is None}
-    places = dict.fromkeys(key for rows in taken.values() for row in rows for key in row.where)
+    places = dict.fromkeys(key for rows in taken.values() for _, row in rows for key in row.where)
     rows = []
     for run, measured in taken.items():
         columns = {"run": run.name, **run_columns(run)}
-        rows += [{**columns, **_cells(row, places)} for row in measured]
+        rows += [{**columns, "measure": name, **_cells(row, places)} for name, row in measured]
     if not rows:
         numbers = [field.name for field in fields(Row) if field.name != "where"]
-        return pd.DataFrame(columns=["run", *run_columns(runs[0]), *numbers])
+        return pd.DataFrame(columns=["run", *run_columns(runs[0]), "measure", *numbers])
     table = with_columns(pd.DataFrame(rows))
     told = {name: value for spec in planned for name, value in {**settings_of(spec), **facts_of(spec)}.items()}
     empty = {name: "" if isinstance(value, str) else math.nan for name, value in told.items() if name not in table}
@@ -209,7 +207,7 @@ def write_finding(
     planned = len(runs) if planned is None else planned
     figure = _png(finding)
     storage.write_text(folder / "measures.csv", finding.table.to_csv(index=False, lineterminator="\n"))
-    storage.write_json(folder / "env.json", _environments(runs, finding.experiment.measure_names))
+    storage.write_json(folder / "env.json", environments_of(runs, finding.experiment.measure_names))
     storage.write_bytes(folder / "figure.png", figure)
     write_law(finding, folder, redo, len(runs), planned)
     return folder / "figure.png"
@@ -317,77 +315,6 @@ def _png(finding: Finding) -> bytes:
     # without the version of matplotlib in it, equal figures are equal files
     figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None}, bbox_inches=box)
     return buffer.getvalue()
-
-
-def spent(*claims: tuple[Sequence[Run], Sequence[str]]) -> dict[str, float]:
-    """Seconds that the runs of claims, and their measures, took: of training, that of each run which others begin with
-    included, and of measuring.  What several claims share counts once; what was trained or measured when nobody kept
-    the time, whose folder is gone, or whose time is in a damaged file (``damaged_times``), counts 0."""
-    nothing: dict[str, float] = {}
-    measured = {(run.name, name): _kept(run.measuring_seconds, nothing).get(name, 0.0)
-                for runs, measures in claims for run in runs for name in measures}
-    return {"training": sum(_kept(run.training_seconds, 0.0) for run in _trained(claims)),
-            "measuring": sum(measured.values())}
-
-
-def damaged_times(*claims: tuple[Sequence[Run], Sequence[str]]) -> list[str]:
-    """What is wrong with each file of times, of the runs that ``spent`` counts, that cannot be read."""
-    damages: list[str] = []
-    for run in _trained(claims):
-        for read in (run.training_seconds, run.measuring_seconds):
-            try:
-                read()
-            except UserError as error:
-                damages.append(str(error))
-    return damages
-
-
-def _kept(read: Callable[[], T], missing: T) -> T:
-    try:
-        return read()
-    except UserError:
-        return missing
-
-
-def _trained(claims: Iterable[tuple[Sequence[Run], Sequence[str]]]) -> list[Run]:
-    """The runs of claims and those that they begin with, each once."""
-    starts = [Store(run.path.parent).run(spec) for runs, _ in claims for run in runs for spec in run.spec.starts]
-    return list({run.name: run for run in (*starts, *(run for runs, _ in claims for run in runs))}.values())
-
-
-def _environments(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, Any]:
-    """The different environments that the runs were made in, how many runs each made, how long all took, and tokens
-    trained on in a second, by device and ``speed_key``."""
-    counts = Counter(json.dumps(run.environment(), sort_keys=True) for run in runs)
-    environments = [{"runs": count, **json.loads(text)} for text, count in counts.most_common()]
-    return {"environments": environments, "seconds": {kind: round(s) for kind, s in spent((runs, measures)).items()},
-            "tokens_per_second": _speeds(runs)}
-
-
-def speed_key(kind: str, row_tokens: int, label: str) -> str:
-    """Under which env.json keeps the speed of models of one label on tasks of one kind in rows of so many tokens."""
-    return f"{kind} {row_tokens} {label}"
-
-
-def _speeds(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
-    """Tokens trained on in a second, by the name of the device and ``speed_key``; of populations all members' tokens
-    count, of a resumed one those of the part whose time was kept.
-
-    Runs whose time was not kept are left out.  Models compare only where they were trained alike: on one device, by as
-    many members together, and by as many processes on a GPU.
-    """
-    tokens, seconds = defaultdict[tuple[str, str], float](float), defaultdict[tuple[str, str], float](float)
-    for run in runs:
-        speed, took = _kept(run.training_speed, 0.0), _kept(run.training_seconds, 0.0)
-        if speed > 0:
-            model = speed_key(run.spec.task.kind, run.spec.task.row_tokens, run.spec.model.label)
-            key = str(run.environment().get("device_name", "unknown device")), model
-            tokens[key] += speed * took
-            seconds[key] += took
-    found: dict[str, dict[str, int]] = {}
-    for (device, model), count in tokens.items():
-        found.setdefault(device, {})[model] = round(count / seconds[device, model])
-    return found
 
 
 def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -124,6 +124,18 @@ def test_only_some_runs_are_trained_and_the_report_is_about_all_that_are_finishe
         assert code == 2 and named in err
 
 
+def test_what_stands_in_results_is_not_trained_again(physlm: Call, tmp_path: Path) -> None:
+    """One run on a machine that keeps nothing, the others on the next one."""
+    run = ("run", "p33_toy", "--tier", "gpu")
+    assert physlm(*run, "--only", "train.learning_rate=1e-3", "--runs", "first")[0] == 0
+    code, out, err = physlm(*run, "--finished-only", "--from-results", "--runs", "second")
+    assert (code, err) == (0, "") and "1 run taken from results, without weights\n" in out
+    assert "1 of its 3 runs" in (tmp_path / "results" / "p33_toy" / "VERDICT.md").read_text()
+    code, out, err = physlm(*run, "--from-results", "--runs", "third")
+    assert (code, err) == (0, "") and "1 of 3 runs are finished in third" in out
+    assert "of its 3 runs" not in (tmp_path / "results" / "p33_toy" / "VERDICT.md").read_text()
+
+
 def test_committed_tiers_go_to_results_unless_settings_were_altered(physlm: Call, tmp_path: Path) -> None:
     assert physlm("run", "p33_toy", "--tier", "gpu", "--set", "task.people=60")[0] == 0
     assert not (tmp_path / "results" / "p33_toy").exists()

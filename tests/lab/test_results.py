@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from physlm import storage
 from physlm.config import override
 from physlm.errors import UserError
-from physlm.lab import committed, results
+from physlm.lab import committed, environments, results
 from physlm.lab.compare import tables_of
 from physlm.lab.experiment import Experiment
 from physlm.lab.run import Run
@@ -212,11 +212,12 @@ def test_a_claim_says_how_long_it_took(tmp_path: Path) -> None:
             run.keep_seconds(name, 2 * taken)
             run.keep_seconds(name, taken)
     runs = [store.run(spec) for spec in specs]
-    assert results.spent((runs, ("size", "other"))) == {"training": 12.0, "measuring": 5.0}, "of their own measures"
-    both = results.spent((runs, ("size",)), (runs[:1], ("size", "more")))
+    own = environments.spent((runs, ("size", "other")))
+    assert own == {"training": 12.0, "measuring": 5.0}, "of their own measures"
+    both = environments.spent((runs, ("size",)), (runs[:1], ("size", "more")))
     assert both == {"training": 12.0, "measuring": 6.0}, "what two claims share counts once"
     (runs[1].path / "timing.json").unlink()
-    assert results.spent((runs, ()))["training"] == 8.0
+    assert environments.spent((runs, ()))["training"] == 8.0
 
 
 def test_a_part_of_a_tier_says_that_it_is_a_part(runs: list[Run], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from sweeps import interrupt_at, run_sweep
 from physlm import storage
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError
-from physlm.lab import results
+from physlm.lab import environments
 from physlm.lab.planner import Population
 from physlm.lab.run import MetricsLog, Run
 from physlm.lab.store import Store
@@ -118,8 +118,8 @@ def test_a_report_does_without_times_that_are_damaged(tmp_path: Path, file: str,
     assert run_sweep(tmp_path, make_specs()[:2]), "the sweep does not mind"
     other = {"training": runs[1].training_seconds(), "measuring": sum(runs[1].measuring_seconds().values())}
     claim, kind = (runs, ("first", "second")), "training" if file == "timing.json" else "measuring"
-    assert results.spent(claim)[kind] == other[kind]
-    (damage,) = results.damaged_times(claim)
+    assert environments.spent(claim)[kind] == other[kind]
+    (damage,) = environments.damaged_times(claim)
     assert str(runs[0].path / file) in damage and len(damage) < 1000
     runs[0].keep_seconds("first", 2.0)
     assert runs[0].measuring_seconds()["first"] == 2.0, "what was damaged is given up, and time is kept again"

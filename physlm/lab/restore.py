@@ -1,0 +1,181 @@
+"""Finished runs out of committed results: what a table of measures holds need not be trained again.
+
+A claim of many runs may be brought to its end in several sittings, on machines that keep nothing between them: each
+commits the table of what is finished so far, and the next one takes these runs from there.
+
+    results/<claim>/measures.csv   rows by run and measure      ->   runs/<run>/measures.csv
+    results/<claim>/env.json       environment and times        ->   runs/<run>/env.json, timing.json, measuring.json
+    results/<claim>/law.json       which runs diverged, and why ->   runs/<run>/diverged.json
+
+A run that is taken from there has no weights and no curve of training.  So a run is not taken that another one, still
+to be trained, begins with.  A run is known by the hash of its settings: whether the code of physlm has changed since,
+only its environment says.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from physlm import storage
+from physlm.config import content_hash
+from physlm.errors import UserError
+from physlm.lab.committed import CURE, committed_claims, table_file
+from physlm.lab.results import read_law, read_table
+from physlm.lab.run import Run
+from physlm.lab.store import Store
+from physlm.laws.diverged import diverged_runs
+from physlm.measures.rows import Row
+from physlm.places import AT
+from physlm.training.config import RunSpec
+
+
+@dataclass
+class Told:
+    """What committed results tell of one run.
+
+    Attributes:
+        environment: what its env.json said.
+        times: ``training`` seconds, ``tokens_per_second``, and ``measuring`` seconds by measure; nothing in older ones.
+        diverged: why it counts as diverged; None where it does not.
+        measures: rows by the name of the measure.
+    """
+
+    environment: Mapping[str, Any]
+    times: Mapping[str, Any]
+    diverged: str | None = None
+    measures: dict[str, list[Row]] = field(default_factory=dict)
+
+
+def restore(asked: Mapping[RunSpec, Sequence[str]], store: Store, results: Path,
+            alone: Mapping[str, str] | None = None) -> list[Run]:
+    """Make the folders of asked runs that are whole in committed tables, as finished ones without weights.
+
+    Args:
+        asked: the names of the measures that are taken of each run.
+        store: where folders are made; a folder that is there already is left alone.
+        results: the folder of results, of whatever claims.
+        alone: by the name of a claim, the only measure that it takes: its table may be older than the column that names
+            them.
+
+    Returns:
+        the runs whose folders were made, in the order of ``asked``.
+
+    Raises:
+        UserError: a file of results is damaged, or another sweep is at work in this store.
+    """
+    runs = {run.hash: run for run in map(store.run, asked) if not run.path.exists()}
+    told = _told(set(runs), results, alone or {})
+    names = {content_hash(spec): set(measures) for spec, measures in asked.items()}
+    whole = {one for one, found in told.items() if found.diverged is not None or names[one] <= set(found.measures)}
+    needed = {content_hash(start) for spec in asked if content_hash(spec) not in whole and not store.run(spec).trained()
+              for start in spec.starts}
+    made = [run for one, run in runs.items() if one in whole - needed]
+    if made:
+        with store.lock():
+            for run in made:
+                _make(run, told[run.hash], [name for name in told[run.hash].measures if name in names[run.hash]])
+    return made
+
+
+def _make(run: Run, told: Told, measures: Sequence[str]) -> None:
+    """The run's folder, DONE last."""
+    run.start(told.environment)
+    if told.times:
+        run.write_timing({"seconds": told.times["training"], "members": 1,
+                          "tokens_per_second_all_members": told.times["tokens_per_second"]})
+    if told.diverged is not None:
+        run.write_diverged(told.diverged)
+    else:
+        for name in measures:
+            run.add_measure(name, told.measures[name])
+            if name in told.times.get("measuring", {}):
+                run.keep_seconds(name, told.times["measuring"][name])
+    run.finish()
+
+
+def _told(hashes: set[str], results: Path, alone: Mapping[str, str]) -> dict[str, Told]:
+    """What all tables together tell of these runs; of a measure that stands in several, the first."""
+    found: dict[str, Told] = {}
+    for claim in committed_claims(results) if hashes else ():
+        folder = storage.beneath(results, claim)
+        reasons = {_hash(name): reason for name, reason in diverged_runs(read_law(folder)[1]).items()}
+        if not (hashes & set(reasons) or any(one in storage.read_text(table_file(folder), CURE) for one in hashes)):
+            continue  # reading a table takes long
+        table = read_table(table_file(folder))
+        environments = _Environments(folder / "env.json")
+        for run, rows in table.groupby("run", sort=False):
+            if (one := _hash(str(run))) in hashes and environments.knows(one):
+                taken = found.setdefault(one, environments.of(one)).measures
+                taken.update({name: own for name, own in _rows(rows, alone.get(claim), folder).items()
+                              if name not in taken})
+        for one in hashes & set(reasons):
+            if environments.knows(one):
+                found.setdefault(one, environments.of(one)).diverged = reasons[one]
+    return found
+
+
+def _rows(table: pd.DataFrame, alone: str | None, folder: Path) -> dict[str, list[Row]]:
+    """Rows by the name of the measure; none where the table does not say which and the claim has several."""
+    found: dict[str, list[Row]] = {}
+    for line in table.to_dict("records"):
+        name = line.get("measure", alone)
+        if not isinstance(name, str) or not name:
+            continue
+        where = {str(key).removeprefix(AT): value for key, value in line.items()
+                 if str(key).startswith(AT) and value != ""}
+        try:
+            row = Row(line["quantity"], float(line["value"]), line["unit"], int(line["n"]), float(line["lo"]),
+                      float(line["hi"]), where)
+        except ValueError as error:  # UserError is one
+            raise UserError(f"{folder / 'measures.csv'}: {reprlib.repr(line['run'])}: expected a measured number "
+                            f"({error}); {CURE}") from error
+        found.setdefault(name, []).append(row)
+    return found
+
+
+class _Environments:
+    """What an env.json tells of each run; an older one tells it only where all runs had one environment.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+
+    def __init__(self, path: Path):
+        found = storage.read_json(path, CURE)
+        environments, self._each = (found.get(key, kind()) if isinstance(found, dict) else None
+                                    for key, kind in (("environments", list), ("each", dict)))
+        if (not isinstance(environments, list) or not all(isinstance(one, dict) for one in environments)
+                or not isinstance(self._each, dict)
+                or not all(_is_told(one, len(environments)) for one in self._each.values())):
+            raise UserError(f"{path}: expected environments, and for each run one of them and its times; {CURE}")
+        self._environments = [{key: value for key, value in one.items() if key != "runs"} for one in environments]
+
+    def knows(self, run: str) -> bool:
+        """Whether it tells of the run with this hash."""
+        return run in self._each or (not self._each and len(self._environments) == 1)
+
+    def of(self, run: str) -> Told:
+        """Environment and times of the run with this hash."""
+        if run not in self._each:
+            return Told(self._environments[0], {})
+        times = self._each[run]
+        return Told(self._environments[times["environment"]], times)
+
+
+def _is_told(one: Any, environments: int) -> bool:
+    if not isinstance(one, dict) or not isinstance(one.get("measuring"), dict):
+        return False
+    number = one.get("environment")
+    times = [one.get("training"), one.get("tokens_per_second"), *one["measuring"].values()]
+    return type(number) is int and 0 <= number < environments and all(type(time) in (int, float) for time in times)
+
+
+def _hash(name: str) -> str:
+    """The hash at the end of the name of a run's folder."""
+    return name.rpartition("-")[2]
