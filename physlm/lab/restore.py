@@ -148,12 +148,12 @@ class _Environments:
 
     def __init__(self, path: Path):
         found = storage.read_json(path, CURE)
-        environments, self._each = (found.get(key, kind()) if isinstance(found, dict) else None
-                                    for key, kind in (("environments", list), ("each", dict)))
+        environments, each = (found.get(key, kind()) if isinstance(found, dict) else None
+                              for key, kind in (("environments", list), ("each", dict)))
         if (not isinstance(environments, list) or not all(isinstance(one, dict) for one in environments)
-                or not isinstance(self._each, dict)
-                or not all(_is_told(one, len(environments)) for one in self._each.values())):
+                or not isinstance(each, dict) or not all(_is_told(one, len(environments)) for one in each.values())):
             raise UserError(f"{path}: expected environments, and for each run one of them and its times; {CURE}")
+        self._each: dict[str, dict[str, Any]] = each
         self._environments = [{key: value for key, value in one.items() if key != "runs"} for one in environments]
 
     def knows(self, run: str) -> bool:
