@@ -23,8 +23,9 @@ from physlm.models.counting import parameter_counts, training_flops
 from physlm.models.decoder import Decoder, Reading
 from physlm.models.listing import model_weights, times_read
 from physlm.models.parts.mlp import NoMLP
-from physlm.models.parts.part import MLP, Given, Local, Mixer, NormPart, Parallel, Part, Residual, Route
+from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Parallel, Part, Residual, Route
 from physlm.models.parts.positional import Uniform
+from physlm.models.parts.weight import Given
 from physlm.models.quantisation import Quantisation, check_model
 from physlm.models.quantised import Read, quantised
 from physlm.tasks.biography.config import BioDConfig

@@ -34,7 +34,8 @@ from physlm.models.counting import state_bytes
 from physlm.models.listing import model_weights, shared_weights
 from physlm.models.module import Weights
 from physlm.models.parts.distances import size_for
-from physlm.models.parts.part import Beside, Mixer, Next, Weight, Where, Whole
+from physlm.models.parts.part import Beside, Mixer, Next, Where, Whole
+from physlm.models.parts.weight import Weight
 from physlm.models.primitives import Embedding, Positions
 
 W = TypeVar("W", Whole, Next, Beside, Where)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from physlm.models.config import ModelConfig
 from physlm.models.local_filter import activate
-from physlm.models.parts.part import Local, Part, State, Weight, Where
+from physlm.models.parts.part import Local, Part, State, Where
+from physlm.models.parts.weight import Weight
 from physlm.models.primitives import Linear, Ternary
 
 

@@ -22,7 +22,8 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import elu
 
-from physlm.models.parts.part import MATRIX, Kept, Mixer, Next, Normal, Weight
+from physlm.models.parts.part import Kept, Mixer, Next
+from physlm.models.parts.weight import MATRIX, Normal, Weight
 
 '''
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.errors import UserError
-from physlm.models.parts.part import (
+from physlm.models.parts.part import Beside, Kept, Mixer, Next, Where, Whole
+from physlm.models.parts.scores import BUCKETS, Bias
+from physlm.models.parts.value_residual import mixed_values, residual_weights
+from physlm.models.parts.weight import (
     GAIN,
     GATE_MATRIX,
     LOOKED_UP,
@@ -15,18 +18,10 @@ from physlm.models.parts.part import (
     SINK,
     TABLE,
     TEMPERATURE,
-    Beside,
     Constant,
-    Kept,
-    Mixer,
-    Next,
     Normal,
     Weight,
-    Where,
-    Whole,
 )
-from physlm.models.parts.scores import BUCKETS, Bias
-from physlm.models.parts.value_residual import mixed_values, residual_weights
 
 if TYPE_CHECKING:
     import torch

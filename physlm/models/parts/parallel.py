@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GATE_MATRIX, MATRIX, Normal, Parallel, Role, Weight, Where
+from physlm.models.parts.part import Parallel, Where
+from physlm.models.parts.weight import GATE_MATRIX, MATRIX, Normal, Role, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
