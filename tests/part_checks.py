@@ -20,7 +20,7 @@ from physlm.errors import UserError
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.models.decoder import Decoder, Reading
+from physlm.models.decoder import Decoder
 from physlm.models.listing import model_weights, times_read
 from physlm.models.parts.mlp import NoMLP
 from physlm.models.parts.part import MLP, Local, Mixer, NormPart, Parallel, Part, Residual, Route
@@ -28,6 +28,7 @@ from physlm.models.parts.positional import Uniform
 from physlm.models.parts.weight import Given
 from physlm.models.quantisation import Quantisation, check_model
 from physlm.models.quantised import Read, quantised
+from physlm.models.reading import Reading
 from physlm.tasks.biography.config import BioDConfig
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population
