@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from attention_maps import CPU, FOUR, weights_of
-from part_checks import BASE, ids_of, randomised, with_part
+from part_models import BASE, ids_of, randomised, with_part
 from torch import Tensor
 
 from physlm.errors import UserError

@@ -13,7 +13,7 @@ ROOT, FILE = Path(__file__).parents[2], Path(__file__).parent / "experiments" / 
 PARTS = Path("physlm") / "models" / "parts"
 PART = "elu_linear"
 # what the generic tests of parts consist of
-TESTS = ("conftest.py", "part_checks.py", "test_imports.py", "models/test_parts.py")
+TESTS = ("conftest.py", "part_checks.py", "part_models.py", "test_imports.py", "models/test_parts.py")
 HEAD = '''"""Linear attention with a recurrent state."""
 
 from dataclasses import dataclass
