@@ -1,18 +1,19 @@
 """What every part must do, whichever it is: checks of models that hold it, for parts of the package and any other.
 
 A test goes through ``CHECKS`` for each model of ``models_of`` its parts, ``check_compiles`` for ``compiled_models_of``
-them, and ``check_settings_are_live`` for each part.  A check that is added here is made of all of them.
+them, and ``check_settings_are_live`` for each part; ``part_models`` makes these models.  A check that is added here is
+made of all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
+from part_models import CPU, SPEC, VOCABULARY, ids_of, others, randomised, with_part
 from torch import Tensor
 
 from physlm.config import content_hash, from_dict, override, to_dict
@@ -20,112 +21,14 @@ from physlm.errors import UserError
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import parameter_counts, training_flops
-from physlm.models.decoder import Decoder, Reading
+from physlm.models.decoder import Decoder
 from physlm.models.listing import model_weights, times_read
-from physlm.models.parts.mlp import NoMLP
-from physlm.models.parts.part import MLP, Given, Local, Mixer, NormPart, Parallel, Part, Residual, Route
-from physlm.models.parts.positional import Uniform
+from physlm.models.parts.part import Part
+from physlm.models.parts.weight import Given
 from physlm.models.quantisation import Quantisation, check_model
 from physlm.models.quantised import Read, quantised
-from physlm.tasks.biography.config import BioDConfig
-from physlm.training.config import RunSpec, TrainConfig
+from physlm.models.reading import Reading
 from physlm.training.step import Population
-
-VOCABULARY = 11
-CPU = torch.device("cpu")
-BASE = ModelConfig(layers=2, heads=2, width=16)
-DEEPEST = 4  # layers of a model with a pattern of all kinds
-FAMILIES: dict[str, type[Any]] = {"mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local,
-                                  "residual": Residual, "route": Route, "parallel": Parallel}
-# where only compiling is asked for, the rest of a block is as small as can be
-SMALLEST = {"mixer": dataclasses.replace(BASE, mlp=(NoMLP(),)), "mlp": dataclasses.replace(BASE, mixer=(Uniform(),)),
-            "norm": dataclasses.replace(BASE, mixer=(Uniform(),), mlp=(NoMLP(),)),
-            "residual": dataclasses.replace(BASE, mixer=(Uniform(),))}  # fmt: skip
-SINGLE = ("norm", "residual", "route", "parallel")  # one for all layers
-Named = tuple[str, Part]  # the setting of a model that holds the part, and the part
-
-
-def others(part: Part) -> Iterator[Part]:
-    """The part with each of its settings at another value."""
-    hints = typing.get_type_hints(type(part))
-    for field in dataclasses.fields(part):  # type: ignore[arg-type]
-        value = getattr(part, field.name)
-        values: list[Any]
-        if typing.get_origin(hints[field.name]) is typing.Literal:
-            values = [option for option in typing.get_args(hints[field.name]) if option != value]
-        elif isinstance(value, bool):
-            values = [not value]
-        elif isinstance(value, str):
-            values = [value[:1], value[1:]]
-        elif isinstance(value, Part):
-            values = list(others(value))
-        elif isinstance(value, float):
-            values = [value / 2 or 1.0]
-        else:
-            values = [value // 2 or 2]
-        for other in values:
-            yield dataclasses.replace(part, **{field.name: other})  # type: ignore[type-var]
-
-
-def with_part(name: str, part: Part, base: ModelConfig = BASE) -> ModelConfig:
-    """A model with this part in all layers."""
-    setting: dict[str, Any] = {name: part if name in SINGLE else (part,)}
-    return dataclasses.replace(base, **setting)
-
-
-def with_variants(name: str, part: Part) -> list[Named]:
-    """The part, and the same with each of its settings at another value."""
-    return [(name, part), *((name, other) for other in others(part))]
-
-
-def models_of(parts: Sequence[Named]) -> list[ModelConfig]:
-    """A model with each of them, and patterns of all kinds, each layer its own.
-
-    No pattern is deeper than four layers, since roundings grow from layer to layer: of more mixers the next four have
-    one with local mixing and plain MLPs.
-    """
-    models = [with_part(*one) for one in parts]
-    kinds: dict[str, dict[str, Part]] = {name: {} for name in FAMILIES}
-    for name, part in parts:
-        kinds[name].setdefault(part.kind, part)
-    for name in SINGLE:
-        kinds.pop(name)
-    patterns = {name: tuple(found.values()) for name, found in kinds.items() if found}
-    for start in range(0, max(map(len, patterns.values()), default=1), DEEPEST):
-        here: dict[str, Any] = {name: found[start : start + DEEPEST] for name, found in patterns.items()
-                                if found[start:] or name == "local"}
-        here = {name: found or patterns[name][:DEEPEST] for name, found in here.items()}
-        models.append(dataclasses.replace(BASE, layers=max(2, *map(len, here.values()), 0), **here))
-    return list(dict.fromkeys(models))
-
-
-def compiled_models_of(parts: Sequence[Named]) -> list[tuple[ModelConfig, int]]:
-    """Models and numbers of members: two with the defaults of each kind, one with another setting or where there is
-    none, since parts may read the weights of one member in another way.  Other sizes are no other structure."""
-    found: dict[tuple[ModelConfig, int], None] = {}
-    for name, part in parts:
-        if any(type(value) is int and value != field.default for field in dataclasses.fields(part)  # type: ignore[arg-type]
-               for value in [getattr(part, field.name)]):
-            continue
-        config = with_part(name, part, SMALLEST.get(name, BASE))
-        default = part == type(part)()
-        found |= {(config, members): None for members in (1, 2)
-                  if members == 1 + default or not dataclasses.fields(part)}  # type: ignore[arg-type]
-    return list(found)
-
-
-def randomised(config: ModelConfig, members: int = 2) -> Decoder:
-    """Weights large enough that every part matters."""
-    model = Decoder(config, VOCABULARY, tuple(range(members)))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.3 * torch.randn(p.shape, generator=generator))
-    return model
-
-
-def ids_of(members: int, rows: int, positions: int) -> Tensor:
-    return torch.arange(members * rows * positions).view(members, rows, positions) * 7 % VOCABULARY
 
 
 def check_settings_survive_json(config: ModelConfig) -> None:
@@ -365,11 +268,6 @@ def _compiles(model: Decoder) -> None:
             second = gradients(5)
     for ours, theirs in zip([*first, *second], [*plain[0], *plain[1]], strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4 * float(theirs.detach().abs().max()), rtol=1e-4)
-
-
-SPEC = RunSpec(BioDConfig(people=12, attributes=2, chunks=2, diversity=5, chunk_tokens=2, alphabet=4,
-                          name_pools=(3, 3, 3), entries_per_row=2, row_tokens=50), BASE,
-               TrainConfig(steps=4, batch_rows=3, learning_rate=1e-2, weight_decay=0.1, warmup_steps=1))  # fmt: skip
 
 
 def check_training_goes_on_from_its_state_and_members_are_cut_out_whole(config: ModelConfig) -> None:

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from physlm import rng
 from physlm.errors import UserError
 from physlm.measures.finite import check_finite
-from physlm.models.decoder import Decoder, Reading
+from physlm.models.decoder import Decoder
+from physlm.models.reading import Reading
 from physlm.training.captured import captured
 
 POSITIONS = 1 << 24  # more than any row has: counters of different rows never meet

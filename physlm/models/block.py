@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from physlm.models.config import ModelConfig
 from physlm.models.listing import block_slots
 from physlm.models.module import Weights
-from physlm.models.parts.part import Kept, Mixer, Next, Residual, Route, State, Where, Whole
+from physlm.models.parts.part import Mixer, Next, Residual, Route, State, Where, Whole
 from physlm.models.parts.residual import Coefficients
 from physlm.models.parts.route import Choice
 
@@ -228,24 +228,3 @@ def _with_mean(x_MBTnd: Tensor, before_MBTd: Tensor, after_MBTd: Tensor) -> tupl
     if streams == 1:
         return after_MBTd, after_MBTd
     return x_MBTnd + (after_MBTd - before_MBTd).repeat(1, 1, 1, streams), after_MBTd
-
-
-def cleared(state: Mapping[str, Any]) -> None:
-    """Set a state to zeros, in its storage."""
-    for one in state.values():
-        if isinstance(one, Tensor):
-            one.zero_()
-        else:
-            cleared(one)
-
-
-def narrowed(state: Mapping[str, Any], kept: Mapping[str, Any], positions: int) -> dict[str, Any]:
-    """The first positions of a state, in the same storage."""
-    found: dict[str, Any] = {}
-    for name, one in state.items():
-        how = kept[name]
-        if isinstance(how, Kept):
-            found[name] = one if how.axis is None else one.narrow(2 + how.axis, 0, min(positions, how.shape[how.axis]))
-        else:
-            found[name] = narrowed(one, how, positions)
-    return found

@@ -28,14 +28,17 @@ from torch import Tensor, nn
 from physlm import rng
 from physlm.config import unknown_key
 from physlm.errors import UserError
-from physlm.models.block import CARRIED, PLACES, Block, Edit, cleared, narrowed, streams_mean, streams_of
+from physlm.models.block import CARRIED, PLACES, Block, Edit, streams_mean, streams_of
 from physlm.models.config import ModelConfig
 from physlm.models.counting import state_bytes
 from physlm.models.listing import model_weights, shared_weights
 from physlm.models.module import Weights
 from physlm.models.parts.distances import size_for
-from physlm.models.parts.part import Beside, Mixer, Next, Weight, Where, Whole
+from physlm.models.parts.parallel import edit_of_streams, for_streams, side_by_side
+from physlm.models.parts.part import Beside, Mixer, Next, Where, Whole
+from physlm.models.parts.weight import Weight
 from physlm.models.primitives import Embedding, Positions
+from physlm.models.reading import Reading
 
 W = TypeVar("W", Whole, Next, Beside, Where)
 
@@ -48,30 +51,6 @@ class Output(NamedTuple):
 
     logits: Tensor
     taps: dict[str, Tensor]
-
-
-class Reading(NamedTuple):
-    """What a model keeps of the rows that it is reading, for up to L ``positions``.
-
-    Attributes:
-        states, kept: of each block, at each pass: tensors by place and name, and what they are.
-        shared: what each kind of mixer has once for all its blocks.
-    """
-
-    positions: int
-    states: tuple[dict[str, Any], ...]
-    kept: tuple[dict[str, Any], ...]
-    shared: dict[Mixer, tuple[Tensor, ...]]
-
-    def upto(self, positions: int) -> Reading:
-        """The first positions, in the same storage: a step at an early one need not look at all."""
-        states = tuple(narrowed(*pair, positions) for pair in zip(self.states, self.kept, strict=True))
-        return self._replace(positions=positions, states=states)
-
-    def clear(self) -> None:
-        """Forget what was read, for rows that begin with ``step``; ``read`` begins anew by itself."""
-        for state in self.states:
-            cleared(state)
 
 
 class Decoder(nn.Module):
@@ -202,7 +181,7 @@ class Decoder(nn.Module):
             self.positions.check(x.shape[2])
             x = self._run(self.positions, x)
         found = {"embedding": x} if "embedding" in taps else {}
-        x = self._split(streams_of(x, self.config))
+        x = for_streams(streams_of(x, self.config), self.config.parallel.streams)
         losses: dict[str, Tensor] = {}
         ids_MBT = self._ids(ids_MBT)
         wheres = {mixer: Whole(shared, ids_MBT) for mixer, shared in self._shared(x.shape[2]).items()}
@@ -213,8 +192,8 @@ class Decoder(nn.Module):
                 found[f"{name}.attention"] = block.attention_weights(x, where)
             if self._edits or any(f"{name}.{place}" in taps for place in PLACES):
                 x, more, places = self._walk(i, block, x, where)
-                found |= {f"{name}.{place}": side_by_side(y, self.config) for place, y in places.items()
-                          if f"{name}.{place}" in taps}
+                found |= {f"{name}.{place}": side_by_side(y, self.config.parallel.streams)
+                          for place, y in places.items() if f"{name}.{place}" in taps}
                 first = places.get(CARRIED) if first is None else first
             elif block.carries:
                 x, more, own = self._run(block, x, where)
@@ -230,7 +209,7 @@ class Decoder(nn.Module):
     def _walk(
         self, layer: int, block: Block, x: Tensor, where: Where, state: Mapping[str, Any] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...], dict[str, Tensor]]:
-        edits = {place: _of_streams(self._edits[name], self.config) for place in PLACES
+        edits = {place: edit_of_streams(self._edits[name], self.config.parallel.streams) for place in PLACES
                  if (name := f"block.{layer}.{place}") in self._edits}
         return block.walk(x, where, state, edits)
 
@@ -324,7 +303,7 @@ class Decoder(nn.Module):
         return self._with_states(x, wheres, Reading(0, states, tuple(block.kept(0, True) for block in blocks), {}))
 
     def _with_states(self, x: Tensor, wheres: Mapping[Mixer, Where], reading: Reading) -> Tensor:
-        x = self._split(streams_of(x, self.config))
+        x = for_streams(streams_of(x, self.config), self.config.parallel.streams)
         first: Tensor | None = None
         for i, block in enumerate(self._blocks()):
             x, _, found = self._walk(i, block, x, _with_first(block, wheres[block.mixer], first), reading.states[i])
@@ -333,14 +312,11 @@ class Decoder(nn.Module):
         x = self.final_norm(streams_mean(x, self.config), dtype)
         return x if self.parallel is None else self.parallel(x, dtype)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """Each row once for each of the parallel streams, which stand beside each other, (M, B P, T, ..)."""
-        streams = self.config.parallel.streams
-        return x if streams == 1 else x[:, :, None].expand(-1, -1, streams, *x.shape[2:]).flatten(1, 2)
-
     def _ids(self, ids_MBT: Tensor | None) -> Tensor | None:
         """Of each stream, where a part asks for them."""
-        return self._split(ids_MBT) if ids_MBT is not None and self.config.reads_ids else None
+        if ids_MBT is None or not self.config.reads_ids:
+            return None
+        return for_streams(ids_MBT, self.config.parallel.streams)
 
     def _blocks(self) -> list[Block]:
         """In the order of reading; one that is passed several times is there as often."""
@@ -412,20 +388,6 @@ class Decoder(nn.Module):
 def _with_first(block: Block, where: W, first: Tensor | None) -> W:
     """With what the first layer carried, for those behind it."""
     return where._replace(first=first) if block.carries and not block.is_first else where
-
-
-def side_by_side(x: Tensor, config: ModelConfig) -> Tensor:
-    """The parallel streams of a token as its channels, (M, B, T, P d)."""
-    streams = config.parallel.streams
-    return x if streams == 1 else x.unflatten(1, (-1, streams)).transpose(2, 3).flatten(-2)
-
-
-def _of_streams(edit: Edit, config: ModelConfig) -> Edit:
-    """An edit of these channels as one of streams that are rows."""
-    streams = config.parallel.streams
-    if streams == 1:
-        return edit
-    return lambda x: edit(side_by_side(x, config)).unflatten(-1, (streams, -1)).transpose(2, 3).flatten(1, 2)
 
 
 def _call(part: nn.Module, *inputs: object) -> Any:

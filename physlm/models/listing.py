@@ -9,7 +9,8 @@ import dataclasses
 from typing import NamedTuple
 
 from physlm.models.config import ModelConfig
-from physlm.models.parts.part import EMBEDDING, OUTPUT, TABLE, Kept, Normal, Part, Weight
+from physlm.models.parts.part import Kept, Part
+from physlm.models.parts.weight import EMBEDDING, OUTPUT, TABLE, Normal, Weight
 
 # what has a row for each token: the embedding, and the output of a model that is not tied
 TOKEN_TABLES = ("embedding.weight", "output.weight")

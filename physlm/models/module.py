@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from physlm.models.config import ModelConfig
 from physlm.models.local_filter import activate
-from physlm.models.parts.part import Local, Part, State, Weight, Where
+from physlm.models.parts.part import Local, Part, State, Where
+from physlm.models.parts.weight import Weight
 from physlm.models.primitives import Linear, Ternary
 
 
@@ -74,3 +75,11 @@ def per_member(weight_Mx: Tensor) -> Tensor:
     With one member a weight of shape (1, 1, 1, x) breaks the compiled backward of torch 2.11.
     """
     return weight_Mx[0] if len(weight_Mx) == 1 else weight_Mx[:, None, None]
+
+
+def per_row(each_MH: Tensor, rows: int) -> Tensor:
+    """A number of each member and head for each of the rows of all members, (rows, H); with one member (H,), see
+    ``per_member``."""
+    if len(each_MH) == 1:
+        return each_MH[0]
+    return each_MH[:, None].expand(-1, rows // len(each_MH), -1).flatten(0, 1)

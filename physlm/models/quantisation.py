@@ -23,7 +23,7 @@ from typing import Literal
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.listing import TOKEN_TABLES, model_weights
-from physlm.models.parts.part import Weight
+from physlm.models.parts.weight import Weight
 
 SCALE_BITS = 16
 GRID_BITS = range(2, 9)  # of indices on a grid

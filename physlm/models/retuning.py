@@ -23,7 +23,7 @@ from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.listing import model_weights
 from physlm.models.parts.attention import Attention
-from physlm.models.parts.part import TEMPERATURE
+from physlm.models.parts.weight import TEMPERATURE
 
 if TYPE_CHECKING:
     from torch import Tensor

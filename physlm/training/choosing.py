@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from physlm.models.decoder import Decoder
-from physlm.models.parts.part import TEMPERATURE
+from physlm.models.parts.weight import TEMPERATURE
 from physlm.training.config import TrainConfig
 from physlm.training.muon import Muon
 from physlm.training.optimiser import AdamW, LowRankAdamW, Wrap

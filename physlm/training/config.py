@@ -11,7 +11,7 @@ from physlm.config import content_hash, from_dict, to_dict
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.listing import model_weights
-from physlm.models.parts.part import TEMPERATURE
+from physlm.models.parts.weight import TEMPERATURE
 from physlm.models.retuning import SETTINGS, can_retune
 from physlm.models.upcycling import can_begin
 from physlm.tasks.config import TaskConfig

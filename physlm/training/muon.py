@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from physlm.models.decoder import Decoder
-from physlm.models.parts.part import Weight
+from physlm.models.parts.weight import Weight
 from physlm.training.config import TrainConfig
 from physlm.training.optimiser import AdamW, Wrap
 

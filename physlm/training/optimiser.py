@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from physlm.models.decoder import Decoder
 from physlm.models.lora import LowRank
 from physlm.models.low_rank_kinds import maker
-from physlm.models.parts.part import TABLE
+from physlm.models.parts.weight import TABLE
 from physlm.training.config import TrainConfig
 from physlm.training.schedule import adam_coefficients, ramp_steps
 

@@ -20,7 +20,8 @@ from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.module import per_member
 from physlm.models.parts.mlp import Plain
-from physlm.models.parts.part import GAIN, Constant, NormPart, Weight
+from physlm.models.parts.part import NormPart
+from physlm.models.parts.weight import GAIN, Constant, Weight
 from physlm.tasks.biography.config import BioDConfig
 from physlm.training.config import RunSpec, TrainConfig
 from physlm.training.step import Population

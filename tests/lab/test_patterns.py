@@ -12,7 +12,8 @@ import pytest
 import torch
 from digit_texts import DIGITS, QUICK, WIDTH, digits, model_of, source_of
 from killed import CPU, contents, sweep_killed
-from part_checks import BASE, CHECKS, ids_of, randomised
+from part_checks import CHECKS
+from part_models import BASE, ids_of, randomised
 
 from physlm.config import from_dict, to_dict
 from physlm.lab.loading import load_model

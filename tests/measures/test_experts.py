@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import BASE, SPEC, with_part
+from part_models import BASE, SPEC, with_part
 
 from physlm.errors import UserError
 from physlm.measures.experts import BATCHES, mean_shares, measure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from part_checks import randomised, with_part
+from part_models import randomised, with_part
 from torch import Tensor
 
 from physlm.models.config import ModelConfig

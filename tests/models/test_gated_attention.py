@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 from mixer_inputs import inputs, weights_of
-from part_checks import ids_of, randomised, with_part
+from part_models import ids_of, randomised, with_part
 from torch import Tensor
 
 from physlm.models.decoder import Decoder

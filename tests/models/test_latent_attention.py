@@ -7,7 +7,7 @@ import math
 
 import torch
 from mixer_inputs import MODEL, inputs, weights_of
-from part_checks import ids_of, randomised
+from part_models import ids_of, randomised
 
 from physlm.models.config import ModelConfig
 from physlm.models.module import Weights

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import BASE, VOCABULARY, ids_of, randomised
+from part_models import BASE, VOCABULARY, ids_of, randomised
 
 from physlm.config import content_hash
 from physlm.errors import UserError

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from mixer_formulas import FORMULAS
 from mixer_inputs import MODEL, empty, inputs, token, weights_of, whole_rows
-from part_checks import ids_of, randomised, with_part
+from part_models import ids_of, randomised, with_part
 
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 import torch
-from part_checks import randomised
+from part_models import randomised
 from positions import position_of, way
 from torch import Tensor
 

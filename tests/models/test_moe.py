@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, SPEC, VOCABULARY, ids_of, randomised, with_part
+from part_models import BASE, SPEC, VOCABULARY, ids_of, randomised, with_part
 from torch import Tensor
 
 from physlm.config import override

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, VOCABULARY, check_steps_are_whole_rows, ids_of, randomised, with_part
+from part_checks import CHECKS, check_steps_are_whole_rows
+from part_models import BASE, VOCABULARY, ids_of, randomised, with_part
 
 from physlm.errors import UserError
 from physlm.models.counting import parameter_counts, training_flops

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import BASE, ids_of, randomised
+from part_models import BASE, ids_of, randomised
 
 from physlm.errors import UserError
 from physlm.models.module import Weights

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, ids_of, randomised, with_part
+from part_checks import CHECKS
+from part_models import BASE, ids_of, randomised, with_part
 from torch import Tensor
 
 from physlm.errors import UserError

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, VOCABULARY, check_steps_are_whole_rows, ids_of, randomised
+from part_checks import CHECKS, check_steps_are_whole_rows
+from part_models import BASE, VOCABULARY, ids_of, randomised
 
 from physlm.errors import UserError
 from physlm.lab.cost import member_bytes

@@ -7,18 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from part_checks import (
-    BASE,
-    CHECKS,
-    FAMILIES,
-    Named,
-    check_compiles,
-    check_labels_tell_models_apart,
-    check_settings_are_live,
-    compiled_models_of,
-    models_of,
-    with_variants,
-)
+from part_checks import CHECKS, check_compiles, check_labels_tell_models_apart, check_settings_are_live
+from part_models import BASE, FAMILIES, Named, compiled_models_of, models_of, with_variants
 
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention

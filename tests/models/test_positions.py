@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, ids_of, randomised, with_part
+from part_checks import CHECKS
+from part_models import BASE, ids_of, randomised, with_part
 
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from part_checks import BASE, VOCABULARY, check_steps_are_whole_rows, ids_of, randomised
+from part_checks import check_steps_are_whole_rows
+from part_models import BASE, VOCABULARY, ids_of, randomised
 from torch import Tensor
 
 from physlm.errors import UserError

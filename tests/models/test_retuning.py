@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, ids_of, randomised, with_part
+from part_models import BASE, ids_of, randomised, with_part
 
 from physlm.errors import UserError
 from physlm.measures.generation import generate

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, VOCABULARY, ids_of, randomised
+from part_checks import CHECKS
+from part_models import BASE, VOCABULARY, ids_of, randomised
 from torch import Tensor
 
 from physlm.config import from_dict, to_dict

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from attention_maps import CPU, FOUR, weights_of
-from part_checks import CHECKS, with_part
+from part_checks import CHECKS
+from part_models import with_part
 
 from physlm.models.config import ModelConfig
 from physlm.models.parts import scores

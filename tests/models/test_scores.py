@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from attention_maps import CPU, FOUR, weights_of
-from part_checks import BASE, ids_of, randomised, with_part
+from part_models import BASE, ids_of, randomised, with_part
 from torch import Tensor
 
 from physlm.errors import UserError
@@ -18,6 +18,7 @@ from physlm.models.parts import attend as attending
 from physlm.models.parts import scores
 from physlm.models.parts.attend import attend
 from physlm.models.parts.attention import Attention
+from physlm.models.parts.distances import turn_first
 from physlm.models.parts.part import Whole
 from physlm.models.parts.relative import Relative
 from physlm.models.patterns import irope, rotary_windows
@@ -244,7 +245,7 @@ def test_a_quarter_is_turned_in_either_way() -> None:
     for part, turned in ((Attention(rope=0.5, rope_heads=0.5), (slice(0, 2), slice(0, 4))),
                          (Attention(rope=0.25), (slice(0, 4), slice(0, 2)))):  # fmt: skip
         shared = part._named(part.shared(part.tables(FOUR, 16, CPU), (), 12))
-        moved = part._turned(x, FOUR, shared["cos"], shared["sin"]) != x
+        moved = turn_first(x, part.turned_heads(FOUR), shared["cos"], shared["sin"]) != x
         inside = torch.zeros(4, 8, dtype=torch.bool)
         inside[turned] = True
         assert (moved[:, :, 1:] == inside[:, None]).all() and not moved[:, :, 0].any() and inside.sum() == 8

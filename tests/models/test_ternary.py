@@ -11,17 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from part_checks import (
-    BASE,
-    VOCABULARY,
     check_compiles,
     check_first_weights_depend_on_the_members_seed_and_the_weights_name,
     check_members_and_the_future_are_out_of_sight,
     check_settings_survive_json,
     check_the_list_of_weights_is_the_model,
     check_training_goes_on_from_its_state_and_members_are_cut_out_whole,
-    ids_of,
-    randomised,
 )
+from part_models import BASE, VOCABULARY, ids_of, randomised
 
 from physlm.config import content_hash
 from physlm.errors import UserError

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import BASE, SPEC, VOCABULARY, ids_of, randomised
+from part_models import BASE, SPEC, VOCABULARY, ids_of, randomised
 
 from physlm.config import content_hash, override
 from physlm.lab.cost import member_bytes

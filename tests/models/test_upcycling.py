@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from part_checks import BASE, SPEC, ids_of, randomised
+from part_models import BASE, SPEC, ids_of, randomised
 
 from physlm.config import content_hash, from_dict, override, to_dict
 from physlm.errors import UserError

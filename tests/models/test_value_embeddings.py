@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, check_steps_are_whole_rows, ids_of, randomised, with_part
+from part_checks import CHECKS, check_steps_are_whole_rows
+from part_models import BASE, ids_of, randomised, with_part
 
 from physlm.errors import UserError
 from physlm.models.counting import parameter_counts, training_flops
@@ -14,6 +15,7 @@ from physlm.models.decoder import Decoder
 from physlm.models.module import Weights
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.part import Whole
+from physlm.models.parts.value_embeddings import looked_up
 
 FOUR = dataclasses.replace(BASE, heads=4, width=32)
 MIXERS = [Attention(value_rows=16), Attention(value_rows=4, group=2), Attention(rope=0, value_rows=16, window=5)]
@@ -65,10 +67,7 @@ def test_the_factor_begins_at_one_and_tokens_alike_modulo_the_rows_share_one() -
     model = Decoder(with_part("mixer", Attention(value_rows=4), FOUR), 11)
     w = model._blocks()[0].attention
     assert not w.value_gate.weight.any()
-    where = Whole(ids_MBT=torch.tensor([[[1, 5, 2]]]))
-    mixer = model.config.mixer[0]
-    assert isinstance(mixer, Attention)
-    rows = mixer._looked_up(w, torch.randn(1, 1, 3, 32), where)
+    rows = looked_up(w, torch.randn(1, 1, 3, 32), torch.tensor([[[1, 5, 2]]]), rows=4)
     assert rows[0, :, 0].equal(rows[0, :, 1]) and not rows[0, :, 0].equal(rows[0, :, 2])
     torch.testing.assert_close(rows[0].transpose(0, 1).flatten(1)[0], w.values[0, 1])
 

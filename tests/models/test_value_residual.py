@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import BASE, CHECKS, VOCABULARY, check_steps_are_whole_rows, ids_of, randomised
+from part_checks import CHECKS, check_steps_are_whole_rows
+from part_models import BASE, VOCABULARY, ids_of, randomised
 
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig

@@ -13,7 +13,7 @@ ROOT, FILE = Path(__file__).parents[2], Path(__file__).parent / "experiments" / 
 PARTS = Path("physlm") / "models" / "parts"
 PART = "elu_linear"
 # what the generic tests of parts consist of
-TESTS = ("conftest.py", "part_checks.py", "test_imports.py", "models/test_parts.py")
+TESTS = ("conftest.py", "part_checks.py", "part_models.py", "test_imports.py", "models/test_parts.py")
 HEAD = '''"""Linear attention with a recurrent state."""
 
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ from typing import ClassVar
 import torch
 from torch.nn.functional import elu
 
-from physlm.models.parts.part import MATRIX, Kept, Mixer, Next, Normal, Weight
+from physlm.models.parts.part import Kept, Mixer, Next
+from physlm.models.parts.weight import MATRIX, Normal, Weight
 
 '''
 

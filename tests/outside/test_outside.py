@@ -15,18 +15,8 @@ import pandas as pd
 import pytest
 import torch
 from killed import CPU, contents, sweep_killed
-from part_checks import (
-    CHECKS,
-    check_compiles,
-    check_labels_tell_models_apart,
-    check_settings_are_live,
-    compiled_models_of,
-    ids_of,
-    models_of,
-    randomised,
-    with_part,
-    with_variants,
-)
+from part_checks import CHECKS, check_compiles, check_labels_tell_models_apart, check_settings_are_live
+from part_models import compiled_models_of, ids_of, models_of, randomised, with_part, with_variants
 from torch import Tensor
 from torch.nn import functional as F
 

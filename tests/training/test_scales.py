@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from part_checks import SPEC
+from part_models import SPEC
 
 from physlm.config import override
 from physlm.errors import UserError

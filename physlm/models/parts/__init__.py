@@ -1,5 +1,5 @@
 """The parts of a model, one file each: mixers, MLPs, norms, local mixing, residual paths, routes, streams beside
-each other; ``part`` says what it is.
+each other; ``part`` says what a part is, ``weight`` what it consists of.
 
 These tables are the one place to extend when a part joins the package: kind -> "module:Class".  A part that is defined
 elsewhere, in the file of an experiment, needs no line here.

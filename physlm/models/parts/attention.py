@@ -6,27 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from physlm.errors import UserError
-from physlm.models.parts.part import (
-    GAIN,
-    GATE_MATRIX,
-    LOOKED_UP,
-    MATRIX,
-    SINK,
-    TABLE,
-    TEMPERATURE,
-    Beside,
-    Constant,
-    Kept,
-    Mixer,
-    Next,
-    Normal,
-    Weight,
-    Where,
-    Whole,
-)
-from physlm.models.parts.scores import BUCKETS, Bias
+from physlm.models.parts.attention_checks import check_settings, check_within
+from physlm.models.parts.part import Beside, Kept, Mixer, Next, Where, Whole
+from physlm.models.parts.qk_norm import QKNorm, gain_weights, normed
+from physlm.models.parts.scores import BUCKETS, Bias, scaled
+from physlm.models.parts.value_embeddings import looked_up, table_weights
 from physlm.models.parts.value_residual import mixed_values, residual_weights
+from physlm.models.parts.weight import GATE_MATRIX, MATRIX, SINK, TABLE, TEMPERATURE, Constant, Normal, Weight
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +21,6 @@ if TYPE_CHECKING:
     from physlm.models.config import ModelConfig
     from physlm.models.module import Weights
     from physlm.models.parts.part import State
-
-# what an encoder cannot have: it counts tokens before the query
-_CAUSAL = {"bias": "none", "window": 0, "chunk": 0, "log_n": False, "floor": 0}
 
 
 @dataclass(frozen=True)
@@ -52,9 +35,9 @@ class Attention(Mixer):
         rope: share of a head's dimensions that are turned (arXiv 2104.09864): 1 all of them (GPT_rot of arXiv
             2305.13673), 0.25 a quarter (RoPE-quarter of arXiv 2512.17351), 0 none (NoPE).
         rope_base: of the angles, see ``distances.angles``.
-        qk_norm: q and k are divided by their root mean square, in float32 with eps 1e-6, and multiplied by learnt
-            gains, over each ``head`` or over the ``full`` width; over each head without gains, ``unit`` (Llama 4);
-            ``none`` leaves them.
+        qk_norm: q and k are divided by their root mean square and multiplied by learnt gains, over each ``head`` or
+            over the ``full`` width; over each head without gains, ``unit`` (Llama 4); ``none`` leaves them; see
+            ``qk_norm``.
         rope_heads: share of the heads that are turned, the first ones.  Half of the dimensions of half of the heads is
             the other way to turn a quarter.
         bias: ``alibi``, -m_h (i - j) (arXiv 2108.12409); ``hard_alibi``, where each of the first half of the heads sees
@@ -75,9 +58,8 @@ class Attention(Mixer):
         gate: what the heads give is multiplied with sigmoid(x W) before ``out``, a number for each ``head`` or for each
             ``element`` (arXiv 2505.06708).
         sink: a learnt logit of each head joins its softmax and has no value (gpt-oss); it begins at 0.
-        value_rows: 2 sigmoid(x W) E[token] is added to the values, a number for each head of values times a row of a
-            table of so many, token modulo rows (value embeddings of modded-nanogpt and nanochat); W begins at 0, where
-            the factor is 1; 0 rows: none.
+        value_rows: a row of a table of so many for each token, gated, is added to the values, see
+            ``value_embeddings``; 0 rows: none.
         value_residual: share of the first layer's values in those of each later one, see ``value_residual``; 0: none.
         learnt_residual: both factors are learnt in each layer, from that share on.
     """
@@ -85,7 +67,7 @@ class Attention(Mixer):
     kind: ClassVar[str] = "attention"
     rope: float = 1.0
     rope_base: float = 10_000.0
-    qk_norm: Literal["none", "head", "full", "unit"] = "none"
+    qk_norm: QKNorm = "none"
     rope_heads: float = 1.0
     bias: Bias = "none"
     window: int = 0
@@ -102,26 +84,10 @@ class Attention(Mixer):
     learnt_residual: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.rope <= 1.0:
-            raise UserError(f"model.mixer.rope: got {self.rope}, expected a share from 0 to 1 of a head's dimensions")
-        if not 0.0 < self.rope_heads <= 1.0:
-            raise UserError(f"model.mixer.rope_heads: got {self.rope_heads}, expected a share of the heads, above 0 "
-                            "and at most 1; rope=0 turns none")
-        for name in ("rope_base", "scale"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected a number above 0")
-        for name, none in (("window", "all tokens before are seen"), ("chunk", "there are no chunks"),
-                           ("floor", "the scale does not grow"), ("value_rows", "values are of the activations alone")):
-            if getattr(self, name) < 0:
-                raise UserError(f"model.mixer.{name}: got {getattr(self, name)}, expected at least 1 token, or 0, "
-                                f"where {none}")
-        if not 0.0 <= self.value_residual <= 1.0:
-            raise UserError(f"model.mixer.value_residual: got {self.value_residual}, expected a share from 0 to 1")
-        if self.group < 1:
-            raise UserError(f"model.mixer.group: got {self.group}, expected at least 1")
-        if self.window and self.chunk:
-            raise UserError(f"model.mixer.window, model.mixer.chunk: got {self.window} and {self.chunk}, expected one "
-                            "of them to be 0")
+        check_settings(self)
+
+    def check(self, model: ModelConfig) -> None:
+        check_within(self, model)
 
     def dims(self, model: ModelConfig) -> int:
         """Dimensions of a head that are turned."""
@@ -130,29 +96,6 @@ class Attention(Mixer):
     def turned_heads(self, model: ModelConfig) -> int:
         """Heads that are turned, the first ones."""
         return round(model.heads * self.rope_heads)
-
-    def check(self, model: ModelConfig) -> None:
-        if self.rope and (self.dims(model) % 2 or not self.dims(model)):
-            raise UserError(f"model.mixer.rope: got {self.rope} of {model.head_width} dimensions a head, expected an "
-                            "even number of rotated dimensions, at least 2, or 0")
-        if abs(model.heads * self.rope_heads - self.turned_heads(model)) > 1e-6 or not self.turned_heads(model):
-            raise UserError(f"model.mixer.rope_heads: got {self.rope_heads} of {model.heads} heads, expected a whole "
-                            "number of heads, at least 1")
-        if model.heads % self.group or self.turned_heads(model) % self.group:
-            turned = "" if self.rope_heads == 1 else f", and {self.turned_heads(model)}, those that are turned"
-            raise UserError(f"model.mixer.group: got {self.group}, expected a number that divides {model.heads}, the "
-                            f"heads{turned}")
-        if self.bias == "hard_alibi" and model.heads < 2:
-            raise UserError("model.mixer.bias: got hard_alibi, of half of the heads, with 1 head; expected at least 2 "
-                            "heads")
-        if model.absolute and self.reach > model.absolute:
-            name = "window" if self.window else "chunk"
-            raise UserError(f"model.mixer.{name}: got {self.reach}, expected at most {model.absolute}, the rows of the "
-                            "table of absolute positions")
-        for name, none in _CAUSAL.items():
-            if not model.causal and getattr(self, name) != none:
-                raise UserError(f"model.causal: got false with model.mixer.{name}={getattr(self, name)}, which is "
-                                "about earlier tokens; expected true")
 
     @property
     def reads_ids(self) -> bool:  # type: ignore[override]
@@ -219,23 +162,18 @@ class Attention(Mixer):
 
     def first_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         d, keys = model.width, self.key_channels(model)
-        gains = (("q_gain", d), ("k_gain", keys)) if self.qk_norm in ("head", "full") else ()
         scale = Weight("scale", (model.heads,), Constant(self.scale), TEMPERATURE)
         moved = (*range(self.group), self.group + 1)  # q, in blocks as wide as k, and v
         return (Weight("qkv", (d, d + 2 * keys), Normal(), MATRIX, low_rank=moved, blocks=self.group + 2,
                        parts=(d, keys, keys)),
-                *(Weight(name, (width,), Constant(1.0), GAIN) for name, width in gains),
+                *gain_weights(self.qk_norm, d, keys),
                 *(scale,) * (self.learnt_scale == "head"),
                 *(Weight("gate", (d, model.heads if self.gate == "head" else d), Normal(), GATE_MATRIX)
                   for _ in range(self.gate != "none")),
                 *(Weight("sink", (model.heads,), Constant(0.0), SINK) for _ in range(self.sink)),
-                *(self._value_weights(model) if self.value_rows else ()), *model.parallel.prefix_weights(keys),
+                *table_weights(self.value_rows, d, model.heads // self.group, keys),
+                *model.parallel.prefix_weights(keys),
                 Weight("out", (d, d), Normal(small=True), MATRIX))
-
-    def _value_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
-        rows, keys = self.value_rows, self.key_channels(model)
-        return (Weight("values", (rows, keys), Normal(), LOOKED_UP, share=1 / rows),
-                Weight("value_gate", (model.width, model.heads // self.group), Constant(0.0), GATE_MATRIX))
 
     def shared_weights(self, model: ModelConfig) -> tuple[Weight, ...]:
         buckets = Weight("buckets.weight", (BUCKETS, model.heads), Normal(), TABLE)
@@ -297,12 +235,14 @@ class Attention(Mixer):
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Any:
         """What it mixes; and beside it its values, where those of the first layer are mixed in."""
+        from physlm.models.module import per_row
         from physlm.models.parts.attend import among, attend, behind_prefix, everywhere, masked, with_sink, without_sink
         from physlm.models.parts.distances import keep
 
         q, k, v = self._project(w, x, state, where)
         if self.value_rows:
-            v = v + self._looked_up(w, x, where)
+            assert not isinstance(where, Beside) and where.ids_MBT is not None
+            v = v + looked_up(w, x, where.ids_MBT, self.value_rows)
         if where.first is not None:
             v = mixed_values(w, v, where.first, self.value_residual, self.learnt_residual)
         own = v
@@ -319,7 +259,7 @@ class Attention(Mixer):
         if before:
             q, k, v = behind_prefix(q, k, v, w.prefix, isinstance(where, Whole) and w.model.causal)
         if self.sink:
-            q, k, v = with_sink(q, k, v, self._of_rows(w, w.sink, q)[..., None, None])
+            q, k, v = with_sink(q, k, v, per_row(w.sink, len(q))[..., None, None])
         if not w.model.causal:
             mixed = everywhere(q, self._for_queries(k), self._for_queries(v), self.sink)
         elif isinstance(where, Whole) and where.chosen_MBT is not None:
@@ -359,16 +299,6 @@ class Attention(Mixer):
         mask = mask.unflatten(1, (-1, self.group)).squeeze(3) if mask.shape[1] > 1 else mask
         mixed = masked(q.unflatten(1, (-1, self.group)).squeeze(3), k, v, mask, self.sink)
         return mixed.flatten(1, 2)[:, :, None]
-
-    def _looked_up(self, w: Weights, x: Tensor, where: Where) -> Tensor:
-        """What tables add to the values, (N, H / group, T, k)."""
-        from physlm.models.cross_entropy import embedding
-        from physlm.models.parts.recurrent import widened
-
-        assert not isinstance(where, Beside) and where.ids_MBT is not None
-        gate = 2 * widened(w.value_gate(x)).sigmoid()
-        rows = embedding(where.ids_MBT % self.value_rows, w.values).unflatten(-1, (-1, w.model.head_width))
-        return (gate[..., None] * rows).to(w.values.dtype).flatten(0, 1).transpose(1, 2)
 
     def _gated(self, w: Weights, x: Tensor, mixed_MBTd: Tensor) -> Tensor:
         """Times sigmoid(x W)."""
@@ -416,9 +346,11 @@ class Attention(Mixer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """q (M B, H, T, k), and k and v, (M B, H / group, T, k) each, in the order of the released code: norm, local
         mixing, rotation; then the scale, of q."""
+        from physlm.models.parts.distances import turn_first
+
         qkv = w.qkv(x_MBTd)
         if self.qk_norm != "none":
-            qkv = self._normed(w, qkv)
+            qkv = normed(w, self.qk_norm, *self._parted(w.model, qkv))
         qkv = w.mix_local(qkv, state, where).flatten(0, 1)
         if self.group == 1:
             q, k, v = qkv.unflatten(-1, (3, w.model.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -428,65 +360,16 @@ class Attention(Mixer):
         if isinstance(where, Next):
             shared |= {name: x.index_select(0, where.place_1) for name, x in shared.items() if name in _OF_PLACES}
         if self.rope:
-            q, k = (self._turned(x, w.model, shared["cos"], shared["sin"]) for x in (q, k))
-        return self._scaled(w, q, shared), k, v
+            turned = self.turned_heads(w.model)
+            q = turn_first(q, turned, shared["cos"], shared["sin"])
+            k = turn_first(k, turned // self.group, shared["cos"], shared["sin"])
+        learnt = w.scale if self.learnt_scale == "head" else shared.get("scale")
+        return scaled(q, self.scale, learnt, shared.get("rows")), k, v
 
     def _parted(self, model: ModelConfig, qkv: Tensor) -> tuple[Tensor, ...]:
         """The channels of q, k and v."""
         keys = self.key_channels(model)
         return qkv.split((model.width, keys, keys), -1)
-
-    def _turned(self, x_NHTk: Tensor, model: ModelConfig, cos: Tensor, sin: Tensor) -> Tensor:
-        import torch
-
-        from physlm.models.parts.distances import turn
-
-        if self.rope_heads == 1:
-            return turn(x_NHTk, cos, sin)
-        heads = self.turned_heads(model) * x_NHTk.shape[1] // model.heads
-        return torch.cat((turn(x_NHTk[:, :heads], cos, sin), x_NHTk[:, heads:]), 1)
-
-    def _scaled(self, w: Weights, q_NHTk: Tensor, shared: dict[str, Tensor]) -> Tensor:
-        """t q."""
-        if self.learnt_scale == "none" and "rows" not in shared:
-            return q_NHTk * self.scale if self.scale != 1 else q_NHTk
-        from physlm.models.parts.recurrent import widened
-
-        scaled = widened(q_NHTk)
-        if self.learnt_scale != "none":
-            scale_MH = w.scale if self.learnt_scale == "head" else shared["scale"]
-            scaled = scaled * self._of_rows(w, scale_MH, q_NHTk)[..., None, None]
-        elif self.scale != 1:
-            scaled = scaled * self.scale
-        if "rows" in shared:
-            scaled = scaled * shared["rows"].mT[..., None]  # (H, T, 1), or beside the rows (M B, H, Q, 1)
-        return scaled.to(q_NHTk.dtype)
-
-    def _of_rows(self, w: Weights, each_MH: Tensor, q_NHTk: Tensor) -> Tensor:
-        """A number of each member and head for each of its rows, (N, H); with one member (H,): see
-        ``module.per_member``."""
-        if w.members == 1:
-            return each_MH[0]
-        return each_MH[:, None].expand(-1, len(q_NHTk) // w.members, -1).flatten(0, 1)
-
-    def _normed(self, w: Weights, qkv: Tensor) -> Tensor:
-        import torch
-
-        from physlm.models.module import per_member
-        from physlm.models.parts.recurrent import widened
-
-        q, k, v = self._parted(w.model, qkv)
-        gains = (w.q_gain, w.k_gain) if self.qk_norm != "unit" else (None, None)
-        found = []
-        for x, gain in zip((q, k), gains, strict=True):
-            wide = widened(x)
-            if self.qk_norm != "full":
-                wide = wide.unflatten(-1, (-1, w.model.head_width))
-            wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)
-            if self.qk_norm != "full":
-                wide = wide.flatten(-2)
-            found.append((wide if gain is None else wide * per_member(gain)).to(x.dtype))
-        return torch.cat((*found, v), -1)
 
 
 _OF_PLACES = ("cos", "sin", "rows")

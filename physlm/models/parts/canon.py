@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import FILTER, Beside, Kept, Local, Next, Uniform, Weight, Where, Whole
+from physlm.models.parts.part import Beside, Kept, Local, Next, Where, Whole
+from physlm.models.parts.weight import FILTER, Uniform, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

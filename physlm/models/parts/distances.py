@@ -38,6 +38,13 @@ def turn(x_BHTk: Tensor, cos_Tr: Tensor, sin_Tr: Tensor) -> Tensor:
     return torch.cat((turned, rest), -1) if rest.shape[-1] else turned
 
 
+def turn_first(x_NHTk: Tensor, heads: int, cos_Tr: Tensor, sin_Tr: Tensor) -> Tensor:
+    """``turn`` the first so many heads alone."""
+    if heads == x_NHTk.shape[1]:
+        return turn(x_NHTk, cos_Tr, sin_Tr)
+    return torch.cat((turn(x_NHTk[:, :heads], cos_Tr, sin_Tr), x_NHTk[:, heads:]), 1)
+
+
 def size_for(positions: int) -> int:
     """The power of two from ``positions`` up: few sizes of table are ever built."""
     return 1 << (positions - 1).bit_length()

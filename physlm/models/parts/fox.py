@@ -5,20 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from physlm.models.parts.part import (
-    GAIN,
-    GATE_MATRIX,
-    MATRIX,
-    Constant,
-    Kept,
-    Mixer,
-    Next,
-    Normal,
-    Weight,
-    Where,
-    Whole,
-)
+from physlm.models.parts.part import Kept, Mixer, Next, Where, Whole
 from physlm.models.parts.recurrent import DECAY, GATE, check_recurrent
+from physlm.models.parts.weight import GAIN, GATE_MATRIX, MATRIX, Constant, Normal, Weight
 
 if TYPE_CHECKING:
     import torch

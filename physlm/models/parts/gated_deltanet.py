@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from physlm.models.parts.part import Normal, Weight
 from physlm.models.parts.recurrent import DECAY, GATE, STEP, LogUniform
 from physlm.models.parts.recurrent_mixer import CoreName, RecurrentMixer
+from physlm.models.parts.weight import Normal, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from physlm.errors import UserError
-from physlm.models.parts.part import Constant, Normal, Weight
 from physlm.models.parts.recurrent import DECAY, GATE, channels
 from physlm.models.parts.recurrent_mixer import RecurrentMixer
+from physlm.models.parts.weight import Constant, Normal, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from physlm.models.parts.part import Weight
 from physlm.models.parts.recurrent_mixer import RecurrentMixer
+from physlm.models.parts.weight import Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GAIN, MATRIX, Constant, Normal, Uniform, Weight, Where
+from physlm.models.parts.part import Where
 from physlm.models.parts.recurrent import DECAY, GATE, STEP, TAPS, LogUniform, check_recurrent, conv_weights
 from physlm.models.parts.recurrent_mixer import RecurrentMixer
+from physlm.models.parts.weight import GAIN, MATRIX, Constant, Normal, Uniform, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GAIN, MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.part import Kept, Mixer, Next, Where, Whole
 from physlm.models.parts.recurrent import channels
+from physlm.models.parts.weight import GAIN, MATRIX, Constant, Normal, Weight
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from physlm.errors import UserError
-from physlm.models.parts.part import MATRIX, MLP, Normal, Weight, Where
+from physlm.models.parts.part import MLP, Where
+from physlm.models.parts.weight import MATRIX, Normal, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from physlm.errors import UserError
 from physlm.models.parts.mlp import Plain
-from physlm.models.parts.part import MLP, Constant, Normal, Role, Weight, Where
+from physlm.models.parts.part import MLP, Where
+from physlm.models.parts.weight import Constant, Normal, Role, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from physlm.errors import UserError
 from physlm.models.parts.mlp import Plain
-from physlm.models.parts.part import LOOKED_UP, MATRIX, MLP, Beside, Kept, Next, Normal, Weight, Where
+from physlm.models.parts.part import MLP, Beside, Kept, Next, Where
+from physlm.models.parts.weight import LOOKED_UP, MATRIX, Normal, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GAIN, Constant, NormPart, Weight
+from physlm.models.parts.part import NormPart
+from physlm.models.parts.weight import GAIN, Constant, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GATE_MATRIX, MATRIX, Beside, Kept, Mixer, Next, Normal, Weight, Where
+from physlm.models.parts.part import Beside, Kept, Mixer, Next, Where
+from physlm.models.parts.weight import GATE_MATRIX, MATRIX, Normal, Weight
 
 if TYPE_CHECKING:
     import torch

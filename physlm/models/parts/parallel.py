@@ -5,11 +5,13 @@ Shape letters: M members, B rows, P streams, T positions, d width, n positions o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GATE_MATRIX, MATRIX, Normal, Parallel, Role, Weight, Where
+from physlm.models.parts.part import Parallel, Where
+from physlm.models.parts.weight import GATE_MATRIX, MATRIX, Normal, Role, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,3 +96,20 @@ class ParScale(Parallel):
         share = widened(w.merge_out(F.silu(w.merge_up(h_MBTPd.flatten(-2))))).softmax(-1)
         share = (1 - self.smooth) * share + self.smooth / self.streams
         return (share[..., None] * h_MBTPd).sum(-2).to(x.dtype)
+
+
+def for_streams(x: Tensor, streams: int) -> Tensor:
+    """Each row once for each of P streams, which stand beside each other: (M, B, T, ..) to (M, B P, T, ..)."""
+    return x if streams == 1 else x[:, :, None].expand(-1, -1, streams, *x.shape[2:]).flatten(1, 2)
+
+
+def side_by_side(x: Tensor, streams: int) -> Tensor:
+    """The streams of a token as its channels: (M, B P, T, d) to (M, B, T, P d)."""
+    return x if streams == 1 else x.unflatten(1, (-1, streams)).transpose(2, 3).flatten(-2)
+
+
+def edit_of_streams(edit: Callable[[Tensor], Tensor], streams: int) -> Callable[[Tensor], Tensor]:
+    """An edit of these channels as one of streams that are rows."""
+    if streams == 1:
+        return edit
+    return lambda x: edit(side_by_side(x, streams)).unflatten(-1, (streams, -1)).transpose(2, 3).flatten(1, 2)

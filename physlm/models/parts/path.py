@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.part import Kept, Mixer, Next, Where, Whole
 from physlm.models.parts.recurrent import CHUNKS, DECAY, GATE, GROUP, channels, check_recurrent, conv_kept, conv_weights
+from physlm.models.parts.weight import MATRIX, Constant, Normal, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

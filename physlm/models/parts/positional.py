@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import MATRIX, TABLE, Beside, Kept, Mixer, Next, Normal, Weight, Where, Whole
+from physlm.models.parts.part import Beside, Kept, Mixer, Next, Where, Whole
+from physlm.models.parts.weight import MATRIX, TABLE, Normal, Weight
 
 if TYPE_CHECKING:
     import torch

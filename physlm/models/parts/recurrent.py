@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from physlm.errors import UserError
-from physlm.models.parts.part import FILTER, Kept, Mixer, Next, Role, Uniform, Weight, Where
+from physlm.models.parts.part import Kept, Mixer, Next, Where
+from physlm.models.parts.weight import FILTER, Role, Uniform, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GAIN, GATE_MATRIX, MATRIX, Constant, Kept, Mixer, Next, Normal, Weight, Where
+from physlm.models.parts.part import Kept, Mixer, Next, Where
 from physlm.models.parts.recurrent import (
     DECAY,
     GATE,
@@ -25,6 +25,7 @@ from physlm.models.parts.recurrent import (
     conv_kept,
     conv_weights,
 )
+from physlm.models.parts.weight import GAIN, GATE_MATRIX, MATRIX, Constant, Normal, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

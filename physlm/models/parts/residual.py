@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from physlm.errors import UserError
-from physlm.models.parts.part import GAIN, Constant, Given, Normal, Residual, Role, Weight
+from physlm.models.parts.part import Residual
+from physlm.models.parts.weight import GAIN, Constant, Given, Normal, Role, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from physlm.errors import UserError
-from physlm.models.parts.part import Kept, Next, Normal, Role, Route, Weight, Where, Whole
+from physlm.models.parts.part import Kept, Next, Route, Where, Whole
+from physlm.models.parts.weight import Normal, Role, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,7 +5,7 @@
 ALiBi, H-ALiBi and T5 are a b (``bias`` gives its table); scalable softmax, the temperature of iRoPE and tuned
 temperatures are a t.
 
-Shape letters: H heads, W distances.
+Shape letters: N = M B rows of all M members, T positions, H heads, k channels of one, W distances.
 """
 
 from __future__ import annotations
@@ -101,6 +101,29 @@ def row_scale(log_n: bool, floor: int, window: int, chunk: int, size: int, devic
     if floor:
         scale = scale * (1 + FLOOR_GAIN * ((place + 1) // floor + 1).double().log())[:, None]
     return scale.float()
+
+
+def scaled(q_NHTk: Tensor, scale: float, learnt_MH: Tensor | None, rows: Tensor | None) -> Tensor:
+    """t q in the dtype of q.
+
+    Args:
+        scale: of all logits, where none is learnt.
+        learnt_MH: a scale of each member and head, or (M, 1) of each member.
+        rows: ``row_scale`` at the places of the queries, (T, 1) or (T, H), or for each of the rows, (N, T, 1 or H).
+    """
+    if learnt_MH is None and rows is None:
+        return q_NHTk * scale if scale != 1 else q_NHTk
+    from physlm.models.module import per_row
+    from physlm.models.parts.recurrent import widened
+
+    wide = widened(q_NHTk)
+    if learnt_MH is not None:
+        wide = wide * per_row(learnt_MH, len(q_NHTk))[..., None, None]
+    elif scale != 1:
+        wide = wide * scale
+    if rows is not None:
+        wide = wide * rows.mT[..., None]  # (H, T, 1), or beside the rows (N, H, Q, 1)
+    return wide.to(q_NHTk.dtype)
 
 
 def peak_weight(length: int, scale: float = 1.0, log_n: bool = False, high: float = 3.0, low: float = -2.0) -> float:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from physlm.errors import UserError
-from physlm.models.parts.part import MATRIX, Beside, Kept, Mixer, Next, Normal, Weight, Where
+from physlm.models.parts.part import Beside, Kept, Mixer, Next, Where
+from physlm.models.parts.weight import MATRIX, Normal, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

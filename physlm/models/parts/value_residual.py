@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from physlm.models.parts.part import GAIN, Given, Weight
+from physlm.models.parts.weight import GAIN, Given, Weight
 
 if TYPE_CHECKING:
     from torch import Tensor

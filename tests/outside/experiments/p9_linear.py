@@ -15,7 +15,8 @@ from physlm.measures.measure import Measure
 from physlm.measures.rows import Row
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
-from physlm.models.parts.part import MATRIX, Kept, Mixer, Next, Normal, Weight
+from physlm.models.parts.part import Kept, Mixer, Next
+from physlm.models.parts.weight import MATRIX, Normal, Weight
 from physlm.tasks.config import TaskConfig
 from physlm.tasks.prompts import cut, grade_without_hints
 from physlm.tasks.rows import Rows
