@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from _part33 import setting
 from _part33_architectures import BIOGRAPHIES, PER_PARAMETER, run_of
-from _part41 import CAPO_LEARNT, DEPO, HOPS_LEARNT, LOCALS, MANO, SMALL_TIERS, Setting, hardest
+from _part41 import CAPO_LEARNT, DEPO, HOPS_LEARNT, LOCALS, MANO, SMALL_TIERS, Setting, hardest, measures_of
 
 from physlm.figures.panels import Panel, panels
 from physlm.lab.experiment import Experiment, of_tier
@@ -181,7 +181,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2510.25741, section 6 (Capo and Mano)",
     runs=runs,
     measures=("answers", "forced", "capacity"),
-    measures_of=lambda spec: {"mano": ("answers",), "depo": ("forced",)}.get(spec.task.kind, ("capacity",)),
+    measures_of=measures_of,
     law=laws(*SCORES.values(), MAJORITY, CONSTANT, *SHOWN.values(),
              *(over(task, other) for task in TASKS for other in ("once", "deep")),
              CAPO_BITS, CAPO_SHOWN, CAPO_RATIO, CAPO_LINE, CAPO_OF, DEEP_BITS,

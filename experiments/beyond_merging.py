@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from _part33 import NOTHING_UNTRAINED
 from _part33_architectures import BIOGRAPHIES, PER_PARAMETER, run_of, shapes
-from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, LOCALS, MANO
+from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, LOCALS, MANO, measures_of
 
 from physlm.figures.panels import Panel, panels
 from physlm.lab.experiment import Experiment, of_tier
@@ -62,12 +62,11 @@ def runs(tier: str) -> list[RunSpec]:
     return found
 
 
-def measures_of(spec: RunSpec) -> tuple[AnyMeasure, ...]:
+def asked(spec: RunSpec) -> tuple[AnyMeasure, ...]:
     """Of the constant run the merged models alone."""
-    knowledge = spec.task.kind in BIOGRAPHIES
     if spec.train.stable == 1.0:
-        return (CAPO_MERGED if knowledge else MANO_MERGED,)
-    return ("capacity" if knowledge else "answers",)
+        return (CAPO_MERGED if spec.task.kind in BIOGRAPHIES else MANO_MERGED,)
+    return measures_of(spec)
 
 
 CONSTANT, COSINE, DECAY, MEAN, SQRT = "constant", "cosine", "decay", "merged_mean", "merged_sqrt"
@@ -210,7 +209,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2507.17634, Theorem 3.1 and the comparison of WSM with WSD; arXiv:2405.18392",
     runs=runs,
     measures=(CAPO_MERGED, MANO_MERGED, "capacity", "answers"),
-    measures_of=measures_of,
+    measures_of=asked,
     law=laws(*SCORE.values(), *GAP.values(), *LEAD.values(), *CLOSED.values(), *KEPT.values(), *WAYS.values(),
              UNTRAINED, MAJORITY, SCORE["mano"].of("answer_untrained", "mano_untrained"), items="people or questions",
              details=(*BY_BUDGET.values(), *SPANS.values(), *PAIRED), prepare=prepared,

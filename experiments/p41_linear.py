@@ -21,6 +21,7 @@ from _part41 import (
     along,
     capo_of,
     hardest,
+    measures_of,
 )
 
 from physlm.figures.grids import grids
@@ -171,7 +172,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2512.17351, Results 6, 7, 8 and 10, Figures 4, 12, 13 and 14",
     runs=runs,
     measures=("answers", "forced", "capacity"),
-    measures_of=lambda spec: {"mano": ("answers",), "depo": ("forced",)}.get(spec.task.kind, ("capacity",)),
+    measures_of=measures_of,
     law=laws(MANO_, DEPO_, CAPO, TIMES, CAPO_TIMES, CAPO_SHOWN, *GAINS, CONV_GAIN, *OVER, *BESTS.values(),
              MANO_.of("majority", "mano_majority"), DEPO_.of("forced_majority", "depo_majority"),
              items="questions, windows or people", prepare=prepared,
