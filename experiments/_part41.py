@@ -43,8 +43,8 @@ NAMES: dict[Any, str] = {
 
 
 __all__ = ["BIOGRAPHIES", "BREVO", "CAPO_LEARNT", "CAPO_RATE", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO",
-           "HOPS_LEARNT", "LANO", "LOCALS", "MANO", "NAMES", "OPERATIONS", "PER_PARAMETER", "PLACES_COPY", "ROPES",
-           "SMALL_TIERS", "Setting", "along", "capo", "capo_of", "hardest", "measures_of", "with_answers"]
+           "HOPS_LEARNT", "LANO", "LOCALS", "MANO", "NAMES", "OPERATIONS", "PER_PARAMETER", "PLACES_COPY", "PLANTED",
+           "ROPES", "SMALL_TIERS", "Setting", "along", "capo", "capo_of", "hardest", "measures_of", "with_answers"]
 
 
 def measures_of(spec: RunSpec) -> tuple[str, ...]:
@@ -208,3 +208,5 @@ def capo_of(tier: str, model: ModelConfig, seeds: Sequence[int] = (0,)) -> list[
 
 
 SMALL_TIERS = "Smoke and demo: small tasks and models, in float32."
+# Of a number that is about another one: two seeds have wider intervals than this, which would meet nearly anything.
+PLANTED = "judged up to a width a seventh above the widest of ten planted sweeps of all seeds"
