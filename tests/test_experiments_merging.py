@@ -63,9 +63,10 @@ def law_of(seeds: int, merged: dict[str, float], scatter: float, world: int,
     return CLAIM.law(planted.table(found))
 
 
-def judged(worlds: int, *world: Any) -> Counter[tuple[str, str]]:
+def judged(worlds: int, seeds: int, merged: dict[str, float], scatter: float) -> Counter[tuple[str, str]]:
     """How often each verdict falls on what Mano is held against."""
-    return Counter(pair for seed in range(worlds) for pair in planted.verdicts(CLAIM, law_of(*world, seed)).items())
+    return Counter(pair for world in range(worlds)
+                   for pair in planted.verdicts(CLAIM, law_of(seeds, merged, scatter, world)).items())
 
 
 def test_three_seeds_tell_it_where_runs_scatter_by_half_a_percent() -> None:
