@@ -33,6 +33,9 @@ from physlm.training.config import RunSpec, TrainConfig
 ROPES = (1.0, 0.0, 0.25)  # all, nothing and a quarter of each head rotary
 LOCALS: tuple[tuple[Local, ...], ...] = ((), (Canon(),))
 STEP = f"{AT}step"
+MEASURES: dict[str, tuple[str, ...]] = {  # by kind of task; of others the whole answers
+    "depo": ("forced",), "grammar": ("completion",), "igsm": ("solutions",), **dict.fromkeys(BIOGRAPHIES, ("capacity",))
+}  # fmt: skip
 NAMES: dict[Any, str] = {
     "rope": "RoPE", "rope0.25": "a quarter RoPE", ("position", "none"): "no positions",
     ("local", "none"): "without Canon", ("local", "canon"): "with Canon",
@@ -40,8 +43,18 @@ NAMES: dict[Any, str] = {
 
 
 __all__ = ["BIOGRAPHIES", "BREVO", "CAPO_LEARNT", "CAPO_RATE", "CAPO_ROPES", "CAPO_SEEDS", "COPY", "DEPO",
-           "HOPS_LEARNT", "LANO", "LOCALS", "MANO", "NAMES", "OPERATIONS", "PER_PARAMETER", "PLACES_COPY", "ROPES",
-           "SMALL_TIERS", "Setting", "along", "capo", "capo_of", "hardest"]
+           "HOPS_LEARNT", "LANO", "LOCALS", "MANO", "NAMES", "OPERATIONS", "PER_PARAMETER", "PLACES_COPY", "PLANTED",
+           "ROPES", "SMALL_TIERS", "Setting", "along", "capo", "capo_of", "hardest", "measures_of", "with_answers"]
+
+
+def measures_of(spec: RunSpec) -> tuple[str, ...]:
+    """What says how well a run does its task: of Depo tokens of answers, of strings and problems whole ones."""
+    return MEASURES.get(spec.task.kind, ("answers",))
+
+
+def with_answers(spec: RunSpec) -> tuple[str, ...]:
+    """The same, of Depo with whole answers too."""
+    return ("answers", "forced") if spec.task.kind == "depo" else measures_of(spec)
 
 
 def along(table: pd.DataFrame) -> pd.DataFrame:
@@ -195,3 +208,5 @@ def capo_of(tier: str, model: ModelConfig, seeds: Sequence[int] = (0,)) -> list[
 
 
 SMALL_TIERS = "Smoke and demo: small tasks and models, in float32."
+# Of a number that is about another one: two seeds have wider intervals than this, which would meet nearly anything.
+PLANTED = "judged up to a width a seventh above the widest of ten planted sweeps of all seeds"

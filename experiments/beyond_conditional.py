@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from _part2 import DRAWN, base_run
 from _part33_architectures import ARCHITECTURES, BIOGRAPHIES, PER_PARAMETER, PUBLISHED, run_of, shapes, with_active
-from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, MANO
+from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, MANO, measures_of
 
 from physlm.figures.panels import Panel, panels
 from physlm.lab.experiment import Experiment
@@ -144,7 +144,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2404.02258 (mixture of depths); arXiv:2505.10475 (ParScale); arXiv:2101.03961 (mixture of experts)",
     runs=runs,
     measures=("answers", "solutions", "capacity"),
-    measures_of=lambda spec: {"mano": ("answers",), "igsm": ("solutions",)}.get(spec.task.kind, ("capacity",)),
+    measures_of=measures_of,
     law=laws(MANO_, IGSM, CAPO, ACTIVE, *GAINS, *RATIOS, *BY_FLOPS, *BY_PARAMS, MAJORITY,
              MANO_.of("answer_untrained", "mano_untrained"), items="questions, problems or people", prepare=prepared,
              notes=("capo_..: bits a parameter over the dense model's; capo_active_..: a parameter that a token uses.",

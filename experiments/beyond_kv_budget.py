@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from _beyond import RECALL, recall, recall_deviations, recalled, with_mixer
 from _part33_architectures import BIOGRAPHIES, PER_PARAMETER, run_of, shapes
-from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, LOCALS, MANO
+from _part41 import CAPO_LEARNT, CAPO_RATE, CAPO_SEEDS, LOCALS, MANO, measures_of
 
 from physlm.figures.panels import Panel, panels
 from physlm.lab.experiment import Experiment, of_tier
@@ -109,7 +109,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2305.13245, Table 1; arXiv:2405.04434, Table 9; arXiv:1911.02150",
     runs=runs,
     measures=("answers", "capacity"),
-    measures_of=lambda spec: ("capacity",) if spec.task.kind in BIOGRAPHIES else ("answers",),
+    measures_of=measures_of,
     law=laws(RECALLED, SHOWN, MANO_, MANO_SHOWN, CAPO, CAPO_SHOWN, *KEPT, LATENT_GAIN, UNTRAINED,
              MANO_.of("majority", "mano_majority"), items="questions or people", prepare=prepared,
              notes=("..._kept: over multi-head attention (MHA).",)),

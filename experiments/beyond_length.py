@@ -9,57 +9,36 @@ from typing import Any
 
 import pandas as pd
 from _beyond import MIXERS, NAMES, pattern_label, with_mixer
+from _part4 import SETTINGS, SMALL_TIERS, tier_of
 
 from physlm.figures.panels import Panel, panels
-from physlm.lab.experiment import Experiment, nearest_tier, of_tier
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Contrast, Learnt, Shares, laws
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.accuracy import Length
-from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
-from physlm.models.parts.canon import Canon
-from physlm.models.parts.gated import Gated
 from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.mamba2 import Mamba2
-from physlm.models.parts.norms import RMSNorm
 from physlm.models.parts.part import Mixer
 from physlm.models.patterns import rotary_windows
-from physlm.tasks.config import TaskConfig
-from physlm.tasks.playground.copying import CopyConfig
-from physlm.tasks.playground.mqar import MqarConfig
-from physlm.tasks.playground.needle import NeedleConfig
-from physlm.training.config import RunSpec, TrainConfig
+from physlm.training.config import RunSpec
 
-TRAIN = TrainConfig(steps=3_000, batch_rows=256, learning_rate=1e-3, weight_decay=0.1, warmup_steps=300, seed=1)
-SMALL = replace(TRAIN, steps=1_000, batch_rows=32, learning_rate=3e-3, warmup_steps=100, precision="float32")
-TASKS: dict[str, tuple[TaskConfig, ...]] = {
-    "smoke": (NeedleConfig(28, 8, 1, fillers=4, keys=8, values=8, row_tokens=32),),
-    "demo": (NeedleConfig(28, 8, 2, fillers=16, keys=16, values=16, row_tokens=32),),
-    "gpu": (CopyConfig(63, 1024, 1, 128), MqarConfig(8, 1024, row_tokens=128),
-            NeedleConfig(124, 16, 3, row_tokens=128)),
-    "paper": (CopyConfig(511, 8192, 1, 1024), MqarConfig(32, 8192, row_tokens=1024),
-              NeedleConfig(1020, 32, 7, row_tokens=1024)),
-}  # fmt: skip
-SHAPES = {"smoke": (2, 2, 16), "demo": (2, 2, 64), "gpu": (4, 4, 128), "paper": (12, 12, 768)}
-TRAINS = {"smoke": replace(SMALL, steps=4, batch_rows=4), "demo": SMALL, "gpu": TRAIN,
-          "paper": replace(TRAIN, steps=20_000)}  # fmt: skip
-SEEDS = {"smoke": (1,), "demo": (1,), "gpu": (2, 3, 4), "paper": (1,)}
-MEASURES = {"smoke": Length((1, 2, 4, 8, 16), questions=8), "demo": Length((1, 2, 4, 8), questions=50),
-            "gpu": Length((1, 2, 4, 8, 16), questions=300), "paper": Length((1, 2, 4, 8, 16))}  # fmt: skip
+MEASURES = {tier: Length(one.times, questions=one.questions) for tier, one in SETTINGS.items()}
 FEW = ("rope", "fox", "path")
 ALL = (*FEW, "fox_pro", "path_fox", "nope", "mamba2", "gdn")
 # What a memory of each scale adds was published within its own spread, so it is told by five seeds, on two tasks.
 FIVE = {"smoke": (), "demo": (), "gpu": (2, 3, 4, 5, 6), "paper": (1, 2, 3, 4, 5)}
 LEVELS = {"mamba2_levels": "mamba2", "gdn_levels": "gdn"}
 REMEMBERED = ("mqar", "needle")
+ASKED = ("copy", *REMEMBERED)  # kinds of tasks, at the small tiers the last one alone
 
 
 def patterns(tier: str) -> dict[str, tuple[Mixer, ...]]:
     """Mixers by name; windows are a quarter of a row, in all layers, or in all but each fourth, which sees all."""
-    names = FEW if tier in ("smoke", "demo") else ALL
+    names = FEW if tier in SMALL_TIERS else ALL
     found: dict[str, tuple[Mixer, ...]] = {name: (MIXERS[name],) for name in names}
     if names is ALL:
-        quarter = TASKS[tier][-1].row_tokens // 4
+        quarter = SETTINGS[tier].tokens // 4
         found |= {"alibi": (Attention(0.0, bias="alibi"),), "windows": (Attention(window=quarter),),
                   "windows_nope": rotary_windows(quarter)}  # fmt: skip
     return found
@@ -67,28 +46,28 @@ def patterns(tier: str) -> dict[str, tuple[Mixer, ...]]:
 
 def log_linear(tier: str) -> dict[str, tuple[Mixer, ...]]:
     """The mixers of ``LEVELS`` with a memory of each scale of a row, and with one."""
-    levels = 1 + math.ceil(math.log2(TASKS[tier][-1].row_tokens))
+    levels = 1 + math.ceil(math.log2(SETTINGS[tier].tokens))
     every = {"mamba2_levels": (Mamba2(levels=levels),), "gdn_levels": (GatedDeltaNet(levels=levels),)}
     return {**every, **{name: (MIXERS[name],) for name in LEVELS.values()}}
 
 
 def runs(tier: str) -> list[RunSpec]:
     """Every pattern on every task, with Canon layers, as in p4_length; those of ``LEVELS`` from five seeds."""
-    tasks = of_tier(TASKS, tier)
-    asked = [(task, mixers, seed) for task in tasks for mixers in patterns(tier).values() for seed in SEEDS[tier]]
+    found = of_tier(SETTINGS, tier)
+    tasks = [task for task in found.tasks if task.kind in (ASKED[-1:] if tier in SMALL_TIERS else ASKED)]
+    asked = [(task, mixers, seed) for task in tasks for mixers in patterns(tier).values() for seed in found.seeds]
     asked += [(task, mixers, seed) for task in tasks if task.kind in REMEMBERED
               for mixers in log_linear(tier).values() for seed in FIVE[tier]]  # fmt: skip
-    return [RunSpec(task, ModelConfig(*SHAPES[tier], mixers, (Gated(),), RMSNorm(), (Canon(),)),
-                    replace(TRAINS[tier], seed=seed)) for task, mixers, seed in dict.fromkeys(asked)]  # fmt: skip
+    return [found.run(*one) for one in dict.fromkeys(asked)]
 
 
 def measure_of(spec: RunSpec) -> tuple[Length, ...]:
     """That of the run's tier."""
-    return (MEASURES[nearest_tier(TASKS, SHAPES, spec)],)
+    return (MEASURES[tier_of(spec)],)
 
 
 LABELS = {pattern_label(mixers): name
-          for tier in TASKS for name, mixers in (patterns(tier) | log_linear(tier)).items()}  # fmt: skip
+          for tier in SETTINGS for name, mixers in (patterns(tier) | log_linear(tier)).items()}  # fmt: skip
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from _part33_architectures import ARCHITECTURES, PER_PARAMETER, run_of, shapes
-from _part41 import CAPO_LEARNT
+from _part41 import CAPO_LEARNT, PLANTED
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
@@ -111,6 +111,7 @@ TWO = Span("spans", BY_RATE, "rate", TRAINS).unit
 _FIGURE = curves(BY_RATE, "rate", "kind", names=NAMES, xlabel="learning rate", ylabel="bits a parameter",
                  title="Capo after 100 exposures, by rate",
                  caption=f"A rate trains where at least {SHARE} of the same norm is held.")
+WIDEST = 0.6  # three seeds that scatter by 4 %: 0.52; two of them: at least 0.8
 PROXIES = "arXiv:2309.14322, Figure 1"
 
 
@@ -136,10 +137,10 @@ EXPERIMENT = Experiment(
         *(own_test(f"capo@kind={kind}", "at least", 0.5, "learnt: there is something to lose", unit=PER_PARAMETER,
                    label=f"bits a parameter, {NAMES[kind]}") for kind in ("layernorm", "rmsnorm")),
         bound("rmsnorm_kept", "about", 1.0, "arXiv:1910.07467: comparable with layer norm",
-              "no number of bits; single runs scatter by 4 % (p33_exposures), a tenth is ours", slack=0.1,
-              label="bits of RMS norm over layer norm"),
+              f"no number of bits; single runs scatter by 4 % (p33_exposures), a tenth is ours; {PLANTED}", slack=0.1,
+              widest=WIDEST, label="bits of RMS norm over layer norm"),
         bound("dyt_kept", "about", 1.0, "arXiv:2503.10622, section 5: on par with RMS norm in language models",
-              "losses there; a tenth is ours", slack=0.1, label="bits of DyT over RMS norm"),
+              f"losses there; a tenth is ours; {PLANTED}", slack=0.1, widest=WIDEST, label="bits of DyT over RMS norm"),
         own_test("qk_kept", "at least", 0.9, "what QK-norm widens it does not take from the best rate",
                  label="bits of RMS norm with QK-norm over without"),
         bound("qk_wider", "at least", 1.0, PROXIES, "three orders of magnitude of rates train with it there, in larger "

@@ -25,6 +25,7 @@ from _part41 import (
     along,
     capo,
     hardest,
+    with_answers,
 )
 
 from physlm.figures.grids import grids
@@ -47,7 +48,6 @@ from physlm.training.config import RunSpec
 
 BY = ("model.position", "model.local")
 RATE = {"train.learning_rate": most_seeds}
-MEASURES = {"grammar": ("completion",), **dict.fromkeys(BIOGRAPHIES, ("capacity",)), "depo": ("answers", "forced")}
 # what is drawn: of Depo tokens of answers at k = K and k = 1, of Brevo, Mano and copy whole answers, of Lano strings
 SCORES = {
     **{name: Shares("forced", BY, {"task.kind": "depo", "at.half": "test", "at.kind": kind, **RATE}, called=name)
@@ -142,7 +142,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2512.17351, Results 2 and 3, Figures 4 and 7",
     runs=runs,
     measures=("answers", "forced", "completion", "capacity"),
-    measures_of=lambda spec: MEASURES.get(spec.task.kind, ("answers",)),
+    measures_of=with_answers,
     law=laws(*FORMS, items="questions, strings or people", details=CURVES, prepare=along),
     figure=grids({**{TITLES[task]: one for task, one in BESTS.items()}, "Capo: bits a parameter": CAPO},
                  "position", "local", names=NAMES, caption=caption,

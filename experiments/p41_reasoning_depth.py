@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from _part41 import BREVO, DEPO, NAMES, SMALL_TIERS
+from _part41 import BREVO, DEPO, NAMES, SMALL_TIERS, with_answers
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
     source="arXiv:2512.17351, Result 2, Figures 7, 8 and 9",
     runs=runs,
     measures=("answers", "forced"),
-    measures_of=lambda spec: ("answers", "forced") if spec.task.kind == "depo" else ("answers",),
+    measures_of=with_answers,
     law=laws(HOPS, REACH, FARTHER, GAIN, DEPTH, DEEPER, HOPS.of("forced_untrained", "untrained"),
              items="windows or questions", prepare=numbered,
              notes=("farther: with Canon layers over without; models that take no hop count as one: a lower bound.",)),

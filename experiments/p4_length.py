@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+from _part4 import SETTINGS, SMALL_TIERS, tier_of
 
 from physlm.figures.panels import Drawn, Panel, panels
-from physlm.lab.experiment import Experiment, nearest_tier, of_tier
+from physlm.lab.experiment import Experiment, of_tier
 from physlm.laws.forms import Contrast, Extreme, Learnt, Most, Ratio, Shares, largest, laws, smallest
 from physlm.laws.verdict import bound, own_test
 from physlm.measures.length.accuracy import Length
@@ -17,111 +18,60 @@ from physlm.measures.length.needle import NeedleAttention
 from physlm.measures.length.settings import OverLength, Variant
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attention import Attention
-from physlm.models.parts.canon import Canon
-from physlm.models.parts.gated import Gated
-from physlm.models.parts.norms import RMSNorm
-from physlm.models.parts.part import Local
 from physlm.models.parts.scores import peak_weight, scalable_start
 from physlm.models.patterns import irope, rotary_windows
-from physlm.tasks.config import TaskConfig
-from physlm.tasks.playground.copying import CopyConfig
-from physlm.tasks.playground.depo import DepoConfig
-from physlm.tasks.playground.mqar import MqarConfig
 from physlm.tasks.playground.needle import NeedleConfig
-from physlm.training.config import RunSpec, TrainConfig
+from physlm.training.config import RunSpec
 
 Mixers = tuple[Attention, ...]
 FEW = ("rope", "nope", "windows", "scalable")  # schemes of the smaller tiers
+ATTENDED = {"smoke": 4, "demo": 8, "gpu": 32, "paper": 0}  # questions whose attention is looked at; 0: as many as fit
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One tier: rows of T ``tokens``, each task in them, the schemes, and how far beyond T is asked.
-
-    The longest text of each task fills a row, and one of n T tokens is asked at the same place in its chunk: after
-    n T - 2 tokens (needle), n T / 2 (copy) or 3/4 n T + 3 (Depo; n T / 2 + 3 at tier paper, where there are as many
-    nodes as a cycle can have at 16 T); that of MQAR anywhere.
-    """
-
-    tokens: int
-    tasks: tuple[TaskConfig, ...]
-    shape: tuple[int, int, int]
-    train: TrainConfig
-    schemes: tuple[str, ...] = ()
-    times: tuple[int, ...] = (1, 2, 4, 8, 16)
-    questions: tuple[int, int] = (0, 0)  # of the two measures
-    seeds: tuple[int, ...] = (1,)
-    local: tuple[Local, ...] = (Canon(),)
-
-    @property
-    def mixers(self) -> dict[str, Mixers]:
-        """Schemes by name; windows and chunks are a quarter of a row, the last of four layers (or two) sees all."""
-        tokens, interval = self.tokens, min(4, self.shape[0])
-        scalable: dict[str, Any] = {"log_n": True, "learnt_scale": "head", "scale": round(scalable_start(tokens), 4)}
-        found: dict[str, Mixers] = {
-            "rope": (Attention(),), "nope": (Attention(rope=0.0),), "quarter": (Attention(rope=0.25),),
-            "alibi": (Attention(rope=0.0, bias="alibi"),), "hard_alibi": (Attention(rope=0.0, bias="hard_alibi"),),
-            "t5": (Attention(rope=0.0, bias="t5"),), "irope": irope(tokens // 4, interval),
-            "windows": rotary_windows(tokens // 4, interval), "scalable": (Attention(**scalable),),
-            "scalable_nope": (Attention(rope=0.0, **scalable),),
-        }  # fmt: skip
-        return {name: found[name] for name in self.schemes or found}
-
-    @property
-    def variants(self) -> tuple[Variant, ...]:
-        """What is changed after training: fifty times the base; scalable softmax; temperatures."""
-        start = round(scalable_start(self.tokens), 4)
-        return (
-            Variant(), Variant("base", ("rope", "rope_logn_*"), rope_base=500_000.0),
-            Variant("switched", ("rope", "nope"), log_n=True, scale=start),
-            *(Variant(f"scale{scale:g}", ("nope",), scale=scale) for scale in (1.2, 1.5)),
-            Variant("floor", ("rope_chunk*",), among="unrotated", floor=self.tokens),
-        )  # fmt: skip
-
-    @property
-    def measures(self) -> tuple[Length, NeedleAttention]:
-        """Answers of all runs, and attention of those on needles."""
-        answers, attention = self.questions
-        return (Length(self.times, self.variants, answers), NeedleAttention(self.times, self.variants, attention))
+def mixers(tier: str) -> dict[str, Mixers]:
+    """Schemes by name; windows and chunks are a quarter of a row, the last of four layers (or two) sees all."""
+    tokens, interval = SETTINGS[tier].tokens, min(4, SETTINGS[tier].shape[0])
+    scalable: dict[str, Any] = {"log_n": True, "learnt_scale": "head", "scale": round(scalable_start(tokens), 4)}
+    found: dict[str, Mixers] = {
+        "rope": (Attention(),), "nope": (Attention(rope=0.0),), "quarter": (Attention(rope=0.25),),
+        "alibi": (Attention(rope=0.0, bias="alibi"),), "hard_alibi": (Attention(rope=0.0, bias="hard_alibi"),),
+        "t5": (Attention(rope=0.0, bias="t5"),), "irope": irope(tokens // 4, interval),
+        "windows": rotary_windows(tokens // 4, interval), "scalable": (Attention(**scalable),),
+        "scalable_nope": (Attention(rope=0.0, **scalable),),
+    }  # fmt: skip
+    return {name: found[name] for name in (FEW if tier in SMALL_TIERS else found)}
 
 
-TRAIN = TrainConfig(steps=3_000, batch_rows=256, learning_rate=1e-3, weight_decay=0.1, warmup_steps=300, seed=1)
-SMALL = replace(TRAIN, steps=1_000, batch_rows=32, learning_rate=3e-3, warmup_steps=100, precision="float32")
-SETTINGS = {
-    "smoke": Setting(32, (CopyConfig(4, 80, 1, 32), NeedleConfig(28, 8, 1, fillers=4, keys=8, values=8, row_tokens=32)),
-                     (2, 2, 16), replace(SMALL, steps=4, batch_rows=4), FEW, questions=(8, 4)),
-    "demo": Setting(32, (CopyConfig(15, 128, 1, 32),
-                         NeedleConfig(28, 8, 2, fillers=16, keys=16, values=16, row_tokens=32)),
-                    (2, 2, 64), SMALL, FEW, (1, 2, 4, 8), (50, 8)),
-    "gpu": Setting(128, (CopyConfig(63, 1024, 1, 128), MqarConfig(8, 1024, row_tokens=128),
-                         DepoConfig(48, 4, 1, 1, 1024, 7, 128),
-                         NeedleConfig(124, 16, 3, row_tokens=128)),
-                   (4, 4, 128), TRAIN, questions=(300, 32), seeds=(2, 3, 4)),
-    "paper": Setting(1024, (CopyConfig(511, 8192, 1, 1024), MqarConfig(32, 8192, row_tokens=1024),
-                            DepoConfig(256, 8, 1, 1, 8192, 127, 1024),
-                            NeedleConfig(1020, 32, 7, row_tokens=1024)),
-                     (12, 12, 768), replace(TRAIN, steps=20_000, batch_rows=256)),
-}  # fmt: skip
+def variants(tier: str) -> tuple[Variant, ...]:
+    """What is changed after training: fifty times the base; scalable softmax; temperatures."""
+    tokens = SETTINGS[tier].tokens
+    return (
+        Variant(), Variant("base", ("rope", "rope_logn_*"), rope_base=500_000.0),
+        Variant("switched", ("rope", "nope"), log_n=True, scale=round(scalable_start(tokens), 4)),
+        *(Variant(f"scale{scale:g}", ("nope",), scale=scale) for scale in (1.2, 1.5)),
+        Variant("floor", ("rope_chunk*",), among="unrotated", floor=tokens),
+    )  # fmt: skip
 
 
 def runs(tier: str) -> list[RunSpec]:
     """Every scheme on every task."""
     found = of_tier(SETTINGS, tier)
-    return [RunSpec(task, ModelConfig(*found.shape, mixers, (Gated(),), RMSNorm(), found.local),
-                    replace(found.train, seed=seed))
-            for task in found.tasks for mixers in found.mixers.values() for seed in found.seeds]  # fmt: skip
+    return [found.run(task, scheme, seed)
+            for task in found.tasks for scheme in mixers(tier).values() for seed in found.seeds]  # fmt: skip
+
+
+MEASURES = {tier: (Length(one.times, variants(tier), one.questions),
+                   NeedleAttention(one.times, variants(tier), ATTENDED[tier])) for tier, one in SETTINGS.items()}
 
 
 def measures_of(spec: RunSpec) -> Sequence[OverLength]:
     """Those of the run's tier; attention of needles alone."""
-    tier = nearest_tier({tier: one.tasks for tier, one in SETTINGS.items()},
-                        {tier: one.shape for tier, one in SETTINGS.items()}, spec)  # fmt: skip
-    answers, attention = SETTINGS[tier].measures
+    answers, attention = MEASURES[tier_of(spec)]
     return (answers, attention) if isinstance(spec.task, NeedleConfig) else (answers,)
 
 
-LABELS = {ModelConfig(*found.shape, mixers).facts()["mixer"]: name
-          for found in SETTINGS.values() for name, mixers in found.mixers.items()}  # fmt: skip
+LABELS = {ModelConfig(*found.shape, scheme).facts()["mixer"]: name
+          for tier, found in SETTINGS.items() for name, scheme in mixers(tier).items()}  # fmt: skip
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
@@ -233,7 +183,7 @@ EXPERIMENT = Experiment(
         "a cycle and finds a needle; attention that is spread by length loses the needle."
     ),
     source="arXiv:2501.19399, 2305.19466, 2402.01032, 2501.18795; Llama 4", runs=runs,
-    measures=tuple(one for found in SETTINGS.values() for one in found.measures), measures_of=measures_of,
+    measures=tuple(one for both in MEASURES.values() for one in both), measures_of=measures_of,
     law=laws(ANSWERED, *(gain(name) for name in GAINS), NEEDLE, ENTROPY,
              NEAR, FAR, *(Learnt(form, FOUND, 0.2, FOUND.of("answered_guess", "guess")) for form in (
                  Contrast("entropy_growth", ENTROPY, "times", 16, 1), Ratio("mass_kept", FAR, NEAR))),

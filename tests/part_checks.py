@@ -162,7 +162,7 @@ def check_members_and_the_future_are_out_of_sight(config: ModelConfig) -> None:
     assert all(model.get_parameter(name).grad is None for name in apart)
     if apart:
         model.zero_grad()
-        losses = model.hidden_with_losses(ids)[1].values()
+        losses = model.train().hidden_with_losses(ids)[1].values()
         torch.stack([loss[0] for loss in losses if loss.requires_grad]).sum().backward()
         check_gradients_of_the_first_member(model, apart)
 
@@ -246,12 +246,13 @@ def check_compiles(config: ModelConfig, members: int) -> None:
 def _compiles(model: Decoder) -> None:
     ids = ids_of(model.members, 5, 12)
     first_values = {name: value.clone() for name, value in model.state_dict().items()}
+    moved = [p for name, p in model.named_parameters() if model.training or not model.weights[name].role.apart]
 
     def gradients(rows: int) -> list[Tensor]:
         model.load_state_dict(first_values)
         hidden, losses = model.hidden_with_losses(ids[:, :rows].contiguous())
         loss = (hidden * torch.arange(model.config.width)).square().sum() + sum(one.sum() for one in losses.values())
-        return [hidden, *losses.values(), *torch.autograd.grad(loss, list(model.parameters())),
+        return [hidden, *losses.values(), *torch.autograd.grad(loss, moved),
                 *(buffer.clone() for buffer in model.buffers())]
 
     plain = [gradients(3), gradients(5)]

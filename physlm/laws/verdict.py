@@ -8,7 +8,7 @@ the wrong one: a world in which it is exactly 2 is asked to seem larger, and fai
 reproduced unless our interval excludes it, so that a world of 2 agrees and one that is lower by more than our interval
 is wide does not.  So the wider the interval, the more agrees, and of fewer runs it is wider.  Such an expectation says
 with how wide an interval it is judged at the most, which follows from the design of the runs, seeds above all; what
-agrees with a wider one is not judged.
+agrees with a wider one is not judged.  "About 2" is met more easily by a wider interval too, and may say so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Verdict = Literal["reproduced", "not reproduced", "holds", "fails", "not judged"
 Relation = Literal["at least", "at most", "about", "not below", "not above"]
 Kind = Literal["published", "bound", "test"]
 RELATIONS = ("at least", "at most", "about", "not below", "not above")
-LENIENT = ("not below", "not above")  # which a wider interval meets more easily
+LENIENT = ("not below", "not above")  # which a wider interval meets more easily: they say with how wide a one
+STRICT = ("at least", "at most")  # which a wider interval meets less easily; "about" lies between
 ONE_SIDED = {"at least": "≥", "not below": "≥", "at most": "≤", "not above": "≤"}  # and their signs
 KINDS = ("published", "bound", "test")
 
@@ -49,8 +50,8 @@ class Expectation:
             reproduction, but holds or fails.
         reason: for the slack or for our bound.
         label: the quantity in words, for people: "most bits per parameter, 1000 exposures".
-        widest: of ``not below`` and ``not above``, which have to have it: the width hi - lo, in the quantity's unit,
-            of the widest interval with which agreement is judged.  None of the others.
+        widest: of ``not below`` and ``not above``, which have to have it, and of ``about``, which may: the width
+            hi - lo, in the quantity's unit, of the widest interval with which agreement is judged.  None of the others.
     """
 
     quantity: str
@@ -76,13 +77,12 @@ class Expectation:
         if self.kind == "published" and self.tolerance and not self.reason:
             raise UserError(f"expectation {self.quantity}: got a slack of {self.tolerance:g} without a reason, "
                             "expected one, such as 'the 95 % interval of the paper'")
-        if self.relation in LENIENT:
-            if self.widest is None or not (math.isfinite(self.widest) and self.widest > 0):
-                raise UserError(f"expectation {self.quantity}: got {self.relation!r} with widest {self.widest}, "
-                                "expected a number above 0: the width of the widest interval with which it is judged")
-        elif self.widest is not None:
+        if self.relation in LENIENT if self.widest is None else not 0 < self.widest < math.inf:
+            raise UserError(f"expectation {self.quantity}: got {self.relation!r} with widest {self.widest}, "
+                            "expected a number above 0: the width of the widest interval with which it is judged")
+        if self.widest is not None and self.relation in STRICT:
             raise UserError(f"expectation {self.quantity}: got widest {self.widest} with {self.relation!r}, expected it"
-                            f" with {' or '.join(map(repr, LENIENT))} alone")
+                            f" with {', '.join(map(repr, RELATIONS[2:]))} alone")
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; ``widest`` is left out of those that have none."""
@@ -151,13 +151,14 @@ class Expectation:
 
 
 def published(quantity: str, value: float, source: str, *, slack: float, reason: str, unit: str = "1",
-              label: str = "") -> Expectation:
+              label: str = "", widest: float | None = None) -> Expectation:
     """A number of the paper, two-sided.
 
     Args:
         slack: how far ours may be from it: the paper's own uncertainty, or more, as ``reason`` says.
+        widest: up to which width of ours agreement is judged; None: any.
     """
-    return Expectation(quantity, value, "about", slack, unit, source, "published", reason, label)
+    return Expectation(quantity, value, "about", slack, unit, source, "published", reason, label, widest)
 
 
 def published_bound(quantity: str, relation: Relation, value: float, source: str, *, slack: float = 0.0,
@@ -189,7 +190,7 @@ def judge(expectation: Expectation, quantity: Quantity | None) -> Verdict:
     not below: iff hi >= published - tolerance; not above: iff lo <= published + tolerance.
     A test of our own holds or fails by the same rule.  No quantity: not run.  One that agrees, and says itself that
     agreeing means nothing, since nothing was learnt or a best rate is an end of its grid: not judged.  Nor is one that
-    is not below or not above with an interval wider than the expectation's widest.
+    agrees with an interval wider than the expectation's widest, if that has one.
 
     Raises:
         UserError: the quantity is another one, or is in another unit, than the expectation's.

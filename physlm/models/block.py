@@ -29,7 +29,6 @@ class Block(nn.Module):
     """The residual stream is float32; each branch computes in the dtype of its weights.
 
     Attributes:
-        losses: names of the auxiliary losses of its parts, in the order in which ``forward`` returns them.
         carries: its mixer has values of its own for others, or gets those of the first (``Mixer.carried``).
         is_first: these are its own.
     """
@@ -46,8 +45,16 @@ class Block(nn.Module):
         self.attention_residual, self.mlp_residual = made.get("attention_residual"), made.get("mlp_residual")
         self.route = made.get("route")
         self.config = config
-        self.losses = tuple(name for slot in self._slots.values() for name in slot.part.losses)
+        self._losses = {training: tuple(name for slot in self._slots.values()
+                                        if training or not isinstance(slot.part, Route) for name in slot.part.losses)
+                        for training in (False, True)}  # fmt: skip
         self.carries, self.is_first = bool(self.mixer.carried(config)), layer == config.first_carrying
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the auxiliary losses of its parts, in the order in which ``forward`` returns them; of a router they
+        are given in training alone."""
+        return self._losses[self.training]
 
     def forward(self, x_MBTd: Tensor, where: Where, state: State | None = None) -> Any:
         """The stream after the block; with auxiliary losses of its parts, (stream, (loss_M, ..)); of one that

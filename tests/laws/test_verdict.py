@@ -30,9 +30,10 @@ from physlm.laws.verdict import (
 KEYS = ["claim", "quantity", "published", "ours", "lo", "hi", "n", "unit", "tier", "verdict"]
 
 
-def expectation(relation: Relation = "at least", tolerance: float = 0.0, quantity: str = "peak") -> Expectation:
+def expectation(relation: Relation = "at least", tolerance: float = 0.0, quantity: str = "peak",
+                widest: float | None = None) -> Expectation:  # fmt: skip
     return Expectation(quantity, 2.0, relation, tolerance, "bits/parameter", "Figure 1a",
-                       reason="as large as the paper's own", widest=0.125 if relation in LENIENT else None)
+                       reason="as large as the paper's own", widest=0.125 if relation in LENIENT else widest)
 
 
 def word(law: Law | None, expect: list[Expectation]) -> str:
@@ -82,11 +83,13 @@ def test_what_is_asked_for_has_four_digits_and_whole_numbers_all_of_theirs(relat
     ("not below", 3.0, 3.5, "not judged"),
     ("not below", 1.0, 1.9, "not reproduced"), ("not above", 2.0, 2.125, "reproduced"),
     ("not above", 2.0, 2.25, "not judged"), ("not above", 2.1, 3.0, "not reproduced"),
+    ("about", 1.9375, 2.0625, "reproduced"), ("about", 1.5, 2.5, "not judged"), ("about", 2.0, 2.25, "not judged"),
+    ("about", 1.0, 1.9, "not reproduced"), ("about", 2.1, 3.0, "not reproduced"),
 ])  # fmt: skip
 def test_what_a_wide_interval_meets_more_easily_is_judged_up_to_a_width(relation: Relation, lo: float, hi: float,
                                                                         verdict: str) -> None:  # fmt: skip
     """What is excluded even by a wide one is a miss."""
-    asked, law = expectation(relation), Law((measured(lo, hi),))
+    asked, law = expectation(relation, widest=0.125), Law((measured(lo, hi),))
     assert judge(asked, measured(lo, hi)) == word(law, [asked]) == verdict
     text = verdict_markdown("c", "A.", "s", law, [asked], "gpu", "physlm run c")
     told = (f"not judged: the interval is {hi - lo:.3g} bits/parameter wide, wider than 0.125, up "
@@ -97,17 +100,26 @@ def test_what_a_wide_interval_meets_more_easily_is_judged_up_to_a_width(relation
 
 
 @pytest.mark.parametrize(("relation", "widest"), [("not below", None), ("not above", None), ("not below", 0.0),
-                                                  ("not above", float("inf")), ("at least", 0.1), ("about", 0.1)])
+                                                  ("not above", float("inf")), ("at least", 0.1), ("at most", 0.1),
+                                                  ("about", 0.0), ("about", float("nan"))])  # fmt: skip
 def test_a_widest_interval_belongs_to_what_it_would_help(relation: Relation, widest: float | None) -> None:
     with pytest.raises(UserError, match=f"expectation peak: got .*{relation}"):
         published_bound("peak", relation, 2.0, "Result 1", widest=widest)
 
 
-@pytest.mark.parametrize("relation", ["at least", "not below"])
-def test_an_expectation_survives_json(relation: Relation) -> None:
-    one = expectation(relation)
+def test_about_is_judged_with_any_interval_where_nothing_else_is_said() -> None:
+    """As before it could say so: what was committed stays as it was judged."""
+    for widest, verdict in ((None, "reproduced"), (0.125, "not judged")):
+        one = published("peak", 2.0, "Figure 1a", slack=0.1, reason="ours", unit="bits/parameter", widest=widest)
+        assert judge(one, measured(0.0, 9.0)) == verdict and one.widest == widest
+
+
+@pytest.mark.parametrize(("relation", "widest"), [("at least", None), ("not below", None), ("about", None),
+                                                  ("about", 0.5)])
+def test_an_expectation_survives_json(relation: Relation, widest: float | None) -> None:
+    one = expectation(relation, widest=widest)
     assert Expectation.from_dict(json.loads(json.dumps(one.to_dict()))) == one
-    assert ("widest" in one.to_dict()) == (relation in LENIENT)
+    assert ("widest" in one.to_dict()) == (one.widest is not None) == (relation in LENIENT or widest is not None)
 
 
 def test_what_was_not_measured_was_not_run() -> None:

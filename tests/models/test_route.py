@@ -10,6 +10,7 @@ import torch
 from part_checks import CHECKS
 from part_models import BASE, VOCABULARY, ids_of, randomised
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from physlm.config import from_dict, to_dict
 from physlm.errors import UserError
@@ -153,6 +154,38 @@ def test_losses_written_out(decision: Any) -> None:
     moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     apart = {name for name in model.weights if ".route.predictor" in name}
     assert moved == apart if decision == "predictor" else "blocks.0.route.router" in moved
+
+
+class Called(TorchDispatchMode):
+    """The names of the operations that were called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("config", MODELS[:3], ids=lambda config: config.label)
+def test_what_training_alone_reads_is_computed_in_training_alone(config: ModelConfig) -> None:
+    """The highest scores of a row and the losses: one top C in each routed block, and none outside of training."""
+    model, ids = randomised(config), ids_of(2, 3, 20)
+    routed = sum(config.route.tokens(layer, 20) < 20 for layer in config.order)
+    for training in (True, False):
+        with Called() as called:
+            losses = model.train(training).hidden_with_losses(ids)[1]
+        assert list(losses) == (["routing", "misrouted"] if training else [])
+        for operation in ("topk", "binary_cross_entropy_with_logits"):
+            assert called.names.count(operation) == (routed if training else 0), operation
+    assert routed in (2, 4)
+
+
+def test_a_mixture_of_experts_beside_it_keeps_its_own_losses_outside_of_training() -> None:
+    model, ids = randomised(MODELS[4]), ids_of(2, 3, 20)
+    assert list(model.train().hidden_with_losses(ids)[1]) == ["balance", "dropped", "routing", "misrouted"]
+    assert list(model.eval().hidden_with_losses(ids)[1]) == ["balance", "dropped"]
 
 
 def test_the_predictor_learns_what_the_router_wants() -> None:

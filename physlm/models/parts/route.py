@@ -33,7 +33,7 @@ class Choice(NamedTuple):
         places_MBC: positions of the tokens that the block reads, ascending; None outside of training.
         kept_MBL: of each position of the state, whether its token was chosen, or is the one being read; None of whole
             rows.
-        losses: of the router, each (M,).
+        losses: of the router in training, each (M,); () outside of it, where nobody reads them.
     """
 
     gate_MBT1: Tensor
@@ -164,17 +164,15 @@ class MixtureOfDepths(Route):
         score_MBT1 = product(x, w.router)
         gate = score_MBT1.sigmoid() if self.weight == "sigmoid" else score_MBT1
         score, logit = score_MBT1[..., 0], self._logits(w, x, score_MBT1)
-        if isinstance(where, Whole):
+        if w.training and isinstance(where, Whole):
             places = score.detach().topk(self.chosen(x.shape[2]), -1).indices.sort(-1).values
-            losses = self._losses(w, logit, places)
-            if w.training:
-                return Choice(gate, places_MBC=places, losses=losses)
-            chosen = logit > 0
+            return Choice(gate, places_MBC=places, losses=self._losses(w, logit, places))
+        chosen = logit > 0
+        if isinstance(where, Whole):
             if state is not None:
                 state["chosen"][..., : chosen.shape[-1]].copy_(chosen)
-            return Choice(gate, chosen, losses=losses)
+            return Choice(gate, chosen)
         assert isinstance(where, Next) and state is not None, "beside rows: refused by reads_beside"
-        chosen = logit > 0
         state["chosen"].index_copy_(2, where.place_1, chosen.to(state["chosen"].dtype))
         itself = state["chosen"].new_ones(1).expand_as(chosen)
         return Choice(gate, chosen, kept_MBL=state["chosen"].index_copy(2, where.place_1, itself) > 0)
