@@ -15,7 +15,7 @@ from physlm.commands import completion
 from physlm.commands.dataset import FORMATS, lines_of, texts_of, write_folder
 from physlm.commands.options import ExperimentsOption, SetOption, command, named_experiment
 from physlm.config import override, unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import SPLITS, TaskConfig
 
 FILE_FORMATS = ("jsonl",)
@@ -108,7 +108,8 @@ def export(
             given = "no --out" if out == "-" else "--vocabulary"
             raise UserError(f"--to: got {given}, expected --out DIR alone: the vocabulary lies in that folder")
         write_folder(config, n, to, Path(out))
-        print(f"{n} texts of each split in {out}, {len(config.vocabulary())} words in {out}/vocabulary.json",
+        print(f"{counted(n, 'text')} of each split in {out}, {counted(len(config.vocabulary()), 'word')} in "
+              f"{out}/vocabulary.json",
               file=sys.stderr)
         return
     _write_lines(lines_of(config, n, split), n, out)
@@ -116,7 +117,7 @@ def export(
     if beside is not None:
         with storage.output(Path(beside)) as file:
             file.write(storage.json_text(config.vocabulary().words).encode())
-    written = [f"{n} texts in {out}"] if out != "-" else []
+    written = [f"{counted(n, 'text')} in {out}"] if out != "-" else []
     vocabularies = f"vocabulary in {beside}" if beside else "vocabulary not written; expected --vocabulary FILE for it"
     print(", ".join([*written, vocabularies]), file=sys.stderr)
 

@@ -19,7 +19,7 @@ from physlm import storage
 from physlm.commands.data import SplitOption
 from physlm.commands.options import SetOption, command, opened, printable, stream_name, text_table
 from physlm.config import override, unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import check_split
 from physlm.tasks.igsm.chains import check_chain
 from physlm.tasks.igsm.checker import ERRORS, NOT_A_PROBLEM, NOT_A_SOLUTION, RIGHT, Verdict
@@ -97,7 +97,7 @@ def sample(
         return
     with storage.output(Path(out)) as file:
         file.writelines(line.encode() for line in itertools.chain([first], shown))
-    print(f"{n} problems in {out}", file=sys.stderr)
+    print(f"{counted(n, 'problem')} in {out}", file=sys.stderr)
 
 
 @command
@@ -278,7 +278,7 @@ def _check_files(files: Sequence[str], modulus: int | None, retries: bool, answe
         print("\n".join(lines) + "\n")
         print(text_table(["verdict", "solutions", "share"], [[kind, counts[kind], counts[kind] / total]
                                                             for kind in kinds]))  # fmt: skip
-        print(f"\n{total:,} solutions: {counts[RIGHT]:,} right, {total - counts[RIGHT]:,} wrong")
+        print(f"\n{counted(total, 'solution')}: {counts[RIGHT]:,} right, {total - counts[RIGHT]:,} wrong")
     if counts[RIGHT] < total:
         raise typer.Exit(1)
 
@@ -330,7 +330,7 @@ def _test_generated(count: int, as_json: bool) -> None:
         seconds += one.seconds
         wrong += [one.wrong] if one.wrong else []
     _report({"generated": count, "right": count - len(wrong), "solutions_per_second": round(count / seconds)},
-            f"{count:,} solutions of the generator: {count - len(wrong):,} right with all its numbers; "
+            f"{counted(count, 'solution')} of the generator: {count - len(wrong):,} right with all its numbers; "
             f"{count / seconds:,.0f} checked a second and core", wrong, as_json)  # fmt: skip
 
 
@@ -364,7 +364,7 @@ def _test_twins(count: int, as_json: bool) -> None:
     found = {"problems": made.total(), "equal": equal.total(), "problems_per_second": round(count / seconds, 1),
              "families": {family: {"problems": made[family], "equal": equal[family]} for family in made}}
     _report(found, f"{text_table(['family', 'problems', 'equal and right'], rows)}\n\n"
-            f"{made.total():,} problems of kernel and twin: {equal.total():,} equal bit for bit and right; "
+            f"{counted(made.total(), 'problem')} of kernel and twin: {equal.total():,} equal bit for bit and right; "
             f"{count / seconds:,.0f} made twice and checked a second and core", wrong, as_json, every=True)  # fmt: skip
 
 

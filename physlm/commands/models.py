@@ -17,7 +17,7 @@ from physlm.commands import completion
 from physlm.commands.data import ExperimentOption, task_config
 from physlm.commands.options import ExperimentsOption, RunsOption, SetOption, choose_device, command, folder
 from physlm.config import override, unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.lab.experiment import load_experiment
 from physlm.measures.measure import check, take
 from physlm.measures.merged import Merged, merged_model, merges
@@ -76,7 +76,7 @@ def export(
     model = merged_model(lambda one: load_model(found.spec, found.weights_path(one), torch.device("cpu")), merge)
     architecture = write(found.spec, model, out)
     code = ", trust_remote_code=True" if architecture == "physlm" else ""
-    merged = f", {len(merge.steps)} checkpoints merged ({way})" if span else ""
+    merged = f", {counted(len(merge.steps), 'checkpoint')} merged ({way})" if span else ""
     print(f"{out}: {found.spec.title}{merged}, architecture {architecture}\n"
           f"  AutoModelForCausalLM.from_pretrained({str(out)!r}{code})\n"
           f"  AutoTokenizer.from_pretrained({str(out)!r}{code})")

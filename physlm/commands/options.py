@@ -18,7 +18,7 @@ import typer
 from physlm.commands import completion, terminal
 from physlm.commands.completion import VERDICTS
 from physlm.config import unknown_key
-from physlm.errors import LostProcessError, Stopped, UserError
+from physlm.errors import LostProcessError, Stopped, UserError, counted
 from physlm.inputs import plain_file
 from physlm.lab.executors.contract import check_processes
 from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, part_of
@@ -250,7 +250,8 @@ def choose_device(name: str | None, processes: int = 1) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: got 'cuda', but torch finds no GPU here; expected cpu")
     if name == "cuda":
-        check_processes(processes, torch.cuda.device_count(), f"torch finds {torch.cuda.device_count()} GPUs here")
+        gpus = torch.cuda.device_count()
+        check_processes(processes, gpus, f"torch finds {counted(gpus, 'GPU')} here")
     return torch.device(name)
 
 

@@ -15,7 +15,7 @@ from physlm.commands.options import (
     command,
     named_experiment,
 )
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.lab.folders import folder
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def shown(found: Written) -> str:
               + ("" if found.ended else "; cut, for there was no more room"), ""]
     if verdict.right:
         spare = verdict.unneeded_parameters
-        lines.append(f"the checker: right, {verdict.sentences} sentences, {verdict.operations} operations, "
-                     f"{spare or 'no'} unneeded parameter{'s' * (spare != 1)}")
+        lines.append(f"the checker: right, {counted(verdict.sentences, 'sentence')}, "
+                     f"{counted(verdict.operations, 'operation')}, "
+                     f"{counted(spare, 'unneeded parameter') if spare else 'no unneeded parameters'}")
     else:
         place = f" in sentence {verdict.sentence}" if verdict.sentence else ""
         lines += _wrapped(f"{verdict.kind}{place}: {verdict.text}", "the checker: ")

@@ -300,7 +300,7 @@ def test_whatever_a_solution_is_it_has_a_verdict(
     physlm: Command, objects: Callable[..., list[dict[str, Any]]], solution: str
 ) -> None:
     code, out, err = physlm("check", "-", stdin=lines(objects("--n", 1), solution=solution))
-    assert (code, err) == (1, "") and "1 solutions: 0 right, 1 wrong" in out
+    assert (code, err) == (1, "") and "1 solution: 0 right, 1 wrong" in out
     assert all(sign.isprintable() or sign == "\n" for sign in out) and len(out) < 1500
     code, out, _ = physlm("check", "-", stdin=lines(objects("--n", 1), problem=solution))
     assert code == 1 and out.startswith("1: not a problem: ")
