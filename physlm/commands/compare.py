@@ -13,7 +13,8 @@ import typer
 from physlm import storage
 from physlm.commands import completion
 from physlm.commands.options import ExperimentsOption, ResultsOption, RunsOption, command
-from physlm.commands.tables import paragraph, width
+from physlm.commands.tables import paragraph
+from physlm.commands.terminal import width
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.lab.committed import committed_claims
