@@ -18,7 +18,7 @@ from physlm.commands.terminal import width
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.lab.committed import committed_claims
-from physlm.lab.experiment import TIERS, experiment_names
+from physlm.lab.experiment import LISTED, TIERS, experiment_names
 from physlm.lab.folders import folder
 from physlm.laws.words import QUANTITIES
 
@@ -64,7 +64,7 @@ def compare(
     known = sorted({*committed_claims(found), *(experiment_names(where) if where.is_dir() else ())})
     for name in names or ():
         if name not in known:
-            raise UserError(unknown_key("claim", name, known))
+            raise UserError(unknown_key("claim", name, known, LISTED))
     asked = comparable(known, names or ())
     tables = tables_of(asked, tier, found, ran)
     missing = [name for name in asked if name not in tables]

@@ -129,7 +129,8 @@ def task_config(name: str, settings: list[str] | None, seed: int | None, experim
         named_experiment(experiment, experiments)
     kinds = {kind.lower(): kind for kind in TaskConfig.kinds()}
     if name.lower() not in kinds:
-        raise UserError(unknown_key("task", name, kinds))
+        own = "" if experiment else "; a task that a claim's file defines needs --experiment NAME of that claim"
+        raise UserError(f"{unknown_key('task', name, kinds)}{own}")
     config: TaskConfig = override(TaskConfig.of_kind(kinds[name.lower()])(), settings or ())
     return config if seed is None else override(config, [f"seed={seed}"])
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from physlm import storage
 from physlm.commands.data import SplitOption
 from physlm.commands.options import SetOption, command, opened, printable, stream_name, text_table
+from physlm.commands.tables import folded
 from physlm.config import override, unknown_key
 from physlm.errors import UserError, counted
 from physlm.tasks.config import check_split
@@ -197,7 +198,7 @@ def show(
 
         with storage.output(Path(figure)) as file:
             style.save(drawn(problem), file, format=kind[1:])
-    print(_line(problem, index, split) if as_json else f"Problem {index} of {description(problem)}", end="")
+    print(_line(problem, index, split) if as_json else folded(f"Problem {index} of {description(problem)}"), end="")
     print(end="" if as_json else "\n")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from typing import Annotated
 
 import typer
 
+from physlm.commands import terminal
 from physlm.commands.options import SetOption, command, printable
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
@@ -20,6 +22,7 @@ Family = type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual]
 FAMILIES: dict[str, Family] = {
     "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local, "residual": Residual, "route": Route,
     "parallel": Parallel}  # fmt: skip
+_MOST_INDENT = 51  # of lines that go on: where formulas begin
 _SINGLE = ("norm", "residual", "route", "parallel")  # one for all layers
 
 
@@ -53,10 +56,16 @@ def parts(
             continue
         print(f"\nmodel.{name}{'parameters':>{28 - len(name)}} {'state, numbers':>15}")
         for part in found:
-            print(f"  {part.kind:<20}{_numbers(name, part, width, heads, tokens)}  {_formula(part)}")
             fields = dataclasses.fields(part)  # type: ignore[arg-type]
             shown = ", ".join(f"{field.name}={_shown(getattr(part, field.name))}" for field in fields)
-            print(f"      {shown}" if shown else "      no settings")
+            print(_hanging(f"  {part.kind:<20}{_numbers(name, part, width, heads, tokens)}  ", _formula(part)))
+            print(_hanging("      ", shown or "no settings"))
+
+
+def _hanging(begin: str, text: str) -> str:
+    """A text behind its beginning, in lines that fit and stand below each other."""
+    indent = " " * min(len(begin), _MOST_INDENT)
+    return "\n".join(textwrap.wrap(begin + text, terminal.width(), subsequent_indent=indent, break_on_hyphens=False))
 
 
 def _chosen(family: Family, settings: list[str] | None) -> list[Part]:

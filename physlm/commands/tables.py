@@ -111,6 +111,16 @@ def paragraph(text: str) -> list[str]:
     return textwrap.wrap(printable(text), width())
 
 
+def folded(text: str) -> str:
+    """A text whose lines stay where they are; those that do not fit go on in lines that are indented further."""
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        lines += textwrap.wrap(line, width(), subsequent_indent=indent, break_long_words=False,
+                               break_on_hyphens=False) or [""]
+    return "\n".join(lines)
+
+
 def entry(name: str, text: str) -> list[str]:
     """``name`` and beside it a text, in lines that fit."""
     begin = f"{name:<7} "

@@ -124,6 +124,18 @@ def test_names_without_a_label_are_put_in_words() -> None:
     assert LEAST.words == "the least of all layers" and MOST.words == "most of"
 
 
+@given(st.lists(st.text("ab c", max_size=200), max_size=4).map("\n".join))
+def test_folded_lines_fit_and_keep_their_words(text: str) -> None:
+    lines = tables.folded(text).split("\n")
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= terminal.WIDTH or len(line.split()) == 1 for line in lines)
+
+
+def test_a_line_that_goes_on_is_indented_further() -> None:
+    first, second, last = tables.folded(f"  a = {'b + ' * 30}c\nend").split("\n")
+    assert first.startswith("  a = b") and second.startswith("    + b") and last == "end"
+
+
 # ---- Tables of any columns
 
 
