@@ -95,12 +95,14 @@ def _numbers(name: str, part: Part, width: int, heads: int, tokens: int) -> str:
 
 
 def _formula(part: Part) -> str:
-    """The first paragraph of its docstring."""
-    text = (type(part).__doc__ or "").split("\n\n")[0]
-    return " ".join(text.split())
+    """The first paragraph of its docstring, which is no markup here."""
+    text = (type(part).__doc__ or "").split("\n\n")[0].replace("``", "")
+    return " ".join(text.split()).removesuffix(":")
 
 
 def _shown(value: object) -> str:
     if isinstance(value, Part):
         return value.label
+    if isinstance(value, bool):  # as --set takes it
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

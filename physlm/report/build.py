@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 
 import physlm
 from physlm import storage
-from physlm.errors import UserError, counted
+from physlm.errors import UserError
 from physlm.lab.experiment import part_name
 from physlm.lab.verify import agreement, score
 from physlm.report import numbers
@@ -242,7 +242,7 @@ def _with_code(text: str) -> Markup:
 def _machine(environment: Mapping[str, Any]) -> str:
     """One line of env.json: how many runs, where, in which precision, with which versions."""
     runs = environment.get("runs")
-    count = "" if runs is None else f"{counted(runs, 'run')} on "
+    count = "" if runs is None else f"{runs} run{'' if runs == 1 else 's'} on "
     where = environment.get("device_name") or environment.get("device") or "an unknown machine"
     versions = [f"{name} {environment[name]}" for name in _VERSIONS if environment.get(name)]
     revision = str(environment.get("git_revision") or "")[:8]
