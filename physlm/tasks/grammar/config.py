@@ -123,7 +123,7 @@ def _grammar(source: str) -> Grammar:
             return parse_grammar(source)
     except UserError as error:
         raise UserError(f"task.grammar: {error}") from None
-    raise UserError(unknown_key("task.grammar", source, PUBLISHED) + ", or a grammar's text form")
+    raise UserError(unknown_key("task.grammar", source, PUBLISHED) + ", or a grammar's text form: of a file, \"$(cat FILE)\"")
 
 
 def _digest(text: str) -> str:
