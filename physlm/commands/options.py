@@ -22,7 +22,7 @@ from physlm.config import unknown_key
 from physlm.errors import LostProcessError, Stopped, UserError, counted
 from physlm.inputs import plain_file
 from physlm.lab.executors.contract import check_processes
-from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, part_of
+from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, part_of, place_in_claim
 from physlm.lab.folders import folder
 
 if TYPE_CHECKING:
@@ -90,14 +90,15 @@ OptionalNameArgument = Annotated[
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Turn what no traceback explains into one line and an exit code.
 
-    1: a process died; 2: a ``UserError``, a full disk, an impossible path, memory that is not there; 130: Ctrl-C; 141,
-    without a line: the reader of the output has gone; 143: SIGTERM.
+    1: a process died; 2: a ``UserError``, an error in the file of a claim, a full disk, an impossible path, memory that
+    is not there; 130: Ctrl-C; 141, without a line: the reader of the output has gone; 143: SIGTERM.
     """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with _faults_of_claims():
+                function(*args, **kwargs)
             sys.stdout.flush()
         except UserError as error:
             fail(str(error))
@@ -128,6 +129,19 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(stopped(stop)) from None
 
     return guarded
+
+
+@contextlib.contextmanager
+def _faults_of_claims() -> Iterator[None]:
+    """What the code of a claim raises is its author's to mend, as a ``UserError`` is; physlm's own bugs pass."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if place := place_in_claim(error):
+            raise UserError(f"{place}: {type(error).__name__}: {error}") from error
+        raise
 
 
 def fail(message: str) -> None:

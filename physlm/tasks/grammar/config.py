@@ -123,7 +123,8 @@ def _grammar(source: str) -> Grammar:
             return parse_grammar(source)
     except UserError as error:
         raise UserError(f"task.grammar: {error}") from None
-    raise UserError(unknown_key("task.grammar", source, PUBLISHED) + ", or a grammar's text form: of a file, \"$(cat FILE)\"")
+    raise UserError(f"{unknown_key('task.grammar', source, PUBLISHED)}, or a grammar's text form: that of a file is "
+                    'task.grammar="$(cat FILE)"')
 
 
 def _digest(text: str) -> str:
