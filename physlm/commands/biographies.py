@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from physlm.tasks.biography.rewrite_audit import Audit
 
 PeopleOption = Annotated[int, typer.Option("--people", metavar="N", help="People 0 .. N-1 of bioS.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other people.")]
-PoolOption = Annotated[int, typer.Option("--pool-size", help="As the setting of bioS: cuts the pools of values.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other people.")]
+PoolOption = Annotated[int, typer.Option("--pool-size", metavar="N",
+                                         help="As the setting of bioS: cuts the pools of values.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _NAMED = 10  # people that the summary names
 MOST_AUDITED = 1 << 20  # texts of one audit: their 4-grams are held in memory

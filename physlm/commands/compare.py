@@ -34,7 +34,7 @@ CELL, MOST_NAME = 13, 34
 @command
 def compare(
     names: Annotated[list[str] | None, typer.Argument(
-        metavar="[CLAIM]...", help="Default: all beyond the series and of Part 4.1.")] = None,
+        metavar="CLAIM", help="Default: all beyond the series and of Part 4.1.")] = None,
     tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Whose results.",
                                       autocompletion=completion.tiers)] = "gpu",
     figure: Annotated[Path | None, typer.Option(

@@ -24,7 +24,7 @@ TaskArgument = Annotated[
     str, typer.Argument(metavar="TASK", help=f"One of {', '.join(kind.lower() for kind in TaskConfig.kinds())}.",
                         autocompletion=completion.tasks)
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Another seed is another dataset.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="Another seed is another dataset.")]
 SplitOption = Annotated[str, typer.Option("--split", metavar="SPLIT", help=f"One of {', '.join(SPLITS)}.",
                                           autocompletion=completion.one_of(SPLITS))]
 ExperimentOption = Annotated[
@@ -36,7 +36,7 @@ ExperimentOption = Annotated[
 @command
 def sample(
     task: TaskArgument,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many texts.")] = 3,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many texts.")] = 3,
     settings: SetOption = None,
     seed: SeedOption = None,
     split: SplitOption = "evaluation",
@@ -67,7 +67,8 @@ def sample(
 @command
 def export(
     task: TaskArgument,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many texts; people come in order, again and again.")] = 1000,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1,
+                                   help="How many texts; people come in order, again and again.")] = 1000,
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write; - is standard output. With "
                                      "--to a new folder.")] = "-",
     to: Annotated[

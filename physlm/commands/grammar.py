@@ -52,8 +52,8 @@ def show(source: SourceArgument) -> None:
 @command
 def sample(
     source: SourceArgument,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many strings.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, other strings.")] = 0,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many strings.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other strings.")] = 0,
     tree: Annotated[bool, typer.Option("--tree", help="Print the derivation in brackets.")] = False,
 ) -> None:
     """Print random strings, terminals separated by blanks, one string a line.

@@ -41,10 +41,12 @@ _FILES = "expected a file of JSON lines, or - for standard input, or two files o
 
 FamilyOption = Annotated[str, typer.Option("--family", metavar="NAME", help=f"One of {', '.join(FAMILIES)}.")]
 OpOption = Annotated[
-    int | None, typer.Option("--op", help="Exactly so many operations. Default: drawn, up to the family's max_op.")
+    int | None, typer.Option("--op", metavar="N",
+                             help="Exactly so many operations. Default: drawn, up to the family's max_op.")
 ]
-IpOption = Annotated[int | None, typer.Option("--ip", help="At most so many sentences. Default: the family's.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other problems.")]
+IpOption = Annotated[int | None, typer.Option("--ip", metavar="N",
+                                              help="At most so many sentences. Default: the family's.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other problems.")]
 OrderOption = Annotated[
     str | None, typer.Option("--order", metavar="pq|qp", help="The question after the problem, or before it.")
 ]
@@ -59,7 +61,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def sample(
     family: FamilyOption = "med",
     op: OpOption = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many problems.")] = 3,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many problems.")] = 3,
     ip: IpOption = None,
     seed: SeedOption = 0,
     split: SplitOption = "evaluation",
@@ -105,12 +107,12 @@ def sample(
 def check(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|-]...", help="JSON lines with problem and solution, as physlm igsm sample --json "
+        typer.Argument(metavar="FILE|-", help="JSON lines with problem and solution, as physlm igsm sample --json "
                        "writes them; or two files of text, problems and solutions, one a line."),
     ] = None,
     modulus: Annotated[
-        int | None, typer.Option("--modulus", min=MODULI[0], max=MODULI[1], help=f"Of the arithmetic. Default: what "
-                                 f"the line says, else {MODULUS}.")
+        int | None, typer.Option("--modulus", metavar="N", min=MODULI[0], max=MODULI[1],
+                                 help=f"Of the arithmetic. Default: what the line says, else {MODULUS}.")
     ] = None,
     retries: Annotated[bool, typer.Option("--retries", help="Allow wrong starts: Define A's B as BACK.")] = False,
     answers: Annotated[bool, typer.Option("--answers", help="Demand an answer to each problem.")] = False,
@@ -162,7 +164,7 @@ def check(
 
 @command
 def show(
-    index: Annotated[int, typer.Option("--index", min=0, max=1 << 40, help="Number of the problem.")] = 0,
+    index: Annotated[int, typer.Option("--index", metavar="N", min=0, max=1 << 40, help="Number of the problem.")] = 0,
     family: FamilyOption = "med",
     op: OpOption = None,
     ip: IpOption = None,

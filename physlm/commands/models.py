@@ -40,11 +40,14 @@ def export(
     to: ToOption = LIBRARIES[0],
     tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Of which tier the run of an experiment is.",
                                           autocompletion=completion.tiers)] = "demo",
-    number: Annotated[int, typer.Option("--run", min=0, help="Which of the tier's runs.")] = 0,
-    step: Annotated[int | None, typer.Option("--step", help="The weights after this step. Default: the last.")] = None,
-    span: Annotated[float, typer.Option("--span", help="Merge all weights that the run kept in this last share of its "
+    number: Annotated[int, typer.Option("--run", metavar="N", min=0, help="Which of the tier's runs.")] = 0,
+    step: Annotated[int | None, typer.Option("--step", metavar="N",
+                                             help="The weights after this step. Default: the last.")] = None,
+    span: Annotated[float, typer.Option("--span", metavar="SHARE",
+                                        help="Merge all weights that the run kept in this last share of its "
                                         "steps up to --step, as in the place of a decay; 0: none.")] = 0.0,
-    way: Annotated[str, typer.Option("--way", help="Of merging: linear (the mean), sqrt or cosine.")] = "linear",
+    way: Annotated[str, typer.Option("--way", metavar="WAY",
+                                     help="Of merging: linear (the mean), sqrt or cosine.")] = "linear",
     runs: RunsOption = None,
     experiment: ExperimentOption = None,
     experiments: ExperimentsOption = None,
@@ -89,11 +92,12 @@ def import_model(
     task: Annotated[str | None, typer.Option("--task", metavar="TASK", help="The task whose tokens it reads. Default: "
                                              "that of the run, if physlm model export wrote the folder.")] = None,
     settings: SetOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the task.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the task.")] = None,
     measures: Annotated[list[str] | None, typer.Option("--measure", metavar="NAME", help="A measure to take, such as "
                                                        "answers or capacity; may be given several times.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the rows as CSV, too.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: a GPU if there is one.")] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda",
+                                               help="cpu or cuda. Default: a GPU if there is one.")] = None,
     experiment: ExperimentOption = None,
     experiments: ExperimentsOption = None,
 ) -> None:

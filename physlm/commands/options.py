@@ -77,12 +77,12 @@ NameArgument = Annotated[
 ]
 NamesArgument = Annotated[
     list[str],
-    typer.Argument(metavar="NAME...", help="Experiments, or the beginnings of their names; physlm list names them.",
+    typer.Argument(metavar="NAME", help="Experiments, or the beginnings of their names; physlm list names them.",
                    autocompletion=completion.claims),
 ]
 OptionalNameArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="An experiment, or the beginning of its name; physlm list names them.",
+    typer.Argument(metavar="NAME", help="An experiment, or the beginning of its name; physlm list names them.",
                    autocompletion=completion.claims),
 ]
 

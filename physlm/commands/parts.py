@@ -28,10 +28,11 @@ _SINGLE = ("norm", "residual", "route", "parallel")  # one for all layers
 
 @command
 def parts(
-    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help=f"{', '.join(FAMILIES)}.")] = None,
-    width: Annotated[int, typer.Option("--width", min=1, help="Of the model whose numbers are shown.")] = 256,
-    heads: Annotated[int, typer.Option("--heads", min=1, help="Of it.")] = 8,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Of a row that it has read.")] = 512,
+    family: Annotated[str | None, typer.Argument(metavar="FAMILY", help=f"{', '.join(FAMILIES)}.")] = None,
+    width: Annotated[int, typer.Option("--width", metavar="N", min=1,
+                                       help="Of the model whose numbers are shown.")] = 256,
+    heads: Annotated[int, typer.Option("--heads", metavar="N", min=1, help="Of it.")] = 8,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Of a row that it has read.")] = 512,
     settings: SetOption = None,
 ) -> None:
     """List the parts of models (mixers such as attention, gla or deltanet; MLPs; norms) with their settings.

@@ -30,10 +30,12 @@ MOST_NUMBER = 10_000  # all problems up to the one that is shown are made
 def solve(
     name: NameArgument,
     tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Of which tier the model is.")] = "demo",
-    run: Annotated[int, typer.Option("--run", min=0, help="Which of the tier's runs.")] = 0,
-    op: Annotated[int | None, typer.Option("--op", help="Exactly so many operations. Default: drawn as in training.")
+    run: Annotated[int, typer.Option("--run", metavar="N", min=0, help="Which of the tier's runs.")] = 0,
+    op: Annotated[int | None, typer.Option("--op", metavar="N",
+                                           help="Exactly so many operations. Default: drawn as in training.")
                   ] = None,
-    index: Annotated[int, typer.Option("--index", min=0, max=MOST_NUMBER, help="Number of the problem.")] = 0,
+    index: Annotated[int, typer.Option("--index", metavar="N", min=0, max=MOST_NUMBER,
+                                       help="Number of the problem.")] = 0,
     runs: RunsOption = None,
     experiments: ExperimentsOption = None,
 ) -> None:
