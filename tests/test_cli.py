@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -118,7 +118,8 @@ def test_lists_of_commands_cut_no_sentence(physlm: Call, group: tuple[str, ...])
     assert code == 0 and "..." not in out.partition("Commands:")[2].partition("Start with")[0]
 
 
-@pytest.mark.parametrize("line", ["run", "verify", "compare", "model parts", "igsm check", "data export", "battery run"])
+@pytest.mark.parametrize("line", ["run", "verify", "compare", "model parts", "igsm check", "data export",
+                                  "battery run"])  # fmt: skip
 def test_help_names_what_options_take_in_words(physlm: Call, line: str) -> None:
     code, out, _ = physlm(*line.split(), "--help")
     usage, _, options = out.partition("Options:\n")

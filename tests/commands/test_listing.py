@@ -32,7 +32,7 @@ def test_a_mistake_of_a_claims_author_is_one_line_with_its_place(
 
 
 def test_a_bug_of_physlm_keeps_its_traceback(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("physlm.lab.cost.cost_of", lambda *_: {}["bug"])
+    monkeypatch.setattr("physlm.lab.cost.cost_of", lambda *_: dict[str, int]()["bug"])
     with pytest.raises(KeyError, match="bug"):
         physlm("show", "p33_toy")
 
