@@ -19,7 +19,7 @@ from physlm.commands.options import ExperimentsOption, RunsOption, SetOption, ch
 from physlm.config import override, unknown_key
 from physlm.errors import UserError, counted
 from physlm.lab.experiment import load_experiment
-from physlm.measures.measure import check, take
+from physlm.measures.measure import check, check_name, take
 from physlm.measures.merged import Merged, merged_model, merges
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def import_model(
     config = _task(source, task, settings, seed, experiment, folder("experiments", experiments))
     from physlm.hf.folders import read
 
+    for name in measures or ():
+        check_name(name)
     trained = read(source, config, choose_device(device), progress=sys.stderr.isatty())
     print(f"{source}: {trained.spec.model.label} on {config.title}")
     for name in measures or ():
@@ -150,6 +152,8 @@ def _run(name: str, tier: str, number: int, experiment: str | None, runs: Path, 
         except UserError as error:
             raise UserError(f"{path / 'config.json'}: {error}; name the run by its experiment, --tier and --run, or "
                             "its experiment by --experiment") from error
+    if path.is_dir() or len(path.parts) > 1:
+        raise UserError(f"{path}: found no run there (config.json); expected the folder of a run, or an experiment")
     specs = load_experiment(name, experiments).specs(tier)
     if number >= len(specs):
         raise UserError(f"--run: got {number}, expected between 0 and {len(specs) - 1}, the runs of tier {tier} of "
@@ -166,6 +170,8 @@ def _task(source: Path, name: str | None, settings: list[str] | None, seed: int 
     if name is not None:
         return task_config(name, settings, seed, experiment, experiments)
     stored = source / SETTINGS
+    if not source.is_dir():
+        raise UserError(f"{source}: there is no such folder; expected one that save_pretrained wrote")
     if not stored.exists():
         raise UserError(f"{source}: got no --task, expected one: no run of ours is said here ({SETTINGS})")
     if experiment is not None:

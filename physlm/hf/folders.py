@@ -142,6 +142,7 @@ tags: [physlm, synthetic]
 
 A GPT that was trained from scratch on synthetic data by physlm, a laboratory for the physics of language models.
 {code}
+
 | | |
 |---|---|
 | task | {spec.task.title} |
