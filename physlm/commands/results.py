@@ -190,6 +190,9 @@ def _print_claims(checked: Sequence[Checked], experiments: Path) -> None:
     print(claim_table([
         ClaimLine(one.claim, one.experiment.claim if one.experiment else stated_claim(one.claim, experiments) or "",
                   one.rows, one.expect) for one in checked]))
+    if not checked:
+        print("\nno claim is as asked for")
+        return
     print("", *paragraph(f"{verifying.agreement(checked)} physlm verify NAME shows those of one claim."), sep="\n")
     for one in checked:
         if sentence := diverged_sentence(one.law):
