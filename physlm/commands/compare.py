@@ -74,7 +74,8 @@ def compare(
     comparison = compared(table for table in tables.values() if "model.mixer" in table)
     if not comparison.rows:
         raise UserError(f"compare: {', '.join(tables)}: found no answers, tokens or bits of models whose mixers "
-                        "their tables name; expected claims that compare mixers, as those beyond the series and of Part 4.1 do")
+                        "their tables name; expected claims that compare mixers, as those beyond the series and of "
+                        "Part 4.1 do")
     if figure is not None:
         from physlm.figures.compared import png
 

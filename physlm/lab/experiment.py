@@ -27,7 +27,7 @@ from physlm import storage
 from physlm.config import content_hash, override, unknown_key
 from physlm.errors import UserError
 from physlm.laws.law import Declared
-from physlm.measures.measure import AnyMeasure, check_name, check_quantity, name_of
+from physlm.measures.measure import AnyMeasure, check_quantity, name_of
 from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
@@ -149,8 +149,6 @@ class Experiment:
             if self.measure_names.count(name) > 1:
                 raise UserError(f"{self.name}: measures: got {name!r} more than once, expected each name once")
         try:
-            for measure in self.measures:
-                check_name(measure)
             for column in self.columns:
                 check_quantity(self.measures, column.partition("/")[0])
             for place, expectation in enumerate(self.expect):

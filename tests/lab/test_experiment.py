@@ -63,11 +63,6 @@ def test_bad_names_and_files_are_one_line(tmp_path: Path) -> None:
         load_experiment("x", tmp_path / "nowhere")
 
 
-def test_measures_that_there_are_not_are_refused_when_the_file_is_loaded() -> None:
-    with pytest.raises(UserError, match="measure: unknown name 'capacty'; did you mean 'capacity'"):
-        dataclasses.replace(experiment((1e-3,)), measures=("capacty",)).check()
-
-
 def test_tiers_are_checked_and_overrides_reach_every_run() -> None:
     with pytest.raises(UserError, match="did you mean 'demo'"):
         experiment((1e-3,)).specs("dem")
