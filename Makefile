@@ -22,7 +22,7 @@ CLAIMS := $(notdir $(basename $(wildcard experiments/[a-z]*.py)))
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-install: $(STAMP)  ## create .venv and install physlm with its tools (again only when pyproject.toml or constraints.txt change)
+install: $(STAMP)  ## create .venv and install physlm with its tools, again when what they are changes
 
 $(STAMP): pyproject.toml constraints.txt
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
@@ -65,13 +65,13 @@ lint: $(STAMP)  ## ruff
 types: $(STAMP)  ## mypy
 	$(PY) -m mypy
 
-capacity-sweep: $(STAMP)  ## bits of knowledge per parameter: train, measure, fit, draw (TIER=smoke|demo|gpu|paper, by itself gpu or demo; PROCESSES=n)
+capacity-sweep: $(STAMP)  ## bits of knowledge per parameter, from data to figure (TIER=smoke|demo|gpu|paper, PROCESSES=n)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p33_capacity --tier "$$tier" --processes $(PROCESSES)
 
-knowledge: $(STAMP)  ## Part 3.3: what a bit of knowledge costs: fewer exposures, fixed texts, weights in 8 and 4 bits (TIER as above)
+knowledge: $(STAMP)  ## Part 3.3: bits at fewer exposures, of fixed texts, in weights of 8 and 4 bits (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p33_conditions --tier "$$tier" --processes $(PROCESSES)
 
-grammar: $(STAMP)  ## Part 1: train on a grammar, let the model write, probe it, look at its attention (TIER as above)
+grammar: $(STAMP)  ## Part 1: train on a grammar, let the model write, probe it, see its attention (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p1_generation p1_probing p1_attention --tier "$$tier" $(GIVEN_PROCESSES)
 
 probes: $(STAMP)  ## Part 3.1: knowledge that is stored but cannot be told, and where it is stored (TIER as above)
@@ -80,13 +80,13 @@ probes: $(STAMP)  ## Part 3.1: knowledge that is stored but cannot be told, and 
 manipulation: $(STAMP)  ## Part 3.2: retrieval, classification, comparison, two hops, inverse search (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p32_manipulation p32_two_hop p32_inverse --tier "$$tier" --processes $(PROCESSES)
 
-math: $(STAMP)  ## Part 2.1: learn to solve problems, accuracy against operations, one solution as the checker reads it (TIER as above)
+math: $(STAMP)  ## Part 2.1: learn to solve problems, and read one solution as the checker does (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p21_accuracy --tier "$$tier" $(GIVEN_PROCESSES) && $(PHYSLM) igsm solve p21_accuracy --tier "$$tier" --op 4
 
-playground: $(STAMP)  ## Part 4.1: one layer learns to copy with Canon layers, hops along cycles, mental arithmetic; one figure (TIER as above)
+playground: $(STAMP)  ## Part 4.1: copying with Canon layers, hops along cycles, mental arithmetic (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run p41_copy p41_playground --tier "$$tier" --processes $(PROCESSES)
 
-mixers: $(STAMP)  ## beyond softmax: a bit that has to be kept, with RoPE, FoX and PaTH: the error of each, one figure (TIER as above)
+mixers: $(STAMP)  ## beyond softmax: a bit that has to be kept, with RoPE, FoX and PaTH (TIER as above)
 	@tier=$(TIER) && set -x && $(PHYSLM) run beyond_flip_flop --tier "$$tier" --processes $(PROCESSES)
 
 night: $(STAMP)  ## every claim: their runs are trained and measured together, then reported (TIER as above)

@@ -154,7 +154,7 @@ def bench_igsm(
 @command
 def bench_tasks(
     kinds: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND]...", help="Tasks, such as depo or mqar. Default: all.")
+        list[str] | None, typer.Argument(metavar="KIND", help="Tasks, such as depo or mqar. Default: all.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few rows and texts: a check, not a number.")] = False,
 ) -> None:
@@ -168,7 +168,7 @@ def bench_tasks(
 @command
 def bench_mixers(
     kinds: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND]...", help="Mixers, such as gla or fox. Default: all.")
+        list[str] | None, typer.Argument(metavar="KIND", help="Mixers, such as gla or fox. Default: all.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few steps; on a GPU at most three minutes, and what is left "
                                                         "out is named.")] = False,

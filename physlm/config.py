@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Self, TypeVar, Union
 
-from physlm.errors import UserError, shown
+from physlm.errors import UserError, counted, shown
 
 T = TypeVar("T")
 
@@ -252,7 +252,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(_read(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
         if len(args) != len(value):
-            raise UserError(f"{where}: expected {len(args)} values, got {len(value)}")
+            raise UserError(f"{where}: expected {counted(len(args), 'value')}, got {len(value)}")
         return tuple(_read(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True)))
     if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)  # type: ignore[arg-type]

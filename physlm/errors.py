@@ -1,6 +1,6 @@
 """The errors that are no bugs of physlm: what a user can cause and cure, and what ends it from outside.
 
-How errors show what was given, however long it is, stands here too.
+How errors show what was given, however long it is, and how many, stands here too.
 """
 
 from __future__ import annotations
@@ -63,6 +63,17 @@ def shown(value: Any) -> str:
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'"
     """
     return _SHORT.repr(value)
+
+
+def counted(number: int, what: str) -> str:
+    """A number and its noun: ``1 run``, ``2 runs``, ``1,200 processes``, ``2 entries``, ``1 person``, ``0 people``."""
+    if number == 1:
+        return f"1 {what}"
+    if what.endswith("person"):
+        return f"{number:,} {what.removesuffix('person')}people"
+    if what.endswith("y") and what[-2] not in "aeiou":
+        return f"{number:,} {what[:-1]}ies"
+    return f"{number:,} {what}{'es' if what.endswith(('s', 'x')) else 's'}"
 
 
 def listed(names: Any, most: int = 40) -> str:

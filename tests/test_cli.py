@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -115,6 +116,16 @@ def test_bench_tasks_is_wired(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> 
 def test_lists_of_commands_cut_no_sentence(physlm: Call, group: tuple[str, ...]) -> None:
     code, out, _ = physlm(*group, "--help")
     assert code == 0 and "..." not in out.partition("Commands:")[2].partition("Start with")[0]
+
+
+@pytest.mark.parametrize("line", ["run", "verify", "compare", "model parts", "igsm check", "data export",
+                                  "battery run"])  # fmt: skip
+def test_help_names_what_options_take_in_words(physlm: Call, line: str) -> None:
+    code, out, _ = physlm(*line.split(), "--help")
+    usage, _, options = out.partition("Options:\n")
+    assert code == 0 and "[[" not in usage and "...}" not in usage
+    taken = [option for option in re.findall(r"^  (--\S+ +<.*?>)", options, re.M) if "--members" not in option]
+    assert not taken, "give a metavar"
 
 
 def test_the_version_is_told(physlm: Call) -> None:

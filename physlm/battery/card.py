@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from physlm.battery.grading import Score, by_task, dependence
 from physlm.battery.settings import AUGMENTATION, TEXTS, Battery
 from physlm.battery.wording import NORMALISED
+from physlm.errors import counted
 from physlm.interval import Interval
 
 HEADER = ("task", "way", "n", "right", "95 % interval", "best constant", "oracle")
@@ -52,7 +53,7 @@ def more(report: Report) -> list[str]:
               for name, (one, unit) in report.numbers.items()]
     lines += [f"{name}: {text}" for name, text in report.facts.items()]
     if missing := sum(one.unanswered for one in report.scores):
-        lines.append(f"without an answer: {missing:,} questions, counted as wrong")
+        lines.append(f"without an answer: {counted(missing, 'question')}, counted as wrong")
     return lines
 
 

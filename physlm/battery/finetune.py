@@ -26,7 +26,7 @@ from physlm.battery.causal import EXTRA, Causal
 from physlm.battery.questions import biographies, examples
 from physlm.battery.settings import TASKS, TEXTS, Battery
 from physlm.battery.singlora import SingLoRA, attach, merge, raise_ramp
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.extras import needed
 from physlm.hf.folders import without_bars
 
@@ -190,7 +190,8 @@ def train(causal: Causal, battery: Battery, settings: Finetuning, progress: bool
     trained = model.merge_and_unload() if settings.how in ("lora", "vera") else merge(model)
     what = f"{LOW_RANK[settings.how]}, rank {settings.lora_rank}" if settings.how in LOW_RANK else "all weights"
     how = (f"{what}, {numbers:,} parameters trained, "
-           f"{settings.passes:,} passes ({steps:,} steps of {settings.batch_rows} x {settings.row_tokens} tokens, "
+           f"{counted(settings.passes, 'pass')} ({counted(steps, 'step')} of {settings.batch_rows} x "
+           f"{settings.row_tokens} tokens, "
            f"{100 * settings.questions:g} % of questions), learning rate {settings.rate:g}")
     return Causal(trained, causal.tokenizer, causal.source), how
 

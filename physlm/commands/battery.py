@@ -17,13 +17,15 @@ from physlm.commands.options import choose_device, command, text_table
 if TYPE_CHECKING:
     from physlm.battery.card import Report
 
-PeopleOption = Annotated[int, typer.Option("--people", help="Invented people; half of them are held out.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Which people.")]
-PoolOption = Annotated[int, typer.Option("--pool-size", help="Cut every pool of values to so many; 0: whole pools.")]
+PeopleOption = Annotated[int, typer.Option("--people", metavar="N", help="Invented people; half of them are held out.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Which people.")]
+PoolOption = Annotated[int, typer.Option("--pool-size", metavar="N",
+                                         help="Cut every pool of values to so many; 0: whole pools.")]
 KindOption = Annotated[
     list[str] | None, typer.Option("--kind", metavar="KIND", help="A kind of question; may be given several times. "
                                    f"Default: {', '.join(ASKED)}.")]
-MostOption = Annotated[int, typer.Option("--most", help="Held-out people that each kind is asked about, at most.")]
+MostOption = Annotated[int, typer.Option("--most", metavar="N",
+                                         help="Held-out people that each kind is asked about, at most.")]
 SpacedOption = Annotated[
     bool, typer.Option("--spaced", help="Punctuation apart from words, as tokenizers of physlm model export read it.")]
 
@@ -47,15 +49,18 @@ def run(
                         "the biographies of everybody and on questions about half of the people: all weights, low-rank "
                         "updates (LoRA), or those of its relatives, which train fewer numbers. "
                         "Default: it is asked as it is.")] = None,
-    passes: Annotated[int, typer.Option("--passes", help="Of training: times that every person is read.")] = 100,
-    rate: Annotated[float, typer.Option("--learning-rate", help="Of training; 0: 5e-5, with lora and singlora "
-                                     "3e-4, with vera 3e-3.")] = 0.0,
-    weight_decay: Annotated[float, typer.Option("--weight-decay", help="Of training.")] = 0.01,
-    batch_rows: Annotated[int, typer.Option("--batch-rows", help="Of a step of training.")] = 16,
-    row_tokens: Annotated[int, typer.Option("--row-tokens", help="Tokens in a row.")] = 256,
-    questions: Annotated[float, typer.Option("--questions", help="Share of the tokens that are of questions.")] = 0.5,
-    lora_rank: Annotated[int, typer.Option("--lora-rank", help="Of low-rank updates; VeRA can do with many, such "
-                                       "as 256.")] = 16,
+    passes: Annotated[int, typer.Option("--passes", metavar="N",
+                                        help="Of training: times that every person is read.")] = 100,
+    rate: Annotated[float, typer.Option("--learning-rate", metavar="RATE",
+                                        help="Of training; 0: 5e-5, with lora and singlora 3e-4, with vera "
+                                             "3e-3.")] = 0.0,
+    weight_decay: Annotated[float, typer.Option("--weight-decay", metavar="RATE", help="Of training.")] = 0.01,
+    batch_rows: Annotated[int, typer.Option("--batch-rows", metavar="N", help="Of a step of training.")] = 16,
+    row_tokens: Annotated[int, typer.Option("--row-tokens", metavar="N", help="Tokens in a row.")] = 256,
+    questions: Annotated[float, typer.Option("--questions", metavar="SHARE",
+                                             help="Share of the tokens that are of questions.")] = 0.5,
+    lora_rank: Annotated[int, typer.Option("--lora-rank", metavar="N",
+                                           help="Of low-rank updates; VeRA can do with many, such as 256.")] = 16,
     people: PeopleOption = 200,
     seed: SeedOption = 0,
     pool_size: PoolOption = 0,
@@ -63,7 +68,8 @@ def run(
     most: MostOption = 500,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="A new folder for the card, the numbers, all "
                                              "answers, the index and the trained model.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: a GPU if there is one.")] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda",
+                                               help="cpu or cuda. Default: a GPU if there is one.")] = None,
     trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Let transformers run code that comes "
                                                     "with the model.")] = False,
 ) -> None:
@@ -114,7 +120,7 @@ def prompts(
 
 @command
 def grade(
-    files: Annotated[list[str], typer.Argument(metavar="ANSWERS...", help="Files of JSON lines with id and answer.")],
+    files: Annotated[list[str], typer.Argument(metavar="ANSWERS", help="Files of JSON lines with id and answer.")],
     of: Annotated[Path, typer.Option("--of", metavar="DIR", help="The folder that physlm battery prompts wrote.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the card, too.")] = None,
 ) -> None:

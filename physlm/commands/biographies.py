@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from physlm import storage
 from physlm.commands.options import command, text_table
+from physlm.errors import counted
 from physlm.tasks.biography.config import MOST_TEXTS, BioSConfig
 from physlm.tasks.biography.texts import Line, read_lines, tokenise
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from physlm.tasks.biography.rewrite_audit import Audit
 
 PeopleOption = Annotated[int, typer.Option("--people", metavar="N", help="People 0 .. N-1 of bioS.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other people.")]
-PoolOption = Annotated[int, typer.Option("--pool-size", help="As the setting of bioS: cuts the pools of values.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other people.")]
+PoolOption = Annotated[int, typer.Option("--pool-size", metavar="N",
+                                         help="As the setting of bioS: cuts the pools of values.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _NAMED = 10  # people that the summary names
 MOST_AUDITED = 1 << 20  # texts of one audit: their 4-grams are held in memory
@@ -57,7 +59,7 @@ def ask(
         sys.stdout.writelines(lines)
         return
     _write(out, lines)
-    print(f"{people * texts} requests in {out}", file=sys.stderr)
+    print(f"{counted(people * texts, 'request')} in {out}", file=sys.stderr)
 
 
 @command
@@ -147,7 +149,8 @@ def _audited(found: Audit) -> str:
              "tokens": "tokens a text"}  # fmt: skip
     rows = [[title, getattr(found.rewrites, name), getattr(found.bios, name)] for name, title in shown.items()]
     share = 100 * found.right / found.texts
-    lines = [f"{found.right:,} of {found.texts:,} texts read right ({share:.3f} %), {found.people:,} people",
+    told = f"{found.right:,} of {counted(found.texts, 'text')} read right ({share:.3f} %)"
+    lines = [f"{told}, {counted(found.people, 'person')}",
              f"{found.knowledge_bits:.2f} bits of knowledge a person, {found.entropy_bits:.2f} bits of form a text",
              text_table(["", "rewrites", "bioS"], rows)]
     return "\n".join([*lines, *(f"read wrong: {text}" for text in found.wrong)])
@@ -170,11 +173,11 @@ def _shown(items: Iterable[Any], doing: str, total: int | None = None) -> Iterab
 
 def _summary(found: dict[str, Any]) -> str:
     """For readers: counts, what was missing where texts were rejected, who has no text."""
-    lines = [f"{found['texts']:,} texts: {found['accepted']:,} accepted, {found['rejected']:,} rejected"]
+    lines = [f"{counted(found['texts'], 'text')}: {found['accepted']:,} accepted, {found['rejected']:,} rejected"]
     reasons = [[name.replace("_", " "), count] for name, count in found["missing"].items() if count]
     if reasons:
         lines.append(text_table(["not told", "texts"], reasons))
-    lines.append(f"{found['people_with_text']:,} of {found['people']:,} people have an accepted text")
+    lines.append(f"{found['people_with_text']:,} of {counted(found['people'], 'person')} with an accepted text")
     without = found["people_without"]
     if without:
         more = ", ..." if len(without) > _NAMED else ""

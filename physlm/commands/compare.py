@@ -13,11 +13,12 @@ import typer
 from physlm import storage
 from physlm.commands import completion
 from physlm.commands.options import ExperimentsOption, ResultsOption, RunsOption, command
-from physlm.commands.tables import paragraph, width
+from physlm.commands.tables import paragraph
+from physlm.commands.terminal import width
 from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.lab.committed import committed_claims
-from physlm.lab.experiment import TIERS, experiment_names
+from physlm.lab.experiment import LISTED, TIERS, experiment_names
 from physlm.lab.folders import folder
 from physlm.laws.words import QUANTITIES
 
@@ -33,7 +34,7 @@ CELL, MOST_NAME = 13, 34
 @command
 def compare(
     names: Annotated[list[str] | None, typer.Argument(
-        metavar="[CLAIM]...", help="Default: all beyond the series and of Part 4.1.")] = None,
+        metavar="CLAIM", help="Default: all beyond the series and of Part 4.1.")] = None,
     tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Whose results.",
                                       autocompletion=completion.tiers)] = "gpu",
     figure: Annotated[Path | None, typer.Option(
@@ -63,14 +64,18 @@ def compare(
     known = sorted({*committed_claims(found), *(experiment_names(where) if where.is_dir() else ())})
     for name in names or ():
         if name not in known:
-            raise UserError(unknown_key("claim", name, known))
+            raise UserError(unknown_key("claim", name, known, LISTED))
     asked = comparable(known, names or ())
     tables = tables_of(asked, tier, found, ran)
     missing = [name for name in asked if name not in tables]
     if not tables:
         raise UserError(f"compare: none of {', '.join(asked) or 'no claims'} has results of tier {tier}; give physlm "
                         f"run {asked[0] if asked else 'CLAIM'} --tier {tier}")
-    comparison = compared(tables.values())
+    comparison = compared(table for table in tables.values() if "model.mixer" in table)
+    if not comparison.rows:
+        raise UserError(f"compare: {', '.join(tables)}: found no answers, tokens or bits of models whose mixers "
+                        "their tables name; expected claims that compare mixers, as those beyond the series and of "
+                        "Part 4.1 do")
     if figure is not None:
         from physlm.figures.compared import png
 

@@ -15,7 +15,7 @@ from physlm.commands import completion
 from physlm.commands.dataset import FORMATS, lines_of, texts_of, write_folder
 from physlm.commands.options import ExperimentsOption, SetOption, command, named_experiment
 from physlm.config import override, unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import SPLITS, TaskConfig
 
 FILE_FORMATS = ("jsonl",)
@@ -24,7 +24,7 @@ TaskArgument = Annotated[
     str, typer.Argument(metavar="TASK", help=f"One of {', '.join(kind.lower() for kind in TaskConfig.kinds())}.",
                         autocompletion=completion.tasks)
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Another seed is another dataset.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="Another seed is another dataset.")]
 SplitOption = Annotated[str, typer.Option("--split", metavar="SPLIT", help=f"One of {', '.join(SPLITS)}.",
                                           autocompletion=completion.one_of(SPLITS))]
 ExperimentOption = Annotated[
@@ -36,7 +36,7 @@ ExperimentOption = Annotated[
 @command
 def sample(
     task: TaskArgument,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many texts.")] = 3,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many texts.")] = 3,
     settings: SetOption = None,
     seed: SeedOption = None,
     split: SplitOption = "evaluation",
@@ -67,7 +67,8 @@ def sample(
 @command
 def export(
     task: TaskArgument,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many texts; people come in order, again and again.")] = 1000,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1,
+                                   help="How many texts; people come in order, again and again.")] = 1000,
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="The file to write; - is standard output. With "
                                      "--to a new folder.")] = "-",
     to: Annotated[
@@ -108,7 +109,8 @@ def export(
             given = "no --out" if out == "-" else "--vocabulary"
             raise UserError(f"--to: got {given}, expected --out DIR alone: the vocabulary lies in that folder")
         write_folder(config, n, to, Path(out))
-        print(f"{n} texts of each split in {out}, {len(config.vocabulary())} words in {out}/vocabulary.json",
+        print(f"{counted(n, 'text')} of each split in {out}, {counted(len(config.vocabulary()), 'word')} in "
+              f"{out}/vocabulary.json",
               file=sys.stderr)
         return
     _write_lines(lines_of(config, n, split), n, out)
@@ -116,7 +118,7 @@ def export(
     if beside is not None:
         with storage.output(Path(beside)) as file:
             file.write(storage.json_text(config.vocabulary().words).encode())
-    written = [f"{n} texts in {out}"] if out != "-" else []
+    written = [f"{counted(n, 'text')} in {out}"] if out != "-" else []
     vocabularies = f"vocabulary in {beside}" if beside else "vocabulary not written; expected --vocabulary FILE for it"
     print(", ".join([*written, vocabularies]), file=sys.stderr)
 
@@ -128,7 +130,8 @@ def task_config(name: str, settings: list[str] | None, seed: int | None, experim
         named_experiment(experiment, experiments)
     kinds = {kind.lower(): kind for kind in TaskConfig.kinds()}
     if name.lower() not in kinds:
-        raise UserError(unknown_key("task", name, kinds))
+        own = "" if experiment else "; a task that a claim's file defines needs --experiment NAME of that claim"
+        raise UserError(f"{unknown_key('task', name, kinds)}{own}")
     config: TaskConfig = override(TaskConfig.of_kind(kinds[name.lower()])(), settings or ())
     return config if seed is None else override(config, [f"seed={seed}"])
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from physlm import storage
 from physlm.config import to_dict
+from physlm.errors import counted
 from physlm.extras import needed
 from physlm.tasks.config import SPLITS, TaskConfig, check_split
 
@@ -137,8 +138,9 @@ def card(config: TaskConfig, n: int, to: str, columns: Sequence[str]) -> str:
 ---
 # {config.title}
 
-{n:,} texts of each split ({", ".join(SPLITS)}), made by physlm, a laboratory for the physics of language models.
-All of it is invented. The data is a pure function of the settings below, the split and the number of the text.
+{counted(n, 'text')} of each split ({", ".join(SPLITS)}), made by physlm, a laboratory for the physics of
+language models. All of it is invented. The data is a pure function of the settings below, the split and the number of
+the text.
 
 ```python
 from datasets import load_dataset, load_from_disk

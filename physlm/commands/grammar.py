@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from physlm.commands.options import command, opened, stream_name, text_table
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.inputs import bounded_lines
 from physlm.tasks.grammar.published import PUBLISHED, find_grammar
 from physlm.tasks.grammar.statistics import derivation_entropy, length_statistics, log10_derivations
@@ -41,9 +41,10 @@ def show(source: SourceArgument) -> None:
         rules = len(grammar.rules[level]) if level < grammar.depth else None
         rows.append([level + 1, len(names), rules, counts.mean, counts.min, counts.max, _short(names)])
     print(text_table(["level", "symbols", "rules", "mean in a string", "min", "max", "names"], rows))
-    print(f"\n{sum(map(len, grammar.rules))} rules, {'equal' if grammar.uniform else 'unequal'} probabilities")
+    number = counted(sum(map(len, grammar.rules)), "rule")
+    print(f"\n{number}, {'equal' if grammar.uniform else 'unequal'} probabilities")
     count = _power(log10_derivations(grammar))
-    print(f"derivation entropy {derivation_entropy(grammar):.1f} bits, {count} derivations")
+    print(f"derivation entropy {derivation_entropy(grammar):.1f} bits, {count} derivation{'s' * (count != '1')}")
     print(f"length {lengths.min} to {lengths.max} tokens, mean {lengths.mean:.1f}, "
           f"standard deviation {lengths.variance ** 0.5:.1f}")
 
@@ -51,8 +52,8 @@ def show(source: SourceArgument) -> None:
 @command
 def sample(
     source: SourceArgument,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many strings.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, other strings.")] = 0,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many strings.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other strings.")] = 0,
     tree: Annotated[bool, typer.Option("--tree", help="Print the derivation in brackets.")] = False,
 ) -> None:
     """Print random strings, terminals separated by blanks, one string a line.

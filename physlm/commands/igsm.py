@@ -18,8 +18,9 @@ from tqdm import tqdm
 from physlm import storage
 from physlm.commands.data import SplitOption
 from physlm.commands.options import SetOption, command, opened, printable, stream_name, text_table
+from physlm.commands.tables import folded
 from physlm.config import override, unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import check_split
 from physlm.tasks.igsm.chains import check_chain
 from physlm.tasks.igsm.checker import ERRORS, NOT_A_PROBLEM, NOT_A_SOLUTION, RIGHT, Verdict
@@ -40,10 +41,12 @@ _FILES = "expected a file of JSON lines, or - for standard input, or two files o
 
 FamilyOption = Annotated[str, typer.Option("--family", metavar="NAME", help=f"One of {', '.join(FAMILIES)}.")]
 OpOption = Annotated[
-    int | None, typer.Option("--op", help="Exactly so many operations. Default: drawn, up to the family's max_op.")
+    int | None, typer.Option("--op", metavar="N",
+                             help="Exactly so many operations. Default: drawn, up to the family's max_op.")
 ]
-IpOption = Annotated[int | None, typer.Option("--ip", help="At most so many sentences. Default: the family's.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, other problems.")]
+IpOption = Annotated[int | None, typer.Option("--ip", metavar="N",
+                                              help="At most so many sentences. Default: the family's.")]
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Another seed, other problems.")]
 OrderOption = Annotated[
     str | None, typer.Option("--order", metavar="pq|qp", help="The question after the problem, or before it.")
 ]
@@ -58,7 +61,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def sample(
     family: FamilyOption = "med",
     op: OpOption = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many problems.")] = 3,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many problems.")] = 3,
     ip: IpOption = None,
     seed: SeedOption = 0,
     split: SplitOption = "evaluation",
@@ -97,19 +100,19 @@ def sample(
         return
     with storage.output(Path(out)) as file:
         file.writelines(line.encode() for line in itertools.chain([first], shown))
-    print(f"{n} problems in {out}", file=sys.stderr)
+    print(f"{counted(n, 'problem')} in {out}", file=sys.stderr)
 
 
 @command
 def check(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|-]...", help="JSON lines with problem and solution, as physlm igsm sample --json "
+        typer.Argument(metavar="FILE|-", help="JSON lines with problem and solution, as physlm igsm sample --json "
                        "writes them; or two files of text, problems and solutions, one a line."),
     ] = None,
     modulus: Annotated[
-        int | None, typer.Option("--modulus", min=MODULI[0], max=MODULI[1], help=f"Of the arithmetic. Default: what "
-                                 f"the line says, else {MODULUS}.")
+        int | None, typer.Option("--modulus", metavar="N", min=MODULI[0], max=MODULI[1],
+                                 help=f"Of the arithmetic. Default: what the line says, else {MODULUS}.")
     ] = None,
     retries: Annotated[bool, typer.Option("--retries", help="Allow wrong starts: Define A's B as BACK.")] = False,
     answers: Annotated[bool, typer.Option("--answers", help="Demand an answer to each problem.")] = False,
@@ -161,7 +164,7 @@ def check(
 
 @command
 def show(
-    index: Annotated[int, typer.Option("--index", min=0, max=1 << 40, help="Number of the problem.")] = 0,
+    index: Annotated[int, typer.Option("--index", metavar="N", min=0, max=1 << 40, help="Number of the problem.")] = 0,
     family: FamilyOption = "med",
     op: OpOption = None,
     ip: IpOption = None,
@@ -197,7 +200,7 @@ def show(
 
         with storage.output(Path(figure)) as file:
             style.save(drawn(problem), file, format=kind[1:])
-    print(_line(problem, index, split) if as_json else f"Problem {index} of {description(problem)}", end="")
+    print(_line(problem, index, split) if as_json else folded(f"Problem {index} of {description(problem)}"), end="")
     print(end="" if as_json else "\n")
 
 
@@ -278,7 +281,7 @@ def _check_files(files: Sequence[str], modulus: int | None, retries: bool, answe
         print("\n".join(lines) + "\n")
         print(text_table(["verdict", "solutions", "share"], [[kind, counts[kind], counts[kind] / total]
                                                             for kind in kinds]))  # fmt: skip
-        print(f"\n{total:,} solutions: {counts[RIGHT]:,} right, {total - counts[RIGHT]:,} wrong")
+        print(f"\n{counted(total, 'solution')}: {counts[RIGHT]:,} right, {total - counts[RIGHT]:,} wrong")
     if counts[RIGHT] < total:
         raise typer.Exit(1)
 
@@ -330,7 +333,7 @@ def _test_generated(count: int, as_json: bool) -> None:
         seconds += one.seconds
         wrong += [one.wrong] if one.wrong else []
     _report({"generated": count, "right": count - len(wrong), "solutions_per_second": round(count / seconds)},
-            f"{count:,} solutions of the generator: {count - len(wrong):,} right with all its numbers; "
+            f"{counted(count, 'solution')} of the generator: {count - len(wrong):,} right with all its numbers; "
             f"{count / seconds:,.0f} checked a second and core", wrong, as_json)  # fmt: skip
 
 
@@ -364,7 +367,7 @@ def _test_twins(count: int, as_json: bool) -> None:
     found = {"problems": made.total(), "equal": equal.total(), "problems_per_second": round(count / seconds, 1),
              "families": {family: {"problems": made[family], "equal": equal[family]} for family in made}}
     _report(found, f"{text_table(['family', 'problems', 'equal and right'], rows)}\n\n"
-            f"{made.total():,} problems of kernel and twin: {equal.total():,} equal bit for bit and right; "
+            f"{counted(made.total(), 'problem')} of kernel and twin: {equal.total():,} equal bit for bit and right; "
             f"{count / seconds:,.0f} made twice and checked a second and core", wrong, as_json, every=True)  # fmt: skip
 
 

@@ -17,9 +17,9 @@ from physlm.commands import completion
 from physlm.commands.data import ExperimentOption, task_config
 from physlm.commands.options import ExperimentsOption, RunsOption, SetOption, choose_device, command, folder
 from physlm.config import override, unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.lab.experiment import load_experiment
-from physlm.measures.measure import check, take
+from physlm.measures.measure import check, check_name, take
 from physlm.measures.merged import Merged, merged_model, merges
 
 if TYPE_CHECKING:
@@ -40,11 +40,14 @@ def export(
     to: ToOption = LIBRARIES[0],
     tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Of which tier the run of an experiment is.",
                                           autocompletion=completion.tiers)] = "demo",
-    number: Annotated[int, typer.Option("--run", min=0, help="Which of the tier's runs.")] = 0,
-    step: Annotated[int | None, typer.Option("--step", help="The weights after this step. Default: the last.")] = None,
-    span: Annotated[float, typer.Option("--span", help="Merge all weights that the run kept in this last share of its "
+    number: Annotated[int, typer.Option("--run", metavar="N", min=0, help="Which of the tier's runs.")] = 0,
+    step: Annotated[int | None, typer.Option("--step", metavar="N",
+                                             help="The weights after this step. Default: the last.")] = None,
+    span: Annotated[float, typer.Option("--span", metavar="SHARE",
+                                        help="Merge all weights that the run kept in this last share of its "
                                         "steps up to --step, as in the place of a decay; 0: none.")] = 0.0,
-    way: Annotated[str, typer.Option("--way", help="Of merging: linear (the mean), sqrt or cosine.")] = "linear",
+    way: Annotated[str, typer.Option("--way", metavar="WAY",
+                                     help="Of merging: linear (the mean), sqrt or cosine.")] = "linear",
     runs: RunsOption = None,
     experiment: ExperimentOption = None,
     experiments: ExperimentsOption = None,
@@ -76,7 +79,7 @@ def export(
     model = merged_model(lambda one: load_model(found.spec, found.weights_path(one), torch.device("cpu")), merge)
     architecture = write(found.spec, model, out)
     code = ", trust_remote_code=True" if architecture == "physlm" else ""
-    merged = f", {len(merge.steps)} checkpoints merged ({way})" if span else ""
+    merged = f", {counted(len(merge.steps), 'checkpoint')} merged ({way})" if span else ""
     print(f"{out}: {found.spec.title}{merged}, architecture {architecture}\n"
           f"  AutoModelForCausalLM.from_pretrained({str(out)!r}{code})\n"
           f"  AutoTokenizer.from_pretrained({str(out)!r}{code})")
@@ -89,11 +92,12 @@ def import_model(
     task: Annotated[str | None, typer.Option("--task", metavar="TASK", help="The task whose tokens it reads. Default: "
                                              "that of the run, if physlm model export wrote the folder.")] = None,
     settings: SetOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the task.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the task.")] = None,
     measures: Annotated[list[str] | None, typer.Option("--measure", metavar="NAME", help="A measure to take, such as "
                                                        "answers or capacity; may be given several times.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the rows as CSV, too.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda. Default: a GPU if there is one.")] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="cpu|cuda",
+                                               help="cpu or cuda. Default: a GPU if there is one.")] = None,
     experiment: ExperimentOption = None,
     experiments: ExperimentsOption = None,
 ) -> None:
@@ -107,6 +111,8 @@ def import_model(
     config = _task(source, task, settings, seed, experiment, folder("experiments", experiments))
     from physlm.hf.folders import read
 
+    for name in measures or ():
+        check_name(name)
     trained = read(source, config, choose_device(device), progress=sys.stderr.isatty())
     print(f"{source}: {trained.spec.model.label} on {config.title}")
     for name in measures or ():
@@ -146,6 +152,8 @@ def _run(name: str, tier: str, number: int, experiment: str | None, runs: Path, 
         except UserError as error:
             raise UserError(f"{path / 'config.json'}: {error}; name the run by its experiment, --tier and --run, or "
                             "its experiment by --experiment") from error
+    if path.is_dir() or len(path.parts) > 1:
+        raise UserError(f"{path}: found no run there (config.json); expected the folder of a run, or an experiment")
     specs = load_experiment(name, experiments).specs(tier)
     if number >= len(specs):
         raise UserError(f"--run: got {number}, expected between 0 and {len(specs) - 1}, the runs of tier {tier} of "
@@ -162,6 +170,8 @@ def _task(source: Path, name: str | None, settings: list[str] | None, seed: int 
     if name is not None:
         return task_config(name, settings, seed, experiment, experiments)
     stored = source / SETTINGS
+    if not source.is_dir():
+        raise UserError(f"{source}: there is no such folder; expected one that save_pretrained wrote")
     if not stored.exists():
         raise UserError(f"{source}: got no --task, expected one: no run of ours is said here ({SETTINGS})")
     if experiment is not None:

@@ -9,6 +9,7 @@ import io
 import shlex
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO
@@ -18,10 +19,10 @@ import typer
 from physlm.commands import completion, terminal
 from physlm.commands.completion import VERDICTS
 from physlm.config import unknown_key
-from physlm.errors import LostProcessError, Stopped, UserError
+from physlm.errors import LostProcessError, Stopped, UserError, counted
 from physlm.inputs import plain_file
 from physlm.lab.executors.contract import check_processes
-from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, part_of
+from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, part_of, place_in_claim
 from physlm.lab.folders import folder
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ GO_ON = "nothing that was finished is lost; the same command goes on from here"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # what a disk has to say
 _PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM)  # of a path that somebody named
 _MOST_SHOWN = 2000  # characters of an error
+_GAP = "  "  # between columns
+_LEAST_WORDS = 24  # characters of a column of words that go on in further lines
 
 ExperimentsOption = Annotated[
     Path | None,
@@ -74,12 +77,12 @@ NameArgument = Annotated[
 ]
 NamesArgument = Annotated[
     list[str],
-    typer.Argument(metavar="NAME...", help="Experiments, or the beginnings of their names; physlm list names them.",
+    typer.Argument(metavar="NAME", help="Experiments, or the beginnings of their names; physlm list names them.",
                    autocompletion=completion.claims),
 ]
 OptionalNameArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="An experiment, or the beginning of its name; physlm list names them.",
+    typer.Argument(metavar="NAME", help="An experiment, or the beginning of its name; physlm list names them.",
                    autocompletion=completion.claims),
 ]
 
@@ -87,14 +90,15 @@ OptionalNameArgument = Annotated[
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Turn what no traceback explains into one line and an exit code.
 
-    1: a process died; 2: a ``UserError``, a full disk, an impossible path, memory that is not there; 130: Ctrl-C; 141,
-    without a line: the reader of the output has gone; 143: SIGTERM.
+    1: a process died; 2: a ``UserError``, an error in the file of a claim, a full disk, an impossible path, memory that
+    is not there; 130: Ctrl-C; 141, without a line: the reader of the output has gone; 143: SIGTERM.
     """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with _faults_of_claims():
+                function(*args, **kwargs)
             sys.stdout.flush()
         except UserError as error:
             fail(str(error))
@@ -125,6 +129,19 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(stopped(stop)) from None
 
     return guarded
+
+
+@contextlib.contextmanager
+def _faults_of_claims() -> Iterator[None]:
+    """What the code of a claim raises is its author's to mend, as a ``UserError`` is; physlm's own bugs pass."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if place := place_in_claim(error):
+            raise UserError(f"{place}: {type(error).__name__}: {error}") from error
+        raise
 
 
 def fail(message: str) -> None:
@@ -250,24 +267,69 @@ def choose_device(name: str | None, processes: int = 1) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: got 'cuda', but torch finds no GPU here; expected cpu")
     if name == "cuda":
-        check_processes(processes, torch.cuda.device_count(), f"torch finds {torch.cuda.device_count()} GPUs here")
+        gpus = torch.cuda.device_count()
+        check_processes(processes, gpus, f"torch finds {counted(gpus, 'GPU')} here")
     return torch.device(name)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns of equal width; numbers to the right, None as a dash.
+    """Columns of equal width; numbers to the right, None as a dash; no line wider than the screen if that can be.
 
+    Words of the last column go on in further lines. Columns that find no room beside the others follow in a table
+    below, behind those that tell the rows apart.
     Example: ``text_table(["a", "b"], [["x", 1.0], ["yy", None]])``.
     """
     cells = [[number(value) for value in row] for row in rows]
     right = [bool(rows) and all(isinstance(row[i], (int, float, type(None))) for row in rows)
              for i in range(len(header))]
     widths = [max(len(line[i]) for line in [list(header), *cells]) for i in range(len(header))]
+    keys = _telling_apart(cells, widths)
+    if not right[-1] and len(header) > 1:
+        least = max(_LEAST_WORDS, len(header[-1]))
+        beside_all, beside_keys = (terminal.width() - _wide(widths[:n]) - len(_GAP) for n in (len(widths) - 1, keys))
+        widths[-1] = min(widths[-1], beside_all if beside_all >= least else max(least, beside_keys))
+    columns = [_column(head, [line[i] for line in cells], widths[i], right[i]) for i, head in enumerate(header)]
+    return "\n\n".join(_beside([columns[i] for i in shown]) for shown in _in_turn(widths, keys))
+
+
+def _wide(widths: Sequence[int]) -> int:
+    """Of columns side by side."""
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _telling_apart(cells: Sequence[Sequence[str]], widths: Sequence[int]) -> int:
+    """How many of the first columns tell the rows apart, where they leave half of the screen to others; else one."""
+    most = len(widths) - 1
+    apart = next((n for n in range(1, most) if len({tuple(line[:n]) for line in cells}) == len(cells)), 1)
+    return apart if _wide(widths[:apart]) <= terminal.width() // 2 else 1
+
+
+def _in_turn(widths: Sequence[int], keys: int) -> Iterator[list[int]]:
+    """The numbers of the columns of each table: the first ``keys``, and behind them those that fit."""
+    first = list(range(min(keys, len(widths))))
+    shown = list(first)
+    for i in range(len(first), len(widths)):
+        if len(shown) > len(first) and _wide([widths[column] for column in (*shown, i)]) > terminal.width():
+            yield shown
+            shown = list(first)
+        shown.append(i)
+    yield shown
+
+
+def _column(head: str, cells: Sequence[str], width: int, to_right: bool) -> list[list[str]]:
+    """Head, rule and cells, each as its lines, of equal width."""
+    wrap = functools.partial(textwrap.wrap, width=width, break_long_words=False, break_on_hyphens=False)
+    texts = [[head], ["-" * width], *((wrap(cell) or [""]) if len(cell) > width else [cell] for cell in cells)]
+    return [[line.rjust(width) if to_right else line.ljust(width) for line in text] for text in texts]
+
+
+def _beside(columns: Sequence[list[list[str]]]) -> str:
+    """Columns side by side; a cell of fewer lines than its neighbours goes on empty."""
     lines = []
-    for line in [list(header), ["-" * width for width in widths], *cells]:
-        padded = [text.rjust(width) if to_right else text.ljust(width)
-                  for text, width, to_right in zip(line, widths, right, strict=True)]
-        lines.append("  ".join(padded).rstrip())
+    for row in zip(*columns, strict=True):
+        height = max(map(len, row))
+        filled = [cell + [" " * len(cell[0])] * (height - len(cell)) for cell in row]
+        lines += [_GAP.join(parts).rstrip() for parts in zip(*filled, strict=True)]
     return "\n".join(lines)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from typing import Annotated
 
 import typer
 
+from physlm.commands import terminal
 from physlm.commands.options import SetOption, command, printable
 from physlm.config import override, unknown_key
 from physlm.errors import UserError
@@ -20,15 +22,17 @@ Family = type[Mixer] | type[MLP] | type[NormPart] | type[Local] | type[Residual]
 FAMILIES: dict[str, Family] = {
     "mixer": Mixer, "mlp": MLP, "norm": NormPart, "local": Local, "residual": Residual, "route": Route,
     "parallel": Parallel}  # fmt: skip
+_MOST_INDENT = 51  # of lines that go on: where formulas begin
 _SINGLE = ("norm", "residual", "route", "parallel")  # one for all layers
 
 
 @command
 def parts(
-    family: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help=f"{', '.join(FAMILIES)}.")] = None,
-    width: Annotated[int, typer.Option("--width", min=1, help="Of the model whose numbers are shown.")] = 256,
-    heads: Annotated[int, typer.Option("--heads", min=1, help="Of it.")] = 8,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Of a row that it has read.")] = 512,
+    family: Annotated[str | None, typer.Argument(metavar="FAMILY", help=f"{', '.join(FAMILIES)}.")] = None,
+    width: Annotated[int, typer.Option("--width", metavar="N", min=1,
+                                       help="Of the model whose numbers are shown.")] = 256,
+    heads: Annotated[int, typer.Option("--heads", metavar="N", min=1, help="Of it.")] = 8,
+    tokens: Annotated[int, typer.Option("--tokens", metavar="N", min=1, help="Of a row that it has read.")] = 512,
     settings: SetOption = None,
 ) -> None:
     """List the parts of models (mixers such as attention, gla or deltanet; MLPs; norms) with their settings.
@@ -53,10 +57,16 @@ def parts(
             continue
         print(f"\nmodel.{name}{'parameters':>{28 - len(name)}} {'state, numbers':>15}")
         for part in found:
-            print(f"  {part.kind:<20}{_numbers(name, part, width, heads, tokens)}  {_formula(part)}")
             fields = dataclasses.fields(part)  # type: ignore[arg-type]
             shown = ", ".join(f"{field.name}={_shown(getattr(part, field.name))}" for field in fields)
-            print(f"      {shown}" if shown else "      no settings")
+            print(_hanging(f"  {part.kind:<20}{_numbers(name, part, width, heads, tokens)}  ", _formula(part)))
+            print(_hanging("      ", shown or "no settings"))
+
+
+def _hanging(begin: str, text: str) -> str:
+    """A text behind its beginning, in lines that fit and stand below each other."""
+    indent = " " * min(len(begin), _MOST_INDENT)
+    return "\n".join(textwrap.wrap(begin + text, terminal.width(), subsequent_indent=indent, break_on_hyphens=False))
 
 
 def _chosen(family: Family, settings: list[str] | None) -> list[Part]:
@@ -86,12 +96,14 @@ def _numbers(name: str, part: Part, width: int, heads: int, tokens: int) -> str:
 
 
 def _formula(part: Part) -> str:
-    """The first paragraph of its docstring."""
-    text = (type(part).__doc__ or "").split("\n\n")[0]
-    return " ".join(text.split())
+    """The first paragraph of its docstring, which is no markup here."""
+    text = (type(part).__doc__ or "").split("\n\n")[0].replace("``", "")
+    return " ".join(text.split()).removesuffix(":")
 
 
 def _shown(value: object) -> str:
     if isinstance(value, Part):
         return value.label
+    if isinstance(value, bool):  # as --set takes it
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

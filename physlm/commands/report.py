@@ -17,6 +17,7 @@ from physlm.commands.options import (
     folder,
     note_not_loaded,
 )
+from physlm.errors import counted
 from physlm.lab.experiment import experiment_names, load_experiment
 from physlm.lab.folders import trusted
 
@@ -48,10 +49,11 @@ def report(
       physlm report --open
       physlm report --one-file --out /tmp/physlm
     """
-    from physlm.report.build import Report, write_report
+    from physlm.report.build import Report, check_own, write_report
     from physlm.report.content import read_claims
     from physlm.report.samples import task_samples
 
+    check_own(out)
     where = folder("experiments", experiments)
     known = experiment_names(where) if where.is_dir() else []
     load = trusted(where, experiments)
@@ -61,7 +63,7 @@ def report(
                          {name: load_experiment(name, where) for name in known} if load else {})
     content = Report(claims, task_samples(), _curves(claims, folder("runs", runs)))
     index, size = write_report(content, out, one_file)
-    print(f"{len(claims)} claim{'' if len(claims) == 1 else 's'}, {size / 1e6:.1f} MB: {index}")
+    print(f"{counted(len(claims), 'claim')}, {size / 1e6:.1f} MB: {index}")
     if show and not webbrowser.open(index.resolve().as_uri()):
         print("note: found no browser to open it with", file=sys.stderr)
 

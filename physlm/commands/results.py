@@ -113,6 +113,7 @@ def verify(
       physlm verify p33_capacity
     """
     from physlm.lab import verify as verifying
+    from physlm.lab.documents import text_with_places
     from physlm.lab.refits import Refits
 
     if into and (name, part, verdict, as_json, markdown) != (None, None, None, False, False):
@@ -120,6 +121,8 @@ def verify(
                         "are of all claims")
     found, where, wanted = folder("results", results), folder("experiments", experiments), wanted_verdict(verdict)
     load = name is not None or trusted(where, experiments)
+    for path in into or ():
+        text_with_places(path)  # before half a minute of work
     _refuse_to_write(found if write else None, where if into and not load else None)
     known = experiment_names(where) if where.is_dir() else []
     checked, kept = _checked(name, part, Refits(where, found), known if load else (), refit or write)
@@ -187,6 +190,9 @@ def _print_claims(checked: Sequence[Checked], experiments: Path) -> None:
     print(claim_table([
         ClaimLine(one.claim, one.experiment.claim if one.experiment else stated_claim(one.claim, experiments) or "",
                   one.rows, one.expect) for one in checked]))
+    if not checked:
+        print("\nno claim is as asked for")
+        return
     print("", *paragraph(f"{verifying.agreement(checked)} physlm verify NAME shows those of one claim."), sep="\n")
     for one in checked:
         if sentence := diverged_sentence(one.law):

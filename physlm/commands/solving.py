@@ -15,7 +15,7 @@ from physlm.commands.options import (
     command,
     named_experiment,
 )
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.lab.folders import folder
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ MOST_NUMBER = 10_000  # all problems up to the one that is shown are made
 def solve(
     name: NameArgument,
     tier: Annotated[str, typer.Option("--tier", metavar="TIER", help="Of which tier the model is.")] = "demo",
-    run: Annotated[int, typer.Option("--run", min=0, help="Which of the tier's runs.")] = 0,
-    op: Annotated[int | None, typer.Option("--op", help="Exactly so many operations. Default: drawn as in training.")
+    run: Annotated[int, typer.Option("--run", metavar="N", min=0, help="Which of the tier's runs.")] = 0,
+    op: Annotated[int | None, typer.Option("--op", metavar="N",
+                                           help="Exactly so many operations. Default: drawn as in training.")
                   ] = None,
-    index: Annotated[int, typer.Option("--index", min=0, max=MOST_NUMBER, help="Number of the problem.")] = 0,
+    index: Annotated[int, typer.Option("--index", metavar="N", min=0, max=MOST_NUMBER,
+                                       help="Number of the problem.")] = 0,
     runs: RunsOption = None,
     experiments: ExperimentsOption = None,
 ) -> None:
@@ -64,8 +66,9 @@ def shown(found: Written) -> str:
               + ("" if found.ended else "; cut, for there was no more room"), ""]
     if verdict.right:
         spare = verdict.unneeded_parameters
-        lines.append(f"the checker: right, {verdict.sentences} sentences, {verdict.operations} operations, "
-                     f"{spare or 'no'} unneeded parameter{'s' * (spare != 1)}")
+        lines.append(f"the checker: right, {counted(verdict.sentences, 'sentence')}, "
+                     f"{counted(verdict.operations, 'operation')}, "
+                     f"{counted(spare, 'unneeded parameter') if spare else 'no unneeded parameters'}")
     else:
         place = f" in sentence {verdict.sentence}" if verdict.sentence else ""
         lines += _wrapped(f"{verdict.kind}{place}: {verdict.text}", "the checker: ")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from physlm.commands.options import number, printable
+from physlm.commands.terminal import width
 from physlm.laws.verdict import ONE_SIDED, Expectation, asked_for, shortly, words_of
 
-WIDTH = 119  # of a line at most
-LEAST = 80  # on a narrower screen lines are broken by the terminal
 _GAP = "  "
 BOUND_MARK = "*"  # behind a number that is our bound on what is published
 UNJUDGED = ("not judged: nothing was learnt there, a best rate is an end of those tried, or the interval is too wide; "
@@ -114,6 +111,16 @@ def paragraph(text: str) -> list[str]:
     return textwrap.wrap(printable(text), width())
 
 
+def folded(text: str) -> str:
+    """A text whose lines stay where they are; those that do not fit go on in lines that are indented further."""
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        lines += textwrap.wrap(line, width(), subsequent_indent=indent, break_long_words=False,
+                               break_on_hyphens=False) or [""]
+    return "\n".join(lines)
+
+
 def entry(name: str, text: str) -> list[str]:
     """``name`` and beside it a text, in lines that fit."""
     begin = f"{name:<7} "
@@ -127,13 +134,6 @@ def shortened(text: str, most: int) -> str:
     cut = text[: most - 1]
     whole = cut.rsplit(" ", 1)[0] if " " in cut and text[most - 1] != " " else cut
     return (whole if len(whole) > most // 2 else cut).rstrip(" ,;:(") + "…"
-
-
-def width() -> int:
-    """Of a line: that of the terminal, but not more than is easily read; in a file or a pipe always the same."""
-    if not sys.stdout.isatty():
-        return WIDTH
-    return max(LEAST, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns - 1))
 
 
 def _is_bound(expectation: Expectation) -> bool:

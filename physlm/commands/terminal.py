@@ -1,4 +1,4 @@
-"""The standard streams of a command: closed ones, and ones that cannot write every character."""
+"""The standard streams of a command: closed ones, ones that cannot write every character, and how wide they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import codecs
 import io
 import json
 import os
+import shutil
 import sys
 
+WIDTH = 119  # of a line at most
+LEAST = 80  # on a narrower screen lines are broken by the terminal
 GONE = 141  # the exit code of a command whose reader (head, a pager) has gone: 128 + SIGPIPE, as the shell has it
 _ESCAPED = "physlm.escaped"
 
@@ -35,6 +38,13 @@ def prepare() -> None:
 def discard_output() -> None:
     """Send what is still to be written to nowhere, or Python would try to write it once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def width() -> int:
+    """Of a line: that of the terminal, but not more than is easily read; in a file or a pipe always the same."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(LEAST, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns - 1))
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

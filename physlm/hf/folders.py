@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from physlm import storage
 from physlm.config import to_dict
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.extras import needed
 from physlm.hf.architectures import ARCHITECTURES
 from physlm.hf.convert import architecture_of, class_of, to_hf, to_ours
@@ -142,12 +142,13 @@ tags: [physlm, synthetic]
 
 A GPT that was trained from scratch on synthetic data by physlm, a laboratory for the physics of language models.
 {code}
+
 | | |
 |---|---|
 | task | {spec.task.title} |
 | model | {spec.model.label}, {parameter_counts(spec.model, vocabulary)['params_used']:,} parameters |
 | vocabulary | {vocabulary:,} words, one token each |
-| training | {spec.steps:,} steps of {spec.train.batch_rows} x {spec.task.row_tokens} tokens, learning rate \
+| training | {counted(spec.steps, 'step')} of {spec.train.batch_rows} x {spec.task.row_tokens} tokens, learning rate \
 {spec.train.learning_rate:g} |
 
 ```python

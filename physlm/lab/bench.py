@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import torch
 
+from physlm.errors import counted
 from physlm.measures.generation import generate
 from physlm.models.config import ModelConfig
 from physlm.models.counting import training_flops
@@ -112,7 +113,7 @@ def bench_train(quick: bool = False, device: str | None = None) -> None:
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     on_gpu = place.type == "cuda"
     seconds = 0.5 if quick else 2.0
-    name = torch.cuda.get_device_name(place) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(place) if on_gpu else f"CPU, {counted(torch.get_num_threads(), 'thread')}"
     print(f"{name}; torch {torch.__version__}; vocabulary {VOCABULARY}; data generation and optimiser included")
     per_core = "" if on_gpu else " on one core"
     print(f"data generation alone{per_core}: {time_data(place, seconds) / 1e6:.1f}M tokens/s")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from physlm.errors import counted
 from physlm.machine import cpu_cores
 from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.published import published
@@ -90,8 +91,9 @@ def bench_grammar(quick: bool = False) -> None:
     seconds = 0.5 if quick else 3.0
     gpu = torch.cuda.is_available()
     device = f", {torch.cuda.get_device_name()}" if gpu else ""
-    print(f"{cpu_cores()} CPU cores{device}; torch {torch.__version__}")
-    columns = ("grammar", "strings/s", f"on {cpu_cores()} cores", "next-token ms", "M tokens/s", "on the GPU")
+    print(f"{counted(cpu_cores(), 'CPU core')}{device}; torch {torch.__version__}")
+    columns = ("grammar", "strings/s", f"on {counted(cpu_cores(), 'core')}", "next-token ms", "M tokens/s",
+               "on the GPU")
     print("{:>8} {:>12} {:>14} {:>14} {:>12} {:>12}".format(*columns))
     for name in GRAMMARS:
         grammar = published(name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 
+from physlm.errors import counted
 from physlm.lab.bench_training import Case, time_training
 from physlm.machine import cpu_cores
 from physlm.models.config import ModelConfig
@@ -71,8 +72,8 @@ def bench_igsm(quick: bool = False) -> None:
     seconds, checked = (0.2, 50) if quick else (3.0, 2000)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = f", {torch.cuda.get_device_name()}" if device.type == "cuda" else ""
-    print(f"{cpu_cores()} CPU cores{name}; torch {torch.__version__}")
-    columns = ("family", "problems/s", "M tokens/s", f"on {cpu_cores()} cores", "M tokens/s", "checked/s")
+    print(f"{counted(cpu_cores(), 'CPU core')}{name}; torch {torch.__version__}")
+    columns = ("family", "problems/s", "M tokens/s", f"on {counted(cpu_cores(), 'core')}", "M tokens/s", "checked/s")
     print("{:>8} {:>12} {:>11} {:>14} {:>11} {:>10}".format(*columns))
     for family in SHOWN:
         config = FAMILIES[family]

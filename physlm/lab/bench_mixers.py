@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.lab.bench import TASK, Case, in_time, speeds
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
@@ -90,7 +90,8 @@ def place_of(device: str | None) -> torch.device:
 
 def machine_of(place: torch.device) -> str:
     """Its name, for readers."""
-    machine = torch.cuda.get_device_name(place) if place.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    threads = counted(torch.get_num_threads(), "thread")
+    machine = torch.cuda.get_device_name(place) if place.type == "cuda" else f"CPU, {threads}"
     return f"{machine}; torch {torch.__version__}"
 
 

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from physlm.config import content_hash
+from physlm.errors import counted
 from physlm.lab.env import gpu_name
 from physlm.lab.planner import MAX_MEMBERS, Population, group, with_starts
 from physlm.machine import cpu_cores
@@ -92,7 +93,7 @@ def cost_of(
     populations = group(runs, members, fits=partial(members_in, REFERENCE_MEMORY))
     work = [_Work.of(population) for population in populations]
     cores = cpu_cores()
-    seconds = {f"{cores} CPU cores": sum(cpu_seconds(w, cores) for w in work)}
+    seconds = {counted(cores, "CPU core"): sum(cpu_seconds(w, cores) for w in work)}
     for name in dict.fromkeys(filter(None, (gpu_name(), *REFERENCE_GPUS))):
         if (peak := peak_tflops(name)) is not None:
             seconds[f"one {name}"] = sum(gpu_seconds(w, peak * _slower(name)) for w in work)
@@ -190,17 +191,13 @@ def describe(cost: Cost) -> list[str]:
     times = ", ".join(f"{duration(seconds)} on {device}" for device, seconds in cost.seconds.items())
     starts = f" ({cost.starts} for others to begin with)" if cost.starts else ""
     runs, populations = counted(cost.runs, "run") + starts, counted(cost.populations, "population")
+    sizes = f"{cost.smallest:,} to " * (cost.smallest < cost.largest) + f"{cost.largest:,}"
     return [
-        f"{runs} in {populations}, {cost.smallest:,} to {cost.largest:,} parameters",
+        f"{runs} in {populations}, {sizes} parameters",
         f"{amount(cost.tokens)} tokens, {cost.flops:.2g} FLOPs",
         f"training time predicted, give or take a third: {times}",
         f"GPU memory predicted for the largest population: {cost.memory / 1e9:.2g} GB",
     ]
-
-
-def counted(number: int, what: str) -> str:
-    """``1 task``, ``2 tasks``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def amount(count: float) -> str:

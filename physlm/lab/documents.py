@@ -34,6 +34,19 @@ _CURE = "expected a Markdown file"
 NOT_RUN = "not run yet"
 
 
+def text_with_places(path: Path) -> str:
+    """The text of a Markdown file that has places for tables.
+
+    Raises:
+        UserError: there is no such file, no table's place is marked in it, or a mark has no end.
+    """
+    text = storage.read_text(path, _CURE)
+    if not _BLOCK.search(text) or len(_BLOCK.findall(text)) != len(_BEGIN.findall(text)):
+        raise UserError(f"{path}: found no place for a table, or one without an end; expected lines "
+                        "<!-- table: part 3.3 --> and <!-- end of table -->")
+    return text
+
+
 def with_tables(path: Path, checked: Sequence[Checked]) -> str:
     """The text of a Markdown file with its tables written anew.
 
@@ -44,11 +57,7 @@ def with_tables(path: Path, checked: Sequence[Checked]) -> str:
     Raises:
         UserError: no table's place is marked in it, a mark has no end, or names a part or pages that are not there.
     """
-    text = storage.read_text(path, _CURE)
-    if not _BLOCK.search(text) or len(_BLOCK.findall(text)) != len(_BEGIN.findall(text)):
-        raise UserError(f"{path}: found no place for a table, or one without an end; expected lines "
-                        "<!-- table: part 3.3 --> and <!-- end of table -->")
-    parts = by_part(checked)
+    text, parts = text_with_places(path), by_part(checked)
 
     def written(block: re.Match[str]) -> str:
         what = block["what"]

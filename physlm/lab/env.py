@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import physlm
+from physlm.errors import counted
 from physlm.lab.folders import checkout
 from physlm.machine import cpu_cores
 
@@ -44,7 +45,7 @@ def device_name(device: str) -> str:
     """``NVIDIA H200``, or the processor and the number of its cores that this process may use."""
     if device.startswith("cuda"):
         return gpu_name() or "unknown GPU"
-    return f"{_processor()} ({cpu_cores()} cores)"
+    return f"{_processor()} ({counted(cpu_cores(), 'core')})"
 
 
 def gpu_name() -> str | None:

@@ -16,6 +16,7 @@ import contextlib
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,6 +294,20 @@ def load_experiment(name: str, folder: Path) -> Experiment:
     except Exception:
         del sys.modules[module_name]  # other processes load what was loaded here, and would fail on it
         raise
+
+
+def place_in_claim(error: Exception) -> str:
+    """Where a claim's own code raised an error, ``mine/p9_last.py line 87, in runs``; empty where physlm did."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module, name = str(frame.f_globals.get("__name__")), frame.f_code.co_name
+        if module.startswith(_MODULE):
+            path, here = Path(frame.f_code.co_filename), Path.cwd()
+            path = path.relative_to(here) if path.is_relative_to(here) else path
+            place = f"{path} line {line}" + (f", in {name}" if name.isidentifier() else "")
+        elif module.partition(".")[0] == "physlm":
+            place = ""
+    return place
 
 
 def _experiment_of(module: ModuleType, name: str, path: Path) -> Experiment:

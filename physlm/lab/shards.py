@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from physlm.config import content_hash
-from physlm.errors import UserError, shown
+from physlm.errors import UserError, counted, shown
 from physlm.lab.cost import run_flops
 from physlm.lab.planner import Population, with_starts
 from physlm.training.config import RunSpec, shape_key
@@ -93,11 +93,12 @@ def describe(shard: Shard, mine: Sequence[RunSpec], all_runs: Sequence[RunSpec])
     trained = with_starts(mine)
     total = len({content_hash(spec) for spec in all_runs})
     if not mine:
-        return [f"shard {shard} holds none of the {total} runs: there is not enough to divide among {shard.of}"]
+        runs = counted(total, "run")
+        return [f"shard {shard} holds none of the {runs}: there is not enough to divide among {shard.of}"]
     share = sum(map(run_flops, trained)) / sum(map(run_flops, with_starts(all_runs)))
     starts = len(trained) - len(mine)
     others = f", and {starts} that they begin with, which no other shard needs" if starts else ""
-    lines = [f"shard {shard} holds {len(mine)} of the {total} runs, {share:.0%} of the training{others}:"]
+    lines = [f"shard {shard} holds {len(mine)} of the {counted(total, 'run')}, {share:.0%} of the training{others}:"]
     shapes: dict[str, list[RunSpec]] = {}
     for spec in trained:
         shapes.setdefault(shape_key(spec), []).append(spec)

@@ -138,7 +138,10 @@ def compared(tables: Iterable[pd.DataFrame]) -> Comparison:
     Args:
         tables: of results (``physlm.lab.results``), perhaps with a column ``tokens_per_second``.
     """
-    whole = pd.concat([table.astype({name: object for name in table.columns}) for table in tables], ignore_index=True)
+    plain = [table.astype({name: object for name in table.columns}) for table in tables]
+    if not plain:
+        return Comparison(())
+    whole = pd.concat(plain, ignore_index=True)
     places = [name for name in whole.columns if name.startswith(AT)]
     whole[places] = whole[places].fillna("").astype(str)
     whole = whole.drop_duplicates(["run", "quantity", *places])

@@ -36,6 +36,12 @@ MEASURES = {
     "regular": "physlm.measures.regular:measure",
 }
 CHECKS = {
+    "capacity": "physlm.measures.capacity:check",
+    "completion": "physlm.measures.completion:check",
+    "trees": "physlm.measures.trees:check",
+    "attention": "physlm.measures.tree_attention:check",
+    "bags": "physlm.measures.bags:check",
+    "robustness": "physlm.measures.robustness:check",
     "quantised": "physlm.measures.quantised:check",
     "merged": "physlm.measures.merged:check_run",
     "knowledge": "physlm.measures.knowledge:check",

@@ -11,18 +11,29 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from physlm.errors import UserError
 from physlm.measures.embeddings import BagStatistics, bag_statistics
 from physlm.measures.rows import Row
-from physlm.measures.trained import Trained
+from physlm.measures.trained import Trained, grammar_of
 from physlm.models.decoder import Decoder
-from physlm.tasks.grammar.config import GrammarConfig
+from physlm.training.config import RunSpec
+
+
+def check(spec: RunSpec) -> None:
+    """Refuse a run on anything but strings of a grammar whose terminals are drawn from bags.
+
+    Raises:
+        UserError: see above.
+    """
+    if not (config := grammar_of(spec, "bags")).bag_tokens:
+        raise UserError(f"measure bags: got a run on {config.title} without bags, expected task.bag_tokens above 0")
 
 
 def measure(run: Trained) -> list[Row]:
     """The bag statistics of one run with bags."""
-    assert isinstance(run.spec.task, GrammarConfig) and run.spec.task.bag_tokens, run.spec.task
-    bags = run.spec.task.build().bags
-    assert bags is not None
+    check(run.spec)
+    bags = grammar_of(run.spec, "bags").build().bags
+    assert bags is not None, "refused by the check"
     weights_VG = bags.emission_SV.T.cpu()
     found, before = (_statistics(model, weights_VG) for model in (run.model, run.untrained))
     n = found.tokens

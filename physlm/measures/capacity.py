@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from physlm.errors import UserError
 from physlm.measures.finite import check_finite
 from physlm.measures.losses import PersonLosses, model_losses, person_losses
 from physlm.measures.rows import Row
@@ -35,6 +36,7 @@ from physlm.models.counting import parameter_counts
 from physlm.tasks.biography.config import BiographyConfig
 from physlm.tasks.biography.junk_config import JunkConfig
 from physlm.tasks.information import InformationTerms
+from physlm.training.config import RunSpec
 
 TEXTS = 2  # fresh texts read of each person
 RESAMPLES = 1000
@@ -113,14 +115,30 @@ def bits_kept(terms: InformationTerms, losses: PersonLosses, whole: PersonLosses
     return float(ours[0] / theirs[0]), float(lo), float(hi)
 
 
+def check(spec: RunSpec) -> None:
+    """Refuse a run whose knowledge is not counted.
+
+    Raises:
+        UserError: it reads no biographies, or others than those alone.
+    """
+    _biographies(spec)
+
+
+def _biographies(spec: RunSpec) -> BiographyConfig | JunkConfig:
+    if not isinstance(spec.task, BiographyConfig | JunkConfig):
+        raise UserError(f"measure capacity: got a run on {spec.task.title}, expected one on biographies alone: bioS, "
+                        "bioD, bioR or bioJunk")
+    return spec.task
+
+
 def measure(run: Trained) -> list[Row]:
     """Capacity of one trained model, and of the same model before training as a control (``bits_untrained``)."""
     spec, device = run.spec, run.device
-    assert isinstance(spec.task, BiographyConfig | JunkConfig), spec.task
-    task = spec.task.build().to(device)
+    config = _biographies(spec)
+    task = config.build().to(device)
     terms = task.information_terms
     params = parameter_counts(spec.model, len(task.vocabulary))["params_used"]
-    attributes = getattr(spec.task, "attributes", 1)
+    attributes = getattr(config, "attributes", 1)
     losses = person_losses(task, model_losses(run.model), device, texts=TEXTS, progress=run.progress)
     rows = capacity_rows(terms, losses, attributes, params, device)
     control = person_losses(task, model_losses(run.untrained), device)

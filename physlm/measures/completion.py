@@ -27,16 +27,16 @@ from physlm.measures.finite import check_finite
 from physlm.measures.generation import generate
 from physlm.measures.intervals import Ratio, Z, share
 from physlm.measures.rows import Row
-from physlm.measures.trained import Trained
+from physlm.measures.trained import Trained, grammar_of
 from physlm.models.decoder import Decoder
 from physlm.places import Place
 from physlm.tasks.grammar.chart import Span
-from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.grammar import Grammar
 from physlm.tasks.grammar.likelihood import Likelihood, kl
 from physlm.tasks.grammar.parser import Parser
 from physlm.tasks.grammar.statistics import derivation_entropy
 from physlm.tasks.grammar.task import GrammarTask
+from physlm.training.config import RunSpec
 
 LONG_CUT = 50
 # strings written for each cell, along the way and at the end; fresh strings read for KL
@@ -52,6 +52,15 @@ class Written(NamedTuple):
     strings: list[Ints]
     ended_B: NDArray[np.bool_]
     valid_B: NDArray[np.bool_]
+
+
+def check(spec: RunSpec) -> None:
+    """Refuse a run on anything but strings of a grammar.
+
+    Raises:
+        UserError: see above.
+    """
+    grammar_of(spec, "completion")
 
 
 def measure(run: Trained) -> list[Row]:
@@ -81,9 +90,8 @@ class Judge:
     """
 
     def __init__(self, run: Trained):
-        assert isinstance(run.spec.task, GrammarConfig), run.spec.task
         self._run = run
-        self.task: GrammarTask = run.spec.task.build().to(run.device)
+        self.task: GrammarTask = grammar_of(run.spec, "completion").build().to(run.device)
         self.grammar = self.task.observed
         self.parser, self.likelihood = Parser(self.grammar), Likelihood(self.grammar)
         shortest, longest = self.parser.length_range

@@ -24,7 +24,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from physlm import rng
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.measures.finite import check_finite
 
 Floats = NDArray[np.float64]
@@ -96,8 +96,8 @@ def bag_statistics(embedding_Vd: Tensor, weights_VG: Tensor, deals: int = 1000, 
     shared = ((weights > 0).astype(float) @ (weights > 0).T.astype(float)) > 0
     pairs = ~np.eye(tokens, dtype=bool)
     if not (shared & pairs).any() or shared.all():
-        raise UserError(f"embeddings: got {tokens} tokens in {len(np.unique(main))} bags, expected pairs that share a "
-                        "bag and pairs that share none")
+        raise UserError(f"embeddings: got {counted(tokens, 'token')} in {counted(len(np.unique(main)), 'bag')}, "
+                        "expected pairs that share a bag and pairs that share none")
     within, between = float(similarity[shared & pairs].mean()), float(similarity[~shared].mean())
     near, found = _nearest(similarity), _clusters(similarity, len(np.unique(main)))
     orders = np.stack([_order(tokens, seed, deal) for deal in range(deals)])

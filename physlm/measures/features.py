@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from physlm import rng
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.measures.probes import IGNORE, Batches, Features, Labelled, Target
 
 HELD_OUT = 0.2  # of the sentences of own arrays: what probes are judged on
@@ -92,8 +92,8 @@ def from_arrays(
     order_S = rng.uniform(rng.key("own arrays", seed), torch.arange(sentences)).argsort()
     judged = round(sentences * held_out)
     if not 0 < judged < sentences:
-        raise UserError(f"from_arrays: held_out: got {held_out} of {sentences} sentences, expected a share that leaves "
-                        "some to train on and some to judge by")
+        raise UserError(f"from_arrays: held_out: got {held_out} of {counted(sentences, 'sentence')}, expected a share "
+                        "that leaves some to train on and some to judge by")
     halves = {"evaluation": order_S[:judged], "train": order_S[judged:]}
     # a position of a sentence is known by its number, which is what probes hand on as the text
     ids_SW = torch.arange(sentences * width).view(sentences, width)

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from physlm import rng
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.measures.finite import check_finite
 from physlm.models.decoder import Decoder
 from physlm.models.reading import Reading
@@ -97,7 +97,8 @@ def generate(
     rows, columns = prompts_MBP.shape[1:]
     keys = [key] * members if isinstance(key, int) else list(key)
     if len(keys) != members:
-        raise UserError(f"generation: got {len(keys)} keys for {members} members, expected one or one a member")
+        raise UserError(f"generation: got {counted(len(keys), 'key')} for {counted(members, 'member')}, expected one "
+                        "or one a member")
     if rows_at_once is not None and rows_at_once < 1:
         raise UserError(f"generation: got {rows_at_once} rows at once, expected at least 1")
     size = min(rows, rows_at_once or _fitting(model, columns + new_tokens))

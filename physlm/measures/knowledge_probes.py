@@ -50,7 +50,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.measures.finite import likeliest
 from physlm.measures.knowledge_config import P_PROBE, KnowledgeConfig
 from physlm.measures.knowledge_heads import EmbeddingUpdate, PlaceHeads
@@ -292,8 +292,9 @@ def _output_map(model: Decoder, targets: Sequence[Target]) -> Tensor:
     """The output's rows of the tokens that the classes begin with, zero beyond the classes: (M Y, d, C) float32."""
     for target in targets:
         if len(target.tokens) != target.classes:
-            raise UserError(f"knowledge probe: {target.name}: got the first tokens of {len(target.tokens)} classes, "
-                            f"expected those of all {target.classes}, as start='output' begins with them")
+            raise UserError(f"knowledge probe: {target.name}: got the first tokens of "
+                            f"{counted(len(target.tokens), 'class')}, expected those of all {target.classes}, as "
+                            "start='output' begins with them")
         _check_vocabulary(f"{target.name}: got first tokens", min(target.tokens), max(target.tokens), model)
     most = max(target.classes for target in targets)
     output_MVd = model.output_table.float()
@@ -316,8 +317,9 @@ def _check(texts: Texts, source: Source, targets: Sequence[Target], model: Decod
     if not targets:
         raise UserError("knowledge probe: got no targets, expected at least one")
     if texts.places_BP.shape[1] != len(source.places) or texts.labels_BY.shape[1] != len(targets):
-        raise UserError(f"knowledge probe: got {texts.places_BP.shape[1]} places and {texts.labels_BY.shape[1]} labels "
-                        f"a text, expected {len(source.places)} places and {len(targets)} targets")
+        raise UserError(f"knowledge probe: got {counted(texts.places_BP.shape[1], 'place')} and "
+                        f"{counted(texts.labels_BY.shape[1], 'label')} a text, expected "
+                        f"{counted(len(source.places), 'place')} and {counted(len(targets), 'target')}")
     for target, label in zip(targets, texts.labels_BY.unbind(-1), strict=True):
         low, high = int(label.min()), int(label.max())
         if low < IGNORE or high >= target.classes:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from physlm import rng
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.measures.probes import IGNORE, Target
 from physlm.tasks.rows import Entries
 
@@ -86,7 +86,7 @@ def texts_source(
             number of places.
     """
     if len(places) != texts.places_BP.shape[1]:
-        raise UserError(f"knowledge probe: places: got {len(places)} names, expected "
+        raise UserError(f"knowledge probe: places: got {counted(len(places), 'name')}, expected "
                         f"{texts.places_BP.shape[1]}, one for each place of the texts")
     if rows < 2:
         raise UserError(f"knowledge probe: rows: got {rows}, expected at least 2")
@@ -97,8 +97,8 @@ def texts_source(
     sides = {"training": learn_N.nonzero()[:, 0], "judging": (~learn_N).nonzero()[:, 0]}
     for side, found in sides.items():
         if len(found) < 2:
-            raise UserError(f"knowledge probe: got {len(found)} texts for {side}, expected at least 2 on either side "
-                            "of the split over people")  # fmt: skip
+            raise UserError(f"knowledge probe: got {counted(len(found), 'text')} for {side}, expected at least 2 on "
+                            "either side of the split over people")  # fmt: skip
     train, judge = sides.values()
     order_key = rng.key("texts of a knowledge probe", seed)
     judged_rows = judged_rows or rows
@@ -130,7 +130,7 @@ def train_half(people: int, seed: int = 0) -> Tensor:
         UserError: fewer than two people.
     """
     if people < 2:
-        raise UserError(f"knowledge probe: got {people} people, expected at least 2, one for each half")
+        raise UserError(f"knowledge probe: got {counted(people, 'person')}, expected at least 2, one for each half")
     place = rng.permute(torch.arange(people), people, rng.key("half of a knowledge probe", seed), torch.zeros(1).long())
     return place < (people + 1) // 2
 
@@ -145,7 +145,7 @@ def shuffled_people(labels_QY: Tensor, seed: int = 0) -> Tensor:
     """
     people = len(labels_QY)
     if people < 2:
-        raise UserError(f"knowledge probe: got {people} people, expected at least 2 to shuffle them")
+        raise UserError(f"knowledge probe: got {counted(people, 'person')}, expected at least 2 to shuffle them")
     person = torch.arange(people)
     order = rng.permute(person, people, rng.key("shuffled people", seed), torch.zeros(1).long())
     other = torch.empty_like(order)

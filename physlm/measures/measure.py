@@ -84,6 +84,16 @@ def check(measure: AnyMeasure, spec: RunSpec) -> None:
         resolve_name(CHECKS[measure])(spec)
 
 
+def check_name(measure: AnyMeasure) -> None:
+    """Refuse the name of a measure that there is not.
+
+    Raises:
+        UserError: see above; the nearest is named.
+    """
+    if isinstance(measure, str):
+        _known(MEASURES, measure)
+
+
 def check_quantity(measures: Sequence[AnyMeasure], quantity: str) -> None:
     """Refuse the name of a quantity that none of these measures returns, as far as they say what they return.
 

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, cast, get_args
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.measures import MEASURES, QUANTITIES
 from physlm.measures.measure import Measure, check, take
 from physlm.measures.rows import Row
@@ -121,7 +121,7 @@ def merges(measure: Merged, spec: RunSpec) -> Iterator[Merge]:
             if span and (not gaps or max(gaps) - min(gaps) > 1):
                 wanted = "equal distances" if gaps else "at least two"
                 raise UserError(f"measure merged: got a run that keeps weights after {_listed(spec)}, expected "
-                                f"{wanted} in the last {span:g} of {end} steps (train.kept)")
+                                f"{wanted} in the last {span:g} of {counted(end, 'step')} (train.kept)")
             for way in measure.ways if span else ("none",):
                 yield Merge(span, way, steps)
 

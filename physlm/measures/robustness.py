@@ -15,10 +15,20 @@ import torch
 from physlm import rng
 from physlm.measures.completion import STRINGS, Judge
 from physlm.measures.rows import Row
-from physlm.measures.trained import Trained
+from physlm.measures.trained import Trained, grammar_of
+from physlm.training.config import RunSpec
 
 TEMPERATURES = (0.1, 0.2, 1.0)
 RATE = 0.15
+
+
+def check(spec: RunSpec) -> None:
+    """Refuse a run on anything but strings of a grammar.
+
+    Raises:
+        UserError: see above.
+    """
+    grammar_of(spec, "robustness")
 
 
 def measure(run: Trained) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from physlm.errors import UserError
 from physlm.tasks.biography.config import BioRConfig, BioSConfig
 from physlm.tasks.biography.question_config import MixedConfig
+from physlm.tasks.grammar.config import GrammarConfig
 from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:
@@ -63,3 +64,14 @@ def biographies_of(spec: RunSpec, measure: str) -> BioSConfig | BioRConfig:
         raise UserError(f"measure {measure}: got a run on {spec.task.title}, expected one on bioS, bioR or bioMixed, "
                         "which reads biographies")
     return config
+
+
+def grammar_of(spec: RunSpec, measure: str) -> GrammarConfig:
+    """The grammar whose strings a run reads, for the measure of this name.
+
+    Raises:
+        UserError: it reads none.
+    """
+    if not isinstance(spec.task, GrammarConfig):
+        raise UserError(f"measure {measure}: got a run on {spec.task.title}, expected one on strings of a grammar")
+    return spec.task

@@ -20,20 +20,28 @@ import torch
 from physlm.measures.attention import Attended, AttentionStatistics, attention_statistics, decoder_attention
 from physlm.measures.intervals import Intervals
 from physlm.measures.rows import Row
-from physlm.measures.trained import Trained
+from physlm.measures.trained import Trained, grammar_of
 from physlm.models.decoder import Decoder
-from physlm.tasks.grammar.config import GrammarConfig
 from physlm.tasks.grammar.task import GrammarTask
+from physlm.training.config import RunSpec
 
 BATCHES = {"cuda": (32, 32), "cpu": (8, 32)}  # how many, strings in each
 DISTANCES = 64  # of by_distance that are kept
 
 
+def check(spec: RunSpec) -> None:
+    """Refuse a run on anything but strings of a grammar.
+
+    Raises:
+        UserError: see above.
+    """
+    grammar_of(spec, "attention")
+
+
 def measure(run: Trained) -> list[Row]:
     """All statistics of one run's model, of the shuffled trees, and of the untrained model."""
     trained, untrained = run.ready(run.model), run.ready(run.untrained)
-    assert isinstance(run.spec.task, GrammarConfig), run.spec.task
-    task = run.spec.task.build().to(run.device)
+    task = grammar_of(run.spec, "attention").build().to(run.device)
     found = attention_statistics(lambda: _attended(task, trained), progress=run.progress)
     rows = [*_by_distance(found), *_residuals(found, "")]
     shuffled = attention_statistics(lambda: _attended(task, trained), shuffled=True, progress=run.progress)

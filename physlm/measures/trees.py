@@ -35,9 +35,9 @@ from physlm.measures.probes import (
     with_shuffled,
 )  # fmt: skip
 from physlm.measures.rows import Row
-from physlm.measures.trained import Trained
+from physlm.measures.trained import Trained, grammar_of
 from physlm.places import Place
-from physlm.tasks.grammar.config import GrammarConfig
+from physlm.training.config import RunSpec
 
 # strings a batch, and how long probes train and are judged, where there is a GPU and where there is none
 STRINGS = {"cuda": 64, "cpu": 32}
@@ -46,6 +46,15 @@ PROBES = {
     "cpu": ProbeConfig(steps=150, heads=8, position_dims=16, evaluation_batches=8),
 }
 KINDS = ("ancestor", "boundary")
+
+
+def check(spec: RunSpec) -> None:
+    """Refuse a run on anything but strings of a grammar.
+
+    Raises:
+        UserError: see above.
+    """
+    grammar_of(spec, "trees")
 
 
 def measure(run: Trained) -> list[Row]:
@@ -75,10 +84,10 @@ class _Asked:
     """The questions of one run's grammar."""
 
     def __init__(self, run: Trained):
-        assert isinstance(run.spec.task, GrammarConfig), run.spec.task
+        config = grammar_of(run.spec, "trees")
         self._run = run
-        self._task = run.spec.task.build().to(run.device)
-        self._width = min(self._task.entry_width, run.spec.task.row_tokens)
+        self._task = config.build().to(run.device)
+        self._width = min(self._task.entry_width, config.row_tokens)
         self._sizes = [len(names) for names in self._task.grammar.levels]
         self._levels = range(1, self._task.grammar.depth)
         self._config = dataclasses.replace(PROBES[run.device.type], max_positions=self._width)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.mlp import Plain
 from physlm.models.parts.norms import LayerNorm
@@ -86,7 +86,8 @@ class ModelConfig:
             if getattr(self, name) > most:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at most {most}")
         if self.width % self.heads:
-            raise UserError(f"model.width: got {self.width} for {self.heads} heads, expected a multiple of the heads")
+            raise UserError(f"model.width: got {self.width} for {counted(self.heads, 'head')}, expected a multiple of "
+                            "the heads")
         for name in ("absolute", "vocab_size", "prelude", "coda"):
             if getattr(self, name) < 0:
                 raise UserError(f"model.{name}: got {getattr(self, name)}, expected at least 0")
@@ -96,15 +97,16 @@ class ModelConfig:
             raise UserError(f"model.prelude, model.coda: got {self.prelude} and {self.coda} with one pass, "
                             "expected 0 and 0, or model.loops above 1")
         if self.prelude + self.coda >= self.layers:
-            raise UserError(f"model.prelude, model.coda: got {self.prelude} and {self.coda} of {self.layers} layers, "
-                            "expected fewer together, as the layers between them are those that are looped")
+            raise UserError(f"model.prelude, model.coda: got {self.prelude} and {self.coda} of "
+                            f"{counted(self.layers, 'layer')}, expected fewer together, as the layers between them "
+                            "are those that are looped")
         if not 0 < self.init_std < math.inf:
             raise UserError(f"model.init_std: got {self.init_std}, expected a number above 0")
         for name, least in (("mixer", 1), ("mlp", 1), ("local", 0)):
             count = len(getattr(self, name))
             if not least <= count <= self.layers:
-                raise UserError(f"model.{name}: got a pattern of {count} parts for {self.layers} layers, expected "
-                                f"{least} to {self.layers}")
+                raise UserError(f"model.{name}: got a pattern of {counted(count, 'part')} for "
+                                f"{counted(self.layers, 'layer')}, expected at least {least} and at most as many")
         for part in self.parts:
             self._check_part(part)
         self._check_shared()

@@ -81,19 +81,27 @@ def write_report(report: Report, folder: Path, one_file: bool = False) -> tuple[
     A report that is in the folder is replaced, pages of claims that are gone with it.
 
     Raises:
-        UserError: the folder holds an index.html of something else, or cannot be written.
+        UserError: the folder holds something else than a report, or cannot be written.
     """
-    _check_own(folder)
+    check_own(folder)
     files = dict(_single(report) if one_file else _pages(report))
-    for name, data in files.items():
+    for name, data in sorted(files.items(), key=lambda file: file[0] != INDEX):  # first what says that it is a report
         path = Path(name)
         storage.write_bytes(storage.beneath(folder, *path.parts[:-1]) / path.name, data)
     _remove_others(folder, files)
     return folder / INDEX, sum(map(len, files.values()))
 
 
-def _check_own(folder: Path) -> None:
+def check_own(folder: Path) -> None:
+    """Make sure that nothing but an earlier report would be replaced.
+
+    Raises:
+        UserError: the folder has an index.html of something else, or files and no index.html.
+    """
     index = folder / INDEX
+    if not index.exists() and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder}: it has files, and no report among them; expected a new folder, an empty one, or "
+                        "one with an earlier report as --out DIR")
     if index.exists() and f'content="{GENERATOR}"' not in storage.read_text(index, "give --out DIR", errors="replace"):
         raise UserError(f"{index}: it is no page of a report, and would be replaced; expected another --out DIR")
 
@@ -234,9 +242,9 @@ def _with_code(text: str) -> Markup:
 def _machine(environment: Mapping[str, Any]) -> str:
     """One line of env.json: how many runs, where, in which precision, with which versions."""
     runs = environment.get("runs")
-    counted = "" if runs is None else f"{runs} run{'' if runs == 1 else 's'} on "
+    count = "" if runs is None else f"{runs} run{'' if runs == 1 else 's'} on "
     where = environment.get("device_name") or environment.get("device") or "an unknown machine"
     versions = [f"{name} {environment[name]}" for name in _VERSIONS if environment.get(name)]
     revision = str(environment.get("git_revision") or "")[:8]
     more = [str(environment.get("precision") or ""), *versions, f"revision {revision}" if revision else ""]
-    return f"{counted}{where}: {', '.join(part for part in more if part)}."
+    return f"{count}{where}: {', '.join(part for part in more if part)}."

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import TaskConfig, check_positive, check_split
 from physlm.tasks.playground.mano import ManoConfig
 from physlm.tasks.task import Text
@@ -55,8 +55,8 @@ class MixtureConfig(TaskConfig):
         if any(isinstance(task, MixtureConfig) for task in self.tasks):
             raise UserError("task.tasks: got a mixture, expected tasks that are none: name its tasks instead")
         if self.shares and len(self.shares) != len(self.tasks):
-            raise UserError(f"task.shares: got {len(self.shares)} for {len(self.tasks)} tasks, expected one each or "
-                            "none")
+            raise UserError(f"task.shares: got {len(self.shares)} for {counted(len(self.tasks), 'task')}, expected "
+                            "one each or none")
         if not all(share > 0 for share in self.shares):  # also a NaN
             raise UserError(f"task.shares: got {self.shares}, expected numbers above 0")
         self.members  # noqa: B018  each refuses rows that are too short for it

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Any, Literal
 
 from physlm.config import content_hash, from_dict, to_dict
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.models.config import ModelConfig
 from physlm.models.listing import model_weights
 from physlm.models.parts.weight import TEMPERATURE
@@ -265,9 +265,9 @@ class RunSpec:
     @property
     def title(self) -> str:
         """For readers: task, model, exposures or steps."""
-        length = "" if self.train.steps else f"{self.train.exposures} exposures, "
+        length = "" if self.train.steps else f"{counted(self.train.exposures, 'exposure')}, "
         start = "" if self.start is None else f", from {self.start.task.title}"
-        return f"{self.task.title} {self.model.label}, {length}{self.steps:,} steps{start}"
+        return f"{self.task.title} {self.model.label}, {length}{counted(self.steps, 'step')}{start}"
 
 
 def _check_start(start: RunSpec, spec: RunSpec) -> None:

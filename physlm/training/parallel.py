@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.models.listing import model_weights
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def _check(spec: RunSpec, count: int) -> None:
     rows = spec.train.batch_rows
     if rows % count:
         allowed = ", ".join(str(n) for n in range(1, min(rows, 64) + 1) if rows % n == 0)
-        raise UserError(f"data parallel: got {count} processes for the {rows} rows of a step (train.batch_rows) of "
-                        f"{spec.title}; expected a number that divides them: {allowed}")
+        raise UserError(f"data parallel: got {count} processes for the {counted(rows, 'row')} of a step "
+                        f"(train.batch_rows) of {spec.title}; expected a number that divides them: {allowed}")
     running = (name for name, weight in model_weights(spec.model, 1).items() if weight.running)
     if found := [*(part.kind for part in spec.model.parts if part.losses), *running]:
         raise UserError(f"data parallel: got {spec.title}, whose {found[0]} looks at all rows of a step together; "
@@ -135,6 +135,6 @@ def torchrun_rank(device: torch.device) -> tuple[int, int]:
         raise UserError(f"--data-parallel: got process {rank} of {count}, the number {local} of its host; expected all "
                         "on one host")
     if device.type == "cuda" and count > (gpus := torch.cuda.device_count()):
-        raise UserError(f"--data-parallel: got {count} processes, but torch finds {gpus} GPUs here; expected at most "
-                        "as many")
+        raise UserError(f"--data-parallel: got {count} processes, but torch finds {counted(gpus, 'GPU')} here; "
+                        "expected at most as many")
     return rank, count

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from physlm import rng
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.machine import keep_freed_memory
 from physlm.models.cross_entropy import linear_cross_entropy, linear_cross_entropy_z
 from physlm.models.decoder import Decoder
@@ -194,7 +194,7 @@ def _states(
     """``initial``, with something for every member that begins with a run."""
     states = [None] * len(specs) if initial is None else initial
     if len(states) != len(specs):
-        raise UserError(f"initial: got weights for {len(states)} members, expected {len(specs)}")
+        raise UserError(f"initial: got weights for {counted(len(states), 'member')}, expected {len(specs)}")
     for spec, state in zip(specs, states, strict=True):
         if spec.start is not None and state is None:
             raise UserError(f"initial: got no weights for {spec.title}; expected those of its start")

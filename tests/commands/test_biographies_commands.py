@@ -75,7 +75,7 @@ def test_from_requests_to_rows(physlm):
     assert [json.loads(line) for line in Path("good.jsonl").read_text().splitlines()] == good
     _, out, _ = physlm(*command)
     assert out.startswith(f"60 texts: {len(good)} accepted, {len(left_out)} rejected\n")
-    assert "20 of 20 people have an accepted text" in out and "without" not in out
+    assert "20 of 20 people with an accepted text" in out and "without" not in out
     same = ("people=20", "seed=3", "pool_size=5", "file=good.jsonl")
     read = [part for setting in same for part in ("--set", setting)]
     code, out, _ = physlm("data", "export", "bior", "--n", 40, *read)
@@ -92,7 +92,7 @@ def test_people_without_a_text_are_named(physlm):
     write(Path("t.jsonl"), [mine if person % 2 else [] for person, mine in enumerate(stories(30, [1]))])
     command = ("biographies", "check", "--texts", "t.jsonl", "--people", 30)
     _, out, _ = physlm(*command)
-    assert out.splitlines() == ["15 texts: 15 accepted, 0 rejected", "15 of 30 people have an accepted text",
+    assert out.splitlines() == ["15 texts: 15 accepted, 0 rejected", "15 of 30 people with an accepted text",
                                 "without: 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, ..."]  # fmt: skip
     assert json.loads(physlm(*command, "--json")[1])["people_without"] == [*range(0, 30, 2)]
     _, out, _ = physlm(*command, "--seed", 1)

@@ -66,6 +66,13 @@ def test_committed_results_are_compared_by_themselves(physlm: Call) -> None:
     assert rope.split()[1:5] == ["1.00", "1.00", "-", "-"]
 
 
+@pytest.mark.parametrize("claim", ["p31_extraction", "p2_noise"])
+def test_a_claim_with_nothing_to_compare_is_refused_by_name(physlm: Call, claim: str) -> None:
+    """Of one the table names no mixers, of the other no score is compared."""
+    code, out, err = physlm("compare", claim, "--results", str(ROOT / "results"))
+    assert (code, out) == (2, "") and err.startswith(f"error: compare: {claim}: found no answers, tokens or bits")
+
+
 @pytest.mark.parametrize(("given", "told"), [
     (("beyond_flop",), "beyond_flip_flop"), (("--tier", "cpu"), "gpu"),
     (("beyond_recall", "--tier", "demo"), "physlm run beyond_recall --tier demo")])  # fmt: skip

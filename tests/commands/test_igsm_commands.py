@@ -210,9 +210,12 @@ def test_kernel_and_twin_are_compared(physlm: Command, monkeypatch: pytest.Monke
 # ---- show
 
 
-def test_all_about_one_problem(physlm: Command, objects: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
+def test_all_about_one_problem(physlm: Command, objects: Callable[..., list[dict[str, Any]]], tmp_path: Path,
+                               monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     options = ("--op", 9, "--seed", 3)
     one = objects(*options, "--n", 4)[3]
+    assert max(map(len, physlm("show", *options, "--index", 3)[1].splitlines())) < 120
+    monkeypatch.setattr("physlm.commands.tables.width", lambda: 100_000)
     code, out, _ = physlm("show", *options, "--index", 3, "--figure", tmp_path / "graph.png")
     assert code == 0 and one["problem"] in out and all(f"  {s}.\n" in out for s in one["solution"][:-1].split(". "))
     table = out[out.index("\nParameters") : out.index("\nDependency graph")]
@@ -300,7 +303,7 @@ def test_whatever_a_solution_is_it_has_a_verdict(
     physlm: Command, objects: Callable[..., list[dict[str, Any]]], solution: str
 ) -> None:
     code, out, err = physlm("check", "-", stdin=lines(objects("--n", 1), solution=solution))
-    assert (code, err) == (1, "") and "1 solutions: 0 right, 1 wrong" in out
+    assert (code, err) == (1, "") and "1 solution: 0 right, 1 wrong" in out
     assert all(sign.isprintable() or sign == "\n" for sign in out) and len(out) < 1500
     code, out, _ = physlm("check", "-", stdin=lines(objects("--n", 1), problem=solution))
     assert code == 1 and out.startswith("1: not a problem: ")

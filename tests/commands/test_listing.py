@@ -14,6 +14,29 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.usefixtures("toy_claim")
 
 
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("rates = {", "rates = tears or {", "in runs: NameError: name 'tears' is not defined"),
+    ("return [RunSpec(TASK,", "return [RunSpec({}['x'],", ": KeyError: 'x'"),
+    ("EXPERIMENT = Experiment(", "EXPERIMENT = Experiment(cliam='', ", ": TypeError: Experiment.__init__() got an"),
+])  # fmt: skip
+def test_a_mistake_of_a_claims_author_is_one_line_with_its_place(
+    physlm: Call, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    assert old in EXPERIMENT
+    (tmp_path / "experiments" / "p33_toy.py").write_text(text := EXPERIMENT.replace(old, new))
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if new in line)
+    for arguments in (("show", "p33_toy"), ("run", "p33_toy", "--tier", "smoke")):
+        code, _, err = physlm(*arguments)
+        assert code == 2 and err.count("\n") == 1 and words in err, err
+        assert err.startswith(f"error: experiments/p33_toy.py line {line}")
+
+
+def test_a_bug_of_physlm_keeps_its_traceback(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("physlm.lab.cost.cost_of", lambda *_: dict[str, int]()["bug"])
+    with pytest.raises(KeyError, match="bug"):
+        physlm("show", "p33_toy")
+
+
 def test_list_has_a_line_for_each_claim(physlm: Call, tmp_path: Path) -> None:
     code, out, _ = physlm("list")
     assert code == 0 and re.search(r"Scores grow with the.* - +not run$", line_of("p33_toy", out))

@@ -140,6 +140,7 @@ def test_parts_lists_every_part_with_its_numbers(physlm):
         listed = [line.split() for line in lines[start + 1 :]]
         for kind in family.kinds():
             assert any(line[:1] == [kind] for line in listed), kind
+    assert max(map(len, lines)) < 120 and "``" not in out and "False" not in out and "pro=false" in out
     (gla,) = [line.split() for line in lines if line.startswith("  gla ")]
     assert gla[2] == str(64 * 64 // 2 // 4) and "exponent=0.0625" in out
     (attention,) = [line.split() for line in lines if line.startswith("  attention ")]

@@ -83,6 +83,16 @@ def test_a_report_replaces_an_earlier_one_and_nothing_else(physlm: Call, folder:
     assert pages(folder / "site") == {"index.html"} and "My own" in (folder / "site" / "index.html").read_text()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "figures/mine.webp", "claims/mine.html"])
+def test_files_of_others_stay_where_no_report_was(physlm: Call, folder: Path, name: str) -> None:
+    mine = folder / "site" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    code, out, err = physlm("report", "--out", "site")
+    assert (code, out) == (2, "") and err.startswith("error: site: it has files, and no report among them; expected ")
+    assert pages(folder / "site") == {name} and mine.read_text() == "mine"
+
+
 def test_open_asks_for_a_browser(physlm: Call, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     asked: list[str] = []
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from physlm.commands import tables
+from physlm.commands import tables, terminal
+from physlm.commands.options import text_table
 from physlm.commands.tables import ClaimLine, agreeing, asked_of, claim_table, quantity_table, shortened, worst_miss
 from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts
 from physlm.lab.experiment import stated_claim
@@ -40,14 +41,14 @@ def committed() -> list[ClaimLine]:
             for name in committed_claims(RESULTS)]
 
 
-@pytest.mark.parametrize("columns", [tables.WIDTH, tables.LEAST])
+@pytest.mark.parametrize("columns", [terminal.WIDTH, terminal.LEAST])
 def test_committed_claims_fit_a_line_each(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "width", lambda: columns)
     claims = committed()
     text = claim_table(claims)
     assert len(text.splitlines()) == len(claims) + 2 and max(map(len, text.splitlines())) <= columns
     for one in claims:
-        if columns == tables.WIDTH:
+        if columns == terminal.WIDTH:
             assert max(map(len, quantity_table(one.rows, one.expect).splitlines())) < 120, one.name
         assert one.sentence and not set("_@=") & set(worst_miss(one)), one.name
 
@@ -59,10 +60,10 @@ def test_every_quantity_and_number_stands_in_its_table() -> None:
                   "most of", "at most 3 ", "fails", tables.NOTE):
         assert words in text, words
     unjudged = quantity_table([{**rows[0], "verdict": "not judged"}], line().expect)
-    assert tables.UNJUDGED in " ".join(unjudged.split()) and max(map(len, unjudged.splitlines())) <= tables.WIDTH
+    assert tables.UNJUDGED in " ".join(unjudged.split()) and max(map(len, unjudged.splitlines())) <= terminal.WIDTH
     long = replace(LEAST, label="a label of many words " * 9)
     wrapped = quantity_table(rows[:1], by_asked([long]))
-    assert wrapped.count("label") == 9 and max(map(len, wrapped.splitlines())) <= tables.WIDTH
+    assert wrapped.count("label") == 9 and max(map(len, wrapped.splitlines())) <= terminal.WIDTH
     unknown = quantity_table(rows, {})
     assert "least (layer 3, half test)" in unknown and tables.NOTE not in unknown
 
@@ -121,3 +122,48 @@ def test_names_without_a_label_are_put_in_words() -> None:
     assert words_of("left@block") == "left (block)" and words_of("gain_by_op") == "gain by op"
     assert words_of("answer@hints/people<=2500/month_mod2") == "answer (hints, people up to 2500, month mod2)"
     assert LEAST.words == "the least of all layers" and MOST.words == "most of"
+
+
+@given(st.lists(st.text("ab c", max_size=200), max_size=4).map("\n".join))
+def test_folded_lines_fit_and_keep_their_words(text: str) -> None:
+    lines = tables.folded(text).split("\n")
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= terminal.WIDTH or len(line.split()) == 1 for line in lines)
+
+
+def test_a_line_that_goes_on_is_indented_further() -> None:
+    first, second, last = tables.folded(f"  a = {'b + ' * 30}c\nend").split("\n")
+    assert first.startswith("  a = b") and second.startswith("    + b") and last == "end"
+
+
+# ---- Tables of any columns
+
+
+def test_columns_that_fit_stand_side_by_side() -> None:
+    assert text_table(["a", "b"], [["x", 1.0], ["yy", None]]).splitlines() == ["a   b", "--  -", "x   1", "yy  -"]
+
+
+def test_columns_without_room_follow_below_behind_those_that_tell_rows_apart() -> None:
+    header = ["label", "seed", *(f"answer_untrained/kind=length{i}/half=test" for i in range(4))]
+    text = text_table(header, [["1-1x8", seed, *(seed + i / 8 for i in range(4))] for seed in (0, 1)])
+    blocks = [block.splitlines() for block in text.split("\n\n")]
+    assert max(map(len, text.splitlines())) <= terminal.WIDTH and len(blocks) == 2
+    assert all(block[0].startswith("label  seed  answer") for block in blocks)
+    assert all(block[3].split()[:2] == ["1-1x8", "1"] for block in blocks)
+    assert [word for block in blocks for word in block[0].split()[2:]] == header[2:]
+    assert [word for block in blocks for word in block[3].split()[2:]] == ["1", "1.125", "1.25", "1.375"]
+
+
+@pytest.mark.parametrize("name", ["best@position=rope", "a_long_name" * 6, "a_long_name" * 9])
+def test_words_at_the_end_go_on_in_further_lines(name: str) -> None:
+    words = "best of 1: learning rate 0.01, the only one: a better one may lie outside of what was tried"
+    text = text_table(["fitted", "value", ""], [[name, 0.25, words], ["other", 1.0, ""]])
+    assert max(map(len, text.splitlines())) <= max(terminal.WIDTH, len(name) + 2 + 24)
+    assert " ".join(text.replace(name, "").replace("0.25", "").split()).count("tried") == 1
+    assert all(word in text for word in words.split()) and "other" in text
+
+
+@given(st.lists(st.lists(st.text("abcd ", max_size=70), min_size=3, max_size=3), max_size=4))
+def test_every_word_of_a_table_is_shown(rows: list[list[str]]) -> None:
+    shown = text_table(["one", "two", "three"], rows).split()
+    assert all(word in shown for row in rows for cell in row for word in cell.split())

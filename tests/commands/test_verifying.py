@@ -112,6 +112,19 @@ def test_verify_writes_its_tables_into_files_all_or_none(physlm: Call, tmp_path:
         assert code == 2 and "expected files alone" in err
 
 
+def test_where_no_claim_has_the_verdict_no_counts_are_told(physlm: Call) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    code, out, err = physlm("verify", "--verdict", "fails")
+    assert code == 0, err
+    assert out.endswith("\nno claim is as asked for\n") and "measured" not in out
+
+
+def test_a_file_without_places_is_refused_before_the_work(physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("physlm.commands.results._checked", lambda *_: pytest.fail("laws were refitted first"))
+    code, out, err = physlm("verify", "--into", "nowhere.md")
+    assert (code, out) == (2, "") and err.startswith("error: nowhere.md: cannot read: ")
+
+
 def test_all_figures_are_drawn_again(physlm: Call, tmp_path: Path) -> None:
     physlm("run", "p33_toy", "--tier", "gpu")
     figure = tmp_path / "results" / "p33_toy" / "figure.png"

@@ -176,7 +176,7 @@ def test_bfloat16_generates_from_nearly_the_same_distribution() -> None:
     ({"temperature": -1.0}, "got temperature -1.0"),
     ({"lengths": torch.tensor([5, 2, 4, 6, 3])}, "from 2 to 6, expected one for each of 5 prompts, from 1 to 5"),
     ({"lengths": torch.tensor([5, 2])}, "got lengths (2,)"),
-    ({"key": (1, 2)}, "got 2 keys for 1 members"),
+    ({"key": (1, 2)}, "got 2 keys for 1 member"),
     ({"rows_at_once": 0}, "got 0 rows at once"),
 ])  # fmt: skip
 def test_bad_requests_are_named(change: dict[str, object], message: str) -> None:

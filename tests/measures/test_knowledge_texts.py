@@ -128,7 +128,7 @@ def test_halves_are_random_and_whole() -> None:
     halves = [train_half(1001, seed) for seed in range(2)]
     assert [int(half.sum()) for half in halves] == [501, 501]
     assert 400 < int((halves[0] == halves[1]).sum()) < 600
-    with pytest.raises(UserError, match="got 1 people, expected at least 2"):
+    with pytest.raises(UserError, match="got 1 person, expected at least 2"):
         train_half(1)
 
 

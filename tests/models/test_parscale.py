@@ -149,7 +149,7 @@ def test_models_that_it_does_not_fit_are_refused(changes: dict[str, Any], messag
 
 @pytest.mark.parametrize(("setting", "message"), [
     ({"streams": 0}, "streams: got 0"), ({"prefix": 0}, "prefix: got 0 with 4 streams, expected at least 1"),
-    ({"streams": 1, "prefix": -1}, "prefix: got -1 with 1 streams, expected at least 0"),
+    ({"streams": 1, "prefix": -1}, "prefix: got -1 with 1 stream, expected at least 0"),
     ({"smooth": 1.0}, "smooth: got 1.0"),
 ])
 def test_settings_that_mean_nothing_are_refused(setting: dict[str, Any], message: str) -> None:

@@ -238,7 +238,7 @@ def test_scores_of_a_routed_block_are_not_shown_as_attention() -> None:
     ({"local": (Canon(),)}, "model.local: got canon in a block that some tokens pass by, expected none"),
     ({"residual": Hyper()}, "got hyper of 4 streams with model.route=depths, expected one stream"),
     ({"causal": False}, "got false with model.route=depths, expected true"),
-    ({"layers": 1}, "model.route.every: got 2 with 1 layers, expected at most as many"),
+    ({"layers": 1}, "model.route.every: got 2 with 1 layer, expected at most as many"),
 ])  # fmt: skip
 def test_models_that_it_does_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -308,7 +308,7 @@ def test_mixed_rows_are_all_biographies_or_all_questions(share: float) -> None:
     (lambda: Ask(most=-1), "task.ask.most: got -1"),
     (lambda: QuestionsConfig(100, ask=Ask(most=51)), "got 50 people in the train half, expected at least 51"),
     (lambda: QuestionsConfig(1), "got 0 people in the train half, expected at least 1"),
-    (lambda: QuestionsConfig(3, ask=Ask(kinds=COMPARISON)), "got 1 people in the train half, expected at least 2"),
+    (lambda: QuestionsConfig(3, ask=Ask(kinds=COMPARISON)), "got 1 person in the train half, expected at least 2"),
     (lambda: QuestionsConfig(9, ask=Ask(group="celebrities")), "task.ask.group: got 'celebrities'"),
     (lambda: QuestionsConfig(0), "task.people: got 0"),
     (lambda: MixedConfig(9, share=1.0), "task.share: got 1.0"),

@@ -96,7 +96,7 @@ def test_weights_to_begin_with_must_be_there_and_fit(states: list[dict[str, Tens
     wide = Decoder(ModelConfig(layers=1, heads=1, width=16), 5).state_dict()
     deep = Decoder(ModelConfig(layers=2, heads=1, width=8), len(states[0]["embedding.weight"][0])).state_dict()
     for initial, message in (
-        (None, "got no weights"), ([states[0], None], "got no weights"), (states[:1], "got weights for 1 members"),
+        (None, "got no weights"), ([states[0], None], "got no weights"), (states[:1], "got weights for 1 member"),
         ([states[0], wide], r"member 1: .*got the shape \(1, 16"),
         ([deep, states[0]], r"member 0: blocks\.1.*expected none"),
     ):  # fmt: skip

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from physlm.errors import counted
 from physlm.figures import style
 from physlm.laws.knowledge.capacity_models import best_of_learning_rates, capacity_models
 from physlm.laws.law import Law, Quantity
@@ -131,12 +132,12 @@ def _panel(axes: Axes, models: pd.DataFrame, best: pd.DataFrame, beside: pd.Data
         labels += [style.Label(row.params, row.bits, row.label, shade) for row in shown.itertuples()]
     style.place_labels(axes, labels, obstacles, boxes=boxes)
     axes.set_xlabel("parameters (embedding rows in use included)")
-    axes.set_title(f"{repeats:,} exposures", loc="left", fontweight="bold", pad=19)
+    axes.set_title(counted(repeats, "exposure"), loc="left", fontweight="bold", pad=19)
     axes.annotate(_found(repeats, law), (0, 1), xytext=(0, 7), xycoords="axes fraction", textcoords="offset points",
                   fontsize=8.8)
     unseen = int((models["bits"] <= axes.get_ylim()[0]).sum())
     if unseen:
-        axes.text(0.985, 0.015, f"{unseen} of {len(models)} runs below the axis", transform=axes.transAxes,
+        axes.text(0.985, 0.015, f"{unseen} of {counted(len(models), 'run')} below the axis", transform=axes.transAxes,
                   ha="right", va="bottom", fontsize=7, color=style.GREY)
 
 

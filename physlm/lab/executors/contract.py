@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from physlm.config import content_hash
-from physlm.errors import LostProcessError, UserError
+from physlm.errors import LostProcessError, UserError, counted
 from physlm.lab.planner import Population
 from physlm.training.config import RunSpec
 
@@ -187,7 +187,7 @@ def gpus_used(processes: int, gpus: int, jobs: int, shared: str) -> str:
         shared: what so many jobs a GPU is called, ``4 processes``.
     """
     used = min(processes, jobs, gpus)
-    line = f"using {used} of {gpus} GPUs seen"
+    line = f"using {used} of {counted(gpus, 'GPU')} seen"
     if min(processes, jobs) > gpus:
         return f"{line}, shared by {shared}"
     if used == gpus:

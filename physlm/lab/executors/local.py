@@ -26,8 +26,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from physlm.errors import LostProcessError, UserError
-from physlm.lab.cost import counted
+from physlm.errors import LostProcessError, UserError, counted
 from physlm.lab.executors.contract import Do, Job, Work, gpus_used
 from physlm.lab.experiment import load_experiment, loaded_files
 
@@ -73,7 +72,7 @@ class Local:
         if self.ranks is not None:
             return self._together(self.ranks)
         if self.device.type == "cuda":
-            return gpus_used(self.processes, torch.cuda.device_count(), jobs, f"{at_once} processes")
+            return gpus_used(self.processes, torch.cuda.device_count(), jobs, counted(at_once, "process"))
         threads = counted(torch.get_num_threads(), "CPU thread")
         return f"using {threads} in {at_once} processes" if at_once > 1 else f"using {threads}"
 
@@ -83,10 +82,10 @@ class Local:
 
         if self.device.type != "cuda":
             threads = counted(ranks * torch.get_num_threads(), "CPU thread")
-            return f"using {threads} in {ranks} process{'es' * (ranks > 1)}, all for each run"
+            return f"using {threads} in {counted(ranks, 'process')}, all for each run"
         gpus = torch.cuda.device_count()
         more = f"; torchrun --nproc-per-node {gpus} uses all" if ranks < gpus else ""
-        return f"using {ranks} of {gpus} GPUs seen, all for each run{more}"
+        return f"using {ranks} of {counted(gpus, 'GPU')} seen, all for each run{more}"
 
     @contextlib.contextmanager
     def crew(self, do: Do, jobs: int, root: Path) -> Iterator[Processes]:

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from physlm.errors import LostProcessError, UserError
+from physlm.errors import LostProcessError, UserError, counted
 from physlm.extras import needed
-from physlm.lab.cost import counted
 from physlm.lab.executors.contract import Do, Job, Work, check_processes, gpus_used
 from physlm.lab.executors.remote import Order, carry_out
 from physlm.machine import cpu_cores
@@ -96,7 +95,7 @@ class Ray:
         where = f"on Ray, {counted(len(self.nodes), 'machine')}"
         at_once = min(self.processes, jobs)
         if self.device.type == "cuda":
-            return f"{where}: {gpus_used(self.processes, self.gpus, jobs, f'{at_once} tasks')}"
+            return f"{where}: {gpus_used(self.processes, self.gpus, jobs, counted(at_once, 'task'))}"
         return f"{where}: {counted(at_once, 'task')} at once, of {counted(self._cpus(at_once), 'CPU')} each"
 
     @contextlib.contextmanager

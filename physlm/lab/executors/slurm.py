@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from physlm import storage
 from physlm.config import content_hash, unknown_key
-from physlm.errors import LostProcessError, UserError
+from physlm.errors import LostProcessError, UserError, counted
 from physlm.extras import needed
-from physlm.lab.cost import counted
 from physlm.lab.executors.contract import Do, Job, Work
 from physlm.lab.executors.local import gpus_of
 from physlm.lab.executors.remote import Order, carry_out

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.models.parts.part import Kept, Mixer, Next, Where, Whole
 from physlm.models.parts.recurrent import channels
 from physlm.models.parts.weight import GAIN, MATRIX, Constant, Normal, Weight
@@ -56,7 +56,8 @@ class MLA(Mixer):
 
     def check(self, model: ModelConfig) -> None:
         if channels(self.latent, model) < 1:
-            raise UserError(f"model.mixer.latent: got {self.latent} of {model.width} channels, expected at least one")
+            raise UserError(f"model.mixer.latent: got {self.latent} of {counted(model.width, 'channel')}, expected at "
+                            "least one")
         if self.rotated and (self.turned(model) % 2 or not self.turned(model)):
             raise UserError(f"model.mixer.rotated: got {self.rotated} of {model.head_width} channels a head, expected "
                             "an even number of rotated channels, at least 2, or 0")

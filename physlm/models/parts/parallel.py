@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.models.parts.part import Parallel, Where
 from physlm.models.parts.weight import GATE_MATRIX, MATRIX, Normal, Role, Weight
 
@@ -67,8 +67,8 @@ class ParScale(Parallel):
         if not 1 <= self.streams <= _MOST_STREAMS:
             raise UserError(f"model.parallel.streams: got {self.streams}, expected 1 to {_MOST_STREAMS}")
         if self.prefix < (self.streams > 1):
-            raise UserError(f"model.parallel.prefix: got {self.prefix} with {self.streams} streams, expected at least "
-                            f"{int(self.streams > 1)}: the prefix alone tells streams apart")
+            raise UserError(f"model.parallel.prefix: got {self.prefix} with {counted(self.streams, 'stream')}, "
+                            f"expected at least {int(self.streams > 1)}: the prefix alone tells streams apart")
         if not 0 <= self.smooth < 1:
             raise UserError(f"model.parallel.smooth: got {self.smooth}, expected 0 or more, and less than 1")
 

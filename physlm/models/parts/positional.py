@@ -77,7 +77,10 @@ class PositionOnly(Mixer):
 
 @dataclass(frozen=True)
 class Uniform(Mixer):
-    """GPT_uni: head h = 1, 2, ... averages over the last 2^h - 1 tokens; see ``distances.windows``."""
+    """GPT_uni: head h = 1, 2, ... averages over the last 2^h - 1 tokens.
+
+    The windows are those of ``distances.windows``.
+    """
 
     kind: ClassVar[str] = "uniform"
     reads_beside: ClassVar[bool] = False  # type: ignore[misc]

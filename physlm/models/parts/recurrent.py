@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.models.parts.part import Kept, Mixer, Next, Where
 from physlm.models.parts.weight import FILTER, Role, Uniform, Weight
 
@@ -67,8 +67,8 @@ def check_recurrent(mixer: Mixer, model: ModelConfig, **widths: float) -> None:
     for name, share in widths.items():
         each = share * model.width / model.heads
         if not round(each) >= 1 or abs(each - round(each)) > 1e-6:
-            raise UserError(f"model.mixer.{name}: got {share:g} of {model.width} channels, expected a share that gives "
-                            f"each of {model.heads} heads a whole number of them")
+            raise UserError(f"model.mixer.{name}: got {share:g} of {counted(model.width, 'channel')}, expected a share "
+                            f"that gives each of {counted(model.heads, 'head')} a whole number of them")
 
 
 def channels(share: float, model: ModelConfig) -> int:

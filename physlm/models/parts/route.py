@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.models.parts.part import Kept, Next, Route, Where, Whole
 from physlm.models.parts.weight import Normal, Role, Weight
 
@@ -113,12 +113,13 @@ class MixtureOfDepths(Route):
     def check(self, model: ModelConfig) -> None:
         routed = [layer for layer in range(model.layers) if self.routes(layer)]
         if not routed:
-            raise UserError(f"model.route.every: got {self.every} with {model.layers} layers, expected at most as many")
+            raise UserError(f"model.route.every: got {self.every} with {counted(model.layers, 'layer')}, expected at "
+                            "most as many")
         if not model.causal:
             raise UserError("model.causal: got false with model.route=depths, expected true")
         if model.residual.streams > 1:
-            raise UserError(f"model.residual: got {model.residual.kind} of {model.residual.streams} streams with "
-                            "model.route=depths, expected one stream")
+            raise UserError(f"model.residual: got {model.residual.kind} of {counted(model.residual.streams, 'stream')} "
+                            "with model.route=depths, expected one stream")
         if model.parallel.prefix:
             raise UserError(f"model.parallel: got {model.parallel.label} with model.route=depths, expected no prefix")
         for layer in routed:

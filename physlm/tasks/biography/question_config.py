@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.biography.config import BioSConfig, BioSText, PeopleConfig
 from physlm.tasks.biography.kinds import KINDS, RETRIEVAL
 from physlm.tasks.biography.texts import checked_sha256
@@ -129,8 +129,8 @@ class QuestionsConfig(PeopleConfig):
         least = max(1 + pairs, self.ask.most)
         if self.asked < least:
             half = "" if self.ask.half == "all" else f" in the {self.ask.half} half"
-            who = {"all": "people", "celebrities": "celebrities", "others": "other people"}[self.ask.group]
-            raise UserError(f"task.ask: got {self.asked} {who}{half}, expected at least {least}")
+            who = {"all": "person", "celebrities": "celebrity", "others": "other person"}[self.ask.group]
+            raise UserError(f"task.ask: got {counted(self.asked, who)}{half}, expected at least {least}")
 
     @property
     def groups(self) -> tuple[range, ...]:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import TaskConfig, check_between, check_positive
 from physlm.tasks.grammar.grammar import Grammar, parse_grammar
 from physlm.tasks.grammar.published import PUBLISHED, published
@@ -64,8 +64,8 @@ class GrammarConfig(TaskConfig):
             raise UserError(f"task.bag_tokens: got {self.bag_tokens}, expected 0 (no bags) or at least {terminals}, "
                             "one word for each terminal")
         if self.bag_tokens * terminals > MOST_BAG_ENTRIES:
-            raise UserError(f"task.bag_tokens: got {self.bag_tokens} with {terminals} terminals, expected at most "
-                            f"{MOST_BAG_ENTRIES} for one times the other")
+            raise UserError(f"task.bag_tokens: got {self.bag_tokens} with {counted(terminals, 'terminal')}, expected "
+                            f"at most {MOST_BAG_ENTRIES} for one times the other")
         check_between(self, "noise_rate", 0.0, 1.0)
         check_between(self, "noise_fraction", 0.0, 1.0)
         if self.noise == "none" and self.noise_fraction > 0:
@@ -123,7 +123,8 @@ def _grammar(source: str) -> Grammar:
             return parse_grammar(source)
     except UserError as error:
         raise UserError(f"task.grammar: {error}") from None
-    raise UserError(unknown_key("task.grammar", source, PUBLISHED) + ", or a grammar's text form")
+    raise UserError(f"{unknown_key('task.grammar', source, PUBLISHED)}, or a grammar's text form: that of a file is "
+                    'task.grammar="$(cat FILE)"')
 
 
 def _digest(text: str) -> str:

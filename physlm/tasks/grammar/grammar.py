@@ -22,7 +22,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import NamedTuple
 
-from physlm.errors import UserError, listed, shown
+from physlm.errors import UserError, counted, listed, shown
 
 MAX_CHILDREN = 3
 MAX_LEVELS = 32  # the longest string of so many levels is still a number of 64 bits
@@ -61,8 +61,8 @@ class Grammar:
 
     def __post_init__(self) -> None:
         if len(self.levels) < 2 or len(self.rules) != len(self.levels) - 1:
-            raise UserError(f"grammar: got {len(self.levels)} levels and {len(self.rules)} sets of rules, "
-                            "expected at least 2 levels and rules from each to the next")
+            raise UserError(f"grammar: got {counted(len(self.levels), 'level')} and {counted(len(self.rules), 'set')} "
+                            "of rules, expected at least 2 levels and rules from each to the next")
         if len(self.levels) > MAX_LEVELS:
             raise UserError(f"grammar: got {len(self.levels)} levels, expected at most {MAX_LEVELS}")
         if len(self.levels[0]) != 1:

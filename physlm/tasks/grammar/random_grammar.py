@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.grammar.grammar import MAX_CHILDREN, Grammar, Rule
 
 _TRIES = 1000
@@ -101,7 +101,8 @@ def _side(dice: _Dice, below: int, lengths: tuple[int, int], repeated: bool, tak
         side = tuple(dice.between(0, below - 1) for _ in range(dice.between(*lengths)))
         if side not in taken and (repeated or len(set(side)) == len(side)):
             return side
-    raise UserError(f"{where}: found no {len(taken) + 1} different rules of {lengths[0]} to {lengths[1]} symbols; "
+    raise UserError(f"{where}: found no {counted(len(taken) + 1, 'different rule')} of {lengths[0]} to "
+                    f"{counted(lengths[1], 'symbol')}; "
                     "expected fewer rules, longer ones, or repeated symbols and rules allowed")
 
 
@@ -116,7 +117,8 @@ def _use_all(dice: _Dice, below: int, sides: list[Side], parents: Sequence[int],
         while not used[symbol]:
             tries += 1
             if tries > _TRIES:
-                raise UserError(f"{where}: {len(sides)} rules with {sum(map(len, sides))} symbols could not use every "
+                raise UserError(f"{where}: {counted(len(sides), 'rule')} with "
+                                f"{counted(sum(map(len, sides)), 'symbol')} could not use every "
                                 f"one of the {below} symbols below; expected more or longer rules")
             which = dice.between(0, len(sides) - 1)
             side, place = sides[which], dice.between(0, len(sides[which]) - 1)

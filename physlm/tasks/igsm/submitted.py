@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TextIO
 
 from physlm import storage
 from physlm.config import from_dict
-from physlm.errors import UserError, shown
+from physlm.errors import UserError, counted, shown
 from physlm.inputs import bounded_lines
 from physlm.tasks.igsm.config import Chain
 from physlm.tasks.igsm.walk import ANSWER
@@ -75,8 +75,8 @@ def read_texts(problems: TextIO, solutions: TextIO, names: tuple[str, str]) -> I
     for number, (problem, solution) in enumerate(pairs, 1):
         for name, other, line in zip(names, reversed(names), (problem, solution), strict=True):
             if line is None:
-                raise UserError(f"{name}: got {number - 1:,} lines, and more in {other}; expected a problem in each "
-                                "line of the first file and its solution in the same line of the second")
+                raise UserError(f"{name}: got {counted(number - 1, 'line')}, and more in {other}; expected a problem "
+                                "in each line of the first file and its solution in the same line of the second")
         yield Submitted(number, problem, solution)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import AnswerRows, OnDevice, Text, question
@@ -137,8 +137,8 @@ class Selective(OnDevice[SelectiveConfig]):
     def _sized(self, copied: int, window: int) -> tuple[int, int]:
         copied, window = copied or self.config.copied, window or self.config.window
         if not 1 <= copied <= window <= MOST_TOKENS:
-            raise UserError(f"selective: got {copied} words in a window of {window} tokens, expected between 1 and "
-                            f"as many as the window has, which are at most {MOST_TOKENS:,}")
+            raise UserError(f"selective: got {counted(copied, 'word')} in a window of {counted(window, 'token')}, "
+                            f"expected between 1 and as many as the window has, which are at most {MOST_TOKENS:,}")
         return copied, window
 
     def _rows(self, index_R: Tensor, copied: int, window: int, tokens: int, split: str, stream: int | str) -> Rows:

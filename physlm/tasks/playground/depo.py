@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.machine import cpu_cores
 from physlm.tasks.config import check_between, check_split
 from physlm.tasks.playground.graphs import MOST_ROW, GraphConfig, GraphTask, asked_hops, tokens
@@ -223,7 +223,7 @@ class Depo(GraphTask[DepoConfig]):
     def _hops(self, hop: int, nodes: int) -> tuple[int, ...]:
         most = min(self.config.hops, nodes)
         if not 0 <= hop <= most:
-            raise UserError(f"depo: got hop = {hop} on {nodes} nodes, expected between 1 and {most}")
+            raise UserError(f"depo: got hop = {hop} on {counted(nodes, 'node')}, expected between 1 and {most}")
         return (hop,) if hop else tuple(k for k in self.config.asked_hops() if k <= nodes)
 
     def _labels(self, ids: list[int]) -> list[str]:

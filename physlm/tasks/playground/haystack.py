@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import TaskConfig, check_between
 from physlm.tasks.prompts import grade_without_hints
 from physlm.tasks.task import OnDevice
@@ -93,7 +93,7 @@ class WindowConfig(TaskConfig):
             raise UserError(f"{self.kind}: got filled {filled}, expected between 0 and 1")
         if not parts * (filled is None) <= window <= MOST_TOKENS:
             least = f"{parts}, which are no filler," if filled is None else "0"
-            raise UserError(f"{self.kind}: got a window of {window} tokens, expected between {least} and "
+            raise UserError(f"{self.kind}: got a window of {counted(window, 'token')}, expected between {least} and "
                             f"{MOST_TOKENS:,}")
         return window if filled is None else round(filled * window) + parts
 

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import AnswerRows, OnDevice, Text, question
@@ -78,8 +78,9 @@ class MqarConfig(TaskConfig):
             least = 1
         most = self.most_pairs
         if most < least:
-            raise UserError(f"task.keys: got {self.keys} keys assigned {self.reassigned} times, whose {least} pairs "
-                            f"and queries do not fit; expected fewer, or more than {self.row_tokens} row_tokens")
+            raise UserError(f"task.keys: got {counted(self.keys, 'key')} assigned {counted(self.reassigned, 'time')}, "
+                            f"whose {counted(least, 'pair')} and queries do not fit; expected fewer, or more than "
+                            f"{self.row_tokens} row_tokens")
         check_between(self, "pairs", least, most)
 
     @property
@@ -196,7 +197,7 @@ class Mqar(OnDevice[MqarConfig]):
             given.setdefault(key, []).append(value)
         last, found = max(1, self.config.reassigned), given.get(text[-2], [])
         if len(found) < last or (len(found) > 1 and not self.config.reassigned):
-            return f"got a query of a key with {len(found)} values"
+            return f"got a query of a key with {counted(len(found), 'value')}"
         if text[-1] != found[-last]:
             return "got another value than that of the key"
         if not all(last <= len(found) and (self.config.reassigned or len(found) == 1) for found in given.values()):

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import check_between, check_split
 from physlm.tasks.playground.haystack import (
     MOST_TOKENS,
@@ -163,12 +163,13 @@ class Needle(WindowTask[NeedleConfig]):
         config, span = self.config, self.config.row_tokens
         window, pairs = window or config.window, 1 + (config.distractors if distractors is None else distractors)
         if not 2 <= window <= MOST_TOKENS:
-            raise UserError(f"needle: got a window of {window} tokens, expected between 2, the needle, and "
+            raise UserError(f"needle: got a window of {counted(window, 'token')}, expected between 2, the needle, and "
                             f"{MOST_TOKENS:,}")
         most = config.keys if filled is not None else min(config.keys, window // 2)
         if not 1 <= pairs <= most:
-            raise UserError(f"needle: got {pairs - 1} distractors in a window of {window} tokens with {config.keys} "
-                            f"keys, expected between 0 and {most - 1}")
+            raise UserError(f"needle: got {counted(pairs - 1, 'distractor')} in a window of "
+                            f"{counted(window, 'token')} with {counted(config.keys, 'key')}, expected between "
+                            f"0 and {most - 1}")
         window = config.asked_window(window, filled, 2 * pairs)
         kind_B = torch.arange(len(DEPTHS), device=self.device).repeat(n)
         row_B = torch.arange(len(kind_B), device=self.device)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.tasks.config import TaskConfig, check_between, check_split
 from physlm.tasks.prompts import FOREIGN, Prompts, cut, grade_without_hints, without_end
 from physlm.tasks.task import AnswerRows, OnDevice, Text, question
@@ -173,7 +173,8 @@ class FlipFlop(OnDevice[FlipFlopConfig]):
 
     def _window(self, window: int) -> int:
         if window and not 4 <= window <= MOST_TOKENS:
-            raise UserError(f"flipflop: got a window of {window} tokens, expected between 4 and {MOST_TOKENS:,}")
+            raise UserError(f"flipflop: got a window of {counted(window, 'token')}, expected between 4 and "
+                            f"{MOST_TOKENS:,}")
         return window or self.config.row_tokens
 
     def _rows(self, index_R: Tensor, distribution: str, tokens: int, split: str, stream: int | str, whole: bool

@@ -72,7 +72,7 @@ def test_its_own_samples_pass_the_verifier(config: MqarConfig) -> None:
     ({"reassigned": 1}, "<bos> k3 v41 k3 v55 v9 k3 v55", ""),
     ({"reassigned": 2}, "<bos> k3 v41 k3 v55 v9 k3 v41", ""),
     ({"reassigned": 2}, "<bos> k3 v41 k3 v55 v9 k3 v55", "got another value than that of the key"),
-    ({"reassigned": 2}, "<bos> k3 v41 k4 v55 v9 k3 v41", "got a query of a key with 1 values"),
+    ({"reassigned": 2}, "<bos> k3 v41 k4 v55 v9 k3 v41", "got a query of a key with 1 value"),
     ({"pairs": 3}, "<bos> k3 v41 k4 v55 k4 v56 v9 k3 v41", "got a key that has not as many values as it should"),
     ({"pairs": 3, "reassigned": 2}, "<bos> k3 v41 k3 v55 k4 v56 v9 k3 v41",
      "got a key that has not as many values as it should"),

@@ -190,7 +190,7 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], message: str) ->
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"window": 1}, r"a window of 1 tokens, expected between 2, the needle, and"),
+    ({"window": 1}, r"a window of 1 token, expected between 2, the needle, and"),
     ({"window": 8, "distractors": 4}, r"4 distractors in a window of 8 tokens with 9 keys, expected between 0 and 3"),
     ({"distractors": 9, "window": 90}, r"9 distractors .* expected between 0 and 8"),
     ({"distractors": 9, "filled": 0.5}, r"9 distractors .* expected between 0 and 8"),
