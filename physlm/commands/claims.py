@@ -42,7 +42,7 @@ from physlm.lab.experiment import TIERS, experiment_names, part_name, stated_cla
 from physlm.lab.folders import folder, is_installed, written_folder
 from physlm.lab.planner import MAX_MEMBERS
 
-MembersOption = Annotated[int, typer.Option("--members", min=1, help="Most runs that train together.")]
+MembersOption = Annotated[int, typer.Option("--members", min=1, metavar="N", help="Most runs that train together.")]
 
 
 @command

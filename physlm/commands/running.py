@@ -15,8 +15,8 @@ import typer
 
 from physlm.commands.executing import Where
 from physlm.commands.options import text_table
-from physlm.commands.tables import quantity_table
-from physlm.errors import UserError
+from physlm.commands.tables import paragraph, quantity_table
+from physlm.errors import UserError, counted
 from physlm.laws.diverged import diverged_runs, diverged_sentence
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ class Asked:
 
 def train_shard(asked: Asked, shard: Shard) -> None:
     """Train and measure what one machine of several holds, and say how to go on; nothing is reported from a part."""
-    from physlm.lab.cost import counted
     from physlm.lab.shards import describe, divided
 
     _restore(asked)
@@ -113,7 +112,6 @@ def _restore(asked: Asked) -> None:
     """Take the runs that committed results know from there, and say how many these are."""
     if asked.known is None:
         return
-    from physlm.lab.cost import counted
     from physlm.lab.restore import restore
 
     wanted: dict[RunSpec, list[str]] = {}
@@ -132,15 +130,15 @@ def _announce(asked: Asked, specs: Sequence[RunSpec]) -> None:
     store, specs = asked.store, list(dict.fromkeys(specs))
     todo = [spec for spec in specs if not store.run(spec).finished()]
     for claim in asked.claims:
-        print(f"{claim.name}, tier {asked.tier}: {claim.claim}")
+        print("\n".join(paragraph(f"{claim.name}, tier {asked.tier}: {claim.claim}")))
     if len(todo) < len(specs):
         print(f"{len(specs) - len(todo)} of {len(specs)} runs are finished in {store.root}")
     if diverged := sum(store.run(spec).diverged() is not None for spec in specs):
-        print(f"{diverged} of them diverged and are left out")
+        print(f"{diverged} of them diverged and {'is' if diverged == 1 else 'are'} left out")
     if not todo:
         return
     costs = cost.cost_of(todo, asked.members, lambda spec: store.run(spec).trained())
-    print("\n".join(cost.describe(costs)), flush=True)
+    print("\n".join(line for text in cost.describe(costs) for line in paragraph(text)), flush=True)
     if asked.tier != "paper" or asked.yes:
         return
     if not sys.stdin.isatty():
@@ -178,7 +176,6 @@ def _sweep(asked: Asked, measures: dict[RunSpec, tuple[AnyMeasure, ...]]) -> lis
 
 def _report(asked: Asked, claim: Experiment, finished: list[Run]) -> None:
     """From finished runs to tables on the screen and files in a folder of results, or beside the runs."""
-    from physlm.lab.cost import counted
     from physlm.lab.results import find, results_folder, write_finding
     from physlm.laws.verdict import by_asked
 
@@ -205,7 +202,9 @@ def _time(*claims: tuple[list[Run], tuple[str, ...]]) -> str:
     training, measuring = (seconds / 60 for seconds in spent(*claims).values())
     text = f"{training:.1f} minutes of training, shared runs included once, and {measuring:.1f} of measuring"
     damages = damaged_times(*claims)
-    return f"{text}; {len(damages)} times are not counted: {damages[0]}" if damages else text
+    if not damages:
+        return text
+    return f"{text}; {counted(len(damages), 'time')} {'is' if len(damages) == 1 else 'are'} not counted: {damages[0]}"
 
 
 def _print_runs(finding: Finding) -> None:

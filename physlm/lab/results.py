@@ -22,9 +22,8 @@ import pandas as pd
 
 from physlm import storage
 from physlm.config import to_dict, unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.lab.committed import BESIDE_THE_LAW, CURE, law_file, table_file
-from physlm.lab.cost import counted
 from physlm.lab.environments import environments_of
 from physlm.lab.experiment import COMMITTED_TIERS, TIERS, Experiment
 from physlm.lab.run import Run
@@ -173,8 +172,8 @@ def find(experiment: Experiment, tier: str, runs: Sequence[Run]) -> Finding:
     except UserError as error:
         if not reasons:
             raise
-        raise UserError(f"{error} ({len(reasons)} of {len(runs)} runs diverged and are left out: "
-                        f"{', '.join(reasons)})") from error
+        sentence = diverged_sentence(with_diverged(Law(()), len(runs), reasons, settings))
+        raise UserError(f"{error} ({sentence}: {', '.join(reasons)})") from error
     return Finding(experiment, tier, table, with_diverged(law, len(runs), reasons, settings))
 
 

@@ -352,8 +352,8 @@ class Decoder(nn.Module):
         self._run = run
 
     def member(self, index: int) -> Decoder:
-        """Member ``index`` cut out as a model of one member, its weights copied."""
-        single = Decoder(self.config, self.vocabulary, seeds=(None,))
+        """Member ``index`` cut out as a model of one member, its weights copied; edited where this one is."""
+        single = Decoder(self.config, self.vocabulary, seeds=(None,)).edited(self._edits)
         state = {name: value[index : index + 1].detach().float().cpu() for name, value in self.state_dict().items()}
         single.load_state_dict(state)
         return single

@@ -197,7 +197,7 @@ def test_a_law_that_needs_more_runs_says_which_diverged(tmp_path: Path) -> None:
     def law(table: Any) -> Law:
         raise UserError("expected two runs")
 
-    with pytest.raises(UserError, match=r"expected two runs \(1 of 2 runs diverged and are left out: bioD"):
+    with pytest.raises(UserError, match=r"expected two runs \(1 of 2 runs diverged and is left out: bioD"):
         report(tmp_path, [make_spec(1e-3), make_spec(WILD)], dataclasses.replace(TOY, law=law))
 
 

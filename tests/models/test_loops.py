@@ -122,6 +122,8 @@ def test_an_edit_is_of_one_pass_alone() -> None:
     silent = model.edited({"block.2.mlp": torch.zeros_like})  # the first layer in its second pass
     found = silent(ids, taps=("block.0.mlp", "block.2.mlp")).taps
     assert found["block.0.mlp"].any() and not found["block.2.mlp"].any()
+    one = silent.member(0)(ids[:1], taps=("block.2.mlp",)).taps
+    assert not one["block.2.mlp"].any(), "a member is edited as the model is"
     assert len(decoder_attention(model.member(0), ids[0])) == 4
     with pytest.raises(UserError, match="block.4.mlp"):
         model.edited({"block.4.mlp": torch.zeros_like})
