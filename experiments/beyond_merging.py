@@ -196,8 +196,9 @@ _FIGURE = panels(
 MERGED = "Table of WSD and WSM: 63.95 over 62.67, averages over benchmarks: merging closes all of the gap, and more"
 CLOSES = ((SQRT, "1 - sqrt", MERGED), (MEAN, "the mean", "Theorem 3.1 and its ablation: the mean is near 1 - sqrt"))
 BEHIND = "control: without merging the constant rate is behind, else there is nothing to gain"
-# Of planted runs that scatter by 3 % three seeds show a gap of a tenth, and that merging closes it, in a third of all
-# worlds, six in eleven of twelve (tests/test_experiments_merging.py); six are predicted to take 34 minutes.
+# Of planted runs that scatter by 3 % three seeds showed a gap of a tenth, and that merging closes it, in a third of
+# twelve worlds, six in eleven of them (tests/test_experiments_merging_power.py has some); six seeds are predicted to
+# take 34 minutes.
 FEW = "three seeds tell it only if they scatter little: judged up to the width that still refuses"
 COOLDOWN = "arXiv:2405.18392: decays by 1 - sqrt over the last fifth are as good as cosines"
 

@@ -18,7 +18,7 @@ from physlm.commands.data import ExperimentOption, task_config
 from physlm.commands.options import ExperimentsOption, RunsOption, SetOption, choose_device, command, folder
 from physlm.config import override, unknown_key
 from physlm.errors import UserError, counted
-from physlm.lab.experiment import load_experiment
+from physlm.lab.experiment import experiment_names, load_experiment
 from physlm.measures.measure import check, check_name, take
 from physlm.measures.merged import Merged, merged_model, merges
 
@@ -152,7 +152,7 @@ def _run(name: str, tier: str, number: int, experiment: str | None, runs: Path, 
         except UserError as error:
             raise UserError(f"{path / 'config.json'}: {error}; name the run by its experiment, --tier and --run, or "
                             "its experiment by --experiment") from error
-    if path.is_dir() or len(path.parts) > 1:
+    if len(path.parts) > 1 or (path.is_dir() and name not in experiment_names(experiments)):
         raise UserError(f"{path}: found no run there (config.json); expected the folder of a run, or an experiment")
     specs = load_experiment(name, experiments).specs(tier)
     if number >= len(specs):

@@ -119,8 +119,9 @@ def _restore(asked: Asked) -> None:
         for spec in asked.specs[claim.name]:
             wanted.setdefault(spec, []).extend(claim.asked_names(spec))
     alone = {claim.name: claim.measure_names[0] for claim in asked.claims if len(claim.measure_names) == 1}
-    made = restore(wanted, asked.store, asked.known, alone)
-    print(f"{counted(len(made), 'run')} taken from {asked.known}, without weights")
+    made = restore(wanted, asked.store, asked.known, alone, asked.where.trains)
+    missing = "; older tables do not tell their measures or their machines" * (not made)
+    print(f"{counted(len(made), 'run')} taken from {asked.known}, without weights{missing}")
 
 
 def _announce(asked: Asked, specs: Sequence[RunSpec]) -> None:

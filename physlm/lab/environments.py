@@ -3,7 +3,9 @@
     environments       what each of the different machines was, and how many runs it made
     seconds            of training and of measuring, of all runs together
     tokens_per_second  by device, and by task and model
-    each               by the hash of a run: the number of its environment, its seconds, and tokens in a second
+    untimed            of how many runs, those that others begin with included, the seconds of training are not known
+    each               by the hash of a run: the number of its environment, its seconds, tokens in a second, and how
+                       many rows each of its measures has
 
 Free of torch.
 """
@@ -63,18 +65,22 @@ def environments_of(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, A
     texts = {run.hash: json.dumps(run.environment(), sort_keys=True) for run in runs}
     counts = Counter(texts.values()).most_common()
     numbers = {text: number for number, (text, _) in enumerate(counts)}
+    untimed = sum(_kept(run.training_seconds, 0.0) == 0.0 for run in _trained([(runs, measures)]))
     return {"environments": [{"runs": count, **json.loads(text)} for text, count in counts],
             "seconds": {kind: round(s) for kind, s in spent((runs, measures)).items()},
+            **({"untimed": untimed} if untimed else {}),
             "tokens_per_second": _speeds(runs),
             "each": {run.hash: {"environment": numbers[texts[run.hash]], **_times(run, measures)} for run in runs}}
 
 
 def _times(run: Run, measures: Sequence[str]) -> dict[str, Any]:
-    """Of one run: seconds of training, tokens trained on in a second, and seconds of each measure that were kept."""
+    """Of one run: seconds of training, tokens trained on in a second, seconds of each measure as far as they were kept,
+    and its rows."""
     kept = _kept(run.measuring_seconds, dict[str, float]())
     return {"training": round(_kept(run.training_seconds, 0.0), 3),
             "tokens_per_second": round(_kept(run.training_speed, 0.0)),
-            "measuring": {name: round(kept[name], 3) for name in measures if name in kept}}
+            "measuring": {name: round(kept[name], 3) for name in measures if name in kept},
+            "rows": {name: len(rows) for name, rows in run.measures().items() if name in measures}}
 
 
 def speed_key(kind: str, row_tokens: int, label: str) -> str:

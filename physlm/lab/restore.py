@@ -27,8 +27,9 @@ from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab.committed import CURE, committed_claims, table_file
 from physlm.lab.results import read_law, read_table
-from physlm.lab.run import Run
+from physlm.lab.run import MOST_ITEMS, Run
 from physlm.lab.store import Store
+from physlm.lab.stored import is_time
 from physlm.laws.diverged import diverged_runs
 from physlm.measures.rows import Row
 from physlm.places import AT
@@ -41,7 +42,8 @@ class Told:
 
     Attributes:
         environment: what its env.json said.
-        times: ``training`` seconds, ``tokens_per_second``, and ``measuring`` seconds by measure; nothing in older ones.
+        times: ``training`` seconds, ``tokens_per_second``, and ``measuring`` seconds by measure, and how many ``rows``
+            each measure has; nothing in older ones.
         diverged: why it counts as diverged; None where it does not.
         measures: rows by the name of the measure.
     """
@@ -53,7 +55,7 @@ class Told:
 
 
 def restore(asked: Mapping[RunSpec, Sequence[str]], store: Store, results: Path,
-            alone: Mapping[str, str] | None = None) -> list[Run]:
+            alone: Mapping[str, str] | None = None, trains: bool = True) -> list[Run]:
     """Make the folders of asked runs that are whole in committed tables, as finished ones without weights.
 
     Args:
@@ -62,6 +64,8 @@ def restore(asked: Mapping[RunSpec, Sequence[str]], store: Store, results: Path,
         results: the folder of results, of whatever claims.
         alone: by the name of a claim, the only measure that it takes: its table may be older than the column that names
             them.
+        trains: whether runs that are not finished will be trained, which takes the weights of those that they begin
+            with.
 
     Returns:
         the runs whose folders were made, in the order of ``asked``.
@@ -74,17 +78,20 @@ def restore(asked: Mapping[RunSpec, Sequence[str]], store: Store, results: Path,
     names = {content_hash(spec): set(measures) for spec, measures in asked.items()}
     whole = {one for one, found in told.items() if found.diverged is not None or names[one] <= set(found.measures)}
     needed = {content_hash(start) for spec in asked if content_hash(spec) not in whole and not store.run(spec).trained()
-              for start in spec.starts}
-    made = [run for one, run in runs.items() if one in whole - needed]
-    if made:
-        with store.lock():
-            for run in made:
-                _make(run, told[run.hash], [name for name in told[run.hash].measures if name in names[run.hash]])
+              for start in spec.starts} if trains else set[str]()
+    wanted = [run for one, run in runs.items() if one in whole - needed]
+    if not wanted:
+        return []
+    with store.lock():
+        made = [run for run in wanted if not run.path.exists()]  # another sweep may have begun it meanwhile
+        for run in made:
+            with storage.new_folder(run.path) as folder:
+                _fill(Run(run.spec, folder), told[run.hash], names[run.hash])
     return made
 
 
-def _make(run: Run, told: Told, measures: Sequence[str]) -> None:
-    """The run's folder, DONE last."""
+def _fill(run: Run, told: Told, names: set[str]) -> None:
+    """Write the files of a finished run, with the measures of these names."""
     run.start(told.environment)
     if told.times:
         run.write_timing({"seconds": told.times["training"], "members": 1,
@@ -92,7 +99,7 @@ def _make(run: Run, told: Told, measures: Sequence[str]) -> None:
     if told.diverged is not None:
         run.write_diverged(told.diverged)
     else:
-        for name in measures:
+        for name in (name for name in told.measures if name in names):
             run.add_measure(name, told.measures[name])
             if name in told.times.get("measuring", {}):
                 run.keep_seconds(name, told.times["measuring"][name])
@@ -105,15 +112,19 @@ def _told(hashes: set[str], results: Path, alone: Mapping[str, str]) -> dict[str
     for claim in committed_claims(results) if hashes else ():
         folder = storage.beneath(results, claim)
         reasons = {_hash(name): reason for name, reason in diverged_runs(read_law(folder)[1]).items()}
-        if not (hashes & set(reasons) or any(one in storage.read_text(table_file(folder), CURE) for one in hashes)):
+        text = storage.read_text(table_file(folder), CURE)
+        if not (hashes & set(reasons) or any(one in text for one in hashes)):
             continue  # reading a table takes long
+        if not text.endswith("\n"):
+            raise UserError(f"{table_file(folder)}: expected whole lines; {CURE}")
         table = read_table(table_file(folder))
         environments = _Environments(folder / "env.json")
         for run, rows in table.groupby("run", sort=False):
             if (one := _hash(str(run))) in hashes and environments.knows(one):
-                taken = found.setdefault(one, environments.of(one)).measures
-                taken.update({name: own for name, own in _rows(rows, alone.get(claim), folder).items()
-                              if name not in taken})
+                own = _rows(rows, alone.get(claim), folder)
+                environments.check_rows(one, own, folder)
+                found.setdefault(one, environments.of(one)).measures.update(
+                    {name: one_measure for name, one_measure in own.items() if name not in found[one].measures})
         for one in hashes & set(reasons):
             if environments.knows(one):
                 found.setdefault(one, environments.of(one)).diverged = reasons[one]
@@ -130,6 +141,8 @@ def _rows(table: pd.DataFrame, alone: str | None, folder: Path) -> dict[str, lis
         where = {str(key).removeprefix(AT): value for key, value in line.items()
                  if str(key).startswith(AT) and value != ""}
         try:
+            if not (float(line["n"]).is_integer() and 0 <= line["n"] < MOST_ITEMS):
+                raise ValueError(f"n: got {line['n']}")
             row = Row(line["quantity"], float(line["value"]), line["unit"], int(line["n"]), float(line["lo"]),
                       float(line["hi"]), where)
         except ValueError as error:  # UserError is one
@@ -160,6 +173,13 @@ class _Environments:
         """Whether it tells of the run with this hash."""
         return run in self._each or (not self._each and len(self._environments) == 1)
 
+    def check_rows(self, run: str, measures: Mapping[str, Sequence[Row]], folder: Path) -> None:
+        """Raises UserError: the table has not the rows of the run that it was written with."""
+        found = {name: len(rows) for name, rows in measures.items()}
+        if run in self._each and found != self._each[run]["rows"]:
+            raise UserError(f"{folder / 'measures.csv'}: run {run}: got rows of {found}, expected "
+                            f"{self._each[run]['rows']}; {CURE}")
+
     def of(self, run: str) -> Told:
         """Environment and times of the run with this hash."""
         if run not in self._each:
@@ -169,11 +189,12 @@ class _Environments:
 
 
 def _is_told(one: Any, environments: int) -> bool:
-    if not isinstance(one, dict) or not isinstance(one.get("measuring"), dict):
+    if not isinstance(one, dict) or not all(isinstance(one.get(key), dict) for key in ("measuring", "rows")):
         return False
     number = one.get("environment")
     times = [one.get("training"), one.get("tokens_per_second"), *one["measuring"].values()]
-    return type(number) is int and 0 <= number < environments and all(type(time) in (int, float) for time in times)
+    return (type(number) is int and 0 <= number < environments and all(map(is_time, times))
+            and all(type(rows) is int for rows in one["rows"].values()))
 
 
 def _hash(name: str) -> str:

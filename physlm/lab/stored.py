@@ -68,7 +68,7 @@ def read_seconds(path: Path, cure: str) -> dict[str, float]:
     if not path.exists():
         return {}
     found = storage.read_json(path, cure)
-    if not isinstance(found, dict) or not all(map(_is_time, found.values())):
+    if not isinstance(found, dict) or not all(map(is_time, found.values())):
         raise UserError(f"{path}: expected seconds by name, got {reprlib.repr(found)}; {cure}")
     return {name: float(seconds) for name, seconds in found.items()}
 
@@ -83,7 +83,7 @@ def read_training_seconds(path: Path, cure: str) -> float:
         return 0.0
     found = storage.read_json(path, cure)
     seconds, members = (found.get("seconds"), found.get("members", 1)) if isinstance(found, dict) else (None, None)
-    if not _is_time(seconds) or type(members) is not int or not 1 <= members < MOST_MEMBERS:
+    if not is_time(seconds) or type(members) is not int or not 1 <= members < MOST_MEMBERS:
         raise UserError(f"{path}: expected seconds and members, got {reprlib.repr(found)}; {cure}")
     return seconds / members
 
@@ -102,5 +102,6 @@ def read_training_speed(path: Path, cure: str) -> float:
     return speed or 0.0
 
 
-def _is_time(value: Any) -> TypeGuard[float]:
+def is_time(value: Any) -> TypeGuard[float]:
+    """Whether it may be a number of seconds."""
     return type(value) in (int, float) and 0 <= value <= MOST_SECONDS

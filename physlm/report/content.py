@@ -74,6 +74,7 @@ class Claim:
         diverged: by the names of the runs that diverged, why.
         environments: as in env.json, what each of the different machines was, and how many runs it made.
         seconds: of training and measuring, where they were kept.
+        untimed: how many runs these lack.
         figure: the file; None where there is none.
         experiment: None where the claim's file is not there or may not be run.
     """
@@ -95,6 +96,7 @@ class Claim:
     runs: tuple[int, int] | None = None
     environments: tuple[Mapping[str, Any], ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    untimed: int = 0
     figure: Path | None = None
     experiment: Experiment | None = None
 
@@ -160,7 +162,7 @@ def _ran(name: str, experiment: Experiment | None, results: Path) -> Claim:
         told = {"Claim": experiment.claim, "Source": experiment.source, "Found": experiment.found}
         rows = verdict_rows(name, law, expect, tier)
     asked = {row["quantity"] for row in rows}
-    environments, seconds = _environment(folder / "env.json")
+    environments, seconds, untimed = _environment(folder / "env.json")
     figure = folder / "figure.png"
     return Claim(
         name, part_of(name), told.get("Claim", ""), told.get("Source", ""), tier,
@@ -169,7 +171,8 @@ def _ran(name: str, experiment: Experiment | None, results: Path) -> Claim:
         notes=_texts(law, "notes"), not_finite=_texts(law, "not_finite"),
         deviations=() if experiment is None else tuple(experiment.deviations),
         diverged_sentence=diverged_sentence(law), diverged=diverged_runs(law), runs=planned_runs(folder),
-        environments=environments, seconds=seconds, figure=figure if figure.exists() else None, experiment=experiment)
+        environments=environments, seconds=seconds, untimed=untimed,
+        figure=figure if figure.exists() else None, experiment=experiment)
 
 
 def _judged(rows: Sequence[dict[str, Any]], law: Law | None, expect: Sequence[Expectation]) -> tuple[Judged, ...]:
@@ -197,14 +200,15 @@ def _texts(law: Law, key: str) -> tuple[str, ...]:
     return tuple(map(str, found)) if isinstance(found, (list, tuple)) else ()
 
 
-def _environment(path: Path) -> tuple[tuple[Mapping[str, Any], ...], Mapping[str, float]]:
-    """Machines and times; none where env.json is not there."""
+def _environment(path: Path) -> tuple[tuple[Mapping[str, Any], ...], Mapping[str, float], int]:
+    """Machines, times, and of how many runs the time is not known; none where env.json is not there."""
     if not path.exists():
-        return (), {}
+        return (), {}, 0
     found = storage.read_json(path, _CURE)
-    environments, seconds = (found.get(key, kind()) if isinstance(found, dict) else None
-                             for key, kind in (("environments", list), ("seconds", dict)))
+    environments, seconds, untimed = (found.get(key, kind()) if isinstance(found, dict) else None
+                                      for key, kind in (("environments", list), ("seconds", dict), ("untimed", int)))
     if (not isinstance(environments, list) or not all(isinstance(one, dict) for one in environments)
-            or not isinstance(seconds, dict) or not all(isinstance(s, (int, float)) for s in seconds.values())):
+            or not isinstance(seconds, dict) or not all(isinstance(s, (int, float)) for s in seconds.values())
+            or type(untimed) is not int):
         raise UserError(f"{path}: expected environments and seconds; {_CURE}")
-    return tuple(environments), seconds
+    return tuple(environments), seconds, untimed

@@ -38,8 +38,10 @@ def export(physlm, tmp_path):
     return lambda *options: physlm("model", "export", *options, "--runs", tmp_path / "runs")
 
 
-def test_a_run_is_named_by_its_claim_or_its_folder(export, physlm, stored, tmp_path):
+def test_a_run_is_named_by_its_claim_or_its_folder(export, physlm, stored, tmp_path, monkeypatch):
     transformers = of_extra("transformers", "hf")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / CLAIM).mkdir()  # as in a folder of results: a claim's name is that of the claim
     code, out, err = export(CLAIM, "--tier", "smoke", "--run", 1, "--to", "hf", "--out", tmp_path / "a")
     assert code == 0 and not err and out.startswith(f"{tmp_path / 'a'}: {stored.spec.title}, architecture gpt_neox\n")
     assert export(stored.path, "--out", tmp_path / "b")[0] == 0

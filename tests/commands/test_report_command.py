@@ -83,6 +83,14 @@ def test_a_report_replaces_an_earlier_one_and_nothing_else(physlm: Call, folder:
     assert pages(folder / "site") == {"index.html"} and "My own" in (folder / "site" / "index.html").read_text()
 
 
+def test_seconds_say_how_many_runs_they_lack(physlm: Call, folder: Path) -> None:
+    change(folder / "results" / "p41_mano" / "env.json", untimed=3)
+    assert physlm("report")[0] == 0
+    assert "; 3 runs not counted, whose time" in (folder / "report" / "claims" / "p41_mano.html").read_text()
+    others = [path for path in (folder / "report" / "claims").glob("*.html") if "not counted" in path.read_text()]
+    assert len(others) == 1
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "figures/mine.webp", "claims/mine.html"])
 def test_files_of_others_stay_where_no_report_was(physlm: Call, folder: Path, name: str) -> None:
     mine = folder / "site" / name
@@ -133,6 +141,7 @@ def change_claim(path: Path, name: str) -> None:
 @pytest.mark.parametrize(("file", "text", "error"), [
     ("env.json", "[]", "expected environments and seconds"),
     ("env.json", '{"environments": [1]}', "expected environments and seconds"),
+    ("env.json", '{"untimed": "<b>"}', "expected environments and seconds"),
     ("law.json", "{}", "is missing"),
     ("figure.png", "x", "expected a PNG figure"),
 ])

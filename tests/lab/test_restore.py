@@ -19,6 +19,7 @@ from test_results import TOY
 from physlm import storage
 from physlm.errors import UserError
 from physlm.lab import results
+from physlm.lab.environments import environments_of
 from physlm.lab.experiment import Experiment, load_experiment
 from physlm.lab.restore import restore
 from physlm.lab.run import Run
@@ -135,27 +136,54 @@ def test_older_results_give_back_what_they_tell(tmp_path: Path) -> None:
     assert [run.training_seconds() for run in made] == [0.0] * len(specs)
 
 
-def break_table(folder: Path) -> None:
-    text = (folder / "measures.csv").read_text().replace(",0.5,", ",half,", 1).replace("size_at", "size at", 1)
-    (folder / "measures.csv").write_text(text)
+def change(name: str, before: str, after: str) -> Callable[[Path], None]:
+    """The first such text of a file becomes another."""
+    def damage(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert before in text
+        (folder / name).write_text(text.replace(before, after, 1))
+
+    return damage
 
 
-def break_environment(folder: Path) -> None:
-    told = json.loads((folder / "env.json").read_text())
-    next(iter(told["each"].values()))["environment"] = 7
-    (folder / "env.json").write_text(json.dumps(told))
+def retell(key: str, value: Any) -> Callable[[Path], None]:
+    """Another entry of one run in env.json."""
+    def damage(folder: Path) -> None:
+        told = json.loads((folder / "env.json").read_text())
+        next(iter(told["each"].values()))[key] = value
+        (folder / "env.json").write_text(json.dumps(told))
+
+    return damage
 
 
-def break_times(folder: Path) -> None:
-    told = json.loads((folder / "env.json").read_text())
-    next(iter(told["each"].values()))["training"] = "long"
-    (folder / "env.json").write_text(json.dumps(told))
+def renumber(n: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        table = pd.read_csv(folder / "measures.csv", dtype=str, keep_default_na=False)
+        table.loc[0, "n"] = n
+        (folder / "measures.csv").write_text(table.to_csv(index=False, lineterminator="\n"))
+
+    return damage
+
+
+def shorten(kept: slice) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        lines = (folder / "measures.csv").read_text().splitlines(keepends=True)
+        (folder / "measures.csv").write_text("".join(lines[kept]))
+
+    return damage
+
+
+NUMBER, EACH = "expected a measured number", "env.json: expected environments, and for each run one"
 
 
 @pytest.mark.parametrize(("damage", "named"), [
-    (break_table, "measures.csv"), (break_environment, "env.json: expected environments, and for each run one"),
-    (break_times, "env.json: expected environments, and for each run one"),
-    (lambda folder: os.remove(folder / "env.json"), "env.json"),
+    (change("measures.csv", "size_at", "size at"), NUMBER),
+    (change("measures.csv", ",0.1,inf", ",half,inf"), "numbers"),
+    *((renumber(n), NUMBER) for n in ("-1", "2.5", "inf", "1e30")),
+    (shorten(slice(0, -1)), "got rows of"), (shorten(slice(1, None)), "is missing"),
+    (lambda folder: os.truncate(folder / "measures.csv", (folder / "measures.csv").stat().st_size - 1), "whole lines"),
+    (retell("environment", 7), EACH), (retell("training", "long"), EACH), (retell("training", -5.0), EACH),
+    (retell("rows", {"size": 9}), "got rows of"), (lambda folder: os.remove(folder / "env.json"), "env.json"),
 ])
 def test_damaged_results_give_back_nothing(damage: Callable[[Path], None], named: str, tmp_path: Path) -> None:
     specs = make_specs()
@@ -164,6 +192,57 @@ def test_damaged_results_give_back_nothing(damage: Callable[[Path], None], named
     with pytest.raises(UserError) as caught:
         restore(asked(specs), Store(tmp_path / "elsewhere"), tmp_path / "results")
     assert named in str(caught.value) and not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a table beside weights that were trained later would be of two models."""
+    specs = make_specs()
+    commit(specs, tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(Run, "finish", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            restore(asked(specs), Store(tmp_path / "elsewhere"), tmp_path / "results")
+    assert not list((tmp_path / "elsewhere").glob("bio*"))
+    assert len(restore(asked(specs), Store(tmp_path / "elsewhere"), tmp_path / "results")) == len(specs)
+
+
+def _interrupted(run: Run) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_another_sweep_began_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    specs, store = make_specs(), Store(tmp_path / "elsewhere")
+    commit(specs, tmp_path)
+    lock = Store.lock
+
+    def late(self: Store) -> Any:
+        self.run(specs[0]).start({"device": "cpu"})
+        return lock(self)
+
+    monkeypatch.setattr(Store, "lock", late)
+    made = restore(asked(specs), store, tmp_path / "results")
+    assert [run.spec for run in made] == specs[1:] and not store.run(specs[0]).finished()
+
+
+def test_a_report_alone_takes_also_what_others_begin_with(tmp_path: Path) -> None:
+    family = make_family()
+    commit(family, tmp_path)
+    other = dataclasses.replace(make_spec(9e-3, exposures=4), start=family[-1])
+    store = Store(tmp_path / "elsewhere")
+    made = restore(asked([*family, other]), store, tmp_path / "results", trains=False)
+    assert [run.spec for run in made] == family
+
+
+def test_runs_without_times_are_counted(tmp_path: Path) -> None:
+    """Starts that are not among the runs have no folder there, so that the seconds are not those of all."""
+    *tuned, _, _ = make_family()
+    commit(tuned, tmp_path)
+    told = storage.read_json(tmp_path / "results" / "p33_toy" / "env.json")
+    made = restore(asked(tuned), Store(tmp_path / "elsewhere"), tmp_path / "results")
+    again = environments_of(made, MEASURES)
+    assert "untimed" not in told and again["untimed"] == 2
+    assert {key: value for key, value in again.items() if key not in ("untimed", "seconds")} == {
+        key: value for key, value in told.items() if key != "seconds"}
 
 
 def test_runs_of_a_committed_claim_come_back_with_the_rows_of_its_table(tmp_path: Path) -> None:
