@@ -336,7 +336,7 @@ def test_processes_share_gpus_and_their_memory(
     (4, 4, 9, "using 4 of 4 GPUs seen"),
     (8, 4, 9, "using 4 of 4 GPUs seen, shared by 8 processes"),
     (8, 4, 3, "using 3 of 4 GPUs seen: there are 3 to be done at once"),
-    (1, 1, 1, "using 1 of 1 GPUs seen"),
+    (1, 1, 1, "using 1 of 1 GPU seen"),
     (8, 2, 5, "using 2 of 2 GPUs seen, shared by 5 processes"),
 ])  # fmt: skip
 def test_a_line_says_how_many_gpus_of_those_seen_are_used(

@@ -239,7 +239,7 @@ def test_what_does_not_fit_is_said() -> None:
         KnowledgeProbes(model_of(0), source, [Target("digit", 3)])
     with pytest.raises(UserError, match="got no targets"):
         KnowledgeProbes(model_of(0), source, [])
-    with pytest.raises(UserError, match="1 labels a text, expected 2 places and 2 targets"):
+    with pytest.raises(UserError, match="1 label a text, expected 2 places and 2 targets"):
         KnowledgeProbes(model_of(0), source, [target, target])
     with pytest.raises(UserError, match="got places from 2 to 4, expected 0 to 2"):
         KnowledgeProbes(model_of(0), dataclasses.replace(source, reach=3), [target])

@@ -67,7 +67,7 @@ def random_grammar(sizes: Sequence[int], seed: int, *, rules: tuple[int, int] = 
     dice = _Dice(seed, str((tuple(sizes), rules, lengths, repeated_symbols, repeated_rules, weighted)))
     levels: list[tuple[Rule, ...]] = []
     for level, (here, below) in enumerate(itertools.pairwise(sizes)):
-        where = f"level {level + 1} with {here} symbols over {below}"
+        where = f"level {level + 1} with {counted(here, 'symbol')} over {below}"
         counts = [dice.between(*rules) for _ in range(here)]
         parents = [parent for parent, count in enumerate(counts) for _ in range(count)]
         sides: list[Side] = []

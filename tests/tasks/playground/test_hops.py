@@ -218,7 +218,7 @@ def test_questions_that_cannot_be_are_refused() -> None:
     with pytest.raises(UserError, match=r"filled -0\.1, expected between 0 and 1"):
         TWO.build().prompts(3, filled=-0.1)
     for window in (-5, (1 << 20) + 1):
-        with pytest.raises(UserError, match=rf"a window of {window} tokens, expected between 0 and 1,048,576"):
+        with pytest.raises(UserError, match=rf"a window of {window:,} tokens, expected between 0 and 1,048,576"):
             TWO.build().prompts(3, window=window, filled=0.5)
     with pytest.raises(UserError, match=r"filled nan, expected between 0 and 1"):
         TWO.build().prompts(3, filled=math.nan)
