@@ -147,7 +147,9 @@ class _Softmax(torch.autograd.Function):
         scores = (a.to(wide) + b.to(wide) + c.to(wide)) * scale
         if causal:
             scores = scores.masked_fill(future(scores.shape[-1], scores.device), -torch.inf)
-        weights = scores.softmax(-1).to(a.dtype)
+        weights = scores.softmax(-1)
+        # torch 2.11 compiles a function whose result went through a ``to`` that changes nothing without its gradients
+        weights = weights if weights.dtype == a.dtype else weights.to(a.dtype)
         ctx.save_for_backward(weights)
         ctx.scale = scale
         return weights
