@@ -59,11 +59,19 @@ class Ternary(Linear):
         return product(x8.to(self.weight.dtype), _Straight.apply(three_values, self.weight))
 
 
+def converted(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x`` in ``dtype``; for the result of an ``autograd.Function``.
+
+    torch 2.11 compiles a function whose result went through a ``to`` that changes nothing so that no gradient passes.
+    """
+    return x if x.dtype == dtype else x.to(dtype)
+
+
 def three_values(weight: Tensor) -> Tensor:
     """w~ of ``Ternary``, of each matrix (.., i, o) alone, in the dtype of w."""
     wide = weight.float()
     gamma = wide.abs().mean((-2, -1), keepdim=True).clamp_min(1e-5)
-    return (torch.round(wide / gamma).clamp(-1, 1) * gamma).to(weight.dtype)
+    return converted(torch.round(wide / gamma).clamp(-1, 1) * gamma, weight.dtype)
 
 
 def eight_bits(x: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from physlm.models.primitives import converted
+
 
 def angles(dims: int, base: float, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """cos and sin of t base^(-2j/r) for each position t < size and pair j < r/2, (size, r/2) float32 each.
@@ -147,9 +149,7 @@ class _Softmax(torch.autograd.Function):
         scores = (a.to(wide) + b.to(wide) + c.to(wide)) * scale
         if causal:
             scores = scores.masked_fill(future(scores.shape[-1], scores.device), -torch.inf)
-        weights = scores.softmax(-1)
-        # torch 2.11 compiles a function whose result went through a ``to`` that changes nothing without its gradients
-        weights = weights if weights.dtype == a.dtype else weights.to(a.dtype)
+        weights = converted(scores.softmax(-1), a.dtype)
         ctx.save_for_backward(weights)
         ctx.scale = scale
         return weights
