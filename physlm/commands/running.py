@@ -74,7 +74,7 @@ def train_shard(asked: Asked, shard: Shard) -> None:
     from physlm.lab.shards import describe, divided
 
     _restore(asked)
-    together = _together(asked)
+    together = _together(asked.claims, asked.chosen)
     mine = divided(list(together), shard.of)[shard.number - 1]
     print("\n".join(describe(shard, mine, list(together))))
     if mine:
@@ -94,7 +94,7 @@ def train_and_report(asked: Asked) -> None:
     if trains:
         _announce(asked, list(chain(*asked.chosen.values())))
         if several:
-            _sweep(asked, _together(asked))
+            _sweep(asked, _together(asked.claims, asked.chosen))
     done: list[tuple[list[Run], tuple[str, ...]]] = []
     for claim in asked.claims:
         planned, chosen = asked.specs[claim.name], asked.chosen[claim.name]
@@ -113,15 +113,12 @@ def _restore(asked: Asked) -> None:
     if asked.known is None:
         return
     from physlm.lab.restore import restore
+    from physlm.measures.measure import name_of
 
-    wanted: dict[RunSpec, list[str]] = {}
-    for claim in asked.claims:
-        for spec in asked.specs[claim.name]:
-            wanted.setdefault(spec, []).extend(claim.asked_names(spec))
+    wanted = {spec: list(map(name_of, measures)) for spec, measures in _together(asked.claims, asked.specs).items()}
     alone = {claim.name: claim.measure_names[0] for claim in asked.claims if len(claim.measure_names) == 1}
     made = restore(wanted, asked.store, asked.known, alone, asked.where.trains)
-    missing = "; older tables do not tell their measures or their machines" * (not made)
-    print(f"{counted(len(made), 'run')} taken from {asked.known}, without weights{missing}")
+    print(f"{counted(len(made), 'run')} taken from {asked.known}, without weights")
 
 
 def _announce(asked: Asked, specs: Sequence[RunSpec]) -> None:
@@ -156,11 +153,13 @@ def _finished(claim: Experiment, specs: Sequence[RunSpec], store: Store) -> list
     return finished
 
 
-def _together(asked: Asked) -> dict[RunSpec, tuple[AnyMeasure, ...]]:
-    """The runs of all claims, each with the measures of those that it belongs to."""
+def _together(
+    claims: Sequence[Experiment], specs: Mapping[str, list[RunSpec]]
+) -> dict[RunSpec, tuple[AnyMeasure, ...]]:
+    """The runs of claims, by the name of the claim, each with the measures of all claims that it belongs to."""
     wanted: dict[RunSpec, tuple[AnyMeasure, ...]] = {}
-    for claim in asked.claims:
-        for spec in asked.chosen[claim.name]:
+    for claim in claims:
+        for spec in specs[claim.name]:
             wanted[spec] = tuple(dict.fromkeys((*wanted.get(spec, ()), *claim.asked(spec))))
     return wanted
 
