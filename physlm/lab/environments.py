@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+from physlm import storage
 from physlm.errors import UserError
 from physlm.lab.run import Run
 from physlm.lab.store import Store
@@ -71,6 +73,22 @@ def environments_of(runs: Sequence[Run], measures: Sequence[str]) -> dict[str, A
             **({"untimed": untimed} if untimed else {}),
             "tokens_per_second": _speeds(runs),
             "each": {run.hash: {"environment": numbers[texts[run.hash]], **_times(run, measures)} for run in runs}}
+
+
+def read_environments(path: Path, cure: str) -> dict[str, Any]:
+    """What an env.json says, with nothing for the keys that an older one lacks; ``each`` is not looked into.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    found = storage.read_json(path, cure)
+    kinds = {"environments": list, "seconds": dict, "untimed": int, "each": dict}
+    told = {key: found.get(key, kind()) for key, kind in kinds.items()} if isinstance(found, dict) else {}
+    if (not told or any(type(told[key]) is not kind for key, kind in kinds.items())
+            or not all(isinstance(one, dict) for one in told["environments"])
+            or not all(isinstance(seconds, (int, float)) for seconds in told["seconds"].values())):
+        raise UserError(f"{path}: expected environments and seconds; {cure}")
+    return told
 
 
 def _times(run: Run, measures: Sequence[str]) -> dict[str, Any]:

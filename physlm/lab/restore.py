@@ -26,6 +26,7 @@ from physlm import storage
 from physlm.config import content_hash
 from physlm.errors import UserError
 from physlm.lab.committed import CURE, committed_claims, table_file
+from physlm.lab.environments import read_environments
 from physlm.lab.results import read_law, read_table
 from physlm.lab.run import MOST_ITEMS, Run
 from physlm.lab.store import Store
@@ -160,12 +161,10 @@ class _Environments:
     """
 
     def __init__(self, path: Path):
-        found = storage.read_json(path, CURE)
-        environments, each = (found.get(key, kind()) if isinstance(found, dict) else None
-                              for key, kind in (("environments", list), ("each", dict)))
-        if (not isinstance(environments, list) or not all(isinstance(one, dict) for one in environments)
-                or not isinstance(each, dict) or not all(_is_told(one, len(environments)) for one in each.values())):
-            raise UserError(f"{path}: expected environments, and for each run one of them and its times; {CURE}")
+        told = read_environments(path, CURE)
+        environments, each = told["environments"], told["each"]
+        if not all(_is_told(one, len(environments)) for one in each.values()):
+            raise UserError(f"{path}: each: expected for each run one of the environments, its times and rows; {CURE}")
         self._each: dict[str, dict[str, Any]] = each
         self._environments = [{key: value for key, value in one.items() if key != "runs"} for one in environments]
 

@@ -15,6 +15,7 @@ from typing import Any
 from physlm import storage
 from physlm.errors import UserError
 from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts, planned_runs
+from physlm.lab.environments import read_environments
 from physlm.lab.experiment import Experiment, part_name, part_of
 from physlm.lab.results import read_law
 from physlm.lab.verify import Checked
@@ -204,11 +205,5 @@ def _environment(path: Path) -> tuple[tuple[Mapping[str, Any], ...], Mapping[str
     """Machines, times, and of how many runs the time is not known; none where env.json is not there."""
     if not path.exists():
         return (), {}, 0
-    found = storage.read_json(path, _CURE)
-    environments, seconds, untimed = (found.get(key, kind()) if isinstance(found, dict) else None
-                                      for key, kind in (("environments", list), ("seconds", dict), ("untimed", int)))
-    if (not isinstance(environments, list) or not all(isinstance(one, dict) for one in environments)
-            or not isinstance(seconds, dict) or not all(isinstance(s, (int, float)) for s in seconds.values())
-            or type(untimed) is not int):
-        raise UserError(f"{path}: expected environments and seconds; {_CURE}")
-    return tuple(environments), seconds, untimed
+    told = read_environments(path, _CURE)
+    return tuple(told["environments"]), told["seconds"], told["untimed"]

@@ -173,7 +173,7 @@ def shorten(kept: slice) -> Callable[[Path], None]:
     return damage
 
 
-NUMBER, EACH = "expected a measured number", "env.json: expected environments, and for each run one"
+NUMBER, EACH = "expected a measured number", "env.json: each: expected for each run one of the environments"
 
 
 @pytest.mark.parametrize(("damage", "named"), [
