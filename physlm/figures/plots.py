@@ -79,7 +79,7 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
         beside = [None if other is None else other.cells(table) for other in (control, besides)]
         told = values_of(form, found, series) if series else [None]
         along = values_of(form, found, groups)
-        handles: list[Any] = [Patch(color=style.colour(s), label=value_name(series, one, names))
+        handles: list[Any] = [Patch(**_filled(s), label=value_name(series, one, names))
                               for s, one in enumerate(told) if series]
         if beside[0]:
             handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=control_name))
@@ -96,7 +96,7 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
                     key = _key(form, {**fixed, groups: group, series: one})
                     if key in found:
                         x = g + (s - (len(told) - 1) / 2.0) * width
-                        _bar(axes, x, 0.93 * width, found[key], style.colour(s), form.unit == "1")
+                        _bar(axes, x, 0.93 * width, found[key], s, form.unit == "1")
                         others = [_match(form, key, other, cells)
                                   for other, cells in zip((control, besides), beside, strict=True)]
                         _beside(axes, x, width, others, (published or {}).get(key))
@@ -219,8 +219,13 @@ def error_bars(found: Cells) -> str:
     return f"Error bars: 95 %, over {covers}; {models} model{'s' if runs[-1] > 1 else ''} each."
 
 
-def _bar(axes: Axes, x: float, width: float, one: Interval, colour: str, share: bool) -> None:
-    axes.bar(x, one.value, width, color=colour, linewidth=0, zorder=2)
+def _filled(index: int) -> dict[str, Any]:
+    """Colour and hatch of a series of bars."""
+    return {"facecolor": style.colour(index), "hatch": style.hatch(index), "edgecolor": "white", "linewidth": 0}
+
+
+def _bar(axes: Axes, x: float, width: float, one: Interval, index: int, share: bool) -> None:
+    axes.bar(x, one.value, width, zorder=2, **_filled(index))
     axes.errorbar(x, one.value, yerr=[[one.down], [one.up]], color="black", elinewidth=0.9, capsize=1.8, zorder=4)
     axes.annotate(percent(one.value) if share else style.plain_number(one.value), (x, one.hi), xytext=(0, 2.5),
                   textcoords="offset points", ha="center", va="bottom", fontsize=7.2)

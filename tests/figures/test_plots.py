@@ -138,3 +138,13 @@ def test_each_panel_reaches_over_its_own_numbers() -> None:
     found = curves(form, "size")(planted.table(rows), Law(()))
     assert [axes.get_xlim() for axes in found.axes] == [pytest.approx((1 / 1.15, 11.5)),
                                                         pytest.approx((100 / 1.15, 1150))]
+
+
+def test_bars_after_the_eighth_series_look_like_none_before() -> None:
+    series = [f"mixer {k}" for k in range(2 * len(style.COLOURS) + 1)]
+    runs = [{"run": name, "model.canon": name, "model.position": "rope"} for name in series]
+    table = planted.table(planted.share(run, "answer", 0.5, 100) for run in runs)
+    figure = bars(Shares("answer", ("model.position", "model.canon")), "position", "canon")(table, Law(()))
+    drawn = {(bar.get_facecolor(), bar.get_hatch()) for bar in figure.axes[0].patches}
+    shown = {(patch.get_facecolor(), patch.get_hatch()) for patch in figure.legends[0].get_patches()}
+    assert len(drawn) == len(series) and drawn == shown
