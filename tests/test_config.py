@@ -50,6 +50,7 @@ from physlm.tasks.igsm.config import Chain, IgsmConfig, Noise, Retry
 from physlm.tasks.playground.brevo import BrevoConfig
 from physlm.tasks.playground.depo import DepoConfig
 from physlm.tasks.playground.mano import ManoConfig
+from physlm.tasks.state.flip_flop import FlipFlopConfig
 from physlm.training.config import RunSpec, TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +80,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Chain": dict(drop="none", at_random=False), "Retry": dict(rate=0.0, names="wrong", mask="none"),
     "Noise": dict(sentences="none", share=0.5, tokens=None, amount="full", rate=1.0),
     "ManoConfig": dict(length=10, modulus=23, row_tokens=1024, seed=0),
+    "FlipFlopConfig": dict(write=0.1, read=0.1, loss="answer", row_tokens=512, seed=0),
     "DepoConfig": dict(nodes=75, hops=16, shortest_name=5, longest_name=7, name_words=4, queries=10, row_tokens=2048,
                        seed=0),
     "BrevoConfig": dict(nodes=70, shortest_name=1, longest_name=1, name_words=0, row_tokens=1024, seed=0),
@@ -199,7 +201,7 @@ def test_defaults_never_change() -> None:
     defaults = {cls.__name__: {f.name: f.default for f in dataclasses.fields(cls)}
                 for cls in (BioSConfig, BioDConfig, JunkConfig, BioRConfig, QuestionsConfig, MixedConfig, Ask,
                             GrammarConfig, IgsmConfig, Chain, Retry, Noise, LayerNorm, RMSNorm, Canon,
-                            ManoConfig, DepoConfig, BrevoConfig, ModelConfig, Attention, Relative,
+                            ManoConfig, DepoConfig, BrevoConfig, FlipFlopConfig, ModelConfig, Attention, Relative,
                             PositionOnly, FoX, PaTH, MLA, LinearAttention, GLA, Mamba2, DeltaNet, GatedDeltaNet,
                             Plain, Gated, MoE,
                             Hyper, ManifoldHyper, MixtureOfDepths, ParScale, NGram, NSA, Simplicial, TrainConfig)}
