@@ -116,8 +116,8 @@ def _restore(asked: Asked) -> None:
     from physlm.measures.measure import name_of
 
     wanted = {spec: list(map(name_of, measures)) for spec, measures in _together(asked.claims, asked.specs).items()}
-    alone = {claim.name: claim.measure_names[0] for claim in asked.claims if len(claim.measure_names) == 1}
-    made = restore(wanted, asked.store, asked.known, alone, asked.where.trains)
+    claims = {claim.name: claim.measure_names for claim in asked.claims}
+    made = restore(wanted, asked.store, asked.known, claims, asked.where.trains)
     print(f"{counted(len(made), 'run')} taken from {asked.known}, without weights")
 
 

@@ -9,7 +9,7 @@ commits the table of what is finished so far, and the next one takes these runs 
 
 A run that is taken from there has no weights and no curve of training.  So a run is not taken that another one, still
 to be trained, begins with.  A run is known by the hash of its settings: whether the code of physlm has changed since,
-only its environment says.
+only its environment says.  What was made from uncommitted changes is not taken: no commit makes it again.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Told:
 
 
 def restore(asked: Mapping[RunSpec, Sequence[str]], store: Store, results: Path,
-            alone: Mapping[str, str] | None = None, trains: bool = True) -> list[Run]:
+            claims: Mapping[str, Sequence[str]] | None = None, trains: bool = True) -> list[Run]:
     """Make the folders of asked runs that are whole in committed tables, as finished ones without weights.
 
     Args:
         asked: the names of the measures that are taken of each run.
         store: where folders are made; a folder that is there already is left alone.
         results: the folder of results, of whatever claims.
-        alone: by the name of a claim, the only measure that it takes: its table may be older than the column that names
-            them.
+        claims: the claims that ask, and the names of the measures that each takes.  Their own tables come before those
+            of other claims, and one that takes a single measure may have a table older than the column that names it.
         trains: whether runs that are not finished will be trained, which takes the weights of those that they begin
             with.
 
@@ -75,8 +75,8 @@ def restore(asked: Mapping[RunSpec, Sequence[str]], store: Store, results: Path,
         UserError: a file of results is damaged, or another sweep is at work in this store.
     """
     runs = {run.hash: run for run in map(store.run, asked) if not run.path.exists()}
-    told = _told(set(runs), results, alone or {})
     names = {content_hash(spec): set(measures) for spec, measures in asked.items()}
+    told = _told({one: names[one] for one in runs}, results, claims or {})
     whole = {one for one, found in told.items() if found.diverged is not None or names[one] <= set(found.measures)}
     needed = {content_hash(start) for spec in asked if content_hash(spec) not in whole and not store.run(spec).trained()
               for start in spec.starts} if trains else set[str]()
@@ -87,12 +87,12 @@ def restore(asked: Mapping[RunSpec, Sequence[str]], store: Store, results: Path,
         made = [run for run in wanted if not run.path.exists()]  # another sweep may have begun it meanwhile
         for run in made:
             with storage.new_folder(run.path) as folder:
-                _fill(Run(run.spec, folder), told[run.hash], names[run.hash])
+                _fill(Run(run.spec, folder), told[run.hash])
     return made
 
 
-def _fill(run: Run, told: Told, names: set[str]) -> None:
-    """Write the files of a finished run, with the measures of these names."""
+def _fill(run: Run, told: Told) -> None:
+    """Write the files of a finished run."""
     run.start(told.environment)
     if told.times:
         run.write_timing({"seconds": told.times["training"], "members": 1,
@@ -100,17 +100,19 @@ def _fill(run: Run, told: Told, names: set[str]) -> None:
     if told.diverged is not None:
         run.write_diverged(told.diverged)
     else:
-        for name in (name for name in told.measures if name in names):
+        for name in told.measures:
             run.add_measure(name, told.measures[name])
             if name in told.times.get("measuring", {}):
                 run.keep_seconds(name, told.times["measuring"][name])
     run.finish()
 
 
-def _told(hashes: set[str], results: Path, alone: Mapping[str, str]) -> dict[str, Told]:
-    """What all tables together tell of these runs; of a measure that stands in several, the first."""
+def _told(names: Mapping[str, set[str]], results: Path, claims: Mapping[str, Sequence[str]]) -> dict[str, Told]:
+    """What all tables together tell of the measures with these names, by run; of a measure that stands in several
+    tables, the first, and the environment of the first that has any of the run's."""
     found: dict[str, Told] = {}
-    for claim in committed_claims(results) if hashes else ():
+    hashes = set(names)
+    for claim in sorted(committed_claims(results) if hashes else (), key=lambda name: name not in claims):
         folder = storage.beneath(results, claim)
         reasons = {_hash(name): reason for name, reason in diverged_runs(read_law(folder)[1]).items()}
         text = storage.read_text(table_file(folder), CURE)
@@ -120,12 +122,13 @@ def _told(hashes: set[str], results: Path, alone: Mapping[str, str]) -> dict[str
             raise UserError(f"{table_file(folder)}: expected whole lines; {CURE}")
         table = read_table(table_file(folder))
         environments = _Environments(folder / "env.json")
+        (alone,) = measures if len(measures := claims.get(claim, ())) == 1 else (None,)
         for run, rows in table.groupby("run", sort=False):
             if (one := _hash(str(run))) in hashes and environments.knows(one):
-                own = _rows(rows, alone.get(claim), folder)
+                own = _rows(rows, alone, folder)
                 environments.check_rows(one, own, folder)
-                found.setdefault(one, environments.of(one)).measures.update(
-                    {name: one_measure for name, one_measure in own.items() if name not in found[one].measures})
+                for name in (name for name in own if name in names[one]):
+                    found.setdefault(one, environments.of(one)).measures.setdefault(name, own[name])
         for one in hashes & set(reasons):
             if environments.knows(one):
                 found.setdefault(one, environments.of(one)).diverged = reasons[one]
@@ -169,8 +172,9 @@ class _Environments:
         self._environments = [{key: value for key, value in one.items() if key != "runs"} for one in environments]
 
     def knows(self, run: str) -> bool:
-        """Whether it tells of the run with this hash."""
-        return run in self._each or (not self._each and len(self._environments) == 1)
+        """Whether it tells of the run with this hash, and not that uncommitted changes made it."""
+        told = run in self._each or (not self._each and len(self._environments) == 1)
+        return told and self.of(run).environment.get("git_dirty") is not True
 
     def check_rows(self, run: str, measures: Mapping[str, Sequence[Row]], folder: Path) -> None:
         """Raises UserError: the table has not the rows of the run that it was written with."""

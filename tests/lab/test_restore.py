@@ -50,11 +50,12 @@ def claim(specs: list[RunSpec], name: str = "p33_toy", measures: tuple[str, ...]
 
 def commit(specs: list[RunSpec], folder: Path, name: str = "p33_toy",
            measures: tuple[str, ...] = MEASURES) -> list[Run]:
-    """Train, and write the results of a claim; environments differ between the runs."""
+    """Train, and write the results of a claim at a clean commit; environments differ between the runs."""
     runs = sweep(specs, measures, Store(folder / "runs"), CPU, progress=False, train=FakeTrainer(), load=load,
                  measure=Placed())
     for number, run in enumerate(runs):
-        storage.write_json(run.path / "env.json", {**run.environment(), "device_name": f"machine {number % 2}"})
+        storage.write_json(run.path / "env.json", {**run.environment(), "device_name": f"machine {number % 2}",
+                                                   "git_dirty": False})
         run.write_timing({"seconds": 10.0 + number, "members": 2, "tokens_per_second_all_members": 100.0 + number})
     found = results.find(claim(specs, name, measures), "gpu", runs)
     results.write_finding(found, folder / "results" / name, runs, "redo", planned=len(specs))
@@ -105,6 +106,43 @@ def test_measures_of_several_claims_are_put_together(tmp_path: Path) -> None:
     assert all(set(run.measures()) == {"size", "second"} for run in made)
 
 
+def rewrite(folder: Path, environment: dict[str, Any], size: str) -> None:
+    """Another environment of all runs of a claim's results, and another number in all rows."""
+    told = storage.read_json(folder / "env.json")
+    storage.write_json(folder / "env.json", {**told, "environments": [{**one, **environment}
+                                                                      for one in told["environments"]]})
+    table = pd.read_csv(folder / "measures.csv", dtype=str, keep_default_na=False).assign(value=size)
+    storage.write_text(folder / "measures.csv", table.to_csv(index=False, lineterminator="\n"))
+
+
+@pytest.mark.parametrize(("claims", "measures", "machine", "size"), [
+    ({}, ("size",), "first", 1.0),
+    ({"p33_two": ("size", "second")}, ("size",), "second", 2.0),
+    ({}, ("second",), "second", 2.0),
+], ids=["the first", "that of the claim that asks", "the first that has the measure"])
+def test_numbers_and_the_machine_that_made_them_come_from_one_table(
+    claims: dict[str, tuple[str, ...]], measures: tuple[str, ...], machine: str, size: float, tmp_path: Path,
+) -> None:
+    specs = make_specs()
+    for name, own, where, number in (("p33_one", ("size",), "first", "1.0"), ("p33_two", MEASURES, "second", "2.0")):
+        commit(specs, tmp_path / name, name, own)
+        rewrite(tmp_path / name / "results" / name, {"device_name": where}, number)
+        (tmp_path / "results").mkdir(exist_ok=True)
+        (tmp_path / name / "results" / name).rename(tmp_path / "results" / name)
+    made = restore(asked(specs, measures), Store(tmp_path / "elsewhere"), tmp_path / "results", claims)
+    assert len(made) == len(specs) and {run.environment()["device_name"] for run in made} == {machine}
+    assert {row.value for run in made for row in run.measures()[measures[0]]} == {size}
+
+
+def test_what_uncommitted_changes_made_is_not_taken(tmp_path: Path) -> None:
+    specs = make_specs()
+    commit(specs, tmp_path)
+    folder = tmp_path / "results" / "p33_toy"
+    for dirty, taken in ((True, 0), (None, len(specs))):
+        rewrite(folder, {"git_dirty": dirty}, "1.0")
+        assert len(restore(asked(specs), Store(tmp_path / f"{dirty}"), tmp_path / "results")) == taken
+
+
 def test_a_run_that_another_begins_with_is_trained_where_the_other_is(tmp_path: Path) -> None:
     family = make_family()
     commit(family, tmp_path)
@@ -127,11 +165,11 @@ def test_older_results_give_back_what_they_tell(tmp_path: Path) -> None:
     told = storage.read_json(folder / "env.json")
     del told["each"]
     storage.write_json(folder / "env.json", told)
-    wanted, alone = asked(specs, ("size",)), {"p33_toy": "size"}
-    assert restore(wanted, Store(tmp_path / "two"), tmp_path / "results", alone) == [], "which machine, is not known"
+    wanted, claims = asked(specs, ("size",)), {"p33_toy": ("size",)}
+    assert restore(wanted, Store(tmp_path / "two"), tmp_path / "results", claims) == [], "which machine, is not known"
     storage.write_json(folder / "env.json", {**told, "environments": told["environments"][:1]})
     assert restore(wanted, Store(tmp_path / "none"), tmp_path / "results") == [], "which measure, is not known"
-    made = restore(wanted, Store(tmp_path / "one"), tmp_path / "results", alone)
+    made = restore(wanted, Store(tmp_path / "one"), tmp_path / "results", claims)
     assert len(made) == len(specs) and {run.environment()["device_name"] for run in made} == {"machine 0"}
     assert [run.training_seconds() for run in made] == [0.0] * len(specs)
 
@@ -249,7 +287,7 @@ def test_runs_of_a_committed_claim_come_back_with_the_rows_of_its_table(tmp_path
     known = load_experiment("p33_exposures", ROOT / "experiments")
     specs = known.specs("gpu")
     made = restore({spec: known.asked_names(spec) for spec in specs}, Store(tmp_path), ROOT / "results",
-                   {known.name: known.measure_names[0]})
+                   {known.name: known.measure_names})
     committed = results.read_table(ROOT / "results" / known.name / "measures.csv")
     assert {run.name for run in made} >= set(committed["run"])
     ours = results.results_table([run for run in made if run.name in set(committed["run"])], known.asked_names, specs)
