@@ -24,7 +24,7 @@ from physlm.config import unknown_key
 from physlm.errors import UserError
 from physlm.figures import style
 from physlm.figures.parts import Sheet, grid, heading, nothing, series_handle, share_axis, wrapped
-from physlm.figures.plots import DASHES, Draw, Names, curve, error_bars, number_axis, value_name, values_of
+from physlm.figures.plots import Draw, Names, curve, error_bars, number_axis, value_name, values_of
 from physlm.laws.forms import Cells, Form
 from physlm.laws.law import Law
 
@@ -91,8 +91,7 @@ def panels(*parts: Panel | Drawn, names: Names | None = None, xlabel: str = "", 
             for value in values_of(part.form, cells[place], part.series)))
         if all(isinstance(value, int | float) for value in told):
             told.sort()
-        looks = {value: (style.colour(s), style.marker(s), "-" if s < len(style.COLOURS) else DASHES)
-                 for s, value in enumerate(told)}
+        looks = {value: (style.colour(s), style.marker(s), style.line(s)) for s, value in enumerate(told)}
         with style.style():
             across = max(1, min(columns, len(shown)))
             width = LEFT + across * WIDE + (across - 1) * BETWEEN + RIGHT
@@ -126,7 +125,7 @@ def _named(parts: Sequence[Panel | Drawn], value: object, names: Names | None) -
 
 def _draw(axes: Axes, part: Drawn) -> None:
     for s, (name, line) in enumerate(part.lines.items()):
-        axes.plot(*zip(*line, strict=True), color=style.colour(s), linestyle=("-", DASHES)[s % 2], label=name)
+        axes.plot(*zip(*line, strict=True), color=style.colour(s), linestyle=style.LINES[s % 2], label=name)
     number_axis(axes, [x for line in part.lines.values() for x, _ in line], log=True)
     axes.set_xlabel(part.xlabel)
     axes.legend(loc="best", fontsize=8)
@@ -146,7 +145,7 @@ def _panel(axes: Axes, part: Panel, found: Cells, looks: Mapping[Any, tuple[str,
         look = looks[value] if part.series else (style.colour(0), style.marker(0), "-")
         curve(axes, part.form, found, part.x, {part.series: value} if part.series else {}, *look)
     if part.control is not None:
-        curve(axes, part.control, part.control.cells(table), part.x, {}, style.GREY, "none", DASHES)
+        curve(axes, part.control, part.control.cells(table), part.x, {}, style.GREY, "none", style.DASHES)
     measured = sorted(float(str(value)) for value in values_of(part.form, found, part.x))
     number_axis(axes, measured, part.log)
     if len(measured) <= MOST_TICKS and _apart(measured, part.log and measured[:1] > [0]):

@@ -50,7 +50,6 @@ Names = Mapping[Any, str]  # a value, or (setting, value) -> for readers
 Published = Mapping[Key, float]  # the values of the form's keys, in their order -> what was published
 BAR, HIGH, LEFT, BETWEEN, RIGHT, ROW, NARROWEST = 0.46, 2.9, 0.75, 0.7, 0.25, 3.75, 4.2  # inches
 COLUMNS = 3  # panels side by side, at most
-DASHES: Any = (0, (4, 2))
 DOWN = "v"  # marks of what is drawn besides
 
 
@@ -82,7 +81,7 @@ def bars(form: Form, groups: str, series: str = "", *, control: Form | None = No
         handles: list[Any] = [Patch(**_filled(s), label=value_name(series, one, names))
                               for s, one in enumerate(told) if series]
         if beside[0]:
-            handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=control_name))
+            handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=style.DASHES, label=control_name))
         if beside[1]:
             handles.append(series_handle(besides_name, "black", DOWN, "none"))
         if any(key in found for key in published or ()):
@@ -137,22 +136,23 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
         found = {key: one for key, one in form.cells(table).items() if one.value > 0 or not log_y}
         under = control.cells(table) if control is not None else {}
         told = values_of(form, found, series) if series else [None]
-        handles: list[Any] = [series_handle(value_name(series, one, names), style.colour(s), style.marker(s))
-                              for s, one in enumerate(told) if series]
+        looks = [(style.colour(s), style.marker(s), style.line(s)) for s in range(len(told))]
+        handles: list[Any] = [series_handle(value_name(series, one, names), *look)
+                              for one, look in zip(told, looks, strict=True) if series]
         if under:
-            handles.append(series_handle(control_name, "black", "none", DASHES))
+            handles.append(series_handle(control_name, "black", "none", style.DASHES))
         if any(key in found for key in published or ()):
             handles.append(published_handle("black", "o"))
 
         def panel(axes: Axes, fixed: Mapping[str, object]) -> None:
-            for s, one in enumerate(told):
+            for one, (colour, marker, line) in zip(told, looks, strict=True):
                 own = {**fixed, **({series: one} if series else {})}
-                curve(axes, form, found, x, own, style.colour(s), style.marker(s), "-")
+                curve(axes, form, found, x, own, colour, marker, line)
                 if control is not None:
-                    curve(axes, control, under, x, own, style.colour(s), "none", DASHES)
+                    curve(axes, control, under, x, own, colour, "none", style.DASHES)
                 marks = _with({key: value for key, value in (published or {}).items() if key in found}, form, own)
                 published_marks(axes, [_number(key[form.keys.index(x)]) for key in marks], list(marks.values()),
-                                style.colour(s), style.marker(s))
+                                colour, marker)
             number_axis(axes, [_number(value) for value in values_of(form, _with(found, form, fixed), x)], log)
             if log_y:
                 axes.set_yscale("log")
@@ -235,7 +235,7 @@ def _beside(axes: Axes, x: float, width: float, others: Sequence[Interval | None
     """The line of a control, a mark of what is drawn besides, and an open mark of what was published."""
     level, besides = others
     if level is not None:
-        axes.hlines(level.value, x - width / 2.0, x + width / 2.0, color="black", linewidth=1.2, linestyle=DASHES,
+        axes.hlines(level.value, x - width / 2.0, x + width / 2.0, color="black", linewidth=1.2, linestyle=style.DASHES,
                     zorder=3)
     if besides is not None:
         points(axes, [x - 0.3 * width], [besides], "black", DOWN, "none", markersize=4.0)
@@ -263,7 +263,7 @@ def _guides(axes: Axes, slopes: Sequence[float]) -> None:
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     xs = np.geomspace(left, right, 100) if axes.get_xscale() == "log" else np.linspace(left, right, 100)
     for slope in slopes:
-        axes.plot(xs, slope * xs, color=style.GREY, linewidth=0.9, linestyle=DASHES, zorder=1)
+        axes.plot(xs, slope * xs, color=style.GREY, linewidth=0.9, linestyle=style.DASHES, zorder=1)
         end = min(right, high / slope)
         if slope * end > low:
             axes.annotate(f"{slope:g}", (end, slope * end), xytext=(-2, -2), textcoords="offset points", ha="right",

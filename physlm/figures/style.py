@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 # Okabe and Ito's palette (Color Universal Design, 2008), ordered so that the first few differ most.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#000000")
+DASHES: Any = (0, (4, 2))
 HATCHES = ("", "////", "....")
+LINES = ("-", DASHES)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#5f6670"
 LIGHT = "#d4d8dd"
@@ -60,13 +62,18 @@ def style() -> Iterator[None]:
 
 
 def colour(index: int) -> str:
-    """The colour of the ``index``-th series; repeats after eight, where bars are hatched."""
+    """The colour of the ``index``-th series; repeats after eight, where bars are hatched and lines dashed."""
     return COLOURS[index % len(COLOURS)]
 
 
 def hatch(index: int) -> str:
     """How bars of the ``index``-th series are hatched, so that those after the eighth differ from the first."""
     return HATCHES[index // len(COLOURS) % len(HATCHES)]
+
+
+def line(index: int) -> Any:
+    """How the line of the ``index``-th series is drawn, so that those after the eighth differ from the first."""
+    return LINES[index // len(COLOURS) % len(LINES)]
 
 
 def marker(index: int) -> str:

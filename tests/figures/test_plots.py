@@ -140,11 +140,18 @@ def test_each_panel_reaches_over_its_own_numbers() -> None:
                                                         pytest.approx((100 / 1.15, 1150))]
 
 
-def test_bars_after_the_eighth_series_look_like_none_before() -> None:
-    series = [f"mixer {k}" for k in range(2 * len(style.COLOURS) + 1)]
-    runs = [{"run": name, "model.canon": name, "model.position": "rope"} for name in series]
-    table = planted.table(planted.share(run, "answer", 0.5, 100) for run in runs)
-    figure = bars(Shares("answer", ("model.position", "model.canon")), "position", "canon")(table, Law(()))
-    drawn = {(bar.get_facecolor(), bar.get_hatch()) for bar in figure.axes[0].patches}
-    shown = {(patch.get_facecolor(), patch.get_hatch()) for patch in figure.legends[0].get_patches()}
-    assert len(drawn) == len(series) and drawn == shown
+MANY = planted.table(
+    planted.share({"run": f"{mixer}{rows}", "model.mixer": mixer, "task.rows": rows}, "answer", 0.5, 100)
+    for mixer in [f"mixer {k}" for k in range(2 * len(style.COLOURS))] for rows in (1, 2))  # fmt: skip
+BY_MIXER = Shares("answer", ("task.rows", "model.mixer"))
+
+
+def test_series_after_the_eighth_look_like_none_before() -> None:
+    drawn, drawn_lines = (draw(BY_MIXER, "rows", "mixer")(MANY, Law(())) for draw in (bars, curves))
+    looks = [(bar.get_facecolor(), bar.get_hatch()) for bar in drawn.axes[0].patches]
+    assert len(set(looks)) == 2 * len(style.COLOURS) == len(looks) / 2
+    assert {(patch.get_facecolor(), patch.get_hatch()) for patch in drawn.legends[0].get_patches()} == set(looks)
+    lines = [(one.get_color(), one.get_marker(), one.get_linestyle()) for one in drawn_lines.legends[0].get_lines()]
+    assert len(set(lines)) == 2 * len(style.COLOURS) == len(lines)
+    shown = {(one.get_color(), one.get_marker(), one.get_linestyle()) for one in drawn_lines.axes[0].get_lines()}
+    assert set(lines) <= shown

@@ -37,7 +37,6 @@ SERIES: dict[tuple[str, str], tuple[str, Any]] = {
     ("hints", "hinted"): ("hints in training and at test", style.colour(1)),
 }
 LEVEL, MAJORITY = ("", "majority"), "commonest answer"  # its key among the series, and its legend
-DASHES = (0, (4, 2))
 BAR, HIGH, ROW, NARROWEST = 0.42, 2.9, 3.75, 4.2  # inches
 UNIT = len(SERIES) * BAR + 0.5  # a group with the space beside it
 LEFT, BETWEEN, RIGHT, WIDEST = 0.75, 0.75, 0.25, 12.5
@@ -80,7 +79,7 @@ def answers_bars(by: Sequence[str], groups: Mapping[str, Sequence[str]],
                 heading(axes, str(setting).replace("/", ", ") or "Questions about people held out of training")
             handles: list[Any] = [Patch(color=SERIES[key][1], label=SERIES[key][0]) for key in SERIES if key in rows]
             if LEVEL in rows:
-                handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=DASHES, label=MAJORITY))
+                handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle=style.DASHES, label=MAJORITY))
             if known:
                 handles.append(published_handle("black", "D"))
             sheet.legend(handles, top=end, columns=legend_columns(width, bool(known)))
@@ -153,7 +152,7 @@ def _panel(axes: Axes, rows: Mapping[tuple[str, str], pd.DataFrame], groups: Map
             drawn += 1
         if level is not None:
             half = max(len(found), 1) * width / 2.0 + 0.04
-            axes.hlines(level.value, g - half, g + half, color="black", linewidth=1.2, linestyle=DASHES, zorder=3)
+            axes.hlines(level.value, g - half, g + half, color="black", linewidth=1.2, linestyle=style.DASHES, zorder=3)
     if not drawn:
         axes.set_axis_off()
         return nothing(axes)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from physlm.figures import style
-from physlm.figures.knowledge.answers_bars import DASHES, LEVEL, MAJORITY, SERIES, below, legend_columns, series_rows
+from physlm.figures.knowledge.answers_bars import LEVEL, MAJORITY, SERIES, below, legend_columns, series_rows
 from physlm.figures.parts import (
     Sheet,
     heading,
@@ -70,7 +70,7 @@ def answers_curves(by: Sequence[str], note: str = "",
             handles = [series_handle(text, colour, style.marker(place))
                        for place, (key, (text, colour)) in enumerate(SERIES.items()) if key in rows]
             if LEVEL in rows:
-                handles.append(series_handle(MAJORITY, "black", "none", DASHES))
+                handles.append(series_handle(MAJORITY, "black", "none", style.DASHES))
             if known:
                 handles.append(published_handle(style.GREY, "o"))
             sheet.legend(handles, top=end, columns=legend_columns(width, bool(known)))
@@ -117,7 +117,7 @@ def _panel(axes: Axes, rows: Mapping[tuple[str, str], pd.DataFrame],
         axes.set_axis_off()
         return nothing(axes)
     for level in combine(rows[LEVEL], ["kind"], share=True).values() if LEVEL in rows else ():
-        axes.axhline(level.value, color="black", linewidth=1.2, linestyle=DASHES, zorder=3)
+        axes.axhline(level.value, color="black", linewidth=1.2, linestyle=style.DASHES, zorder=3)
     axes.set(ylim=(-0.03, 1.04))
     share_axis(axes)
     log_steps(axes, [min(drawn) / 1.1, max(drawn) * 1.1])
