@@ -33,8 +33,9 @@ from torch.torch_version import TorchVersion
 
 from physlm.lab.bench_mixers import LEVELS
 from physlm.models.config import ModelConfig
+from physlm.models.faded_heads import COLUMNS, with_faded
 from physlm.models.parts.deltanet import DeltaNet
-from physlm.models.parts.fox import FoX, read_faded, with_faded
+from physlm.models.parts.fox import FoX, read_faded
 from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.gla import GLA
 from physlm.models.parts.linear import LinearAttention, quotient
@@ -159,7 +160,7 @@ def _delta(x: Given, rounded: torch.dtype) -> Tensor:
 
 def _fox(x: Given, rounded: torch.dtype) -> Tensor:
     q, k = with_faded(x["q"], x["k"], running_over_rows(floored(x["fade"])), rounded)
-    return read_faded(q, k, x["v"].to(rounded), None)
+    return read_faded(q, k, x["v"].to(rounded), None)[..., :-COLUMNS]
 
 
 def _path(x: Given, rounded: torch.dtype) -> Tensor:

@@ -11,6 +11,7 @@ from part_models import ids_of, randomised, with_part
 from torch import Tensor
 
 from physlm.models.decoder import Decoder
+from physlm.models.faded_heads import columns_of
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.fox import FoX
 from physlm.models.parts.gated_deltanet import GatedDeltaNet
@@ -131,10 +132,8 @@ def test_fox_and_path_train_without_a_table_of_scores() -> None:
 @pytest.mark.parametrize("per_token", [-0.7, -0.01, -30.0])
 def test_in_bfloat16_what_has_faded_keeps_its_digits(per_token: float) -> None:
     """c reaches hundreds, where bfloat16 counts in twos; as three channels it is what float32 holds."""
-    from physlm.models.parts.fox import _columns
-
     faded = (per_token * torch.linspace(0.9, 1.1, 512)).cumsum(0)[:, None]
-    columns = _columns(faded, torch.bfloat16)
+    columns = columns_of(faded, torch.bfloat16)
     assert columns.dtype == torch.bfloat16 and columns.shape == (512, 8)
     torch.testing.assert_close(columns.float().sum(-1, keepdim=True), faded, atol=0, rtol=2e-7)
     assert (columns[:, :1].float() - faded).abs().max() > 1e-3 * faded.abs().max()  # one alone does not

@@ -10,14 +10,13 @@ from physlm.models.parts.recurrent import DECAY, GATE, check_recurrent
 from physlm.models.parts.weight import GAIN, GATE_MATRIX, MATRIX, Constant, Normal, Weight
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from physlm.models.config import ModelConfig
     from physlm.models.module import Weights
     from physlm.models.parts.part import State
 
-_COLUMNS = 8  # of keys for what has faded: kernels of GPUs want heads of a multiple of 8
+_COLUMNS = 8  # of a key for what has faded, see ``models.faded_heads``
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,10 @@ class FoX(Mixer):
         return (4.0 * model.width + 2 * _COLUMNS * model.heads) * model.mean_reach(row_tokens)
 
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
-        return 3 * _COLUMNS * model.heads + 8 * model.width * self.pro
+        return 3 * _COLUMNS * model.heads + 3 * model.width * self.pro
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
+        from physlm.models.faded_heads import gated_heads
         from physlm.models.parts.distances import keep, seen
 
         q, k, v = self._project(w, x, state, where)
@@ -79,12 +79,14 @@ class FoX(Mixer):
         if state is not None:
             place = where.place_1 if isinstance(where, Next) else None
             keep(state["keys"], k, place)
-            keep(state["values"], v, place)
+            keep(state["values"], v[..., :-_COLUMNS], place)
             if isinstance(where, Next):
                 k, v = state["keys"], state["values"]
                 mask = seen(k.shape[3], where.place_1)[None, None, None]
         mixed = read_faded(q, k, v, mask)
-        return w.out(self._gated(w, x, mixed) if self.pro else mixed.transpose(2, 3).reshape(x.shape))
+        if self.pro:
+            return w.out(gated_heads(mixed, w.gate(x), w.gain))
+        return w.out(mixed[..., :-_COLUMNS].transpose(2, 3).reshape(x.shape))
 
     @property
     def shows_attention(self) -> bool:
@@ -101,88 +103,41 @@ class FoX(Mixer):
         return scores.masked_fill(future(x.shape[2], x.device), -torch.inf).softmax(-1)
 
     def _project(self, w: Weights, x: Tensor, state: State | None, where: Where) -> tuple[Tensor, Tensor, Tensor]:
-        """q / sqrt(k) and k with the channels of c, (M, B, H, T, k + 8), and v, (M, B, H, T, k)."""
+        """q / sqrt(k), k with the channels of c, and v, (M, B, H, T, k + 8) each."""
+        import torch
         import torch.nn.functional as F
 
+        from physlm.models.faded_heads import Shift, read_heads
         from physlm.models.module import per_member
         from physlm.models.parts.recurrent import in_heads
         from physlm.models.primitives import product
         from physlm.models.recurrences.chunks import floored, running_over_rows
 
-        qkv = w.mix_local(w.qkv(x), state, where)
-        if self.pro:
-            qkv = self._shifted(w, x, qkv, state, where)
-        q, k, v = (in_heads(part, w.model.heads) for part in qkv.chunk(3, -1))
-        logits = product(x, w.forget) + per_member(w.bias)
-        fade = floored(in_heads(F.logsigmoid(logits), w.model.heads))
+        qkv, heads = w.mix_local(w.qkv(x), state, where), w.model.heads
+        # one product for both kinds of gates: so narrow ones take as long as they take to read x
+        gates = product(x, torch.cat((w.forget, w.shift), -1) if self.pro else w.forget)
+        shift = Shift(gates[..., heads:].sigmoid(), w.q_gain, w.k_gain) if self.pro else None
+        fade = floored(in_heads(F.logsigmoid(gates[..., :heads] + per_member(w.bias)), heads))
         faded = running_over_rows(fade)  # c, (M, B, H, T, 1)
+        before = None
         if isinstance(where, Next):
             assert state is not None
             faded = faded + state["faded"][..., None]
+            before = state["last"].clone() if self.pro else None
         if state is not None:
             state["faded"].copy_(faded[..., -1, :])
-        return *with_faded(q * q.shape[-1] ** -0.5, k, faded, x.dtype), v.to(x.dtype)
-
-    def _shifted(self, w: Weights, x: Tensor, qkv: Tensor, state: State | None, where: Where) -> Tensor:
-        """q normed, k a mean of itself and the one before, normed, and v such a mean."""
-        import torch
-
-        from physlm.models.parts.recurrent import in_heads, normed_heads, out_of_heads
-        from physlm.models.primitives import product
-
-        heads, d = w.model.heads, w.model.width
-        both = qkv[..., d:]
-        if isinstance(where, Next):
-            assert state is not None
-            before = state["last"]
-        else:
-            before = torch.cat((torch.zeros_like(both[:, :, :1]), both[:, :, :-1]), 2)
-        share = in_heads(product(x, w.shift).sigmoid(), 2 * heads)
-        mixed = out_of_heads(in_heads(both, 2 * heads).lerp(in_heads(before, 2 * heads), share))
-        if state is not None:
-            state["last"].copy_(both[:, :, -1:])
-        q = normed_heads(in_heads(qkv[..., :d], heads), w.q_gain)
-        k = normed_heads(in_heads(mixed[..., :d], heads), w.k_gain)
-        return torch.cat((q, k, mixed[..., d:]), -1).to(qkv.dtype)
-
-    def _gated(self, w: Weights, x: Tensor, mixed_MBHTk: Tensor) -> Tensor:
-        from physlm.models.parts.recurrent import normed_heads, widened
-
-        gate = w.gate(x)
-        return (normed_heads(widened(mixed_MBHTk), w.gain) * widened(gate).sigmoid()).to(gate.dtype)
-
-
-def with_faded(q: Tensor, k: Tensor, faded: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """q / sqrt(k) and k in ``dtype`` with channels whose product is -c of the key, (M, B, H, T, k + 8): a softmax over
-    keys needs no c of the query."""
-    import torch
-    import torch.nn.functional as F
-
-    columns = _columns(faded, dtype)
-    return F.pad(q, (0, _COLUMNS), value=1.0).to(dtype), torch.cat((k.to(dtype), -columns), -1)
+            if self.pro:
+                state["last"].copy_(qkv[:, :, -1:, w.model.width :])
+        return read_heads(qkv, faded, heads, shift, before)
 
 
 def read_faded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """What the queries of ``with_faded`` read of v, (M, B, H, T, k); without a mask, of what is before them."""
+    """What the queries of ``with_faded`` read of v, (M, B, H, T, k + 8), which means nothing in the last 8 channels;
+    without a mask, of what is before them."""
     import torch.nn.functional as F
 
     # values as wide as keys: else the kernels of GPUs that need no memory for the scores refuse
-    members, q, k, v = q.shape[:2], q.flatten(0, 1), k.flatten(0, 1), F.pad(v, (0, _COLUMNS)).flatten(0, 1)
+    v = F.pad(v, (0, k.shape[-1] - v.shape[-1]))
+    members, q, k, v = q.shape[:2], q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
     mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=1.0)
-    return mixed[..., :-_COLUMNS].unflatten(0, members)
-
-
-def _columns(faded: Tensor, dtype: torch.dtype) -> Tensor:
-    """c as channels of a key in ``dtype`` whose sum it is, (.., T, 8): itself, or in 16 bits its leading digits, those
-    that they leave, and so on, then zeros.  The gradient is that of the first, since those of all are the same."""
-    import torch
-    import torch.nn.functional as F
-
-    first = faded.to(dtype)
-    parts, rest = [first], (faded - first).detach()
-    if first.dtype != faded.dtype:
-        for _ in range(2):
-            parts.append(rest.to(dtype))
-            rest = rest - parts[-1]
-    together = torch.cat(parts, -1)
-    return F.pad(together, (0, _COLUMNS - together.shape[-1]))
+    return mixed.unflatten(0, members)
