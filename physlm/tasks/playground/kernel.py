@@ -182,12 +182,15 @@ def _draw_names(c: Any, w: Any, m: Any, n: Any) -> None:
 
 
 @part
-def _put(m: Any, ids: Any, at: Any, node: Any, target: Any) -> Any:
-    """Write a name at ``at``; where it ends."""
-    for place in range(m.length[node]):
-        token = m.name[node, place]
+def _put(name: Any, length: Any, ids: Any, at: Any, node: Any, target: Any) -> Any:
+    """Write a name at ``at``; where it ends.
+
+    It takes the two arrays that it reads and not all of ``Work``, whose every field would be copied at each call.
+    """
+    for place in range(length[node]):
+        token = name[node, place]
         ids[at + place] = token if target else ~token
-    return at + m.length[node]
+    return at + length[node]
 
 
 @part
@@ -203,16 +206,16 @@ def _write_depo(c: Any, w: Any, m: Any, shares: Any, ids: Any) -> Any:
     at, k = 1, 0
     for edge in range(n):
         place = m.order[edge]
-        at = _put(m, ids, at, m.cycle[place], False)
-        at = _put(m, ids, at, m.cycle[place + 1 if place + 1 < n else 0], False)
+        at = _put(m.name, m.length, ids, at, m.cycle[place], False)
+        at = _put(m.name, m.length, ids, at, m.cycle[place + 1 if place + 1 < n else 0], False)
     for query in range(min(c.queries, n)):
         other = query + below(w, n - query)
         m.order[query], m.order[other] = m.order[other], m.order[query]
         k = c.hop if c.hop > 0 else 1 + below(w, c.hops)
         ids[at] = ~(c.first_marker + k - 1)
-        at = _put(m, ids, at + 1, m.cycle[m.order[query]], False)
+        at = _put(m.name, m.length, ids, at + 1, m.cycle[m.order[query]], False)
         ids[at] = c.first_marker + c.hops
-        at = _put(m, ids, at + 1, m.cycle[(m.order[query] + k) % n], True)
+        at = _put(m.name, m.length, ids, at + 1, m.cycle[(m.order[query] + k) % n], True)
     return at, k
 
 
@@ -311,13 +314,13 @@ def _write_brevo(c: Any, w: Any, m: Any, shares: Any, ids: Any) -> Any:
     at = 1
     for edge in range(edges):
         for end in range(2):
-            at = _put(m, ids, at, m.place[m.edges[edge, end]], False)
+            at = _put(m.name, m.length, ids, at, m.place[m.edges[edge, end]], False)
     ids[at] = ~c.first_marker
-    at = _put(m, ids, at + 1, m.place[query], False)
+    at = _put(m.name, m.length, ids, at + 1, m.place[query], False)
     ids[at] = c.first_marker + 1
     at += 1
     for which in range(count - 1, -1, -1):
-        at = _put(m, ids, at, m.place[m.order[which]], True)
+        at = _put(m.name, m.length, ids, at, m.place[m.order[which]], True)
     return at, depth
 
 
