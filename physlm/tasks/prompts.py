@@ -151,7 +151,10 @@ def tokens_from(ids_BW: Tensor, begin_B: Tensor, at_Q: Tensor) -> Tensor:
 
 def without_end(ids: Sequence[int]) -> list[int]:
     """A text without the token 0 that ends it, where it is there."""
-    return list(ids[:-1] if len(ids) > 1 and ids[-1] == 0 else ids)
+    text = list(ids)
+    if len(text) > 1 and text[-1] == 0:
+        text.pop()
+    return text
 
 
 FOREIGN = "got a token that is no word of the task"  # what verifiers say of it
