@@ -133,6 +133,16 @@ class Copy(OnDevice[CopyConfig]):
     def fault(self, ids: Sequence[int]) -> str:
         """The first thing that is wrong with an instance, read from its tokens alone; nothing if it is right."""
         text = without_end(ids)
+        return "" if self._is_right(text) else self._first_fault(text)
+
+    def _is_right(self, text: list[int]) -> bool:
+        """Whether ``_first_fault`` finds nothing; faster, as a copy that equals its words needs no look of its own."""
+        at = len(text) // 2
+        words = text[1:at]
+        return (text[at + 1 :] == words and 0 < len(words) == len(set(words)) and (text[0], text[at]) == (BOS, QUERY)
+                and min(words) >= FIRST_WORD and max(words) < len(self.vocabulary))  # fmt: skip
+
+    def _first_fault(self, text: list[int]) -> str:
         if not self.vocabulary.has(text):
             return FOREIGN
         if text[:1] != [BOS] or text.count(QUERY) != 1:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from itertools import permutations
+from itertools import permutations, product
 
 import pytest
 import torch
 
 from physlm.errors import UserError
 from physlm.tasks.playground.copying import BOS, FIRST_WORD, QUERY, Copy, CopyConfig
+from physlm.tasks.prompts import without_end
 from physlm.tasks.rows import IGNORE
 
 SMALL = CopyConfig(length=6, words=9, shortest=2, row_tokens=64)
@@ -83,6 +84,17 @@ def test_its_own_samples_pass_the_verifier() -> None:
 ])  # fmt: skip
 def test_the_verifier_on_planted_cases(text: str, fault: str) -> None:
     assert TASK.fault(TASK.vocabulary.encode(text)) == fault
+
+
+def test_a_quick_look_finds_right_what_the_whole_verifier_does() -> None:
+    """Of all texts of at most six tokens, of the two words, both marks and what is no token on either side."""
+    task, found = CopyConfig(2, 2, 1, 6).build(), Counter[str]()
+    for length in range(7):
+        for ids in product(range(-1, 5), repeat=length):
+            fault = task._first_fault(without_end(ids))
+            assert task.fault(ids) == fault
+            found[fault] += 1
+    assert found[""] == 6 and len(found) == 5, "1 and 2, each with and without its end, 1 2 and 2 1"
 
 
 @pytest.mark.parametrize("words", [3, 4], ids=["all words", "some words"])
