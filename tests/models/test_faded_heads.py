@@ -150,6 +150,9 @@ def test_kernels_of_heads_are_the_obvious_implementation(
     grads = [torch.linspace(-1, 1, y.numel(), dtype=torch.float64).sin().reshape(y.shape).mul(k + 1).to(y)
              for k, y in enumerate(found)]  # fmt: skip
     back = kernels.backward(qkv, heads, shift if shifted else None, *grads)
+    for outputs in (found, back):  # operators must not give views of one tensor, nor of what they were given
+        kept = [x.untyped_storage().data_ptr() for x in (*outputs, *given, *grads) if x.numel()]
+        assert len(set(kept)) == len(kept)
     tolerance = 2e-6 if dtype == torch.float32 else 1e-2
     keys = found[1].double()
     assert all(y.dtype == dtype for y in found)
@@ -176,6 +179,8 @@ def test_kernels_of_the_heads_end_are_the_obvious_implementation(shape: tuple[in
         y = kernels.gated(laid, gate, gain)
         grad = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).sin().reshape(y.shape).to(y)
         back = kernels.gated_backward(laid, gate, gain, grad)
+        kept = [x.untyped_storage().data_ptr() for x in (*back, laid, gate, gain, grad)]
+        assert len(set(kept)) == len(kept)
         assert y.dtype == dtype and not back[0][..., -COLUMNS:].any()
         assert_near((y, *back), expected, 4e-6 if dtype == torch.float32 else 1e-2)
 

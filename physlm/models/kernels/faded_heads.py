@@ -282,7 +282,8 @@ def backward(
     )  # fmt: skip
     if shift is None:
         return for_qkv, for_faded, for_share, qkv.new_empty((0,)), qkv.new_empty((0,))
-    for_q_gain, for_k_gain = partial_2PD.unflatten(1, (members, -1)).sum(2).to(shift.q_gain.dtype)
+    for_q_gain, for_k_gain = (partial_PD.unflatten(0, (members, -1)).sum(1).to(shift.q_gain.dtype)
+                              for partial_PD in partial_2PD)  # each alone: operators must not give views of one tensor
     return for_qkv, for_faded, for_share, for_q_gain, for_k_gain
 
 
