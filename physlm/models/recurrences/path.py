@@ -30,9 +30,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from physlm.models.parts.recurrent import GROUP, chunk_of
-from physlm.models.recurrences.chunks import above, in_chunks, in_rows, running
-from physlm.models.recurrences.delta import unit_inverse
+from physlm.models.recurrences.chunks import in_chunks, in_rows, running
 from physlm.models.recurrences.matmul import matmul
+from physlm.models.recurrences.path_chunks import chunk_pieces
 
 
 class Turned(NamedTuple):
@@ -115,20 +115,11 @@ def _turned(
     q: Tensor, k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None, chunk: int, rounded: torch.dtype | None = None
 ) -> Turned:
     q, k, w, beta = (in_chunks(x, chunk) for x in (q, k, w, beta))
-    hidden, diagonal = above(chunk, 1, q.device), above(chunk, 0, q.device)
-    inverse = unit_inverse(((beta * w) @ w.mT).masked_fill(diagonal, 0.0)) * beta.mT
-    from_q = matmul(matmul(q, w.mT, rounded).masked_fill(hidden, 0.0), inverse, rounded)
-    to_k = matmul(w, k.mT, rounded).masked_fill(diagonal, 0.0)
-    within = matmul(q, k.mT, rounded) - matmul(from_q, to_k, rounded)
-    total = None
-    if fade is not None:
-        total = running(in_chunks(fade, chunk))
-        within = within + (total - total.mT)
-    through = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
-    through = through - matmul(w.mT, matmul(inverse, w, rounded), rounded)
-    queries = q - matmul(from_q, w, rounded)
-    keys = k - matmul(matmul(inverse, to_k, rounded).mT, w, rounded)
-    return Turned(within.masked_fill(hidden, -torch.inf), queries, keys, through, total)
+    pieces = chunk_pieces(q, k, w, beta, rounded)
+    if fade is None:
+        return Turned(*pieces, None)
+    total = running(in_chunks(fade, chunk))
+    return Turned(pieces[0] + (total - total.mT), *pieces[1:], total)
 
 
 def _scores(turned: Turned, kept: CarriedKeys | None, c: int, rounded: torch.dtype | None = None) -> Tensor:
