@@ -108,10 +108,13 @@ def export(
         if out == "-" or vocabulary is not None:
             given = "no --out" if out == "-" else "--vocabulary"
             raise UserError(f"--to: got {given}, expected --out DIR alone: the vocabulary lies in that folder")
-        write_folder(config, n, to, Path(out))
+        known = write_folder(config, n, to, Path(out))
         print(f"{counted(n, 'text')} of each split in {out}, {counted(len(config.vocabulary()), 'word')} in "
               f"{out}/vocabulary.json",
               file=sys.stderr)
+        if known:
+            print(f"note: {known} stand in train, too; expected other settings where a test needs new ones, as "
+                  "ask.half=test of questions", file=sys.stderr)
         return
     _write_lines(lines_of(config, n, split), n, out)
     beside = vocabulary or _beside(out)

@@ -13,7 +13,7 @@ token), and for questions ``prompt`` and ``answer``.  parquet needs pyarrow, hf 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,21 +60,48 @@ def lines_of(config: TaskConfig, n: int, split: str) -> Iterator[str]:
         yield json.dumps(record(text, vocabulary), ensure_ascii=False) + "\n"
 
 
-def write_folder(config: TaskConfig, n: int, to: str, folder: Path) -> None:
+def write_folder(config: TaskConfig, n: int, to: str, folder: Path) -> str:
     """Write ``n`` texts of each split; the folder appears whole or not at all.
+
+    Returns:
+        how many texts of the other splits stand in train, in words; empty where none does.
 
     Raises:
         UserError: something lies there already, or a library is missing.
     """
     write = FORMATS[to]()  # what is missing is said before anything is made
     vocabulary, columns = config.vocabulary(), dict[str, None]()
+    marks: dict[str, list[int]] = {split: [] for split in SPLITS}
     with storage.new_folder(folder) as made:
         for split in SPLITS:
             texts = tqdm(texts_of(config, n, split), split, n, leave=False, disable=None, delay=1)
-            columns |= dict.fromkeys(write(made / split, (record(text, vocabulary) for text in texts)))
+            records = (record(text, vocabulary) for text in texts)
+            columns |= dict.fromkeys(write(made / split, _marked(records, marks[split])))
+        known = also_in_train(marks)
         storage.write_json(made / "vocabulary.json", vocabulary.words)
         storage.write_json(made / "task.json", to_dict(config))
-        storage.write_text(made / "README.md", card(config, n, to, list(columns)))
+        storage.write_text(made / "README.md", card(config, n, to, list(columns), known))
+    return known
+
+
+def _marked(records: Iterable[dict[str, Any]], marks: list[int]) -> Iterator[dict[str, Any]]:
+    """The same records, each of whose texts leaves a number by which it is known again."""
+    for one in records:
+        marks.append(hash(tuple(one["ids"])))
+        yield one
+
+
+def also_in_train(marks: Mapping[str, Sequence[int]]) -> str:
+    """How many texts of the other splits stand in train; empty where none does.
+
+    Of some tasks all texts are fixed by their settings, and a split is only another order of them.
+    Example: ``also_in_train({"train": [1, 2], "evaluation": [2, 3]})`` is "1 of 2 texts of evaluation".
+    """
+    first, *others = marks
+    train = set(marks[first])
+    counts = {split: sum(mark in train for mark in marks[split]) for split in others}
+    return ", ".join(f"{count:,} of {counted(len(marks[split]), 'text')} of {split}"
+                     for split, count in counts.items() if count)
 
 
 Write = Callable[[Path, Iterable[dict[str, Any]]], Iterable[str]]  # (path without ending, records) -> columns
@@ -126,8 +153,12 @@ def _columns(records: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def card(config: TaskConfig, n: int, to: str, columns: Sequence[str]) -> str:
-    """The README of the folder, whose head says to the library datasets which file is which split."""
+def card(config: TaskConfig, n: int, to: str, columns: Sequence[str], known: str) -> str:
+    """The README of the folder, whose head says to the library datasets which file is which split.
+
+    Args:
+        known: the texts of the other splits that stand in train, in words.
+    """
     files = "".join(f"  - split: {split}\n    path: {split}.{to}\n" for split in SPLITS)
     head = f"configs:\n- config_name: default\n  data_files:\n{files}" if to != "hf" else ""
     load = 'load_dataset("DIR")' if to != "hf" else 'load_from_disk("DIR")'
@@ -141,9 +172,10 @@ def card(config: TaskConfig, n: int, to: str, columns: Sequence[str]) -> str:
 {counted(n, 'text')} of each split ({", ".join(SPLITS)}), made by physlm, a laboratory for the physics of
 language models. All of it is invented. The data is a pure function of the settings below, the split and the number of
 the text.
+Texts that stand in train, too: {known or "none"}.
 
 ```python
-from datasets import load_dataset, load_from_disk
+from datasets import {load.partition("(")[0]}
 
 data = {load}
 ```

@@ -34,6 +34,19 @@ def test_the_folder_holds_the_task(physlm, tmp_path):
     assert all(f"  - split: {split}\n    path: {split}.jsonl\n" in card for split in SPLITS) and "people=10" in card
 
 
+@pytest.mark.parametrize(("task", "words"), [
+    (("bioqa", "--set", "people=10"), "20 of 20 texts of validation, 20 of 20 texts of evaluation"),
+    (("bios", "--set", "people=10"), ""),
+])
+def test_texts_that_stand_in_train_are_counted(physlm, tmp_path, task, words):
+    code, _, err = physlm("data", "export", *task, "--n", 20, "--to", "jsonl", "--out", tmp_path / "made")
+    assert code == 0 and (f"note: {words} stand in train, too" in err if words else "note" not in err)
+    lines = {split: (tmp_path / "made" / f"{split}.jsonl").read_text().splitlines() for split in SPLITS}
+    texts = {split: {json.loads(line)["text"] for line in lines[split]} for split in SPLITS}
+    assert bool(texts["train"] & texts["evaluation"]) == bool(words)
+    assert f"Texts that stand in train, too: {words or 'none'}.\n" in (tmp_path / "made" / "README.md").read_text()
+
+
 def test_mistakes_are_one_line_and_leave_nothing(physlm, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("x")
