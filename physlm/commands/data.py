@@ -84,7 +84,10 @@ def export(
     ] = FILE_FORMATS[0],
     settings: SetOption = None,
     seed: SeedOption = None,
-    split: SplitOption = "train",
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="SPLIT", help=f"One of {', '.join(SPLITS)}; of a file. Default: "
+                                 f"{SPLITS[0]}.", autocompletion=completion.one_of(SPLITS))
+    ] = None,
     experiment: ExperimentOption = None,
     experiments: ExperimentsOption = None,
 ) -> None:
@@ -105,9 +108,10 @@ def export(
     if to is not None:
         if to not in FORMATS:
             raise UserError(unknown_key("to", to, FORMATS))
-        if out == "-" or vocabulary is not None:
-            given = "no --out" if out == "-" else "--vocabulary"
-            raise UserError(f"--to: got {given}, expected --out DIR alone: the vocabulary lies in that folder")
+        if out == "-" or vocabulary is not None or split is not None:
+            given = "no --out" if out == "-" else "--vocabulary" if vocabulary is not None else "--split"
+            raise UserError(f"--to: got {given}, expected --out DIR alone: the vocabulary and every split lie in that "
+                            "folder")
         known = write_folder(config, n, to, Path(out))
         print(f"{counted(n, 'text')} of each split in {out}, {counted(len(config.vocabulary()), 'word')} in "
               f"{out}/vocabulary.json",
@@ -116,7 +120,7 @@ def export(
             print(f"note: {known} stand in train, too; expected other settings where a test needs new ones, as "
                   "ask.half=test of questions", file=sys.stderr)
         return
-    _write_lines(lines_of(config, n, split), n, out)
+    _write_lines(lines_of(config, n, split or SPLITS[0]), n, out)
     beside = vocabulary or _beside(out)
     if beside is not None:
         with storage.output(Path(beside)) as file:

@@ -54,6 +54,7 @@ def test_mistakes_are_one_line_and_leave_nothing(physlm, tmp_path):
         (("--to", "json", "--out", tmp_path / "x"), "unknown name 'json'; did you mean 'jsonl'"),
         (("--to", "jsonl"), "got no --out"),
         (("--to", "jsonl", "--out", tmp_path / "x", "--vocabulary", "y"), "got --vocabulary"),
+        (("--to", "jsonl", "--out", tmp_path / "x", "--split", "train"), "got --split"),
         (("--to", "jsonl", "--out", tmp_path / "full"), "something is there already"),
         (("--to", "jsonl", "--out", tmp_path / "x", "--set", "ask.half=both"), "'train', 'test'"),
     ):  # fmt: skip
