@@ -15,10 +15,18 @@ import typer
 from physlm import storage
 from physlm.commands import completion
 from physlm.commands.data import ExperimentOption, task_config
-from physlm.commands.options import ExperimentsOption, RunsOption, SetOption, choose_device, command, folder
+from physlm.commands.options import (
+    ExperimentsOption,
+    RunsOption,
+    SetOption,
+    choose_device,
+    command,
+    folder,
+    named_experiment,
+)
 from physlm.config import override, unknown_key
 from physlm.errors import UserError, counted
-from physlm.lab.experiment import experiment_names, load_experiment
+from physlm.lab.experiment import experiment_names
 from physlm.measures.measure import check, check_name, take
 from physlm.measures.merged import Merged, merged_model, merges
 
@@ -34,7 +42,8 @@ ToOption = Annotated[str, typer.Option("--to", metavar="LIBRARY", help="hf: a fo
 
 @command
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or an experiment and --tier, --run.",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or an experiment (or the "
+                                       "beginning of its name) and --tier, --run.",
                                        autocompletion=completion.claims)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")],
     to: ToOption = LIBRARIES[0],
@@ -69,7 +78,9 @@ def export(
     (merge,) = merges(Merged(ends=(end / found.spec.steps,), spans=(span,), ways=(way,)), found.spec)
     if any(not found.weights_path(one).exists() for one in merge.steps):
         diverged = found.diverged() if found.path.is_dir() else None
-        why = f"the run diverged: {diverged}" if diverged else f"no trained model here; first physlm run {run}"
+        train = ("the command that began this run goes on with it" if (Path(run) / "config.json").exists()
+                 else f"first physlm run {run} --tier {tier}")
+        why = f"the run diverged: {diverged}" if diverged else f"no trained model here; {train}"
         raise UserError(f"{found.path}: {why}")
     import torch
 
@@ -143,7 +154,7 @@ def _run(name: str, tier: str, number: int, experiment: str | None, runs: Path, 
     from physlm.lab.stored import read_spec
 
     if experiment is not None:
-        load_experiment(experiment, experiments)
+        named_experiment(experiment, experiments)
     path = Path(name)
     if (path / "config.json").exists():
         settings = storage.read_json(path / "config.json", "expected the folder of a run")
@@ -154,10 +165,11 @@ def _run(name: str, tier: str, number: int, experiment: str | None, runs: Path, 
                             "its experiment by --experiment") from error
     if len(path.parts) > 1 or (path.is_dir() and name not in experiment_names(experiments)):
         raise UserError(f"{path}: found no run there (config.json); expected the folder of a run, or an experiment")
-    specs = load_experiment(name, experiments).specs(tier)
+    claim = named_experiment(name, experiments)
+    specs = claim.specs(tier)
     if number >= len(specs):
         raise UserError(f"--run: got {number}, expected between 0 and {len(specs) - 1}, the runs of tier {tier} of "
-                        f"{name}")
+                        f"{claim.name}")
     return Store(runs).run(specs[number])
 
 
@@ -175,6 +187,6 @@ def _task(source: Path, name: str | None, settings: list[str] | None, seed: int 
     if not stored.exists():
         raise UserError(f"{source}: got no --task, expected one: no run of ours is said here ({SETTINGS})")
     if experiment is not None:
-        load_experiment(experiment, experiments)
+        named_experiment(experiment, experiments)
     config = read_spec(storage.read_json(stored, "give --task"), ()).task
     return override(config, [*(settings or ()), *([] if seed is None else [f"seed={seed}"])])

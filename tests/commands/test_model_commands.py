@@ -110,10 +110,15 @@ def test_checkpoints_are_merged_into_what_is_written(physlm, stored, tmp_path):
 
 def test_mistakes_are_one_line(export, stored, tmp_path):
     out = ("--out", tmp_path / "x")
+    untrained = Store(tmp_path / "runs").run(override(stored.spec, ["train.seed=9"]))
+    untrained.path.mkdir()
+    write_json(untrained.path / "config.json", to_dict(untrained.spec))
     for options, words in (
         ((CLAIM, "--tier", "smoke", "--run", 99, *out), "--run: got 99, expected between 0 and"),
         ((CLAIM, "--tier", "smoke", "--step", 3, *out), "--step: got 3, expected one of"),
-        ((CLAIM, "--tier", "demo", *out), "no trained model here; first physlm run p33_capacity"),
+        (("p33_cap", "--tier", "demo", *out), "no trained model here; first physlm run p33_cap --tier demo\n"),
+        (("p33", *out), "experiment: 'p33' is the beginning of"),
+        ((untrained.path, *out), "no trained model here; the command that began this run goes on with it\n"),
         (("p33_capacty", *out), "did you mean 'p33_capacity'"),
         ((stored.path, "--to", "gguf", *out), "to: unknown name 'gguf'"),
     ):  # fmt: skip
