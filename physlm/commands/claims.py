@@ -33,6 +33,7 @@ from physlm.commands.options import (
     command,
     named_experiment,
     of_part,
+    results_to_read,
     wanted_verdict,
 )
 from physlm.commands.running import Asked, train_and_report, train_shard
@@ -61,7 +62,7 @@ def list_claims(part: PartOption = None, verdict: VerdictOption = None, experime
     from physlm.lab.committed import committed_claims, committed_expectations, committed_verdicts
     from physlm.laws.verdict import by_asked, headline
 
-    where, found, wanted = folder("experiments", experiments), folder("results", results), wanted_verdict(verdict)
+    where, found, wanted = folder("experiments", experiments), results_to_read(results), wanted_verdict(verdict)
     names, committed = experiment_names(where), committed_claims(found)
     if not names:
         raise UserError(f"{where}: no experiment files here, expected at least one NAME.py; give --experiments DIR")

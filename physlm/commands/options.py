@@ -221,6 +221,20 @@ def named_experiment(name: str, experiments: Path | None) -> Experiment:
     return load_experiment(full_name(name, experiment_names(where), "experiment"), where)
 
 
+def results_to_read(given: Path | None) -> Path:
+    """The folder of results that a command reads; one that was named and is not there, as of a typing error, is said.
+
+    Args:
+        given: the folder that was given by an option.
+    """
+    if given is not None:
+        try:
+            given.stat()
+        except FileNotFoundError:
+            print(f"note: {printable(str(given))}: there is no such folder, and so no results", file=sys.stderr)
+    return folder("results", given)
+
+
 def of_part(names: Sequence[str], part: str | None) -> list[str]:
     """The claims of a part, or all of them.
 

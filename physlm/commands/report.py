@@ -16,6 +16,7 @@ from physlm.commands.options import (
     command,
     folder,
     note_not_loaded,
+    results_to_read,
 )
 from physlm.errors import counted
 from physlm.lab.experiment import experiment_names, load_experiment
@@ -59,7 +60,7 @@ def report(
     load = trusted(where, experiments)
     if known and not load:
         note_not_loaded(where, known, "sentences are those of VERDICT.md, and claims without results are not shown")
-    claims = read_claims(folder("results", results),
+    claims = read_claims(results_to_read(results),
                          {name: load_experiment(name, where) for name in known} if load else {})
     content = Report(claims, task_samples(), _curves(claims, folder("runs", runs)))
     index, size = write_report(content, out, one_file)

@@ -24,6 +24,7 @@ from physlm.commands.options import (
     named_experiment,
     note_not_loaded,
     of_part,
+    results_to_read,
     wanted_verdict,
 )
 from physlm.commands.tables import ClaimLine, claim_table, paragraph, quantity_table
@@ -119,7 +120,7 @@ def verify(
     if into and (name, part, verdict, as_json, markdown) != (None, None, None, False, False):
         raise UserError("--into: got a claim, a part or another output beside it, expected files alone: their tables "
                         "are of all claims")
-    found, where, wanted = folder("results", results), folder("experiments", experiments), wanted_verdict(verdict)
+    found, where, wanted = results_to_read(results), folder("experiments", experiments), wanted_verdict(verdict)
     load = name is not None or trusted(where, experiments)
     for path in into or ():
         text_with_places(path)  # before half a minute of work

@@ -110,3 +110,10 @@ def test_show_tells_claim_source_and_cost(physlm: Call) -> None:
     assert "2 runs in 1 population," in out and "H200" in out and "CPU cores" in out
     for tier, runs in (("smoke", 1), ("demo", 2), ("gpu", 3), ("paper", 3)):
         assert re.search(rf"^{tier} +{runs} runs? in", out, re.MULTILINE)
+
+
+def test_a_folder_of_results_that_is_not_there_is_said(physlm: Call, tmp_path: Path) -> None:
+    for command in ("list", "verify", "report"):
+        code, _, err = physlm(command, "--results", "reslts")
+        assert code in (0, 2) and err.startswith("note: reslts: there is no such folder"), command
+        assert "no such folder" not in physlm(command)[2]
