@@ -81,9 +81,9 @@ def train_shard(asked: Asked, shard: Shard) -> None:
         _announce(asked, mine)
         _sweep(asked, {spec: together[spec] for spec in mine})
     runs = counted(len(mine), "finished run")
-    print(f"\nshard {shard} is done, {runs} in {asked.store.root}. When all {shard.of} shards "
-          f"are, copy their run folders into one folder of runs and report with\n"
-          f"    {asked.command(asked.claims)} --finished-only")
+    print("", *paragraph(f"shard {shard} is done, {runs} in {asked.store.root}. When all {shard.of} shards are, copy "
+                         "their run folders into one folder of runs and report with"),
+          f"    {asked.command(asked.claims)} --finished-only", sep="\n")
 
 
 def train_and_report(asked: Asked) -> None:
@@ -134,6 +134,9 @@ def _announce(asked: Asked, specs: Sequence[RunSpec]) -> None:
     if diverged := sum(store.run(spec).diverged() is not None for spec in specs):
         print(f"{diverged} of them diverged and {'is' if diverged == 1 else 'are'} left out")
     if not todo:
+        if asked.where.track:
+            print("note: --track: all runs are finished, and finished runs are not copied to a tracker",
+                  file=sys.stderr)
         return
     costs = cost.cost_of(todo, asked.members, lambda spec: store.run(spec).trained())
     print("\n".join(line for text in cost.describe(costs) for line in paragraph(text)), flush=True)

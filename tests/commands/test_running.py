@@ -215,3 +215,16 @@ def test_the_command_to_redo_it_can_be_pasted(physlm: Call, tmp_path: Path) -> N
     line = next(line for line in text.splitlines() if line.startswith("physlm run"))
     assert shlex.split(line) == ["physlm", *arguments] and "--set 'train.betas=[0.9, 0.95]'" in line
     assert "--set model.norm=rmsnorm" in line
+
+
+def test_finished_runs_are_not_tracked_and_that_is_said(physlm: Call) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    code, _, err = physlm("run", "p33_toy", "--tier", "gpu", "--track", "tensorboard")
+    assert code == 0 and err == ("note: --track: all runs are finished, and finished runs are not copied to a "
+                                 "tracker\n")
+    assert physlm("run", "p33_toy", "--tier", "gpu")[2] == ""
+
+
+def test_what_a_shard_says_fits(physlm: Call) -> None:
+    code, out, _ = physlm("run", "p33_toy", "--tier", "gpu", "--shard", "1/2")
+    assert code == 0 and "shard 1/2 is done" in out and max(map(len, out.splitlines())) < 120
