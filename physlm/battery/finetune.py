@@ -24,13 +24,12 @@ from torch.utils.data import IterableDataset
 from physlm import rng
 from physlm.battery.causal import EXTRA, Causal
 from physlm.battery.questions import biographies, examples
-from physlm.battery.settings import TASKS, TEXTS, Battery
+from physlm.battery.settings import TASKS, TEXTS, WAYS, Battery
 from physlm.battery.singlora import SingLoRA, attach, merge, raise_ramp
 from physlm.errors import UserError, counted
 from physlm.extras import needed
 from physlm.hf.folders import without_bars
 
-WAYS = ("full", "lora", "vera", "singlora")
 # where none is given; that of LoRA is published (arXiv 2309.14402), those of its relatives are ours
 RATES = {"full": 5e-5, "lora": 3e-4, "vera": 3e-3, "singlora": 3e-4}
 LOW_RANK = {"lora": "low-rank updates", "vera": "scaled random updates (VeRA)",

@@ -12,6 +12,7 @@ from physlm.tasks.biography.config import BioSConfig
 from physlm.tasks.biography.kinds import CLASSIFICATION, COMPARISON, DUAL, INVERSE, KINDS, PARTIAL, RETRIEVAL
 from physlm.tasks.biography.question_config import Ask, QuestionsConfig
 
+WAYS = ("full", "lora", "vera", "singlora")  # to finetune a model
 TEXTS = 20  # of each person
 AUGMENTATION = f"multi{TEXTS}+permute+fullname"  # what makes knowledge extractable (arXiv 2309.14316)
 LEAST_PEOPLE = 4  # a pair in either half

@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from physlm import storage
-from physlm.battery.settings import ASKED, Battery
+from physlm.battery.settings import ASKED, TASK_OF, WAYS, Battery
+from physlm.commands import completion
 from physlm.commands.options import choose_device, command, text_table
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ PoolOption = Annotated[int, typer.Option("--pool-size", metavar="N",
                                          help="Cut every pool of values to so many; 0: whole pools.")]
 KindOption = Annotated[
     list[str] | None, typer.Option("--kind", metavar="KIND", help="A kind of question; may be given several times. "
-                                   f"Default: {', '.join(ASKED)}.")]
+                                   f"Default: {', '.join(ASKED)}.", autocompletion=completion.one_of(TASK_OF))]
 MostOption = Annotated[int, typer.Option("--most", metavar="N",
                                          help="Held-out people that each kind is asked about, at most.")]
 SpacedOption = Annotated[
@@ -45,10 +46,12 @@ def run(
     model: Annotated[str, typer.Option("--model", metavar="DIR|NAME", help="A folder that a causal model of "
                                        "transformers and its tokenizer were saved into, or a name on the Hugging Face "
                                        "hub.")],
-    finetune: Annotated[str | None, typer.Option("--finetune", metavar="full|lora|vera|singlora", help="Train it on "
+    finetune: Annotated[str | None, typer.Option("--finetune", metavar="|".join(WAYS), help="Train it on "
                         "the biographies of everybody and on questions about half of the people: all weights, low-rank "
                         "updates (LoRA), or those of its relatives, which train fewer numbers. "
-                        "Default: it is asked as it is.")] = None,
+                        "Default: it is asked as it is.",
+                                               autocompletion=completion.one_of(WAYS))
+                  ] = None,
     passes: Annotated[int, typer.Option("--passes", metavar="N",
                                         help="Of training: times that every person is read.")] = 100,
     rate: Annotated[float, typer.Option("--learning-rate", metavar="RATE",

@@ -13,7 +13,7 @@ import torch
 from extras import of_extra
 
 from physlm.battery.questions import Example, examples, names
-from physlm.battery.settings import Battery
+from physlm.battery.settings import WAYS, Battery
 from physlm.errors import UserError
 from physlm.hf import folders
 from physlm.measures.measure import take
@@ -109,7 +109,7 @@ def counted(model, how, rank):
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks transformers so
-@pytest.mark.parametrize("how", finetune.WAYS)
+@pytest.mark.parametrize("how", WAYS)
 def test_training_lowers_the_loss_and_the_saved_model_writes_the_same(folder, tmp_path, how):
     of_extra("peft", "battery")
     trained = causal.load(str(folder), CPU)

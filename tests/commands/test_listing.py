@@ -98,7 +98,9 @@ def test_shells_complete_claims_and_words(physlm: Call, monkeypatch: pytest.Monk
                            (["data", "export", "mano", "--to", "p"], ["parquet"]),
                            (["data", "sample", "mano", "--split", "e"], ["evaluation"]),
                            (["figure", "p33_toy", "--tier", "g"], ["gpu"]), (["model", "export", "p"], ["p33_toy"]),
-                           (["model", "export", "p33_toy", "--tier", "d"], ["demo"])):
+                           (["model", "export", "p33_toy", "--tier", "d"], ["demo"]),
+                           (["battery", "run", "--finetune", "v"], ["vera"]),
+                           (["battery", "prompts", "--kind", "birth_c"], ["birth_city", "birth_city+employer"])):
         monkeypatch.setenv("COMP_WORDS", " ".join(["physlm", *words]))
         monkeypatch.setenv("COMP_CWORD", str(len(words)))
         assert physlm()[1].split() == " ".join(offered).split(), words
