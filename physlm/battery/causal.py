@@ -116,6 +116,10 @@ def load(source: str, device: torch.device, trust_remote_code: bool = False) -> 
                         "tokenizer were saved into, or a name on the hub")
     if local:
         check_safetensors(Path(source))
+        # what transformers says of such a folder is about tokenizers
+        if not any((Path(source) / name).exists() for name in ("config.json", "adapter_config.json")):
+            raise UserError(f"--model: {source}: found no config.json there; expected a folder that a causal model and "
+                            "its tokenizer were saved into")
     try:
         with without_bars():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=local,

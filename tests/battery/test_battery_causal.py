@@ -134,6 +134,9 @@ def test_what_cannot_be_trained_or_loaded_is_refused(folder, model, tmp_path):
     for rows, message in ((512, "at most 256"), (16, "expected at least")):
         with pytest.raises(UserError, match=message):
             finetune.train(model, BATTERY, Finetuning(row_tokens=rows))
+    with pytest.raises(UserError, match=r"found no config\.json there; expected a folder"):
+        causal.load(str(tmp_path), CPU)
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="transformers cannot load"):
         causal.load(str(tmp_path), CPU)
     for missing in (str(tmp_path / "none"), "./none", "~/none", "some/where/else"):
