@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from physlm.commands.executing import Where
 from physlm.errors import LostProcessError, UserError
 from physlm.lab.executors import remote
 from physlm.lab.executors.contract import MOST_LOST, Job, finish_jobs
-from physlm.lab.executors.ray import Ray
+from physlm.lab.executors.ray import Ray, check_answers
 from physlm.lab.executors.remote import Order, carry_out
 from physlm.lab.planner import Population, plan, with_starts
 from physlm.lab.store import Store
@@ -203,3 +204,14 @@ def test_make_passes_the_number_of_processes_on() -> None:
     done = subprocess.run(["make", "--no-print-directory", "capacity-sweep", "PROCESSES=8", "TIER=smoke", "STAMP=",
                            "PHYSLM=echo"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "run p33_capacity --tier smoke --processes 8"
+
+
+@pytest.mark.parametrize("port", ["unused", "99999"])
+def test_an_address_where_nobody_answers_is_refused_at_once(port: str) -> None:
+    """Ray itself would ask there for more than ten minutes."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"127.0.0.1:{bound.getsockname()[1] if port == 'unused' else port}"
+        with pytest.raises(UserError, match=f"--ray-address: nobody answers at '{address}'"):
+            check_answers(address)
+    check_answers("auto")

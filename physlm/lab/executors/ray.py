@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 OBJECT_BYTES = 100 << 20  # of Ray's store for what tasks exchange: here an order, and an error at most
 LOOK_SECONDS = 0.2  # between two looks whether tasks have ended
+ANSWER_SECONDS = 10.0  # until an address where nobody answers is refused
 END_SECONDS = 10.0  # until a task that was told to end is left to Ray
 
 
@@ -199,6 +201,8 @@ def _join(ray: Any, address: str | None, processes: int | None) -> None:
     if address is None:
         options |= {"num_cpus": max(cpu_cores(), processes or 1), "include_dashboard": False,
                     "object_store_memory": OBJECT_BYTES}
+    if address is not None:
+        check_answers(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**options)
@@ -210,6 +214,22 @@ def _join(ray: Any, address: str | None, processes: int | None) -> None:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def check_answers(address: str) -> None:
+    """Refuse a HOST:PORT where nobody listens: Ray itself asks there for more than ten minutes.
+
+    Raises:
+        UserError: see above.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return  # auto, or a way to name a cluster that Ray understands
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise UserError(f"--ray-address: nobody answers at {address!r}: {error}; expected HOST:PORT of ray start "
+                        "--head, or auto on one of its machines") from error
 
 
 def _first_gpu_bytes() -> int:
