@@ -129,6 +129,13 @@ def test_numbers_are_those_of_law_json(report: Report) -> None:
             assert sorted(ours) == sorted(one["name"] for one in law["quantities"])
 
 
+def test_the_wall_says_what_each_mark_means(report: Report, folder: Path) -> None:
+    """A dash stands for all that neither agrees nor disagrees, so the key names both kinds."""
+    verdicts = {one.verdict for claim in report.claims for one in claim.judged}
+    wall = (folder / "index.html").read_text()
+    assert "not judged" in verdicts and "not measured, or not judged" in wall
+
+
 def test_the_table_has_every_quantity(report: Report, folder: Path, pages: dict[Path, Page]) -> None:
     count = sum(len(claim.judged) + len(claim.others) for claim in report.claims)
     page = pages[folder / "quantities.html"]
