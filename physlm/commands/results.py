@@ -29,7 +29,7 @@ from physlm.commands.options import (
 )
 from physlm.commands.tables import ClaimLine, claim_table, paragraph, quantity_table
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.lab.experiment import TIERS, experiment_names, full_name, load_experiment, stated_claim
 from physlm.lab.folders import folder, is_installed, trusted
 from physlm.laws.diverged import diverged_sentence
@@ -177,9 +177,10 @@ def _note_amiss(checked: Sequence[Checked], known: Sequence[str], experiments: P
     for one in checked:
         for text in one.disagreements:
             print(f"{one.claim}: {text}", file=sys.stderr)
-        if one.experiment is None and (load or one.claim not in known):
-            print(f"{one.claim}: no experiment file in {experiments}: its law.json is taken at its word",
-                  file=sys.stderr)
+    alone = [one.claim for one in checked if one.experiment is None and (load or one.claim not in known)]
+    if alone:  # one note: a folder of somebody else's experiments has none of ours
+        print(*paragraph(f"note: {counted(len(alone), 'claim')} without an experiment file in {experiments}, whose "
+                         f"law.json is taken at its word: {', '.join(alone)}"), sep="\n", file=sys.stderr)
     if known and not load:
         note_not_loaded(experiments, known, "law.json is taken at its word, and claims without results are not shown")
 

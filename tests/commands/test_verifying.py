@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,17 @@ def test_verify_refits_and_says_where_law_json_disagrees(physlm: Call, tmp_path:
         assert "4.05" not in out
     assert physlm("verify", "--write")[0] == 0 and path.read_text() == whole
     assert physlm("verify")[0] == 0
+
+
+def test_one_note_names_the_results_that_have_no_experiment_file(physlm: Call, tmp_path: Path) -> None:
+    physlm("run", "p33_toy", "--tier", "gpu")
+    for name in ("strange", "stranger"):
+        copy = shutil.copytree(tmp_path / "results" / "p33_toy", tmp_path / "results" / name)
+        law = (copy / "law.json").read_text()
+        (copy / "law.json").write_text(law.replace("p33_toy", name))
+    said = " ".join(physlm("verify")[2].split())
+    assert said.count("note:") == 1 and said.startswith("note: 2 claims without an experiment file in ")
+    assert said.endswith("law.json is taken at its word: strange, stranger")
 
 
 def test_verify_prints_markdown_by_part(physlm: Call) -> None:
