@@ -121,6 +121,15 @@ def test_what_there_is_not_is_refused(settings: dict[str, Any], message: str) ->
         dataclasses.replace(FlipFlopConfig(), **settings)
 
 
+def test_writes_and_reads_alone_are_a_language() -> None:
+    """Shares whose difference from 1 a float rounds down."""
+    for write, read in ((0.8, 0.2), (0.9, 0.1), (0.3, 0.7)):
+        row = FlipFlopConfig(write, read, row_tokens=64).build().rows(torch.arange(20)).inputs_RT
+        assert {*row[:, 1::2].flatten().tolist()} == {WRITE, READ}
+    with pytest.raises(UserError, match=r"task\.read: got 0\.5, expected between 0 and 0\.2$"):
+        FlipFlopConfig(0.8, 0.5)
+
+
 def test_other_distributions_and_windows_are_refused() -> None:
     task = SMALL.build()
     with pytest.raises(UserError, match=r"distribution: unknown name 'spars'.*sparse"):
