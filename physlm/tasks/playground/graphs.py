@@ -73,6 +73,9 @@ class GraphConfig(TaskConfig):
         def longest_name(self) -> int: ...
 
         @property
+        def name_words(self) -> int: ...
+
+        @property
         def seed(self) -> int: ...
 
     @property
@@ -107,7 +110,8 @@ class GraphConfig(TaskConfig):
         check_between(self, "longest_name", self.shortest_name, MOST_NAME)
         most_words = min(MOST_WORDS, math.floor(MOST_NAMES ** (1 / self.longest_name) + 1e-9))
         check_between(self, "name_words", least_words, most_words)
-        check_between(self, "nodes", LEAST_NODES, self.most_nodes)
+        named = self.most_nodes if self.name_words else MOST_NODES  # without words of its own each node is one
+        check_between(self, "nodes", LEAST_NODES, named)
 
     def longest_instance(self, nodes: int) -> int:
         """No instance of so many nodes has more tokens."""
