@@ -153,6 +153,31 @@ def _as_declared(hint: Any, value: Any) -> Any:
     return value
 
 
+def check_choices(config: Any, where: str) -> None:
+    """Refuse a setting that is none of the texts that it may be, also in the configs within.
+
+    What is read from JSON is refused by ``from_dict``; this is for configs that were written in Python, where a slip
+    such as ``learnt_scale="heads"`` would mean nothing.
+
+    Raises:
+        UserError: place, value and choices are named.
+    """
+    hints = _hints(type(config))  # type: ignore[arg-type]  # as in ``_settings``
+    for field in dataclasses.fields(config):
+        value, place = getattr(config, field.name), _join(where, field.name)
+        if typing.get_origin(hints[field.name]) is typing.Literal:
+            _check_choice(hints[field.name], value, place)
+        for number, item in enumerate(value if isinstance(value, tuple) else (value,)):
+            if dataclasses.is_dataclass(item):
+                check_choices(item, f"{place}[{number}]" if isinstance(value, tuple) else place)
+
+
+def _check_choice(hint: Any, value: Any, where: str) -> None:
+    allowed = typing.get_args(hint)
+    if value not in allowed:
+        raise UserError(f"{where}: got {shown(value)}, expected one of {', '.join(map(repr, allowed))}")
+
+
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:
     """Build ``cls`` from its JSON form.
 
@@ -239,9 +264,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _read_union(typing.get_args(hint), value, where)
     if origin is typing.Literal:
-        allowed = typing.get_args(hint)
-        if value not in allowed:
-            raise UserError(f"{where}: got {shown(value)}, expected one of {', '.join(map(repr, allowed))}")
+        _check_choice(hint, value, where)
         return value
     if origin is tuple:
         args = typing.get_args(hint)

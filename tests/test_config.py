@@ -279,6 +279,24 @@ def test_bad_overrides_name_the_cure(text: str, message: str) -> None:
     assert len(str(error.value)) < 600 + len(text.partition("=")[0])  # a value is shown in part
 
 
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: ModelConfig(mixer=(Attention(), Attention(learnt_scale="heads"))),  # type: ignore[arg-type]
+     "model.mixer[1].learnt_scale: got 'heads', expected one of 'none', 'head', 'one'"),
+    (lambda: ModelConfig(mlp=(MoE(expert=Plain(act="relu")),)),  # type: ignore[arg-type]
+     "model.mlp[0].expert.act: got 'relu', expected one of 'gelu', 'relu2'"),
+    (lambda: ModelConfig(route=MixtureOfDepths(weight="logit")),  # type: ignore[arg-type]
+     "model.route.weight: got 'logit', expected one of 'score', 'sigmoid'"),
+    (lambda: TrainConfig(optimiser="sgd"),  # type: ignore[arg-type]
+     "train.optimiser: got 'sgd', expected one of 'adamw', 'muon'"),
+    (lambda: RunSpec(FlipFlopConfig(loss="every"), ModelConfig(), TrainConfig(steps=1)),  # type: ignore[arg-type]
+     "task.loss: got 'every', expected one of 'answer', 'all'"),
+])  # fmt: skip
+def test_a_choice_that_there_is_not_is_refused_in_python_too(make: Any, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        make()
+    assert str(error.value) == message
+
+
 def test_overrides_are_typed() -> None:
     spec = override(SPEC, ["train.learning_rate=3e-3", "model.layers=4", "task.name_pools=[3,4,5]", "task.fresh=false"])
     assert (spec.train.learning_rate, spec.model.layers) == (3e-3, 4)

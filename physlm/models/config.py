@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from physlm.config import check_choices
 from physlm.errors import UserError, counted
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.mlp import Plain
@@ -107,6 +108,7 @@ class ModelConfig:
             if not least <= count <= self.layers:
                 raise UserError(f"model.{name}: got a pattern of {counted(count, 'part')} for "
                                 f"{counted(self.layers, 'layer')}, expected at least {least} and at most as many")
+        check_choices(self, "model")
         for part in self.parts:
             self._check_part(part)
         self._check_shared()

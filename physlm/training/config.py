@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from itertools import zip_longest
 from typing import Any, Literal
 
-from physlm.config import content_hash, from_dict, to_dict
+from physlm.config import check_choices, content_hash, from_dict, to_dict
 from physlm.errors import UserError, counted
 from physlm.models.config import ModelConfig
 from physlm.models.listing import model_weights
@@ -94,6 +94,7 @@ class TrainConfig:
     lora_ramp: int = 1000
 
     def __post_init__(self) -> None:
+        check_choices(self, "train")
         for name in ("exposures", "batch_rows"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}: got {getattr(self, name)}, expected at least 1")
@@ -151,6 +152,7 @@ class RunSpec:
     start: RunSpec | None = None
 
     def __post_init__(self) -> None:
+        check_choices(self.task, "task")
         if self.task.row_tokens > MOST_ROW_TOKENS:
             raise UserError(f"task.row_tokens: got {self.task.row_tokens}, expected at most {MOST_ROW_TOKENS}")
         for name, count in (("task.row_tokens", self.task.row_tokens), ("entries in a row", self.task.entries_per_row)):
