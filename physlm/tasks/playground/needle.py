@@ -193,9 +193,16 @@ class Needle(WindowTask[NeedleConfig]):
         if text[:1] != [BOS] or text[-3:-2] != [QUERY]:
             return "got no <bos>, or no <query> before the last two tokens"
         haystack, (asked, answer) = text[1:-3], text[-2:]
-        if haystack.count(asked) != 1 or haystack[-1] == asked:
+        keys = range(FIRST_KEY, FIRST_KEY + self.config.keys)
+        values = range(keys.stop, keys.stop + self.config.values)
+        if asked not in keys or haystack.count(asked) != 1 or haystack[-1] == asked:
             return "got a query of a key that does not stand once before a value"
-        return "" if haystack[haystack.index(asked) + 1] == answer else "got another value than that of the key"
+        at_T = [at for at, token in enumerate(haystack) if token < values.stop]  # all but filler
+        pairs = {haystack[at]: haystack[at + 1] for at in at_T[::2] if at + 1 < len(haystack)}
+        if (len(at_T) != 2 * len(pairs) or [at + 1 for at in at_T[::2]] != at_T[1::2]
+                or not all(key in keys and value in values for key, value in pairs.items())):  # fmt: skip
+            return "got something other than filler and pairs of different keys and their values"
+        return "" if pairs[asked] == answer else "got another value than that of the key"
 
     def _compiled(self, index_R: Tensor, split: str, stream: int | str) -> Rows:
         """The same rows by a loop that a CPU runs faster, above all where there are many pairs."""

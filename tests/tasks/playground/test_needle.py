@@ -105,12 +105,21 @@ def test_training_shows_every_number_of_distractors_that_there_is_room_for() -> 
     assert RANGE.build().prompts(3).lengths_B.tolist() == [63] * 9, "asked with the most"
 
 
+NO_PAIRS = "got something other than filler and pairs of different keys and their values"
+
+
 @pytest.mark.parametrize(("text", "fault"), [
     ("<bos> k3 v2 <filler_1> k4 v5 <query> k3 v2", ""), ("<bos> k3 v2 <query> k3 v2 <bos>", ""),
     ("<bos> k3 v2 <filler_1> k4 v5 <query> k3 v5", "got another value than that of the key"),
     ("<bos> k3 v2 <filler_1> k4 v5 <query> k5 v5", "got a query of a key that does not stand once before a value"),
     ("<bos> k3 v2 k3 v5 <query> k3 v5", "got a query of a key that does not stand once before a value"),
     ("<bos> k4 v2 k3 <query> k3 v5", "got a query of a key that does not stand once before a value"),
+    ("<bos> <filler_1> <filler_2> <query> <filler_1> <filler_2>",
+     "got a query of a key that does not stand once before a value"),
+    ("<bos> k3 <filler_2> <query> k3 <filler_2>", NO_PAIRS), ("<bos> k3 k4 <query> k3 k4", NO_PAIRS),
+    ("<bos> k3 v2 k4 v5 k4 v6 <query> k3 v2", NO_PAIRS), ("<bos> k3 v2 v5 <query> k3 v2", NO_PAIRS),
+    ("<bos> k4 k3 v2 v5 <query> k3 v2", NO_PAIRS), ("<bos> k4 <filler_1> v5 k3 v2 <query> k3 v2", NO_PAIRS),
+    ("<bos> k3 v2 k4 <query> k3 v2", NO_PAIRS),
     ("<bos> k3 v2 k3 v2", "got no <bos>, or no <query> before the last two tokens"),
     ("k3 v2 <query> k3 v2", "got no <bos>, or no <query> before the last two tokens"),
 ])  # fmt: skip
