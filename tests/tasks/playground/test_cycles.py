@@ -136,6 +136,13 @@ def test_no_steps_back_lead_where_steps_lead(hops: int, nodes: int) -> None:
         CyclesConfig(nodes - 1, hops, queries=1)
 
 
+def test_all_that_is_no_cycle_may_be_filler() -> None:
+    """Also where floats round what is left below the share: 1 - 16 / 20 < 0.2."""
+    assert CyclesConfig(8, 2, 1, window=20, share=0.2).build().rows(torch.arange(3)).inputs_RT.shape == (3, 256)
+    with pytest.raises(UserError, match=r"task\.share: got 0\.3, expected between 0 and 0\.2$"):
+        CyclesConfig(8, 2, 1, window=20, share=0.3)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     task = CONFIG.build()
     for condition, message in (({"filled": 0.9}, "filled 0.9, expected between 0 and 0.86"), ({"hop": 4}, "hop 4"),
