@@ -55,8 +55,8 @@ EXPERIMENT = Experiment(
         bound("none_over_hard_alibi", "at least", -0.05, "Result 3", OURS),
         bound("quarter_over_rope", "at least", -0.05, "Result 3: a quarter of RoPE is best", OURS),
         bound("quarter_over_half", "at least", -0.05, "Figure 26", OURS),
-        bound("heads_over_channels", "about", 0.0, "the released code has the one, the paper the other", OURS,
-              slack=0.1),
+        bound("heads_over_channels", "about", 0.0, "the released code has the one, the paper the other",
+              "a tenth of slack is ours: they are two readings of one setting", slack=0.1),
     ),
     deviations=(
         "Depo alone, in the setting of p41_playground; three seeds at its rate.",

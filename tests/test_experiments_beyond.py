@@ -172,6 +172,17 @@ def test_what_is_kept_of_nothing_is_not_judged_though_another_mixer_has_learnt()
     assert judged["capo_kept@mixer=gqa4"] == "holds"
 
 
+def test_gains_of_linear_models_say_how_wide_ours_are() -> None:
+    """The published ones are 512 wide."""
+    claim = CLAIMS["p41_linear"]
+    wide = {spec.task.kind: spec.model.width / 512 for spec in claim.specs("gpu")}
+    said = {"half as wide": 0.5, "a quarter as wide": 0.25}
+    for one in claim.expect:
+        for text, share in said.items():
+            if text in one.reason:
+                assert wide[one.quantity.partition("_")[0]] == share, one.quantity
+
+
 @pytest.mark.parametrize("change", ["model.layers=3", "model.layers=6"])
 def test_softmax_layers_of_changed_models_are_counted(change: str) -> None:
     """The pattern is repeated over the layers: of 3 layers "linear, softmax" has one that is softmax."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import planted
 import pytest
 from planted import verdicts
@@ -35,6 +37,13 @@ def test_where_canon_layers_do_nothing_no_claim_is_reproduced(name: str) -> None
     gains = [quantity for quantity in found if "gain" in quantity and "capo" not in quantity]
     wrong = {quantity for quantity in gains if found[quantity] in ("not reproduced", "fails")}
     assert wrong == set(gains) - {"gain_C@kind=copy"}, "which is to be at most a tenth"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_slack_that_a_text_says_is_the_one_there_is(name: str) -> None:
+    for one in CLAIMS[name].expect:
+        for said in re.findall(r"(0\.\d+) of slack", one.reason):
+            assert float(said) == (one.tolerance or abs(one.published)), one.quantity
 
 
 def test_capacities_are_compared_size_by_size() -> None:
