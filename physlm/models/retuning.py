@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from physlm.config import unknown_key
 from physlm.errors import UserError
@@ -45,6 +45,8 @@ def changed(config: ModelConfig, among: Among = "all", **settings: Any) -> Model
     Raises:
         UserError: other settings, values that are not allowed, or no such layer.
     """
+    if among not in get_args(Among):
+        raise UserError(unknown_key("among", among, get_args(Among)))
     for name in settings:
         if name not in SETTINGS:
             raise UserError(unknown_key("model.mixer", name, SETTINGS))

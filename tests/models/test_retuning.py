@@ -75,6 +75,8 @@ def test_what_trained_weights_cannot_do_is_refused() -> None:
     for change, message in (
         (lambda: retuned(model, rope_bsae=1.0), "unknown name 'rope_bsae'; did you mean 'rope_base'"),
         (lambda: retuned(model, bias="alibi"), "unknown name 'bias'. Allowed: chunk, floor, "),
+        (lambda: retuned(model, among="rotatd", floor=3),  # type: ignore[arg-type]
+         "among: unknown name 'rotatd'; did you mean 'rotated'"),
         (lambda: retuned(model, among="unrotated", floor=3), "got rope, expected attention in some unrotated layers"),
         (lambda: retuned(randomised(with_part("mixer", Uniform())), scale=2.0), "expected attention in some layers"),
         (lambda: retuned(model, window=-2), "window: got -2, expected at least 1"),
