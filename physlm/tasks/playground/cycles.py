@@ -240,12 +240,15 @@ class Cycles(OnDevice[CyclesConfig]):
         while begin > QUESTION and self._query < text[begin - QUESTION] < self._answer:
             begin -= QUESTION
         before = text[1:begin]
-        nodes = [i for i in before if i <= self._query]
+        place_P = [at for at, token in enumerate(before) if token <= self._query]
+        nodes = [before[at] for at in place_P]
         after = dict(zip(nodes[::2], nodes[1::2], strict=False))
         if text[:1] != [BOS] or not {*before}.isdisjoint((BOS, *range(self._query + 1, self._answer + 1))):
             return "got something other than <bos>, nodes and filler before the questions"
         if len(nodes) != 2 * len(after) or {*after} != {*after.values()}:
             return "got edges that are not cycles"
+        if [at + 1 for at in place_P[::2]] != place_P[1::2]:
+            return "got an edge whose nodes do not stand side by side"
         if begin == len(text):
             return "got no question"
         for at in range(begin, len(text), QUESTION):

@@ -186,7 +186,7 @@ class Mqar(OnDevice[MqarConfig]):
         if not self.vocabulary.has(text):
             return FOREIGN
         keys, values = text[1 : 2 * pairs + 1 : 2], text[2 : 2 * pairs + 2 : 2]
-        if text[:1] != [BOS] or len(text) < 2 * pairs + 3:
+        if text[:1] != [BOS] or BOS in text[1:] or len(text) < 2 * pairs + 3:
             return f"got no <bos> and {pairs} pairs before a query"
         if not (min(keys) > 0 and max(keys) < half <= min(values)):
             return f"got something other than {pairs} pairs of keys and values"

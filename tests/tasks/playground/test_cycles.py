@@ -95,6 +95,7 @@ def test_training_shows_every_kind_and_amount_and_learns_the_answers() -> None:
     ("<bos> n1 n2 n2 n3 n3 n1 <query_2> n1 <ans> n3 <query_1> n3 <ans> n3", "got a wrong answer to a question of k = "),
     ("<bos> n1 n2 n2 n3 n3 n2 <query_1> n1 <ans> n2", "got edges that are not cycles"),
     ("<bos> n1 n2 n2 n3 n3 n1 n1 <query_1> n1 <ans> n2", "got edges that are not cycles"),
+    ("<bos> n1 <filler_1> n2 n2 n3 n3 n1 <query_1> n1 <ans> n2", "got an edge whose nodes do not stand side by side"),
     ("<bos> n1 n2 n2 n3 n3 n1", "got no question"),
     ("<bos> n1 n2 n2 n1 <query_1> n1 <ans> n2 <query_1> n1 <ans>", "got something other than <bos>, nodes and filler"),
     ("<bos> n1 n2 <ans> n2 n1 <query_1> n1 <ans> n2", "got something other than <bos>, nodes and filler"),

@@ -69,6 +69,7 @@ def test_its_own_samples_pass_the_verifier(config: MqarConfig) -> None:
     ({}, "<bos> k3 v41 k7 v41 k3 v41", "got a value of two pairs"),
     ({"reassigned": 2}, "<bos> k3 v41 k3 v41 v9 k3 v41", "got a value of two pairs"),
     ({}, "<bos> k3 v41 k7 v55", "got no <bos> and 2 pairs before a query"),
+    ({}, "<bos> k3 v41 k7 v55 v9 <bos> k3 v41", "got no <bos> and 2 pairs before a query"),
     ({"reassigned": 1}, "<bos> k3 v41 k3 v55 v9 k3 v55", ""),
     ({"reassigned": 2}, "<bos> k3 v41 k3 v55 v9 k3 v41", ""),
     ({"reassigned": 2}, "<bos> k3 v41 k3 v55 v9 k3 v55", "got another value than that of the key"),
