@@ -29,7 +29,7 @@ EXPERIMENT = Experiment(
              items="questions", details=(CURVE,), prepare=along),
     figure=bars(ANSWER, "position", "local", control=MAJORITY, control_name="best constant", besides=BEST,
                 besides_name="best rate", names=NAMES, title="Mental arithmetic"),
-    expect=(*(bound(f"gain@position={name}", "at least", 0.1, "Figure 7", "0.36 or more at four times the size, L = 10",
+    expect=(*(bound(f"gain@position={name}", "at least", 0.1, "Figure 7", "0.36 or more at five times the size, L = 10",
                     label=f"answers with Canon layers over without: {NAMES.get(name, 'no positions')}")
               for name in ("rope", "rope0.25", "none")),
             own_test("answer@position=rope/local=canon", "at least", 0.5, "learnt: there is something to compare",
