@@ -106,20 +106,8 @@ def export(
         raise UserError(unknown_key("format", file_format, FILE_FORMATS))
     config = task_config(task, settings, seed, experiment, experiments)
     if to is not None:
-        if to not in FORMATS:
-            raise UserError(unknown_key("to", to, FORMATS))
-        if out == "-" or vocabulary is not None or split is not None:
-            given = "no --out" if out == "-" else "--vocabulary" if vocabulary is not None else "--split"
-            raise UserError(f"--to: got {given}, expected --out DIR alone: the vocabulary and every split lie in that "
-                            "folder")
-        known = write_folder(config, n, to, Path(out))
-        print(f"{counted(n, 'text')} of each split in {out}, {counted(len(config.vocabulary()), 'word')} in "
-              f"{out}/vocabulary.json",
-              file=sys.stderr)
-        if known:
-            print(f"note: {known} stand in train, too; expected other settings where a test needs new ones, as "
-                  "ask.half=test of questions", file=sys.stderr)
-        return
+        amiss = "no --out" if out == "-" else "--vocabulary" if vocabulary is not None else "--split" if split else ""
+        return _write_splits(config, n, to, out, amiss)
     _write_lines(lines_of(config, n, split or SPLITS[0]), n, out)
     beside = vocabulary or _beside(out)
     if beside is not None:
@@ -128,6 +116,26 @@ def export(
     written = [f"{counted(n, 'text')} in {out}"] if out != "-" else []
     vocabularies = f"vocabulary in {beside}" if beside else "vocabulary not written; expected --vocabulary FILE for it"
     print(", ".join([*written, vocabularies]), file=sys.stderr)
+
+
+def _write_splits(config: TaskConfig, n: int, to: str, out: str, amiss: str) -> None:
+    """A folder of every split, and what stands in two of them.
+
+    Args:
+        amiss: what was given, or not given, that does not go with a folder.
+    """
+    if to not in FORMATS:
+        raise UserError(unknown_key("to", to, FORMATS))
+    if amiss:
+        raise UserError(f"--to: got {amiss}, expected --out DIR alone: the vocabulary and every split lie in that "
+                        "folder")
+    known = write_folder(config, n, to, Path(out))
+    print(f"{counted(n, 'text')} of each split in {out}, {counted(len(config.vocabulary()), 'word')} in "
+          f"{out}/vocabulary.json",
+          file=sys.stderr)
+    if known:
+        print(f"note: {known} stand in train, too; expected other settings where a test needs new ones, as "
+              "ask.half=test of questions", file=sys.stderr)
 
 
 def task_config(name: str, settings: list[str] | None, seed: int | None, experiment: str | None,

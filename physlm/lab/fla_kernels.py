@@ -33,9 +33,9 @@ from torch.torch_version import TorchVersion
 
 from physlm.lab.bench_mixers import LEVELS
 from physlm.models.config import ModelConfig
-from physlm.models.faded_heads import COLUMNS, with_faded
+from physlm.models.faded_heads import with_faded
 from physlm.models.parts.deltanet import DeltaNet
-from physlm.models.parts.fox import FoX, read_faded
+from physlm.models.parts.fox import COLUMNS, FoX, read_faded
 from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.gla import GLA
 from physlm.models.parts.linear import LinearAttention, quotient

@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.library import custom_op, register_autograd, register_fake
 
+from physlm.models.parts.fox import COLUMNS
 from physlm.models.parts.recurrent import in_heads, normed_heads, widened
 
-COLUMNS = 8  # of keys for what has faded: kernels of GPUs want heads of a multiple of 8
 KERNEL_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -182,9 +182,8 @@ def _read_gradients(ctx: Any, for_q: Tensor, for_k: Tensor, for_v: Tensor) -> tu
 register_autograd("physlm::read_heads", _read_gradients, setup_context=_setup_read)
 
 
-@custom_op(
-    "physlm::gated_heads", mutates_args=(), device_types="cuda", schema="(Tensor o, Tensor gate, Tensor gain) -> Tensor"
-)
+@custom_op("physlm::gated_heads", mutates_args=(), device_types="cuda",
+           schema="(Tensor o, Tensor gate, Tensor gain) -> Tensor")
 def _gated_heads(o: Tensor, gate: Tensor, gain: Tensor) -> Tensor:
     from physlm.models.kernels import faded_heads as kernels
 
@@ -196,12 +195,8 @@ def _(o: Tensor, gate: Tensor, gain: Tensor) -> Tensor:
     return gate.new_empty(gate.shape)
 
 
-@custom_op(
-    "physlm::gated_heads_backward",
-    mutates_args=(),
-    device_types="cuda",
-    schema="(Tensor o, Tensor gate, Tensor gain, Tensor grad) -> (Tensor, Tensor, Tensor)",
-)
+@custom_op("physlm::gated_heads_backward", mutates_args=(), device_types="cuda",
+           schema="(Tensor o, Tensor gate, Tensor gain, Tensor grad) -> (Tensor, Tensor, Tensor)")
 def _gated_backward(o: Tensor, gate: Tensor, gain: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     from physlm.models.kernels import faded_heads as kernels
 

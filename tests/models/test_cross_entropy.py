@@ -6,29 +6,18 @@ One table of cases for all implementations.  The kernels run on a CUDA device, o
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 import torch
+from interpreted import CUDA, DEVICE, KERNEL_DTYPES, assert_passes_interpreted, needs_kernels, starts_interpreter
 from torch import Tensor
 
 from physlm.models import cross_entropy
 from physlm.models.cross_entropy import embedding, linear_cross_entropy, token_nll
 
-CUDA = torch.cuda.is_available()
-INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = torch.device("cuda" if CUDA and not INTERPRETER else "cpu")
-TRITON = importlib.util.find_spec("triton") is not None
-
 needs_cuda = pytest.mark.skipif(not CUDA, reason="needs a CUDA device")
-needs_kernels = pytest.mark.skipif(
-    not CUDA and not (INTERPRETER and TRITON), reason="needs a CUDA device, or triton with TRITON_INTERPRET=1"
-)
 
 
 class Case(NamedTuple):
@@ -272,7 +261,6 @@ def fused(hidden: Tensor, table: Tensor, targets: Tensor, ignore: int) -> Tensor
 
 
 # The interpreter multiplies bfloat16 by its bits; float16 takes the same way through the kernels.
-KERNEL_DTYPES = [torch.float32, torch.float16] if INTERPRETER else [torch.float32, torch.bfloat16]
 
 
 @needs_kernels
@@ -327,16 +315,9 @@ def test_chunked_kernel(case: Case, z: float, dtype: torch.dtype, monkeypatch: p
         torch.testing.assert_close(nll_MN, plain_MN + z * squares_MN, rtol=1e-3, atol=1e-2)
 
 
-@pytest.mark.skipif(CUDA or INTERPRETER, reason="the kernels run directly in this process")
-@pytest.mark.skipif(not TRITON, reason="triton is not installed (it is optional on a CPU)")
+@starts_interpreter
 def test_kernels_under_the_interpreter() -> None:
-    outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-k", "kernel and not interpreter", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stdout[-5000:] + outcome.stderr[-2000:]
-    assert " passed" in outcome.stdout
-    assert " skipped" not in outcome.stdout
+    assert_passes_interpreted(__file__, "kernel and not interpreter")
 
 
 # ---- On a CUDA device, through the public functions

@@ -5,27 +5,26 @@ Without a GPU the kernels run in Triton's interpreter (``TRITON_INTERPRET=1``), 
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from interpreted import (
+    CUDA,
+    DEVICE,
+    INTERPRETER,
+    KERNEL_DTYPES,
+    assert_passes_interpreted,
+    needs_kernels,
+    starts_interpreter,
+)
 from torch import Tensor
 
-from physlm.models.faded_heads import COLUMNS, Shift, gated_heads, read_heads, reference_gated, reference_heads
+from physlm.models.faded_heads import Shift, gated_heads, read_heads, reference_gated, reference_heads
+from physlm.models.parts.fox import COLUMNS
 from physlm.models.parts.recurrent import NORM_EPS
 
-CUDA, TRITON = torch.cuda.is_available(), importlib.util.find_spec("triton") is not None
-INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = torch.device("cuda" if CUDA and not INTERPRETER else "cpu")
-KERNEL_DTYPES = [torch.float32, torch.float16] if INTERPRETER else [torch.float32, torch.bfloat16]
-needs_kernels = pytest.mark.skipif(
-    not CUDA and not (INTERPRETER and TRITON), reason="needs a CUDA device, or triton with TRITON_INTERPRET=1"
-)
 # members, rows, heads, positions, width of a head: one token, several programs a row, a width of no power of two
 SHAPES = [(1, 1, 1, 1, 4), (1, 2, 3, 9, 16), (2, 3, 2, 70, 12), (3, 1, 4, 64, 8)]
 cases = pytest.mark.parametrize("shape", SHAPES)
@@ -207,12 +206,6 @@ def test_a_cpu_takes_the_obvious_implementation() -> None:
         assert one.equal(other)
 
 
-@pytest.mark.skipif(CUDA or INTERPRETER, reason="the kernels run directly in this process")
-@pytest.mark.skipif(not TRITON, reason="triton is not installed (it is optional on a CPU)")
+@starts_interpreter
 def test_kernels_under_the_interpreter() -> None:
-    outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-k", "kernels and not interpreter", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stdout[-5000:] + outcome.stderr[-2000:]
-    assert " passed" in outcome.stdout and " skipped" not in outcome.stdout
+    assert_passes_interpreted(__file__, "kernels and not interpreter")

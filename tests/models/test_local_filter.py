@@ -5,29 +5,19 @@ Without a GPU the kernels run in Triton's interpreter (``TRITON_INTERPRET=1``), 
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 import torch
+from interpreted import DEVICE, KERNEL_DTYPES, assert_passes_interpreted, needs_kernels, starts_interpreter
 from torch import Tensor
 
 from physlm.models import local_filter
 from physlm.models.local_filter import GATES, activate, local_filter_step, reference_filter
 
-CUDA, TRITON = torch.cuda.is_available(), importlib.util.find_spec("triton") is not None
-INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = torch.device("cuda" if CUDA and not INTERPRETER else "cpu")
-KERNEL_DTYPES = [torch.float32, torch.float16] if INTERPRETER else [torch.float32, torch.bfloat16]
 Step = Callable[[Tensor, Tensor, Tensor, bool, str], Tensor]
-needs_kernels = pytest.mark.skipif(
-    not CUDA and not (INTERPRETER and TRITON), reason="needs a CUDA device, or triton with TRITON_INTERPRET=1"
-)
 # members, rows, positions, channels of y: rows shorter than the filter, several stretches, odd numbers of channels
 SHAPES = [(1, 2, 9, 16), (2, 3, 2, 5), (2, 1, 130, 20), (1, 3, 64, 300)]
 CASES = list(itertools.product(SHAPES, (True, False), ("", "gelu", "relu2", *GATES)))
@@ -153,12 +143,6 @@ def test_kernels_of_one_token_more_are_the_formula(shape: tuple[int, ...], then:
         assert_near((y,), expected, 1e-5 if dtype == torch.float32 else 5e-3)
 
 
-@pytest.mark.skipif(CUDA or INTERPRETER, reason="the kernels run directly in this process")
-@pytest.mark.skipif(not TRITON, reason="triton is not installed (it is optional on a CPU)")
+@starts_interpreter
 def test_kernels_under_the_interpreter() -> None:
-    outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-k", "kernels and not interpreter", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stdout[-5000:] + outcome.stderr[-2000:]
-    assert " passed" in outcome.stdout and " skipped" not in outcome.stdout
+    assert_passes_interpreted(__file__, "kernels and not interpreter")

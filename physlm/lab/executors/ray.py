@@ -201,7 +201,7 @@ def _join(ray: Any, address: str | None, processes: int | None) -> None:
     if address is None:
         options |= {"num_cpus": max(cpu_cores(), processes or 1), "include_dashboard": False,
                     "object_store_memory": OBJECT_BYTES}
-    if address is not None:
+    else:
         check_answers(address)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -217,7 +217,7 @@ def _join(ray: Any, address: str | None, processes: int | None) -> None:
 
 
 def check_answers(address: str) -> None:
-    """Refuse a HOST:PORT where nobody listens: Ray itself asks there for more than ten minutes.
+    """Refuse a HOST:PORT where nobody listens: Ray itself goes on asking there for minutes.
 
     Raises:
         UserError: see above.

@@ -14,7 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from physlm.models.faded_heads import COLUMNS, Shift
+from physlm.models.faded_heads import Shift
+from physlm.models.parts.fox import COLUMNS
 from physlm.models.parts.recurrent import NORM_EPS
 
 POSITIONS = 32
@@ -22,12 +23,13 @@ WARPS = 4
 
 
 @triton.jit
-def _place(T, H: tl.constexpr, POSITIONS: tl.constexpr):
-    """Row of all members, head, positions and whether they are in the row, of a program."""
+def _place(T, K: tl.constexpr, BK: tl.constexpr, POSITIONS: tl.constexpr):
+    """Row of all members, head, positions and channels of a program, and which numbers are in the row, (P, BK)."""
     blocks = tl.cdiv(T, POSITIONS)
     row = (tl.program_id(0) // blocks).to(tl.int64)
     t = (tl.program_id(0) % blocks) * POSITIONS + tl.arange(0, POSITIONS)
-    return row, tl.program_id(1), t, t < T
+    channel = tl.arange(0, BK)
+    return row, tl.program_id(1), t, channel, (t < T)[:, None] & (channel < K)[None, :]
 
 
 @triton.jit
@@ -51,9 +53,10 @@ def _read(ptr, at, mask):
 
 
 @triton.jit
-def _gain_of(ptr, row, rows, head, channel, inside, H: tl.constexpr, K: tl.constexpr):
+def _gain_of(ptr, row, rows, head, channel, H: tl.constexpr, K: tl.constexpr):
     """(1, BK)."""
-    return tl.load(ptr + (row // rows) * H * K + head * K + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+    own = ptr + (row // rows) * H * K + head * K + channel
+    return tl.load(own, mask=channel < K, other=0.0).to(tl.float32)[None, :]
 
 
 @triton.jit
@@ -69,7 +72,7 @@ def _write(ptr, row, head, t, T, x, columns, channel, mask, H: tl.constexpr, K: 
     ptr += (row * H + head) * T * W + t.to(tl.int64)[:, None] * W
     further = tl.arange(0, COLUMNS)
     tl.store(ptr + channel[None, :], x.to(ptr.dtype.element_ty), mask=mask)
-    tl.store(ptr + K + further[None, :], columns.to(ptr.dtype.element_ty), mask=(t < T)[:, None] & (further < COLUMNS))
+    tl.store(ptr + K + further[None, :], columns.to(ptr.dtype.element_ty), mask=(t < T)[:, None])
 
 
 # ---- Forward
@@ -97,9 +100,7 @@ def _forward_kernel(
     SPLIT: tl.constexpr, EPS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: skip
     D: tl.constexpr = H * K
-    row, head, t, in_row = _place(T, H, POSITIONS)
-    channel = tl.arange(0, BK)
-    mask = in_row[:, None] & (channel < K)[None, :]
+    row, head, t, channel, mask = _place(T, K, BK, POSITIONS)
     qkv_ptr += row * T * 3 * D + head * K
     at = t[:, None] * (3 * D) + channel[None, :]
     q = _read(qkv_ptr, at, mask)
@@ -109,9 +110,9 @@ def _forward_kernel(
         earlier = mask & (t > 0)[:, None]
         k += _share_of(share_ptr, row, t, T, head, 2 * H) * (_read(qkv_ptr + D, at - 3 * D, earlier) - k)
         v += _share_of(share_ptr, row, t, T, H + head, 2 * H) * (_read(qkv_ptr + 2 * D, at - 3 * D, earlier) - v)
-        q *= _scale(q, K, EPS) * _gain_of(q_gain_ptr, row, rows, head, channel, channel < K, H, K)
-        k *= _scale(k, K, EPS) * _gain_of(k_gain_ptr, row, rows, head, channel, channel < K, H, K)
-    faded = tl.load(faded_ptr + (row * H + head) * T + t, mask=in_row, other=0.0)
+        q *= _scale(q, K, EPS) * _gain_of(q_gain_ptr, row, rows, head, channel, H, K)
+        k *= _scale(k, K, EPS) * _gain_of(k_gain_ptr, row, rows, head, channel, H, K)
+    faded = tl.load(faded_ptr + (row * H + head) * T + t, mask=t < T, other=0.0)
     zeros = tl.zeros([POSITIONS, COLUMNS], tl.float32)
     columns = _columns_of(faded, k_ptr, SPLIT, COLUMNS)
     _write(q_ptr, row, head, t, T, q * scale, zeros + 1.0, channel, mask, H, K, COLUMNS)
@@ -197,9 +198,7 @@ def _backward_kernel(
     EPS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: skip
     D: tl.constexpr = H * K
-    row, head, t, in_row = _place(T, H, POSITIONS)
-    channel = tl.arange(0, BK)
-    mask = in_row[:, None] & (channel < K)[None, :]
+    row, head, t, channel, mask = _place(T, K, BK, POSITIONS)
     qkv_ptr += row * T * 3 * D + head * K
     for_qkv_ptr += row * T * 3 * D + head * K
     own = (row * H + head) * T * (K + COLUMNS)
@@ -209,50 +208,18 @@ def _backward_kernel(
     at = t[:, None] * (3 * D) + channel[None, :]
     grad_at = t.to(tl.int64)[:, None] * (K + COLUMNS) + channel[None, :]
     for_q = _read(grad_q_ptr, grad_at, mask) * scale
-    column = tl.load(grad_k_ptr + t.to(tl.int64) * (K + COLUMNS) + K, mask=in_row, other=0.0).to(tl.float32)
-    tl.store(for_faded_ptr + (row * H + head) * T + t, -column, mask=in_row)
+    column = tl.load(grad_k_ptr + t.to(tl.int64) * (K + COLUMNS) + K, mask=t < T, other=0.0).to(tl.float32)
+    tl.store(for_faded_ptr + (row * H + head) * T + t, -column, mask=t < T)
     if SHIFTED:
-        q_gain = _gain_of(q_gain_ptr, row, rows, head, channel, channel < K, H, K)
-        k_gain = _gain_of(k_gain_ptr, row, rows, head, channel, channel < K, H, K)
+        q_gain = _gain_of(q_gain_ptr, row, rows, head, channel, H, K)
+        k_gain = _gain_of(k_gain_ptr, row, rows, head, channel, H, K)
         for_q, for_q_gain = _norm_gradient(_read(qkv_ptr, at, mask), for_q, q_gain, K, EPS)
         for_k_gain = _shifted_gradient(
-            qkv_ptr + D,
-            grad_k_ptr,
-            share_ptr,
-            for_qkv_ptr + D,
-            for_share_ptr,
-            k_gain,
-            row,
-            head,
-            t,
-            T,
-            channel,
-            0,
-            True,
-            H,
-            K,
-            COLUMNS,
-            EPS,
-        )
+            qkv_ptr + D, grad_k_ptr, share_ptr, for_qkv_ptr + D, for_share_ptr, k_gain, row, head, t, T, channel,
+            0, True, H, K, COLUMNS, EPS)  # fmt: skip
         _shifted_gradient(
-            qkv_ptr + 2 * D,
-            grad_v_ptr,
-            share_ptr,
-            for_qkv_ptr + 2 * D,
-            for_share_ptr,
-            k_gain,
-            row,
-            head,
-            t,
-            T,
-            channel,
-            1,
-            False,
-            H,
-            K,
-            COLUMNS,
-            EPS,
-        )
+            qkv_ptr + 2 * D, grad_v_ptr, share_ptr, for_qkv_ptr + 2 * D, for_share_ptr, k_gain, row, head, t, T,
+            channel, 1, False, H, K, COLUMNS, EPS)  # fmt: skip
         partial_ptr += (tl.program_id(0).to(tl.int64) * H + head) * K + channel
         tl.store(partial_ptr, tl.sum(for_q_gain, 0), mask=channel < K)
         partial_ptr += tl.num_programs(0).to(tl.int64) * D
@@ -291,17 +258,22 @@ def backward(
 
 
 @triton.jit
+def _read_end(o_ptr, row, head, t, T, channel, mask, o_row, o_head, o_position, H: tl.constexpr, K: tl.constexpr):
+    """o of a program, and where its channels of (M, B, T, D) are."""
+    at = (row * T + t[:, None]) * (H * K) + head * K + channel[None, :]
+    own = o_ptr + row * o_row + head * o_head
+    return _read(own, t.to(tl.int64)[:, None] * o_position + channel[None, :], mask), at
+
+
+@triton.jit
 def _gated_kernel(
     o_ptr, gate_ptr, gain_ptr, y_ptr, T, rows, o_row, o_head, o_position,
     H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, COLUMNS: tl.constexpr, EPS: tl.constexpr,
     POSITIONS: tl.constexpr,
 ):  # fmt: skip
-    row, head, t, in_row = _place(T, H, POSITIONS)
-    channel = tl.arange(0, BK)
-    mask = in_row[:, None] & (channel < K)[None, :]
-    at = (row * T + t[:, None]) * (H * K) + head * K + channel[None, :]
-    o = _read(o_ptr + row * o_row + head * o_head, t.to(tl.int64)[:, None] * o_position + channel[None, :], mask)
-    y = o * _scale(o, K, EPS) * _gain_of(gain_ptr, row, rows, head, channel, channel < K, H, K)
+    row, head, t, channel, mask = _place(T, K, BK, POSITIONS)
+    o, at = _read_end(o_ptr, row, head, t, T, channel, mask, o_row, o_head, o_position, H, K)
+    y = o * _scale(o, K, EPS) * _gain_of(gain_ptr, row, rows, head, channel, H, K)
     tl.store(y_ptr + at, (y * tl.sigmoid(_read(gate_ptr, at, mask))).to(y_ptr.dtype.element_ty), mask=mask)
 
 
@@ -311,12 +283,9 @@ def _gated_backward_kernel(
     H: tl.constexpr, K: tl.constexpr, BK: tl.constexpr, COLUMNS: tl.constexpr, EPS: tl.constexpr,
     POSITIONS: tl.constexpr,
 ):  # fmt: skip
-    row, head, t, in_row = _place(T, H, POSITIONS)
-    channel = tl.arange(0, BK)
-    mask = in_row[:, None] & (channel < K)[None, :]
-    at = (row * T + t[:, None]) * (H * K) + head * K + channel[None, :]
-    o = _read(o_ptr + row * o_row + head * o_head, t.to(tl.int64)[:, None] * o_position + channel[None, :], mask)
-    gain = _gain_of(gain_ptr, row, rows, head, channel, channel < K, H, K)
+    row, head, t, channel, mask = _place(T, K, BK, POSITIONS)
+    o, at = _read_end(o_ptr, row, head, t, T, channel, mask, o_row, o_head, o_position, H, K)
+    gain = _gain_of(gain_ptr, row, rows, head, channel, H, K)
     open = tl.sigmoid(_read(gate_ptr, at, mask))
     grad = _read(grad_ptr, at, mask)
     for_gate = grad * o * _scale(o, K, EPS) * gain * open * (1.0 - open)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from physlm.models.module import Weights
     from physlm.models.parts.part import State
 
-_COLUMNS = 8  # of a key for what has faded, see ``models.faded_heads``
+COLUMNS = 8  # of keys for what has faded: kernels of GPUs want heads of a multiple of 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FoX(Mixer):
 
     def state(self, model: ModelConfig, positions: int, beside: bool) -> tuple[Kept, ...]:
         heads, width = model.heads, model.head_width
-        return (Kept("keys", (heads, positions, width + _COLUMNS), axis=1),
+        return (Kept("keys", (heads, positions, width + COLUMNS), axis=1),
                 Kept("values", (heads, positions, width), axis=1), Kept("faded", (heads, 1), float32=True),
                 *(Kept("last", (1, 2 * model.width)),) * self.pro)
 
@@ -65,10 +65,10 @@ class FoX(Mixer):
         return 3 * model.width
 
     def flops(self, model: ModelConfig, row_tokens: int) -> float:
-        return (4.0 * model.width + 2 * _COLUMNS * model.heads) * model.mean_reach(row_tokens)
+        return (4.0 * model.width + 2 * COLUMNS * model.heads) * model.mean_reach(row_tokens)
 
     def kept_numbers(self, model: ModelConfig, row_tokens: int) -> int:
-        return 3 * _COLUMNS * model.heads + 3 * model.width * self.pro
+        return 3 * COLUMNS * model.heads + 8 * model.width * self.pro
 
     def read(self, w: Weights, x: Tensor, state: State | None, where: Where) -> Tensor:
         from physlm.models.faded_heads import gated_heads
@@ -79,14 +79,14 @@ class FoX(Mixer):
         if state is not None:
             place = where.place_1 if isinstance(where, Next) else None
             keep(state["keys"], k, place)
-            keep(state["values"], v[..., :-_COLUMNS], place)
+            keep(state["values"], v[..., :-COLUMNS], place)
             if isinstance(where, Next):
                 k, v = state["keys"], state["values"]
                 mask = seen(k.shape[3], where.place_1)[None, None, None]
         mixed = read_faded(q, k, v, mask)
         if self.pro:
             return w.out(gated_heads(mixed, w.gate(x), w.gain))
-        return w.out(mixed[..., :-_COLUMNS].transpose(2, 3).reshape(x.shape))
+        return w.out(mixed[..., :-COLUMNS].transpose(2, 3).reshape(x.shape))
 
     @property
     def shows_attention(self) -> bool:
