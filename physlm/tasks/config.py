@@ -172,8 +172,9 @@ def check_positive(config: object, *names: str) -> None:
 
 
 def check_between(config: object, name: str, least: float, most: float | None) -> None:
-    """``UserError`` for a setting outside of a range, whose end may be open."""
-    value = getattr(config, name)
+    """``UserError`` for a setting outside of a range, whose end may be open; 0.2 is not above 1 - 0.8, which a float
+    rounds below it."""
+    value, most = getattr(config, name), round(most, 12) if isinstance(most, float) else most
     if not (value >= least and (most is None or value <= most)):  # also a NaN
         wanted = f"at least {least}" if most is None else f"between {least} and {most:,}"
         raise UserError(f"task.{name}: got {value}, expected {wanted}")

@@ -79,7 +79,7 @@ class CyclesConfig(TaskConfig):
         check_between(self, "nodes", 2 * self.hops + 1, self.names)
         check_between(self, "queries", 1, self.nodes * self.hops)  # different ones
         check_between(self, "window", 2 * self.nodes, self.row_tokens - 1 - QUESTION * self.queries)
-        check_between(self, "share", 0, round(1 - 2 * self.nodes / self.window, 12))  # floats round 1 - 0.8 below 0.2
+        check_between(self, "share", 0, 1 - 2 * self.nodes / self.window)
         if self.filler in (EDGES, "any"):
             check_between(self, "names", self.nodes + self.tokens(self.share) // 2, MOST_WORDS)
 

@@ -59,7 +59,7 @@ class FlipFlopConfig(TaskConfig):
     def __post_init__(self) -> None:
         check_between(self, "row_tokens", 4, MOST_TOKENS)
         check_between(self, "write", 0, 1)
-        check_between(self, "read", 0, round(1 - self.write, 12))  # 1 - 0.8 is below 0.2 as floats are
+        check_between(self, "read", 0, 1 - self.write)
 
     @property
     def title(self) -> str:
