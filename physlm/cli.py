@@ -128,6 +128,17 @@ def bench_parallel(
     run_bench(quick=quick)
 
 
+@bench.command("sharing")
+@command
+def bench_sharing(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer processes and shorter times.")] = False,
+) -> None:
+    """Print how much faster several processes train on one GPU than one, in turns and at the same time."""
+    from physlm.lab.bench_sharing import bench_sharing as run_bench
+
+    run_bench(quick=quick)
+
+
 @bench.command("grammar")
 @command
 def bench_grammar(
