@@ -23,7 +23,7 @@ from physlm.laws.verdict import bound, own_test, published
 from physlm.training.config import RunSpec
 
 # The settings that tell the data apart, under the names that tables have for them: ``facts.augmentation``.
-FRESH, SIMPLE, BIOR = "none", "single+permute1", "multi40+rewritten"
+FRESH, SIMPLE, BIOR = "", "single+permute1", "multi40+rewritten"
 DATA: dict[str, dict[str, Any]] = {
     FRESH: {}, SIMPLE: {"fresh": False}, BIOR: {"texts": 40, "rewritten": True},
 }  # fmt: skip
@@ -58,15 +58,15 @@ PER_PARAM = Shares("bits_per_param", CELLS, unit="bits/parameter", share=False)
 RUN = {"width": "model.width", "rate": "train.learning_rate", "seed": "train.seed"}
 PEAK = Most("peak", Shares("bits_per_param", {**TEXTS, **RUN}, called="by_run", unit="bits/parameter", share=False),
             over=tuple(RUN), share=False)  # fmt: skip
-FRESH_PEAK = Most("peak_fresh", Shares("bits_per_param", RUN, {"facts.augmentation": ""}, called="fresh_by_run",
+FRESH_PEAK = Most("peak_fresh", Shares("bits_per_param", RUN, {"facts.augmentation": FRESH}, called="fresh_by_run",
                                        unit="bits/parameter", share=False), share=False)  # fmt: skip
 ONE = {"model.width": smallest, "train.learning_rate": smallest}
 IN_DATA = Shares("bits_max", TEXTS, ONE, called="in_data", unit="bits", share=False)
-IN_FRESH = Shares("bits_max", (), {"facts.augmentation": "", **ONE}, called="in_fresh", unit="bits", share=False)
+IN_FRESH = Shares("bits_max", (), {"facts.augmentation": FRESH, **ONE}, called="in_fresh", unit="bits", share=False)
 UNTRAINED = Most("untrained", Shares("bits_untrained", CELLS, unit="bits", share=False), share=False)
 PARTS = [Shares(name, CELLS, unit="bits", share=False) for name in ("bits_name", "bits_value")]
 BITS = Best("bits", Shares("bits", {"params": "params_used", **TEXTS}, unit="bits", share=False), "train.learning_rate")
-NAMES = {"none": "bioS, fresh texts", SIMPLE: "bioS simple, one text", BIOR: "bioR, 40 rewrites"}
+NAMES = {FRESH: "bioS, fresh texts", SIMPLE: "bioS simple, one text", BIOR: "bioR, 40 rewrites"}
 NEAR = ("the paper draws these as 'about 2, slightly lower' at its own sizes; ours are two of two layers, where fresh "
         "texts gave 2.10")  # fmt: skip
 
@@ -115,6 +115,12 @@ EXPERIMENT = Experiment(
             "are over people; this was fixed after 6 of the 24 runs of tier gpu had been trained and looked at. Tier "
             "demo: 400 exposures."
         ),
+    ),
+    found=(
+        "The best runs hold 1.94 bits a parameter of fixed texts, 2.04 of fresh ones and 2.18 of rewrites: of these "
+        "slightly more than of fresh texts, where the paper draws slightly less. Seeds of rewrites scatter by up to "
+        "0.29; means over both seeds are at most 2.13, 1.05 times those of fresh texts. With 64 dimensions fixed texts "
+        "hold 1.62 beside 2.03, 0.80 of fresh ones, below the bound that the peaks meet."
     ),
     columns=("bits_per_param", "bits", "bits_name", "bits_value", "bits_max"),
 )
