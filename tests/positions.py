@@ -25,6 +25,7 @@ BEYOND: dict[str, Mixer] = {
     "fox_pro": FoX(pro=True), "path_fox": PaTH(forget=True), "gla_scalar": GLA(gate="scalar", conv=True),
     "mamba2_levels": Mamba2(size=16, levels=7), "gated_levels": GatedDeltaNet(levels=7),
     "delta_product": DeltaNet(negative=True, steps=2), "gated_product": GatedDeltaNet(negative=True, steps=2),
+    "delta_no_silu": DeltaNet(silu=False),
 }
 
 

@@ -25,9 +25,9 @@ KINDS = {
 }  # fmt: skip
 SETTINGS = {
     "protrue": "Pro", "forgettrue": "forgetting", "negativetrue": "to -1", "convfalse": "no convolution",
-    "convtrue": "convolution", "qkhead": "QK-norm", "qkfull": "QK-norm over all heads", "qkunit": "QK-norm, no gains",
-    "alibi": "ALiBi", "hardalibi": "H-ALiBi", "t5": "T5", "sink": "sink", "logn": "times ln n",
-    "gatescalar": "one decay a head", "gatehead": "gated heads", "gateelement": "gated output",
+    "convtrue": "convolution", "silufalse": "no SiLU", "qkhead": "QK-norm", "qkfull": "QK-norm over all heads",
+    "qkunit": "QK-norm, no gains", "alibi": "ALiBi", "hardalibi": "H-ALiBi", "t5": "T5", "sink": "sink",
+    "logn": "times ln n", "gatescalar": "one decay a head", "gatehead": "gated heads", "gateelement": "gated output",
 }  # fmt: skip
 NUMBERED = {
     "steps": "{} updates a token", "levels": "{} levels", "size": "N = {}", "window": "window of {}",

@@ -30,6 +30,7 @@ from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.canon import Canon
+from physlm.models.parts.deltanet import DeltaNet
 from physlm.models.parts.gated import Gated
 from physlm.models.parts.gated_deltanet import GatedDeltaNet
 from physlm.models.parts.mlp import NoMLP, Plain
@@ -249,9 +250,10 @@ def test_a_folder_from_before_a_setting_was_there_is_read(tmp_path: Path) -> Non
     ({"mlp": (MoE(experts=4),)}, "model.mlp: got 'moe', expected plain or gated or none"),
     ({"mixer": (Attention(), Uniform())}, "model.mixer: got 'uniform', expected attention"),
     ({"mixer": (GatedDeltaNet(),)}, "model.mixer: got 'gated_deltanet', expected attention"),
+    ({"mixer": (Attention(), DeltaNet(silu=False))}, "model.mixer: got 'deltanet', expected attention"),
     ({"norm": DyT()}, "model.norm: got 'dyt', expected layernorm or rmsnorm"),
     ({"residual": Hyper()}, "model.residual: got 'hyper', expected add"),
-], ids=["encoder", "ternary", "experts", "uniform", "delta", "dyt", "hyper"])  # fmt: skip
+], ids=["encoder", "ternary", "experts", "uniform", "delta", "delta, no SiLU", "dyt", "hyper"])  # fmt: skip
 def test_what_cannot_be_exported_is_named(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     spec, model = random(shaped(changes), "grammar")
     with pytest.raises(UserError, match=words):

@@ -120,7 +120,8 @@ def test_models_are_called_in_words_and_those_of_looped_layers_stand_beside_as_m
 @pytest.mark.parametrize(("label", "told"), [
     ("nope_alibi", "ALiBi"), ("gla,gla,nope", "2 x GLA and no positions"), ("rope0.25", "RoPE of 0.25 of a head"),
     ("mamba2_size16_levels9", "Mamba2, N = 16, 9 levels"), ("rope_qkhead", "RoPE, QK-norm"), ("latch", "latch"),
-    ("deltanet_negativetrue_steps2", "DeltaNet, to -1, 2 updates a token"), ("gated_deltanet", "Gated DeltaNet"),
+    ("deltanet_negativetrue_steps2", "DeltaNet, to -1, 2 updates a token"),
+    ("deltanet_negativetrue_silufalse", "DeltaNet, to -1, no SiLU"), ("gated_deltanet", "Gated DeltaNet"),
     ("moe_alpha0_bias_rate0.001", "experts, alpha 0, bias rate 0.001"), ("own_width3", "own_width3")])  # fmt: skip
 def test_labels_in_words(label: str, told: str) -> None:
     assert pattern_words(label) == told

@@ -23,12 +23,16 @@ def silu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
-def short(p: dict[str, Tensor], x: Tensor, conv: bool, bias: Tensor | float = 0.0) -> Tensor:
+def filtered(p: dict[str, Tensor], x: Tensor, conv: bool, bias: Tensor | float = 0.0) -> Tensor:
     if not conv:
-        return silu(x)
+        return x
     rows = [bias + sum((p["conv"][s] * x[t - s] for s in range(min(4, t + 1))), torch.zeros_like(x[0]))
             for t in range(len(x))]
-    return silu(torch.stack(rows))
+    return torch.stack(rows)
+
+
+def short(p: dict[str, Tensor], x: Tensor, conv: bool, bias: Tensor | float = 0.0) -> Tensor:
+    return silu(filtered(p, x, conv, bias))
 
 
 def normed(o: Tensor) -> Tensor:
@@ -105,7 +109,8 @@ def mamba2(m: Mamba2, p: dict[str, Tensor], x: Tensor) -> Tensor:
 def deltanet(m: DeltaNet | GatedDeltaNet, p: dict[str, Tensor], x: Tensor) -> Tensor:
     gated, n = isinstance(m, GatedDeltaNet), m.steps
     keys, values = round(16 * m.keys), round(16 * m.values)
-    q, k, v = short(p, x @ p["qkv"], m.conv).split((keys, n * keys, n * values), -1)
+    q, k, v = filtered(p, x @ p["qkv"], m.conv).split((keys, n * keys, n * values), -1)
+    q, k, v = silu(q) if m.silu else q, silu(k) if m.silu else k, silu(v)
     beta = torch.sigmoid(x @ p["beta"]) * (2 if m.negative else 1)
     heads = []
     for h in range(2):

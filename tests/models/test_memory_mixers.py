@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from mixer_formulas import FORMULAS
 from mixer_inputs import MODEL, empty, inputs, token, weights_of, whole_rows
 from part_models import ids_of, randomised, with_part
+from torch import Tensor
 
+from physlm.config import canonical_json, content_hash
 from physlm.errors import UserError
 from physlm.models.config import ModelConfig
 from physlm.models.decoder import Decoder
+from physlm.models.local_filter import local_filter
 from physlm.models.parts.attention import Attention
 from physlm.models.parts.deltanet import DeltaNet
 from physlm.models.parts.fox import FoX
@@ -27,7 +30,9 @@ from physlm.models.parts.mla import MLA
 from physlm.models.parts.mlp import NoMLP
 from physlm.models.parts.part import Mixer, Whole
 from physlm.models.parts.path import PaTH
+from physlm.models.parts.recurrent import convolved, widened
 from physlm.models.patterns import hybrid
+from physlm.models.recurrences.delta import heads_of_steps
 
 MIXERS = [
     LinearAttention(), LinearAttention(normaliser="rms", conv=True), LinearAttention(keys=0.5, values=1.5), GLA(),
@@ -36,6 +41,8 @@ MIXERS = [
     DeltaNet(negative=True, steps=2), DeltaNet(conv=False, steps=3), DeltaNet(keys=0.5, values=1.5), GatedDeltaNet(),
     Mamba2(size=5, levels=8), Mamba2(size=5, levels=3), GatedDeltaNet(levels=8), GatedDeltaNet(levels=4, conv=False),
     GatedDeltaNet(negative=True, steps=2, keys=0.5, values=1.0), GatedDeltaNet(conv=False), FoX(), FoX(pro=True),
+    DeltaNet(silu=False), DeltaNet(negative=True, steps=2, keys=0.5, conv=False, silu=False),
+    GatedDeltaNet(silu=False), GatedDeltaNet(levels=4, silu=False),
     PaTH(), PaTH(conv=False, rank=0.5, forget=True), PaTH(forget=True),
     MLA(), MLA(latent=0.25, rotated=0.0), MLA(rotated=1.0, rope_base=100.0),
 ]  # fmt: skip
@@ -78,6 +85,77 @@ def test_the_future_and_other_rows_are_out_of_sight(mixer: Mixer) -> None:
     after = w(changed, whole_rows(mixer, 90))
     torch.testing.assert_close(after[:, 0, :70], before[:, 0, :70], atol=1e-12, rtol=1e-12)
     assert not after[:, 0, 70:].allclose(before[:, 0, 70:]) and after[:, 2].allclose(before[:, 2], atol=1e-12)
+
+
+# ---- SiLU
+
+DELTA = [DeltaNet(steps=2), DeltaNet(negative=True, conv=False), GatedDeltaNet(), GatedDeltaNet(levels=4)]
+LEAST = -0.2785  # SiLU is above it everywhere
+
+
+class Given(NamedTuple):
+    """q, k and v of a mixer, before q and k are made units."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+
+
+def given_to(mixer: Mixer, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> Given:
+    found: list[Given] = []
+
+    def seen(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        found.append(Given(q, k, v))
+        return heads_of_steps(q, k, v, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("physlm.models.recurrences.delta.heads_of_steps", seen)
+        weights_of(mixer)(x, Whole())
+    (one,) = found
+    return one
+
+
+@pytest.mark.parametrize("mixer", DELTA, ids=lambda mixer: mixer.label)
+@torch.no_grad()
+def test_without_silu_queries_and_keys_go_to_both_sides(
+    mixer: DeltaNet | GatedDeltaNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are odd functions of x, so that each direction is as near as its opposite; with SiLU they lean to one side.
+    Values pass it in either case."""
+    off, x = dataclasses.replace(mixer, silu=False), inputs(90)
+    plain, turned = (given_to(off, sign * x, monkeypatch) for sign in (1, -1))
+    for here, there in zip(plain[:2], turned[:2], strict=True):
+        assert here.equal(-there)
+        channels = here.flatten(0, 2)
+        assert (channels.amin(0) < 4 * LEAST).all() and (channels.amax(0) > -4 * LEAST).all(), "in every channel"
+    usual = given_to(mixer, x, monkeypatch)
+    assert all(part.min() > LEAST for part in (*usual, plain.v))
+    wanted = Given(F.silu(plain.q), F.silu(plain.k), plain.v)
+    torch.testing.assert_close(usual, wanted, atol=1e-14, rtol=1e-14)
+
+
+@pytest.mark.parametrize("mixer", DELTA, ids=lambda mixer: mixer.label)
+def test_silu_is_the_default_and_takes_no_part_in_names_and_hashes(mixer: DeltaNet | GatedDeltaNet) -> None:
+    """Older runs were named without it."""
+    on, off = (dataclasses.replace(mixer, silu=silu) for silu in (True, False))
+    assert on == mixer and "silu" not in canonical_json(mixer) and "silu" not in mixer.label
+    assert content_hash(off) != content_hash(mixer) and off.label == f"{mixer.label}_silufalse"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("conv", [True, False])
+@torch.no_grad()
+def test_of_a_short_convolution_the_first_channels_may_go_without_silu(conv: bool, dtype: torch.dtype) -> None:
+    """The first are those of the convolution, the others SiLU of them; all are by default, to the last bit."""
+    w = weights_of(DeltaNet()).to(dtype)
+    x = w.qkv(inputs(40).to(dtype))
+    summed = local_filter(x, w.conv, False, "") if conv else x
+    usual = F.silu(widened(summed)).to(dtype)
+    assert convolved(w, x, None, Whole(), conv).equal(usual)
+    for plain in (1, 32, 48):
+        found = convolved(w, x, None, Whole(), conv, plain=plain)
+        assert found.dtype == dtype and found[..., :plain].equal(summed[..., :plain])
+        torch.testing.assert_close(found[..., plain:], usual[..., plain:], atol=0, rtol=4 * torch.finfo(dtype).eps)
 
 
 # ---- State and first values

@@ -29,6 +29,9 @@ class DeltaNet(RecurrentMixer):
         steps: updates a token, each with a key, a value and a b of its own (DeltaProduct, arXiv 2502.10297).
         keys, values: channels of all heads together, as shares of the width.
         conv: the short convolution; without it SiLU alone.
+        silu: q and k pass SiLU, as v does.  No channel behind it is below -0.28, so that keys lean to one side: off
+            where states are tracked, which takes reflections along any direction.  Then v alone passes it, as with
+            ``qk_activation="identity"`` of flash-linear-attention.
     """
 
     kind: ClassVar[str] = "deltanet"
@@ -38,6 +41,7 @@ class DeltaNet(RecurrentMixer):
     keys: float = 1.0
     values: float = 1.0
     conv: bool = True
+    silu: bool = True
 
     def gates(self, model: ModelConfig) -> tuple[Weight, ...]:
         return (Weight("beta", (model.width, self.steps * model.heads), Normal(), GATE),)

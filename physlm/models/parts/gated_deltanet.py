@@ -35,6 +35,7 @@ class GatedDeltaNet(RecurrentMixer):
         conv: the short convolution; without it SiLU alone.
         levels: L > 0: log-linear (arXiv 2506.04761), a memory of each scale of time, L - 1 times the state; log2 T + 1
             of them tell all scales of a row of T tokens apart.  0: one memory.
+        silu: q and k pass SiLU, as v does; else v alone does, see DeltaNet.
     """
 
     kind: ClassVar[str] = "gated_deltanet"
@@ -46,6 +47,7 @@ class GatedDeltaNet(RecurrentMixer):
     values: float = 1.5
     conv: bool = True
     levels: int = 0
+    silu: bool = True
 
     def gates(self, model: ModelConfig) -> tuple[Weight, ...]:
         d, heads = model.width, model.heads

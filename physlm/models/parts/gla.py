@@ -33,7 +33,7 @@ class GLA(RecurrentMixer):
     """
 
     kind: ClassVar[str] = "gla"
-    silu: ClassVar[bool] = False
+    silu_without_conv: ClassVar[bool] = False
     output_gate: ClassVar[bool] = True
     gate: Literal["vector", "scalar"] = "vector"
     rank: int = 16

@@ -27,7 +27,7 @@ class LinearAttention(RecurrentMixer):
     """
 
     kind: ClassVar[str] = "linear"
-    silu: ClassVar[bool] = False
+    silu_without_conv: ClassVar[bool] = False
     normaliser: Literal["sum", "rms"] = "sum"
     keys: float = 1.0
     values: float = 1.0

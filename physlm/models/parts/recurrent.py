@@ -91,9 +91,13 @@ def conv_kept(conv: bool, width: int) -> tuple[Kept, ...]:
 
 
 def convolved(
-    w: Weights, x: Tensor, state: State | None, where: Where, conv: bool, bias: Tensor | None = None
+    w: Weights, x: Tensor, state: State | None, where: Where, conv: bool, bias: Tensor | None = None, plain: int = 0
 ) -> Tensor:
-    """SiLU(bias + sum_s w_s x_(t-s)), zeros before the row; SiLU(x) without ``conv``; in the dtype of x."""
+    """SiLU(bias + sum_s w_s x_(t-s)), zeros before the row; SiLU(x) without ``conv``; in the dtype of x.
+
+    The first ``plain`` channels have no SiLU around them.
+    """
+    import torch
     import torch.nn.functional as F
 
     from physlm.models.local_filter import local_filter, local_filter_step
@@ -109,7 +113,10 @@ def convolved(
         if state is not None:
             begin(state, x)
     wide = widened(y)
-    return F.silu(wide if bias is None else wide + per_member(bias)).to(x.dtype)
+    wide = wide if bias is None else wide + per_member(bias)
+    if not plain:
+        return F.silu(wide).to(x.dtype)
+    return torch.cat((wide[..., :plain], F.silu(wide[..., plain:])), -1).to(x.dtype)
 
 
 # ---- Heads and memory

@@ -1,6 +1,6 @@
 """The frame of mixers with a fixed-size memory: each states its weights of its own, its gates and its core.
 
-    q, k, v = SiLU(conv(local(x W_qkv)))            of each head
+    q, k, v = SiLU(conv(local(x W_qkv)))            of each head; where ``silu`` is off, SiLU of v alone
     o       = core(q, k, v, gates)                  with a memory S of each head
     y       = W_out (SiLU(x W_gate) * RMSNorm(o))   the norm over each head, the gate where there is one
 
@@ -42,10 +42,11 @@ class RecurrentMixer(Mixer):
 
     Attributes:
         core: the recurrence.
-        silu: q, k and v pass SiLU where there is no convolution too.
+        silu_without_conv: what passes SiLU passes it where there is no convolution too.
         output_gate: y has a gate.
         keys, values: channels of all heads together, as shares of the width.
         conv: the short convolution.
+        silu: q, k and v pass SiLU; else v alone does.
         steps: updates a token, each with a key and a value of its own.
         levels: L > 0: a memory of each scale of time, see ``recurrences.levels``, which the token weighs with
             softplus(s_l x W_l), s = 1 at first.  L levels tell tokens up to 2^(L - 1) apart; what is farther belongs to
@@ -54,11 +55,12 @@ class RecurrentMixer(Mixer):
 
     reads_beside: ClassVar[bool] = False  # type: ignore[misc]
     core: ClassVar[CoreName] = "decayed"
-    silu: ClassVar[bool] = True
+    silu_without_conv: ClassVar[bool] = True
     output_gate: ClassVar[bool] = False
     keys: float = 1.0
     values: float = 1.0
     conv: bool = True
+    silu: bool = True
     steps: int = 1
     levels: int = 0
 
@@ -155,8 +157,8 @@ class RecurrentMixer(Mixer):
 
         (keys, values), n = self.sizes(w.model), self.steps
         qkv = w.mix_local(w.qkv(x), state, where)
-        if self.conv or self.silu:
-            qkv = convolved(w, qkv, state, where, self.conv)
+        if self.conv or self.silu_without_conv:
+            qkv = convolved(w, qkv, state, where, self.conv, plain=0 if self.silu else (1 + n) * keys)
         q, k, v = qkv.split((keys, n * keys, n * values), -1)
         return w.out(self.head(w, x, self.remembered(w, x, state, where, *self.given(w, x, q, k, v))))
 
