@@ -226,7 +226,7 @@ def words(needs: Callable[[str], int]) -> Rows:
 
 def test_layers_that_are_needed_are_those_where_a_mixer_is_able_first() -> None:
     claim = CLAIMS["beyond_state_tracking"]
-    few = {"path": 1, "deltanet_negativetrue": 1, "deltanet": 3}
+    few = {"path": 1, "deltanet_negativetrue_silufalse": 1, "deltanet_silufalse": 3}
     table, law = law_of(claim, words(lambda name: few.get(name, 4)))
     assert set(verdicts(claim, law).values()) == {"reproduced", "holds"}, verdicts(claim, law)
     for name, layers in (("path", 1.0), ("deltanet_negative", 1.0)):
