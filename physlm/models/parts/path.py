@@ -145,7 +145,7 @@ class PaTH(Mixer):
 
         heads = w.model.heads
         q, k, v = (in_heads(part, heads) for part in w.mix_local(w.qkv(x), state, where).chunk(3, -1))
-        low = product(product(x, w.down), w.up).to(x.dtype)
+        low = product(product(x, w.down.to(x.dtype)), w.up.to(x.dtype))  # no gate: rounded as q and k are
         turn = unit(in_heads(convolved(w, low, state, where, self.conv), heads))
         beta = 2 * in_heads((product(x, w.beta) + per_member(w.bias)).sigmoid(), heads)
         return q * q.shape[-1] ** -0.5, k, v.to(x.dtype), turn, beta

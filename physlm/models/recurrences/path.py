@@ -12,9 +12,11 @@ chunk, D = diag(b), lower with the diagonal and below without,
     s within the chunk  = lower(Q K^T) - lower(Q W^T) X below(W K^T)
     s to all before     = Q' K~^T, with K~ all earlier keys as the chunk's beginning meets them
 
-and after it K~ <- (K~ P^T, K'): the rule by which generation keeps its keys, a chunk at a time.  Only the scores of one
-chunk of queries are ever written out.  Rows of more than ``GROUP`` queries are read in groups of so many; nothing of
-what is within is kept for the backward pass, which reads it again: O(T GROUP) numbers a head meanwhile, else O(T).
+and after it K~ <- (K~ P^T, K'): the rule by which generation keeps its keys, a chunk at a time.  What chunks need is
+made in ``recurrences.path_chunks``.  Only the scores of one chunk of queries are ever written out, and none where
+kernels read them (``recurrences.path_read``).  Rows of more than ``GROUP`` queries are read in groups of so many;
+nothing of what is within is kept for the backward pass, which reads it again: O(T GROUP) numbers a head meanwhile, else
+O(T).
 
 Shape letters: ``..`` any leading axes (members, rows, heads), T positions, n chunks of C positions, L keys before a
 chunk, h width of a key, e width of a value.
@@ -30,9 +32,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from physlm.models.parts.recurrent import GROUP, chunk_of
-from physlm.models.recurrences.chunks import above, in_chunks, in_rows, running
-from physlm.models.recurrences.delta import unit_inverse
+from physlm.models.recurrences.chunks import in_chunks, in_rows, running, running_over_rows
 from physlm.models.recurrences.matmul import matmul
+from physlm.models.recurrences.path_chunks import chunk_pieces
+from physlm.models.recurrences.path_read import read_prepared, reads_by_kernels
 
 
 class Turned(NamedTuple):
@@ -69,8 +72,13 @@ def path_attention(
         group: queries that are read again in the backward pass of longer rows.
     """
     positions, chunk = q.shape[-2], chunk or chunk_of(q.shape[-2], "path")
-    turned, values, each = _turned(q, k, w, beta, fade, chunk, v.dtype), in_chunks(v, chunk), max(1, group // chunk)
+    values, each = in_chunks(v, chunk), max(1, group // chunk)
     chunks = values.shape[-3]
+    if chunks <= each and reads_by_kernels(in_chunks(q, chunk), values):
+        pieces = chunk_pieces(*_cut(q, k, w, beta, chunk), v.dtype)
+        faded = None if fade is None else in_chunks(running_over_rows(fade), chunk)
+        return in_rows(read_prepared(*pieces, values, faded), positions)
+    turned = _turned(q, k, w, beta, fade, chunk, v.dtype)
     if chunks <= each:
         return in_rows(_group(turned, values, 0, chunks), positions)
     found = [checkpoint(_group, turned, values, start, min(start + each, chunks), use_reentrant=False,
@@ -114,21 +122,15 @@ def path_step(keys: Tensor, w: Tensor, beta: Tensor) -> Tensor:
 def _turned(
     q: Tensor, k: Tensor, w: Tensor, beta: Tensor, fade: Tensor | None, chunk: int, rounded: torch.dtype | None = None
 ) -> Turned:
-    q, k, w, beta = (in_chunks(x, chunk) for x in (q, k, w, beta))
-    hidden, diagonal = above(chunk, 1, q.device), above(chunk, 0, q.device)
-    inverse = unit_inverse(((beta * w) @ w.mT).masked_fill(diagonal, 0.0)) * beta.mT
-    from_q = matmul(matmul(q, w.mT, rounded).masked_fill(hidden, 0.0), inverse, rounded)
-    to_k = matmul(w, k.mT, rounded).masked_fill(diagonal, 0.0)
-    within = matmul(q, k.mT, rounded) - matmul(from_q, to_k, rounded)
-    total = None
-    if fade is not None:
-        total = running(in_chunks(fade, chunk))
-        within = within + (total - total.mT)
-    through = torch.eye(w.shape[-1], dtype=w.dtype, device=w.device)
-    through = through - matmul(w.mT, matmul(inverse, w, rounded), rounded)
-    queries = q - matmul(from_q, w, rounded)
-    keys = k - matmul(matmul(inverse, to_k, rounded).mT, w, rounded)
-    return Turned(within.masked_fill(hidden, -torch.inf), queries, keys, through, total)
+    pieces = chunk_pieces(*_cut(q, k, w, beta, chunk), rounded)
+    if fade is None:
+        return Turned(*pieces, None)
+    total = running(in_chunks(fade, chunk))
+    return Turned(pieces[0] + (total - total.mT), *pieces[1:], total)
+
+
+def _cut(q: Tensor, k: Tensor, w: Tensor, beta: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return in_chunks(q, chunk), in_chunks(k, chunk), in_chunks(w, chunk), in_chunks(beta, chunk)
 
 
 def _scores(turned: Turned, kept: CarriedKeys | None, c: int, rounded: torch.dtype | None = None) -> Tensor:
