@@ -1,30 +1,24 @@
 """What PaTH needs of a chunk: kernels against the obvious implementation in float64, values and gradients.
 
-The obvious implementation is held against loops over reflections in ``test_recurrence_path``.  Without a GPU the
-kernels run in Triton's interpreter (``TRITON_INTERPRET=1``), in a process of its own; it does not round to TF32.
+The obvious implementation is held against loops over reflections in ``test_recurrence_path``.  The kernels may lose
+twice the digits that it loses where its products are of TF32.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
+from collections.abc import Sequence
 
 import pytest
 import torch
+from interpreted import CUDA, DEVICE, INTERPRETER, assert_passes_interpreted, needs_kernels, starts_interpreter
 from recurrence_inputs import unit
+from tf32 import assert_as_near, digits_of_kernels, off
 from torch import Tensor
 
+from physlm.models.recurrences import path_chunks
 from physlm.models.recurrences.path import path_attention
 from physlm.models.recurrences.path_chunks import CHUNKS, WIDTHS, chunk_pieces, reference_pieces
 
-CUDA, TRITON = torch.cuda.is_available(), importlib.util.find_spec("triton") is not None
-INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = torch.device("cuda" if CUDA and not INTERPRETER else "cpu")
-needs_kernels = pytest.mark.skipif(
-    not CUDA and not (INTERPRETER and TRITON), reason="needs a CUDA device, or triton with TRITON_INTERPRET=1"
-)
 SIZES = [(16, 16), (16, 64), (64, 16), (32, 32), (64, 64)]  # C and h
 
 
@@ -37,9 +31,9 @@ def problem(chunk: int, width: int, count: int = 3) -> list[Tensor]:
     return [x.to(DEVICE) for x in (q * width**-0.5, k, unit(w), beta)]
 
 
-def gradients_of(shapes: list[torch.Size]) -> list[Tensor]:
+def gradients_of(shapes: Sequence[Sequence[int]]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(7)
-    return [torch.randn(shape, generator=generator).to(DEVICE) for shape in shapes]
+    return [torch.randn(*shape, generator=generator).to(DEVICE) for shape in shapes]
 
 
 def expected(given: list[Tensor], grads: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -52,29 +46,23 @@ def expected(given: list[Tensor], grads: list[Tensor]) -> tuple[list[Tensor], li
     return [x.detach() for x in seen], list(torch.autograd.grad(total, exact))
 
 
-def assert_near(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
-    """Each by the size of what was wanted."""
-    for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
-        off = (one.double().cpu() - other).norm() / other.norm()
-        assert one.shape == other.shape and off < tolerance, (place, float(off))
-
-
 @needs_kernels
 @pytest.mark.parametrize(("chunk", "width"), SIZES)
 def test_kernels_are_the_obvious_implementation(chunk: int, width: int) -> None:
     from physlm.models.kernels import path_chunks as kernels
 
-    q, k, w, beta = problem(chunk, width)
+    given = q, k, w, beta = problem(chunk, width)
     *pieces, inverse = kernels.forward(q, k, w, beta)
     grads = gradients_of([x.shape for x in pieces])
     back = kernels.backward(q, k, w, beta, inverse, *grads)
-    wanted, theirs = expected([q, k, w, beta], grads)
-    tolerance = 1e-5 if INTERPRETER else 2e-3  # of TF32, which rounds to 5e-4
+    wanted, theirs = expected(given, grads)
+    with digits_of_kernels(path_chunks):
+        rounded, rounded_back = expected(given, grads)
     assert bool(pieces[0].isinf().eq(torch.ones(chunk, chunk, device=DEVICE).triu(1).bool()).all())
-    assert_near([pieces[0].tril(), *pieces[1:]], wanted, tolerance)
-    assert_near(list(back), theirs, 2 * tolerance)
+    assert_as_near([pieces[0].tril(), *pieces[1:]], rounded, wanted)
+    assert_as_near(list(back), rounded_back, theirs)
     fine = torch.eye(chunk).double() + ((beta * w).double() @ w.double().mT).cpu().tril(-1)
-    assert_near([inverse], [fine.inverse()], 1e-5)
+    assert off(inverse, fine.inverse()) < 1e-5
     again = kernels.backward(q, k, w, beta, inverse, *grads)
     assert all(a.equal(b) for a, b in zip(back, again, strict=True))
 
@@ -86,10 +74,12 @@ def test_one_direction_repeated_is_no_trouble_for_kernels() -> None:
 
     q, k, w, beta = problem(64, 64)
     w, beta = w[:, :1].expand_as(w).contiguous(), torch.full_like(beta, 2.0)
+    given, grads = [q, k, w, beta], gradients_of([(3, 64, 64)] * 4)
     *pieces, inverse = kernels.forward(q, k, w, beta)
-    wanted = reference_pieces(q.double(), k.double(), w.double(), beta.double())
-    assert_near([pieces[0].tril(), *pieces[1:]], [x.cpu() for x in (wanted[0].tril(), *wanted[1:])],
-                1e-4 if INTERPRETER else 1e-2)  # fmt: skip
+    wanted, _ = expected(given, grads)
+    with digits_of_kernels(path_chunks):
+        rounded, _ = expected(given, grads)
+    assert_as_near([pieces[0].tril(), *pieces[1:]], rounded, wanted, 1e-4)
     assert bool(inverse.isfinite().all())
 
 
@@ -115,7 +105,7 @@ def test_path_with_kernels_is_path_without(compiling: bool, fades: bool) -> None
         out = form(*given)
         grad = torch.linspace(-1, 1, out.numel(), device=out.device).sin().reshape(out.shape).to(out)
         outcomes.append([out.detach(), *torch.autograd.grad((out * grad).sum(), given)])
-    assert_near(outcomes[0], [x.cpu() for x in outcomes[1]], 2e-2)
+    assert all(off(one, other) < 2e-2 for one, other in zip(*outcomes, strict=True))
 
 
 def test_a_cpu_takes_the_obvious_implementation() -> None:
@@ -125,12 +115,6 @@ def test_a_cpu_takes_the_obvious_implementation() -> None:
     assert all(size & (size - 1) == 0 for size in (*CHUNKS, *WIDTHS))
 
 
-@pytest.mark.skipif(CUDA or INTERPRETER, reason="the kernels run directly in this process")
-@pytest.mark.skipif(not TRITON, reason="triton is not installed (it is optional on a CPU)")
+@starts_interpreter
 def test_kernels_under_the_interpreter() -> None:
-    outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-k", "kernels and not interpreter and not with", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stdout[-5000:] + outcome.stderr[-2000:]
-    assert " passed" in outcome.stdout and " skipped" not in outcome.stdout
+    assert_passes_interpreted(__file__, "kernels and not interpreter and not with")

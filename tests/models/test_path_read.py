@@ -1,44 +1,36 @@
 """What PaTH reads of prepared chunks: kernels against the way of keys that move, in float64, values and gradients.
 
-That way is held against loops over reflections in ``test_recurrence_path``.  Without a GPU the kernels run in Triton's
-interpreter (``TRITON_INTERPRET=1``), in a process of its own; it does not round to TF32.
+That way is held against loops over reflections in ``test_recurrence_path``.  The kernels may lose twice the digits that
+it loses where its products are of TF32, or of bfloat16 with values.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from interpreted import CUDA, DEVICE, INTERPRETER, assert_passes_interpreted, needs_kernels, starts_interpreter
 from recurrence_inputs import unit
+from tf32 import assert_as_near, digits_of_kernels, off
 from torch import Tensor
 
+from physlm.models.recurrences import path
 from physlm.models.recurrences.chunks import running
 from physlm.models.recurrences.path import Turned, _group, path_attention
 from physlm.models.recurrences.path_chunks import reference_pieces
 
-CUDA, TRITON = torch.cuda.is_available(), importlib.util.find_spec("triton") is not None
-INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = torch.device("cuda" if CUDA and not INTERPRETER else "cpu")
-VALUES = torch.float32 if INTERPRETER else torch.bfloat16
-needs_kernels = pytest.mark.skipif(
-    not CUDA and not (INTERPRETER and TRITON), reason="needs a CUDA device, or triton with TRITON_INTERPRET=1"
-)
+VALUES = [torch.float32, torch.float16] if INTERPRETER else [torch.bfloat16]
 # rows, chunks, positions of each, width
 SHAPES = [(2, 1, 16, 16), (2, 2, 16, 32), (3, 4, 32, 16), (1, 5, 64, 64)]
 
 
-def problem(rows: int, chunks: int, chunk: int, width: int) -> tuple[list[Tensor], Tensor, Tensor]:
+def problem(rows: int, chunks: int, chunk: int, width: int, dtype: torch.dtype) -> tuple[list[Tensor], Tensor, Tensor]:
     """The pieces of each chunk, V, and what fades at each token, (R, n, C, ..)."""
     generator = torch.Generator().manual_seed(chunks + chunk + width)
     q, k, w, v = (torch.randn(rows, chunks, chunk, width, generator=generator) for _ in range(4))
     beta = 2 * torch.rand(rows, chunks, chunk, 1, generator=generator)
     fade = -torch.rand(rows, chunks, chunk, 1, generator=generator).square()
     pieces = reference_pieces((q * width**-0.5).double(), k.double(), unit(w).double(), beta.double())
-    return [x.float().to(DEVICE) for x in pieces], v.to(VALUES).to(DEVICE), fade.to(DEVICE)
+    return [x.float().to(DEVICE) for x in pieces], v.to(dtype).to(DEVICE), fade.to(DEVICE)
 
 
 def whole(fade: Tensor) -> Tensor:
@@ -54,20 +46,24 @@ def moving_keys(pieces: list[Tensor], values: Tensor, fade: Tensor | None) -> Te
     return _group(Turned(within, queries, keys, through, total), values, 0, values.shape[1])
 
 
-def assert_near(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
-    """Each by the size of what was wanted; of gradients that are 0 by 1."""
-    for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
-        off = (one.double().cpu() - other.double().cpu()).norm() / max(float(other.double().norm()), 1e-2)
-        assert one.shape == other.shape and off < tolerance, (place, float(off))
+def read_by_moving_keys(given: list[Tensor], fades: bool, grad: Tensor) -> list[Tensor]:
+    """What is read, and the gradients of what is given, in the dtypes that that has."""
+    leaves = [x.detach().cpu().requires_grad_() for x in given]
+    out = moving_keys(leaves[:4], leaves[4], leaves[5] if fades else None)
+    found = torch.autograd.grad((out * grad.to(out).cpu()).sum(), leaves[: 5 + fades], allow_unused=True)
+    return [out.detach(), *(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=False))]
 
 
 @needs_kernels
 @pytest.mark.parametrize("fades", [False, True])
+@pytest.mark.parametrize("dtype", VALUES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_kernels_read_what_keys_that_move_give(shape: tuple[int, ...], fades: bool) -> None:
+def test_kernels_read_what_keys_that_move_give(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, fades: bool
+) -> None:
     from physlm.models.kernels import path_attention as kernels
 
-    pieces, values, fade = problem(*shape)
+    pieces, values, fade = problem(*shape, dtype)
     faded = whole(fade) if fades else None
     out, total = kernels.forward(pieces[0], pieces[1], pieces[2], pieces[3], values, faded)
     grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(7)).to(out)
@@ -75,16 +71,14 @@ def test_kernels_read_what_keys_that_move_give(shape: tuple[int, ...], fades: bo
     kept = [x.untyped_storage().data_ptr() for x in (*back, *pieces, values, out, total, grad) if x.numel()]
     assert len(set(kept)) == len(kept), "operators must not give views of one tensor"
 
-    exact = [x.double().cpu().requires_grad_() for x in (*pieces, values, fade)]
-    wanted = moving_keys(exact[:4], exact[4], exact[5] if fades else None)
-    theirs = torch.autograd.grad((wanted * grad.double().cpu()).sum(), exact[: 5 + fades], allow_unused=True)
-    zeros = [torch.zeros_like(x) if g is None else g for g, x in zip(theirs, exact, strict=False)]
-    tolerance = 2e-5 if INTERPRETER else 1e-2
-    assert_near([out], [wanted.detach()], tolerance)
-    assert_near(list(back[:5]), zeros[:5], 2 * tolerance)
+    given = [*pieces, values, fade]
+    wanted = read_by_moving_keys([x.double() for x in given], fades, grad)
+    with digits_of_kernels(path):
+        rounded = read_by_moving_keys(given, fades, grad)
+    found = [out, *back[:5]]
     if fades:  # of c: summed over all later tokens it is that of what fades at one
-        since = back[5].double().cpu().flatten(1)
-        assert_near([since.flip(1).cumsum(1).flip(1)], [zeros[5].flatten(1)], 2 * tolerance)
+        found.append(back[5].double().flatten(1).flip(1).cumsum(1).flip(1).view(fade.shape))
+    assert_as_near(found, rounded, wanted)
     again = kernels.backward(pieces[0], pieces[1], pieces[2], pieces[3], values, faded, out, total, grad)
     assert all(a.equal(b) for a, b in zip(back, again, strict=True)), "summed in a fixed order"
 
@@ -113,15 +107,9 @@ def test_path_with_kernels_is_path_without(compiling: bool, fades: bool, positio
         out = form(*given)
         grad = torch.linspace(-1, 1, out.numel(), device=out.device).sin().reshape(out.shape).to(out)
         outcomes.append([out.detach(), *torch.autograd.grad((out * grad).sum(), given[: 5 + fades])])
-    assert_near(outcomes[0], outcomes[1], 3e-2)
+    assert all(off(one, other) < 3e-2 for one, other in zip(*outcomes, strict=True))
 
 
-@pytest.mark.skipif(CUDA or INTERPRETER, reason="the kernels run directly in this process")
-@pytest.mark.skipif(not TRITON, reason="triton is not installed (it is optional on a CPU)")
+@starts_interpreter
 def test_kernels_under_the_interpreter() -> None:
-    outcome = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-k", "kernels_read", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stdout[-5000:] + outcome.stderr[-2000:]
-    assert " passed" in outcome.stdout and " skipped" not in outcome.stdout
+    assert_passes_interpreted(__file__, "kernels_read")

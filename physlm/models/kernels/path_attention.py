@@ -17,12 +17,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from physlm.models.kernels.tf32 import dot
+
 WARPS = 4
-
-
-@triton.jit
-def _dot(a, b):
-    return tl.dot(a, b, input_precision="tf32")
 
 
 @triton.jit
@@ -65,7 +62,7 @@ def _forward_kernel(
     x = tl.load(_at(queries_ptr, number, C, h))
     for back in range(0, i):
         other = number - 1 - back
-        scores = _fades(_dot(x, tl.trans(tl.load(_at(keys_ptr, other, C, h)))), faded_ptr, number, other, C, FADES)
+        scores = _fades(dot(x, tl.trans(tl.load(_at(keys_ptr, other, C, h)))), faded_ptr, number, other, C, FADES)
         above = tl.maximum(most, tl.max(scores, 1))
         weights = tl.exp(scores - above[:, None])
         less = tl.exp(most - above)
@@ -73,7 +70,7 @@ def _forward_kernel(
         values = tl.load(_at(values_ptr, other, C, h))
         found = found * less[:, None] + tl.dot(weights.to(values.dtype), values)
         most = above
-        x = _dot(x, tl.load(_at(through_ptr, other, h, h)))
+        x = dot(x, tl.load(_at(through_ptr, other, h, h)))
     tl.store(_at(out_ptr, number, C, h), (found / total[:, None]).to(out_ptr.dtype.element_ty))
     tl.store(total_ptr + number.to(tl.int64) * C + tl.arange(0, C), most + tl.log(total))
 
@@ -106,11 +103,15 @@ def _gradient(weights, grad, values, spread):
 @triton.jit
 def _queries_kernel(
     within_ptr, queries_ptr, keys_ptr, through_ptr, values_ptr, faded_ptr, out_ptr, total_ptr, grad_ptr,
-    for_within_ptr, for_queries_ptr, met_ptr, left_ptr, spread_ptr, chunks,
+    for_within_ptr, for_queries_ptr, for_faded_ptr, met_ptr, left_ptr, spread_ptr, chunks,
     C: tl.constexpr, h: tl.constexpr, FADES: tl.constexpr,
 ):  # fmt: skip
     """d / d Q' and the scores within; what each query was at each chunk before (``met``), and the gradient that it
-    brought back to there (``left``)."""
+    brought back to there (``left``).
+
+    Of c its part as a query's: the sum of a row of d / d scores, 0 but for rounding.  Without it what is rounded in o
+    would stay in d / d c and, summed over all later tokens, grow with the row.
+    """
     row, i = _turn(chunks)
     number = row * chunks + i
     place = number.to(tl.int64) * C + tl.arange(0, C)
@@ -122,22 +123,26 @@ def _queries_kernel(
     weights = tl.exp(scores - total[:, None])
     own = _gradient(weights, grad, tl.load(_at(values_ptr, number, C, h)), spread)
     tl.store(_at(for_within_ptr, number, C, C), own)
+    for_faded = tl.sum(own, 1)
     x = tl.load(_at(queries_ptr, number, C, h))
     for back in range(0, i):
         tl.store(_at(met_ptr, number * chunks + i - 1 - back, C, h), x)
-        x = _dot(x, tl.load(_at(through_ptr, number - 1 - back, h, h)))
+        x = dot(x, tl.load(_at(through_ptr, number - 1 - back, h, h)))
     tl.debug_barrier()  # what was left is read by other threads
     back_grad = tl.zeros([C, h], tl.float32)
     for j in range(0, i):
         other = row * chunks + j
         x = tl.load(_at(met_ptr, number * chunks + j, C, h))
         keys = tl.load(_at(keys_ptr, other, C, h))
-        scores = _fades(_dot(x, tl.trans(keys)), faded_ptr, number, other, C, FADES)
+        scores = _fades(dot(x, tl.trans(keys)), faded_ptr, number, other, C, FADES)
         weights = tl.exp(scores - total[:, None])
         g = _gradient(weights, grad, tl.load(_at(values_ptr, other, C, h)), spread)
+        for_faded += tl.sum(g, 1)
         tl.store(_at(left_ptr, number * chunks + j, C, h), back_grad)
-        back_grad = _dot(g, keys) + _dot(back_grad, tl.trans(tl.load(_at(through_ptr, other, h, h))))
+        back_grad = dot(g, keys) + dot(back_grad, tl.trans(tl.load(_at(through_ptr, other, h, h))))
     tl.store(_at(for_queries_ptr, number, C, h), back_grad)
+    if FADES:
+        tl.store(for_faded_ptr + place, for_faded)
 
 
 @triton.jit
@@ -164,18 +169,19 @@ def _keys_kernel(
         other = row * chunks + i
         x = tl.load(_at(met_ptr, other * chunks + j, C, h))
         grad = tl.load(_at(grad_ptr, other, C, h))
-        scores = _fades(_dot(x, tl.trans(keys)), faded_ptr, other, number, C, FADES)
+        scores = _fades(dot(x, tl.trans(keys)), faded_ptr, other, number, C, FADES)
         weights = tl.exp(scores - tl.load(total_ptr + other.to(tl.int64) * C + place)[:, None])
         g = _gradient(weights, grad, values, tl.load(spread_ptr + other.to(tl.int64) * C + place))
         for_values += tl.dot(tl.trans(weights.to(values.dtype)), grad)
         for_faded -= tl.sum(g, 0)
-        for_keys += _dot(tl.trans(g), x)
-        for_through += _dot(tl.trans(x), tl.load(_at(left_ptr, other * chunks + j, C, h)))
+        for_keys += dot(tl.trans(g), x)
+        for_through += dot(tl.trans(x), tl.load(_at(left_ptr, other * chunks + j, C, h)))
     tl.store(_at(for_keys_ptr, number, C, h), for_keys)
     tl.store(_at(for_through_ptr, number, h, h), for_through)
     tl.store(_at(for_values_ptr, number, C, h), for_values.to(for_values_ptr.dtype.element_ty))
-    if FADES:
-        tl.store(for_faded_ptr + number.to(tl.int64) * C + place, for_faded)
+    if FADES:  # beside what a query gave
+        own_faded = for_faded_ptr + number.to(tl.int64) * C + place
+        tl.store(own_faded, tl.load(own_faded) + for_faded)
 
 
 def backward(
@@ -191,7 +197,7 @@ def backward(
     for_faded = within.new_empty((0,)) if faded is None else torch.empty_like(faded)
     given, constants = within if faded is None else faded, _constants(chunk, width, faded)
     _queries_kernel[(rows * chunks,)](within, queries, keys, through, values, given, out, total, grad, for_within,
-                                      for_queries, met, left, spread, chunks, **constants)  # fmt: skip
+                                      for_queries, for_faded, met, left, spread, chunks, **constants)  # fmt: skip
     _keys_kernel[(rows * chunks,)](within, keys, values, given, total, grad, for_within, met, left, spread, for_keys,
                                    for_through, for_values, for_faded, chunks, **constants)  # fmt: skip
     return for_within, for_queries, for_keys, for_through, for_values, for_faded

@@ -1,7 +1,7 @@
 """What PaTH needs of a chunk, see ``physlm.models.recurrences.path_chunks``, in one pass over memory each way.
 
-One program holds one chunk of one head.  Products are made of inputs that are rounded to TF32, as everywhere in PaTH;
-those of the inverse of three such products each, which keep the digits of float32.
+One program holds one chunk of one head.  Products are of TF32, as everywhere in PaTH; those of the inverse have the
+digits of float32.
 
 Shapes: N chunks of C positions (all rows, heads and chunks), h width of a head; C and h are powers of two from 16 up.
 """
@@ -13,19 +13,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from physlm.models.kernels.tf32 import dot, fine_dot
+
 WARPS = 4
 SMALL = 32  # positions whose inverse one program makes
-
-
-@triton.jit
-def _fine(a, b):
-    """A B with the digits of float32."""
-    return tl.dot(a, b, input_precision="tf32x3")
-
-
-@triton.jit
-def _dot(a, b):
-    return tl.dot(a, b, input_precision="tf32")
 
 
 @triton.jit
@@ -60,7 +51,7 @@ def _inverse(a, C: tl.constexpr, LEVELS: tl.constexpr):
     x = tl.where((row // 16) == (column // 16), tl.reshape(whole, [C, C]), 0.0)
     for level in tl.static_range(4, LEVELS):
         beside = ((row >> level) == (column >> level) + 1) & ((column >> level) % 2 == 0)
-        x -= _fine(_fine(x, tl.where(beside, a, 0.0)), x)
+        x -= fine_dot(fine_dot(x, tl.where(beside, a, 0.0)), x)
     return x
 
 
@@ -69,7 +60,7 @@ def _inverse_kernel(w_ptr, beta_ptr, inverse_ptr, C: tl.constexpr, h: tl.constex
     """(I + A)^-1,  A = below(diag(b) W W^T).  A kernel of its own, so that neither holds more than the registers do."""
     w = _chunk(w_ptr, C, h)
     below = tl.arange(0, C)[:, None] > tl.arange(0, C)[None, :]
-    a = tl.where(below, _chunk(beta_ptr, C, 1) * _fine(w, tl.trans(w)), 0.0)
+    a = tl.where(below, _chunk(beta_ptr, C, 1) * fine_dot(w, tl.trans(w)), 0.0)
     _store(inverse_ptr, _inverse(a, C, LEVELS), C, C)
 
 
@@ -88,10 +79,10 @@ def _merge_kernel(w_ptr, beta_ptr, halves_ptr, inverse_ptr, C: tl.constexpr, h: 
     first = tl.load(halves_ptr)
     second = tl.load(halves_ptr + S * S)
     strength = tl.load(beta_ptr + number * C + S + row)
-    below = strength * _fine(tl.load(w_ptr + S * h), tl.trans(tl.load(w_ptr)))
+    below = strength * fine_dot(tl.load(w_ptr + S * h), tl.trans(tl.load(w_ptr)))
     tl.store(inverse_ptr, first)
     tl.store(inverse_ptr + S, tl.zeros([S, S], tl.float32))
-    tl.store(inverse_ptr + S * C, -_fine(_fine(second, below), first))
+    tl.store(inverse_ptr + S * C, -fine_dot(fine_dot(second, below), first))
     tl.store(inverse_ptr + S * C + S, second)
 
 
@@ -119,16 +110,16 @@ def _forward_kernel(
     turns = tl.trans(w)
     x = _chunk(inverse_ptr, C, C) * tl.trans(_chunk(beta_ptr, C, 1))
     across = tl.arange(0, h)
-    through = tl.where(across[:, None] == across[None, :], 1.0, 0.0) - _dot(turns, _dot(x, w))
+    through = tl.where(across[:, None] == across[None, :], 1.0, 0.0) - dot(turns, dot(x, w))
     _store(through_ptr, through, h, h)
     q = _chunk(q_ptr, C, h)
-    from_q = _dot(tl.where(row >= column, _dot(q, turns), 0.0), x)
-    _store(queries_ptr, q - _dot(from_q, w), C, h)
+    from_q = dot(tl.where(row >= column, dot(q, turns), 0.0), x)
+    _store(queries_ptr, q - dot(from_q, w), C, h)
     k = _chunk(k_ptr, C, h)
-    to_k = tl.where(row > column, _dot(w, tl.trans(k)), 0.0)
-    within = _dot(q, tl.trans(k)) - _dot(from_q, to_k)
+    to_k = tl.where(row > column, dot(w, tl.trans(k)), 0.0)
+    within = dot(q, tl.trans(k)) - dot(from_q, to_k)
     _store(within_ptr, tl.where(row >= column, within, float("-inf")), C, C)
-    _store(keys_ptr, k - _dot(tl.trans(_dot(x, to_k)), w), C, h)
+    _store(keys_ptr, k - dot(tl.trans(dot(x, to_k)), w), C, h)
 
 
 def forward(
@@ -160,15 +151,15 @@ def _passing_kernel(
     w = _chunk(w_ptr, C, h)
     x = _chunk(inverse_ptr, C, C) * tl.trans(_chunk(beta_ptr, C, 1))
     g_through = _chunk(g_through_ptr, h, h)
-    g_turned = -_dot(w, g_through)  # of X W
-    for_w = _dot(tl.trans(x), g_turned) - _dot(_dot(x, w), tl.trans(g_through))
-    g_x = _dot(g_turned, tl.trans(w))
-    to_k = tl.where(below, _dot(w, tl.trans(_chunk(k_ptr, C, h))), 0.0)
+    g_turned = -dot(w, g_through)  # of X W
+    for_w = dot(tl.trans(x), g_turned) - dot(dot(x, w), tl.trans(g_through))
+    g_x = dot(g_turned, tl.trans(w))
+    to_k = tl.where(below, dot(w, tl.trans(_chunk(k_ptr, C, h))), 0.0)
     g_keys = _chunk(g_keys_ptr, C, h)
-    _store(for_w_ptr, for_w - _dot(_dot(x, to_k), g_keys), C, h)
-    g_product = -_dot(w, tl.trans(g_keys))  # of X S
-    _store(g_x_ptr, g_x + _dot(g_product, tl.trans(to_k)), C, C)
-    _store(g_to_k_ptr, _dot(tl.trans(x), g_product), C, C)
+    _store(for_w_ptr, for_w - dot(dot(x, to_k), g_keys), C, h)
+    g_product = -dot(w, tl.trans(g_keys))  # of X S
+    _store(g_x_ptr, g_x + dot(g_product, tl.trans(to_k)), C, C)
+    _store(g_to_k_ptr, dot(tl.trans(x), g_product), C, C)
 
 
 @triton.jit
@@ -185,18 +176,18 @@ def _scores_kernel(
     x = _chunk(inverse_ptr, C, C) * tl.trans(_chunk(beta_ptr, C, 1))
     g_within = tl.where(row >= column, _chunk(g_within_ptr, C, C), 0.0)
     g_queries = _chunk(g_queries_ptr, C, h)
-    to_k = tl.where(row > column, _dot(w, tl.trans(k)), 0.0)
-    g_from_q = -_dot(g_within, tl.trans(to_k)) - _dot(g_queries, tl.trans(w))
-    g_seen = tl.where(row >= column, _dot(g_from_q, tl.trans(x)), 0.0)
-    _store(for_q_ptr, g_queries + _dot(g_within, k) + _dot(g_seen, w), C, h)
-    seen = tl.where(row >= column, _dot(q, tl.trans(w)), 0.0)  # G
-    _store(g_x_ptr, _chunk(g_x_ptr, C, C) + _dot(tl.trans(seen), g_from_q), C, C)
-    from_q = tl.trans(_dot(seen, x))
-    g_to_k = tl.where(row > column, _chunk(g_to_k_ptr, C, C) - _dot(from_q, g_within), 0.0)
-    for_k = _chunk(g_keys_ptr, C, h) + _dot(tl.trans(g_within), q) + _dot(tl.trans(g_to_k), w)
+    to_k = tl.where(row > column, dot(w, tl.trans(k)), 0.0)
+    g_from_q = -dot(g_within, tl.trans(to_k)) - dot(g_queries, tl.trans(w))
+    g_seen = tl.where(row >= column, dot(g_from_q, tl.trans(x)), 0.0)
+    _store(for_q_ptr, g_queries + dot(g_within, k) + dot(g_seen, w), C, h)
+    seen = tl.where(row >= column, dot(q, tl.trans(w)), 0.0)  # G
+    _store(g_x_ptr, _chunk(g_x_ptr, C, C) + dot(tl.trans(seen), g_from_q), C, C)
+    from_q = tl.trans(dot(seen, x))
+    g_to_k = tl.where(row > column, _chunk(g_to_k_ptr, C, C) - dot(from_q, g_within), 0.0)
+    for_k = _chunk(g_keys_ptr, C, h) + dot(tl.trans(g_within), q) + dot(tl.trans(g_to_k), w)
     _store(for_k_ptr, for_k, C, h)
-    for_w = _chunk(for_w_ptr, C, h) - _dot(from_q, g_queries)
-    _store(for_w_ptr, for_w + _dot(tl.trans(g_seen), q) + _dot(g_to_k, k), C, h)
+    for_w = _chunk(for_w_ptr, C, h) - dot(from_q, g_queries)
+    _store(for_w_ptr, for_w + dot(tl.trans(g_seen), q) + dot(g_to_k, k), C, h)
 
 
 @triton.jit
@@ -211,11 +202,11 @@ def _inverse_backward_kernel(
     g_x = _chunk(g_x_ptr, C, C)
     for_beta = tl.sum(g_x * inverse, 0)
     turned = tl.trans(inverse)
-    g_a = tl.where(row > column, -_fine(_fine(turned, g_x * tl.trans(beta)), turned), 0.0)
+    g_a = tl.where(row > column, -fine_dot(fine_dot(turned, g_x * tl.trans(beta)), turned), 0.0)
     w = _chunk(w_ptr, C, h)
-    for_beta += tl.sum(g_a * _dot(w, tl.trans(w)), 1)
+    for_beta += tl.sum(g_a * dot(w, tl.trans(w)), 1)
     scaled = g_a * beta
-    _store(for_w_ptr, _chunk(for_w_ptr, C, h) + _dot(scaled + tl.trans(scaled), w), C, h)
+    _store(for_w_ptr, _chunk(for_w_ptr, C, h) + dot(scaled + tl.trans(scaled), w), C, h)
     tl.store(for_beta_ptr + tl.program_id(0).to(tl.int64) * C + tl.arange(0, C), for_beta)
 
 
