@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 
 # Parameters of mallopt(3), and bytes: the largest block that is not mapped by itself (glibc takes no more), and what is
 # kept for the next one at most.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_KEPT_BLOCK, _MOST_KEPT = 1 << 25, 1 << 30
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def cpu_cores() -> int:
@@ -30,3 +32,9 @@ def keep_freed_memory() -> None:
             # both, as setting either ends glibc's own adjustment of both
             library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
             library.mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT)
+
+
+def killed_with_parent() -> None:
+    """On Linux the system sees to it, also while an import or a compiler keeps all threads waiting."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -11,6 +11,7 @@ from physlm.commands.executing import (
     DataParallelOption,
     DeviceOption,
     ExecutorOption,
+    MpsOption,
     ProcessesOption,
     RayAddressOption,
     ShardOption,
@@ -125,6 +126,7 @@ def run(
     slurm: SlurmOption = None,
     shard: ShardOption = None,
     data_parallel: DataParallelOption = False,
+    mps: MpsOption = False,
     track: TrackOption = None,
     track_dir: TrackDirOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start tier paper without asking.")] = False,
@@ -152,7 +154,7 @@ def run(
       physlm run p31_extraction p31_probing --tier demo
       physlm run p33_capacity --tier demo --set train.exposures=50 --set model.layers=3
       physlm run p41_mano --tier gpu --only train.seed=1 --only model.position=rope
-      physlm run p33_capacity --tier gpu --processes 8
+      physlm run p33_capacity --tier gpu --processes 8 --mps
       physlm run p33_capacity --tier gpu --executor slurm --slurm partition=gpu
       physlm run p33_capacity --tier gpu --shard 1/2
       physlm run p33_exposures --tier gpu --from-results
@@ -171,8 +173,8 @@ def run(
     claims = list({claim.name: claim for claim in (named_experiment(name, experiments) for name in names)}.values())
     specs = {claim.name: claim.specs(tier, settings or ()) for claim in claims}
     store, target = Store(folder("runs", runs)), written_folder("results", results)
-    where = Where(executor, device, processes, ray_address, slurm or (), shard, data_parallel, track or (), track_dir,
-                  trains=not finished_only)
+    where = Where(executor, device, processes, ray_address, slurm or (), shard, data_parallel, mps, track or (),
+                  track_dir, trains=not finished_only)
     where.check()
     chosen = {name: selected(planned, only or ()) for name, planned in specs.items()}
     leader = None

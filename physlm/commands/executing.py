@@ -58,6 +58,10 @@ DataParallelOption = Annotated[
     bool, typer.Option("--data-parallel", help="Under torchrun: all its processes train each run together, each on its "
                                                "share of the rows of a step.")
 ]
+MpsOption = Annotated[
+    bool, typer.Option("--mps", help="Processes that share a GPU use it at the same time, by CUDA's Multi-Process "
+                                     "Service, and not in turns. physlm bench sharing says what that gains.")
+]
 TrackOption = Annotated[
     list[str] | None,
     typer.Option("--track", metavar="TRACKER[,..]", help="Copy the curves of training to tensorboard, wandb (offline) "
@@ -79,6 +83,7 @@ class Where:
     slurm: Sequence[str]
     shard: str | None = None
     data_parallel: bool = False
+    mps: bool = False
     track: Sequence[str] = ()
     track_dir: Path | None = None
     trains: bool = True  # not so with --finished-only
@@ -95,6 +100,9 @@ class Where:
         for option, given, its in (("--ray-address", self.ray_address, "ray"), ("--slurm", self.slurm, "slurm")):
             if given and self.name != its:
                 raise UserError(f"{option}: got it with --executor {self.name}, expected --executor {its}")
+        if self.mps and (self.name != "local" or self.data_parallel or not self.trains):
+            raise UserError("--mps: got --executor, --data-parallel or --finished-only beside it; expected none of "
+                            "them: it is for --processes of this machine")
         for text in self.slurm:
             if not all(text.partition("=")):
                 raise UserError(f"--slurm: got {shown(text)}, expected KEY=VALUE")
@@ -140,4 +148,4 @@ class Where:
             given = dict(text.split("=", 1) for text in self.slurm)
             return Slurm.of(given, self.device, self.processes)
         processes = self.processes or 1
-        return Local(choose_device(self.device, processes), processes, ranks)
+        return Local(choose_device(self.device, processes), processes, ranks, self.mps).checked()

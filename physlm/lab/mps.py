@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from physlm.errors import UserError
+from physlm.machine import killed_with_parent
 
 PROGRAM = "nvidia-cuda-mps-control"
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
@@ -31,36 +32,65 @@ def has_mps() -> bool:
 
 
 def in_mps() -> bool:
-    """Whether somebody has started the service for processes of this one."""
+    """Whether somebody has started the service for this process and those that it starts."""
     return (Path(os.environ.get(PIPES, USUAL_PIPES)) / "control").exists()
+
+
+def check_mps() -> None:
+    """``UserError`` where the program is neither there nor needed."""
+    if not in_mps() and not has_mps():
+        raise UserError(f"{PROGRAM}: not found; it comes with NVIDIA's driver, and must be on the PATH")
 
 
 @contextlib.contextmanager
 def mps() -> Iterator[None]:
-    """The service, for the processes that are started meanwhile; this one is not part of it if it uses CUDA already.
+    """The service, for the processes that are started meanwhile: the one that is there, or one of their own.
+
+    This process is not part of it if it uses CUDA already.
 
     Raises:
         UserError: the program is not there, or does not start.
     """
-    if not has_mps():
-        raise UserError(f"{PROGRAM}: not found; it comes with NVIDIA's driver, and must be on the PATH")
-    with tempfile.TemporaryDirectory(prefix="physlm-mps-") as folder:
-        places = {PIPES: folder, LOGS: folder}
-        before = {name: os.environ.get(name) for name in places}
-        service = subprocess.Popen([PROGRAM, "-f"], env={**os.environ, **places}, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    check_mps()
+    if in_mps():
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="physlm-mps-") as folder, _set({PIPES: folder, LOGS: folder}), _service():
+        yield
+
+
+@contextlib.contextmanager
+def _set(places: dict[str, str]) -> Iterator[None]:
+    """Variables of the environment, and then what they were."""
+    before = {name: os.environ.get(name) for name in places}
+    os.environ.update(places)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _service() -> Iterator[None]:
+    """The program, out of reach of Ctrl-C, which is for those that use it first, and gone with this process."""
+    service = subprocess.Popen([PROGRAM, "-f"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True,
+                               preexec_fn=killed_with_parent)  # fmt: skip
+    assert service.stderr is not None
+    with service.stderr:
         try:
-            _await(service, Path(folder) / "control")
-            os.environ.update(places)
+            _await(service)
             yield
         finally:
-            _restore(before)
-            _end(service, {**os.environ, **places})
+            _end(service)
 
 
-def _await(service: subprocess.Popen[str], control: Path) -> None:
+def _await(service: subprocess.Popen[str]) -> None:
     begun = time.monotonic()
-    while not control.exists():
+    while not in_mps():
         if service.poll() is not None:
             assert service.stderr is not None
             raise UserError(f"{PROGRAM}: ended with exit code {service.returncode}: {service.stderr.read().strip()}")
@@ -69,24 +99,14 @@ def _await(service: subprocess.Popen[str], control: Path) -> None:
         time.sleep(0.05)
 
 
-def _restore(before: dict[str, str | None]) -> None:
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
-def _end(service: subprocess.Popen[str], environment: dict[str, str]) -> None:
+def _end(service: subprocess.Popen[str]) -> None:
     """Ask it to end its servers and itself; kill it if it does not."""
     if service.poll() is None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run([PROGRAM], input="quit\n", text=True, env=environment, capture_output=True,
-                           timeout=START_SECONDS, check=False)  # fmt: skip
+            subprocess.run([PROGRAM], input="quit\n", text=True, capture_output=True, timeout=START_SECONDS,
+                           check=False)  # fmt: skip
     try:
         service.wait(START_SECONDS)
     except subprocess.TimeoutExpired:
         service.kill()
         service.wait()
-    assert service.stderr is not None
-    service.stderr.close()

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from physlm.lab.executors.local import killed_with_parent
+from physlm.machine import killed_with_parent
 from physlm.training.config import RunSpec
 
 if TYPE_CHECKING:

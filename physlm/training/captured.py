@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 
 WARM_UP = 3  # steps before the recording, in which kernels are chosen, compiled and loaded
+KNOWN_WARNINGS = (  # the beginnings of what torch says then, which is no news for those who train
+    "This instance was constructed with capturable=True",  # of an optimiser that can be captured where it is not
+    "TensorFloat32 tensor cores for float32 matrix multiplication available but not enabled",  # on purpose
+    ".*torch._prims_common.check.*is deprecated",  # by torch 2.11 itself, where it compiles a diagonal
+)
 
 
 def captured(
@@ -66,8 +71,8 @@ def _warm_up(step: Callable[[], None], tensors: Callable[[], Iterable[Tensor]], 
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream), warnings.catch_warnings():
-        # an optimiser that can be captured warns where it is not, as here
-        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+        for message in KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message)
         for _ in range(times):
             step()
             with torch.no_grad():

@@ -1,6 +1,7 @@
 """Jobs done in this process, or in several of this machine, each with a GPU or its share of one (or of the CPU cores).
 
-With more processes than GPUs, process i has GPU i modulo their number: small models leave much of a GPU idle.
+With more processes than GPUs, process i has GPU i modulo their number: small models leave much of a GPU idle.  They
+take turns on it, or use it at the same time (``physlm.lab.mps``).
 
 If a job fails, those at work are finished (``contract``).  However else it ends, by Ctrl-C, by SIGTERM, by the death of
 one of the processes or of their parent, all of them end at once: the store is whole at any moment (``physlm.storage``),
@@ -10,11 +11,9 @@ and the same command goes on from there.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -29,13 +28,14 @@ from typing import TYPE_CHECKING
 from physlm.errors import LostProcessError, UserError, counted
 from physlm.lab.executors.contract import Do, Job, Work, gpus_used
 from physlm.lab.experiment import load_experiment, loaded_files
+from physlm.lab.mps import check_mps, mps
+from physlm.machine import killed_with_parent
 
 if TYPE_CHECKING:
     import torch
 
 STOP_SECONDS = 5.0  # until a process that was told to end is given up
 GRACE_SECONDS = 0.5  # in which a signal to a whole group of processes reaches the last of them
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,32 @@ class Local:
     Attributes:
         ranks: processes of torchrun that train each run together, this one among them, each with a GPU of its own;
             None without torchrun.
+        mps: whether processes that share a GPU use it at the same time.
     """
 
     device: torch.device
     processes: int = 1
     ranks: int | None = None
+    mps: bool = False
     whole = False
+
+    def checked(self) -> Local:
+        """Itself.
+
+        Raises:
+            UserError: ``mps`` where no GPU is shared, or without the program of it.
+        """
+        import torch
+
+        if not self.mps:
+            return self
+        gpus = torch.cuda.device_count() if self.device.type == "cuda" else 0
+        if not gpus or self.processes <= gpus:
+            what = counted(gpus, "GPU") if gpus else "a CPU"
+            raise UserError(f"--mps: got {counted(self.processes, 'process')} on {what}; expected --processes N with "
+                            "more processes than GPUs, which then share them")
+        check_mps()
+        return self
 
     def apart(self, runs: int) -> bool:
         """Whether there is anything to share out."""
@@ -72,7 +92,8 @@ class Local:
         if self.ranks is not None:
             return self._together(self.ranks)
         if self.device.type == "cuda":
-            return gpus_used(self.processes, torch.cuda.device_count(), jobs, counted(at_once, "process"))
+            shared = counted(at_once, "process") + (" at the same time" if self.mps else "")
+            return gpus_used(self.processes, torch.cuda.device_count(), jobs, shared)
         threads = counted(torch.get_num_threads(), "CPU thread")
         return f"using {threads} in {at_once} processes" if at_once > 1 else f"using {threads}"
 
@@ -100,17 +121,18 @@ class Local:
         files = loaded_files()
         gpus = gpus_of(processes) if self.device.type == "cuda" else [None] * processes
         workers = [_Process(context, (place, gpu, threads, files)) for place, gpu in enumerate(gpus)]
-        try:
-            for worker in workers:
-                worker.start()
-            yield Processes(workers, do)
-            for worker in workers:
-                worker.dismiss()
-        finally:
-            for worker in workers:
-                worker.kill()
-            for worker in workers:
-                worker.join()
+        with mps() if self.mps else contextlib.nullcontext():
+            try:
+                for worker in workers:
+                    worker.start()
+                yield Processes(workers, do)
+                for worker in workers:
+                    worker.dismiss()
+            finally:
+                for worker in workers:
+                    worker.kill()
+                for worker in workers:
+                    worker.join()
 
 
 class Processes:
@@ -267,12 +289,6 @@ def _die_with_parent() -> None:
     """The parent's lock on the store is gone with it, and another sweep may be there any moment."""
     killed_with_parent()
     threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def killed_with_parent() -> None:
-    """On Linux the system sees to it, also while an import or a compiler keeps all threads waiting."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait_for_parent() -> None:
