@@ -8,7 +8,7 @@ from _beyond import MIXERS, NAMES, RECALL, recall, recall_deviations, recalled
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
-from physlm.laws.forms import Form, Learnt, Minus, Shares, laws
+from physlm.laws.forms import Best, Form, Learnt, Minus, Shares, Tuned, laws
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, own_test
 from physlm.models.parts.part import Mixer
@@ -63,14 +63,16 @@ BY = {"mixer": "mixer", "softmax": "softmax"}
 RECALLED = recall(BY)
 
 
-def at(name: str, softmax: int) -> Form:
+def at(name: str, softmax: int) -> Best:
     """Recall by mixer, of so many softmax layers."""
     return recall({"mixer": "mixer"}, {"softmax": softmax, "mixer": LINEAR}, name)
 
 
 NONE, ONE, TWO, FOUR = (at(name, count) for name, count in (("none", 0), ("one", 1), ("two", 2), ("four", 4)))
-ENOUGH = Learnt(Minus("two_over_four", TWO, FOUR, True), recall(BY, {"softmax": (2, 4)}), 0.5)
-GAINS: tuple[Form, ...] = (Minus("one_gain", ONE, NONE, True), Minus("two_gain", TWO, NONE, True), ENOUGH)
+# each is judged where that which it is held against has found its best rate
+ENOUGH = Tuned(Learnt(Minus("two_over_four", TWO, FOUR, True), recall(BY, {"softmax": (2, 4)}), 0.5), (FOUR,))
+GAINS: tuple[Form, ...] = (*(Tuned(Minus(f"{name}_gain", some, NONE, True), (NONE,))
+                             for name, some in (("one", ONE), ("two", TWO))), ENOUGH)  # fmt: skip
 UNTRAINED = Shares("answer_untrained", {}, {"at.half": "test"}, "at.kind", "untrained",
                    pooled=("model.mixer", "model.position", "train.learning_rate", "mixer", "softmax"))
 GUESS = replace(UNTRAINED, quantity="guess", called="guess")

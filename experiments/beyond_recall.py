@@ -7,7 +7,7 @@ from _beyond import MIXERS, NAMES, REASSIGNED, RECALL, recall, recall_deviations
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment, of_tier
-from physlm.laws.forms import Learnt, Minus, OffCurve, RankCorrelation, Shares, laws
+from physlm.laws.forms import Learnt, Minus, OffCurve, RankCorrelation, Shares, Tuned, laws
 from physlm.laws.law import Law
 from physlm.laws.verdict import bound, own_test
 from physlm.models.parts.attention import Attention
@@ -61,7 +61,7 @@ CONTROL, UNTRAINED = (Shares(name, {"task": "task"}, {"at.half": "test"}, "at.ki
 # judged where some mixer recalls at all: else all are alike
 CORRELATION = Learnt(RankCorrelation("correlation", BY_STATE, "state", ("mixer",)), ENDS["widest"], 0.5)
 OFF = Learnt(OffCurve("off_curve", BY_STATE, "state", "mixer"), ENDS["widest"], 0.5, among=("mixer",))
-WIDER = Minus("wider", ENDS["widest"], ENDS["narrowest"], independent=True)
+WIDER = Tuned(Minus("wider", ENDS["widest"], ENDS["narrowest"], independent=True), (ENDS["narrowest"],))
 SHOWN: dict[Any, str] = {**NAMES, "window16": "window of 16", "window64": "window of 64", "mamba2_16": "Mamba2, N = 16",
                          ("task", "mqar"): "each key once", ("task", REASSIGNED): "keys that get new values"}
 _FIGURE = curves(BY_STATE, "state", "mixer", names=SHOWN, xlabel="bytes that a row leaves for the next token",

@@ -80,9 +80,11 @@ def test_the_published_errors_are_reproduced_and_models_that_guess_reproduce_non
 
 # ---- Recall
 
-def recalls(score: Callable[[RunSpec], float]) -> Rows:
+def recalls(score: Callable[[RunSpec], float], rate: float = 3e-3) -> Rows:
+    """Less at other rates than this one."""
+
     def rows(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        value = score(spec) - 0.05 * (spec.train.learning_rate != 3e-3) + 0.002 * spec.train.seed
+        value = score(spec) - 0.05 * (spec.train.learning_rate != rate) + 0.002 * spec.train.seed
         for name, p in (("answer", value), ("guess", 0.05), ("answer_untrained", 0.0)):
             for kind in ("mqar1_pairs4", "mqar2_pairs8"):
                 yield planted.share(run, f"{name}/kind={kind}/half=test", min(max(p, 0.0), 1.0), 5000)
@@ -103,6 +105,8 @@ def test_one_curve_of_state_is_told_from_one_mixer_that_is_off_it() -> None:
     claim.figure(table, law)
     _, law = law_of(claim, recalls(lambda spec: curve(spec) * (0.2 if mixer(spec) == "gla" else 1.0)))
     assert verdicts(claim, law)["off_curve@task=mqar/mixer=gla"] == "not reproduced"
+    _, law = law_of(claim, recalls(curve, 1e-2))
+    assert {verdict for name, verdict in verdicts(claim, law).items() if "wider" in name} == {"not judged"}
     _, law = law_of(claim, recalls(lambda spec: 0.06))
     assert {"not judged"} == {verdict for name, verdict in verdicts(claim, law).items() if "off_" in name}
 
@@ -118,13 +122,19 @@ def test_hybrids_are_counted_by_their_softmax_layers() -> None:
     assert set(verdicts(claim, law).values()) == {"reproduced", "holds"}, verdicts(claim, law)
     assert law.get("one_gain@mixer=gla").value == pytest.approx(0.3)  # type: ignore[union-attr]
     claim.figure(table, law)
+    _, law = law_of(claim, recalls(score, 1e-2))
+    judged = verdicts(claim, law)
+    assert {judged[f"{name}@mixer=gla"] for name in ("one_gain", "two_over_four")} == {"not judged"}
+    assert judged["two@mixer=gla"] == "holds", "a better rate could only hold more"
 
 
-def budgets(score: Callable[[str, str], float]) -> Rows:
-    """By the kind of the task and the mixer."""
+def budgets(score: Callable[[str, str], float], rate: float = 3e-3) -> Rows:
+    """By the kind of the task and the mixer, and of recall less at other rates than this one."""
 
     def rows(spec: RunSpec, run: dict[str, Any]) -> Iterator[dict[str, Any]]:
         value = score(spec.task.kind, mixer(spec))
+        if spec.task.kind == "mixture":
+            value -= 0.02 * (spec.train.learning_rate != rate)
         if spec.task.kind == "bioS":
             yield planted.number(run, "bits_per_param", value, 1000, "bits/parameter", 1e-3)
             return
@@ -145,6 +155,10 @@ def test_what_is_kept_is_over_multi_head_attention_and_bytes_are_counted_a_token
     # 2 layers of 64 dimensions in bfloat16: keys and values of MHA are 2 x 2 x 64 numbers
     assert "capo_by_bytes@mixer=mha/bytes=512" in shown and "capo_by_bytes@mixer=mqa/bytes=64" in shown
     claim.figure(table, law)
+    _, law = law_of(claim, budgets(lambda kind, name: {"mixture": 0.95, "mano": 0.6, "bioS": 1.5}[kind], 1e-2))
+    judged = verdicts(claim, law)
+    assert {judged[f"recall_kept@mixer={name}"] for name in ("gqa4", "mla_quarter")} == {"not judged"}
+    assert judged["mano_kept@mixer=mqa"] == "reproduced", "at one rate, which is p41_mano's"
     _, law = law_of(claim, budgets(lambda kind, name: {"mixture": 0.05, "mano": 0.07, "bioS": 1.5}[kind]))
     judged = verdicts(claim, law)
     assert judged["recall_kept@mixer=gqa4"] != "reproduced" and judged["mano_kept@mixer=mqa"] == "not judged"

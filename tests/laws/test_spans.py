@@ -96,6 +96,17 @@ def test_what_agrees_is_judged_where_the_best_of_the_others_is_inside_of_its_gri
     assert verdict == "holds" or "a better one may lie outside" in found.unjudged
 
 
+@pytest.mark.parametrize(("share", "most", "judged"), [(True, 0.99, True), (True, 0.98, False), (False, 0.99, False)])
+def test_a_share_of_nearly_all_is_a_best_at_an_end_too(share: bool, most: float, judged: bool) -> None:
+    """No other rate makes much more of it; of bits it may."""
+    of = Best("best", Shares("score", {"norm": "model.norm"}, share=share), over=RATE)
+    found = table(("a", 1, {1.0: 0.5, 2.0: 0.9, 4.0: most}))
+    assert (Tuned(of, (of,)).unjudged(found, [("a",)]) == {}) == judged
+    least = Best("least", Shares("score", {"norm": "model.norm"}, share=share), over=RATE, lowest=True)
+    found = table(("a", 1, {1.0: 0.5, 2.0: 0.1, 4.0: 1 - most}))
+    assert (Tuned(least, (least,)).unjudged(found, [("a",)]) == {}) == judged
+
+
 def test_without_a_seed_that_both_have_there_is_no_pair_and_nothing_is_paired_with_itself() -> None:
     rows = [("a", 1, {1.0: 0.5}), ("a", 2, {1.0: 0.6}), ("b", 3, {1.0: 0.1}), ("b", 4, {1.0: 0.2})]
     assert Paired("gain", best("a"), best("b")).cells(table(*rows)) == {}

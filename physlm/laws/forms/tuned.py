@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from physlm.interval import Interval
 from physlm.laws import cells
 from physlm.laws.cells import Key
 from physlm.laws.forms.extremes import Best, edge_of
 from physlm.laws.forms.form import Form, part_of, setting_label, value_text
 from physlm.laws.forms.guarded import Guarded
+
+FULL = 0.99
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Tuned(Guarded):
 
     "Better than" and "as good as" are cheap against a model whose best rate was not among those that were tried.  Where
     such a best is at an end of its grid, or its grid has one value, the quantity says so, and where it agrees with what
-    is asked it is not judged.  What disagrees is a miss, as in ``Learnt``, which this may be made of.
+    is asked it is not judged.  What disagrees is a miss, as in ``Learnt``, which this may be made of.  A share of
+    ``FULL`` and more is a best wherever it lies: no other rate makes much more of it.
 
     Attributes:
         bests: of each those settings count that have the values of ``of``, where ``of`` has them.
@@ -36,7 +40,7 @@ class Tuned(Guarded):
         for best in self.bests:
             shared = [key for key in self.keys if key in best.keys]
             for setting, (value, grid) in best.best(table).items():
-                edge = edge_of(value, [one for (one,) in grid])
+                edge = "" if _is_full(best, grid[value,]) else edge_of(value, [one for (one,) in grid])
                 place = part_of(setting, best.keys, shared)
                 for key in keys if edge else ():
                     if key not in found and part_of(key, self.keys, shared) == place:
@@ -47,6 +51,11 @@ class Tuned(Guarded):
         """When it is judged."""
         return (f"{self.of.note()} It is judged where the best of {', '.join(best.name for best in self.bests)} is "
                 "inside of its grid.")
+
+
+def _is_full(best: Best, found: Interval) -> bool:
+    """Whether next to nothing is left to be better."""
+    return best.share and (found.value <= 1 - FULL if best.lowest else found.value >= FULL)
 
 
 def _why(best: Best, setting: Key, value: object, edge: str) -> str:
