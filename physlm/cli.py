@@ -128,6 +128,17 @@ def bench_parallel(
     run_bench(quick=quick)
 
 
+@bench.command("rows")
+@command
+def bench_rows(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer lines and shorter times.")] = False,
+) -> None:
+    """Print how fast attention within short rows is beside torch's, alone and in models. Needs a GPU."""
+    from physlm.lab.bench_rows import bench_rows as run_bench
+
+    run_bench(quick=quick)
+
+
 @bench.command("sharing")
 @command
 def bench_sharing(

@@ -97,7 +97,7 @@ def test_splits_of_the_command_line_are_the_tasks() -> None:
 
 
 @pytest.mark.parametrize(("name", "home"), [("train", "bench"), ("igsm", "bench_igsm"), ("parallel", "bench_parallel"),
-                                              ("sharing", "bench_sharing")])  # fmt: skip
+                                              ("sharing", "bench_sharing"), ("rows", "bench_rows")])  # fmt: skip
 def test_bench_is_wired(name: str, home: str, physlm: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType(f"physlm.lab.{home}")
     setattr(module, f"bench_{name}", lambda quick: print(f"quick={quick}"))

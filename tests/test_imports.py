@@ -35,7 +35,7 @@ TORCH_FREE = sorted(
     or path.relative_to(PACKAGE).parts[0] in ("laws", "figures", "report", "commands")
     or (path.relative_to(PACKAGE).parts[0] == "lab"
         and path.stem not in ("sweep", "worker", "bench", "bench_grammar", "bench_mixers", "bench_chunks",
-                              "bench_fla", "fla_kernels"))
+                              "bench_fla", "bench_rows", "fla_kernels"))
     or path.relative_to(PACKAGE).as_posix() in (
         "cli.py", "errors.py", "extras.py", "inputs.py", "interval.py", "machine.py", "places.py", "storage.py",
         "tasks/vocabulary.py", "tasks/task.py", "tasks/prompts.py", "tasks/biography/pools.py",

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from physlm.models.parts.distances import seen, skew
 from physlm.models.parts.part import Beside
+from physlm.models.short_attention import is_short, short_attention
 
 QUERIES = 512  # of a block under a bias, in longer rows
 LEAST_BLOCK = 64  # of a window
@@ -202,8 +203,10 @@ def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, sink: bool = False) ->
 
 
 def _kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sink: bool) -> Tensor:
-    """torch's attention under a mask (1 or N, .., T, L), or without one causal; in pieces where there are too many rows
-    for one call."""
+    """Attention under a mask (1 or N, .., T, L), or without one causal: of short rows by kernels of our own, of others
+    by torch's; in pieces where there are too many rows for one call."""
+    if mask is None and not sink and is_short(q, k, v):
+        return short_attention(q, k, v)
     if len(q) > MOST_ROWS:
         pieces = [slice(start, start + MOST_ROWS) for start in range(0, len(q), MOST_ROWS)]
         masks = [mask if mask is None or len(mask) == 1 else mask[piece] for piece in pieces]
