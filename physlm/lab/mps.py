@@ -76,7 +76,9 @@ def _set(places: dict[str, str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _service() -> Iterator[None]:
     """The program, out of reach of Ctrl-C, which is for those that use it first, and gone with this process."""
-    service = subprocess.Popen([PROGRAM, "-f"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    # it would number the GPUs that it sees anew, and those that use it would ask for the wrong ones
+    seen = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    service = subprocess.Popen([PROGRAM, "-f"], env=seen, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True, start_new_session=True,
                                preexec_fn=killed_with_parent)  # fmt: skip
     assert service.stderr is not None

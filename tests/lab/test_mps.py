@@ -21,6 +21,7 @@ from physlm.lab.planner import Population
 # What NVIDIA's program does as far as we see it: it makes ``control``, and ends when another of its kind says so.
 SERVICE = """#!/bin/sh
 if [ "$1" = -f ]; then
+  echo "${{CUDA_VISIBLE_DEVICES-all}}" > "{said}.gpus"
   mkfifo "$CUDA_MPS_PIPE_DIRECTORY/control"
   read said < "$CUDA_MPS_PIPE_DIRECTORY/control"
   echo "$said" > "{said}"
@@ -46,13 +47,17 @@ def put(path: Path, text: str) -> None:
     (path / PROGRAM).chmod(0o755)
 
 
-def test_the_service_is_there_within_the_with_alone(path: Path, tmp_path: Path) -> None:
+def test_the_service_is_there_within_the_with_alone(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = tmp_path / "said"
     put(path, SERVICE.format(said=said))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     with mps():
         folder = Path(os.environ[PIPES])
         assert in_mps() and os.environ[LOGS] == str(folder) and not said.exists()
     assert said.read_text(encoding="utf-8") == "quit\n"
+    assert (tmp_path / "said.gpus").read_text(encoding="utf-8") == "all\n", "numbers of GPUs stay what they are"
     assert not folder.exists() and PIPES not in os.environ and LOGS not in os.environ
 
 
