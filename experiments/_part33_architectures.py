@@ -66,7 +66,7 @@ DEVIATIONS = (
     ),
     (
         "Models of 0.2 to 0.8 million parameters, where the paper has 1 million to 0.5 billion: rows of tokens are "
-        "about half of them or more, so that MLPs are at most a third of a model."
+        "about half of them or more, so that MLPs are 14 to 35 percent of a model."
     ),
     "Tier demo: bioD of 48 people, one layer of 6 and 8 dimensions, one rate.",
 )

@@ -127,6 +127,7 @@ EXPERIMENT = Experiment(
                         label="most bits per parameter, up to 1000 exposures"),
         published("growth", math.log10(2), "Results 1 and 4: twice as many bits after ten times as many exposures",
                   slack=0.1, reason="both are stated as 'at least' in round numbers: a factor of 1.6 to 2.5",
+                  widest=0.2,  # all that is allowed; said after the run, whose interval is wider and agreed by that
                   label="growth with exposures, as a power"),
         own_test("least_step", "at least", 1.0, "no more exposures leave fewer bits",
                  label="smallest gain from one number of exposures to the next"),
@@ -142,24 +143,26 @@ EXPERIMENT = Experiment(
         *DEVIATIONS,
         (
             "People in a step grow with the exposures by the power law through those of 100 and 1000 (49 of 20,000 at "
-            "10 exposures, 216 at 100, 960 at 1000, 1,957 at 3000), so that steps grow from 4,100 to 31,000. Weight "
+            "10 exposures, 216 at 100, 960 at 1000, 1,956 at 3000), so that steps grow from 4,100 to 31,000. Weight "
             "decay 0.01 up to 300 exposures, 0.02 above."
         ),
         (
             "Short decays: one run at a constant rate, and from it at 0.8 of each number of exposures a line to a "
             "tenth over the other 0.2. Weights alone are handed on: the averages of AdamW begin anew at every piece, "
             "eased by 100 steps of warm-up. Pieces have the steps of the cosine run that they are compared with, so "
-            "those of few exposures are smaller. All four cost 1,086 exposures, the cosines 1,430."
+            "those of few exposures are smaller, and short decays have 1.00, 1.28, 1.47 and 1.59 times the steps of "
+            "their cosine run at 30, 100, 300 and 1000 exposures. All four cost 1,086 exposures, the cosines 1,430."
         ),
         "3000 exposures at the larger of the two rates alone, so that their number leans downwards.",
         "Tier demo: one small bioD, one model 8 wide, exposures of 10 to 1000.",
     ),
     found=(
         "From 100 to 1000 exposures bits grow as a power of 0.17 (0.05 to 0.29), since 100 leave 1.36 bits a "
-        "parameter already, where 1 is published; the interval alone reaches what is published. 3000 exposures leave "
-        "2.20, a sixteenth more than 1000. Short decays from one run at a constant rate hold more than cosine runs of "
-        "their own, 1.05 to 1.13 times as much; that they hold the full rate for four fifths of the steps may be why, "
-        "which was not tested."
+        "parameter already, where 1 is published; the interval reaches what is published, but is too wide to tell. "
+        "3000 exposures leave 2.20, a sixteenth more than 1000. Short decays from one run at a constant rate hold "
+        "more than cosine runs of their own, 1.05 to 1.13 times as much: 1.05 times with as many steps (30 "
+        "exposures), more where they have 1.28 to 1.59 times the steps. That they hold the full rate for four fifths "
+        "of them may be why, too; neither was tested alone."
     ),
     columns=("bits_per_param", "bits", "bits_max"),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from _part33 import DEVIATIONS, base_run, setting
+from _part33 import base_run, deviations, setting
 
 from physlm.figures.plots import curves
 from physlm.lab.experiment import Experiment
@@ -124,7 +124,7 @@ EXPERIMENT = Experiment(
                  label="ternary over bfloat16, for each stored bit"),
     ),
     deviations=(
-        *DEVIATIONS,
+        *deviations(rates="one learning rate for each size"),
         (
             "GPTQ is written here (symmetric grids, a scale for each output row), calibrated on 1000 biographies of "
             "the task's people in other words than those of training. Ours beside it: round to nearest, "
@@ -132,7 +132,7 @@ EXPERIMENT = Experiment(
             "embedding, so that what 4 bits lose with the embedding as it was is less than of large models."
         ),
         (
-            "One learning rate for each size (tier gpu: 8e-3, chosen by the committed table of p33_capacity), three "
+            "The learning rate of tier gpu is 8e-3, chosen by the committed table of p33_capacity; three "
             "seeds; ternary models from one seed at three rates, of which the best is compared."
         ),
         (

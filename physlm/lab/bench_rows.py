@@ -15,16 +15,15 @@ from torch import Tensor
 
 from physlm.errors import UserError
 from physlm.lab.bench_chunks import both_ways
+from physlm.lab.bench_sharing import TASK
 from physlm.lab.bench_training import Case, time_training
 from physlm.models import short_attention
 from physlm.models.config import ModelConfig
 from physlm.models.parts.attend import attend
-from physlm.tasks.biography.config import BioSConfig
 
 TOKENS = 1 << 17  # of a layer
 WIDTH = 64  # of all heads together
 LENGTHS = (16, 32, 60, 64, 72, 96, 128)
-ROW = BioSConfig(people=20_000, row_tokens=60)
 MODELS = (Case(ModelConfig(2, 4, 64), rows=960), Case(ModelConfig(4, 4, 64), rows=960))
 
 
@@ -58,15 +57,15 @@ def bench_rows(quick: bool = False) -> None:
                   flush=True)  # fmt: skip
     print(f"{'model':>36} {'torch':>9} {'ours':>9} {'ours over torch':>15}  M tokens/s")
     for case in MODELS[:1] if quick else MODELS:
-        theirs, ours = (_speed(case, tokens, place, 5 * seconds) for tokens in (0, ROW.row_tokens))
-        print(f"{case.title(ROW.row_tokens):>36} {theirs / 1e6:>9.2f} {ours / 1e6:>9.2f} {ours / theirs:>15.3f}",
+        theirs, ours = (_speed(case, tokens, place, 5 * seconds) for tokens in (0, TASK.row_tokens))
+        print(f"{case.title(TASK.row_tokens):>36} {theirs / 1e6:>9.2f} {ours / 1e6:>9.2f} {ours / theirs:>15.3f}",
               flush=True)  # fmt: skip
 
 
 def _speed(case: Case, tokens: int, place: torch.device, seconds: float) -> float:
     """Tokens a second of training where rows of at most so many tokens count as short."""
     with longest(tokens):
-        (found,) = time_training([ROW], case, place, seconds)
+        (found,) = time_training([TASK], case, place, seconds)
     torch._dynamo.reset()
     return found
 

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from physlm.training.step import Population
 
-ROW_TOKENS = 60  # a biography a row, as in the claims about capacity
-PEOPLE = 20_000
+TASK = BioSConfig(people=20_000, entries_per_row=1, row_tokens=60)  # as in the claims about capacity
 
 
 class Case(NamedTuple):
@@ -46,10 +45,9 @@ class Case(NamedTuple):
 
     def specs(self, on_gpu: bool) -> list[RunSpec]:
         """The members, apart by their rates."""
-        task = BioSConfig(people=PEOPLE, row_tokens=ROW_TOKENS)
         model = ModelConfig(self.layers, self.heads, self.width)
         train = TrainConfig(steps=1_000_000, batch_rows=self.rows, precision="bf16" if on_gpu else "float32")
-        return [RunSpec(task, model, dataclasses.replace(train, learning_rate=1e-3 * (1 + i / 100)))
+        return [RunSpec(TASK, model, dataclasses.replace(train, learning_rate=1e-3 * (1 + i / 100)))
                 for i in range(self.members)]  # fmt: skip
 
 
@@ -67,7 +65,7 @@ def bench_sharing(quick: bool = False, device: str | None = None) -> None:
     counts = ((1, 3) if quick else (1, 2, 3, 4, 6)) if on_gpu else (1, 2)
     name = torch.cuda.get_device_name(place) if on_gpu else "CPU, one core each"
     ways = ["in turns", "through MPS"] if on_gpu and has_mps() else ["in turns"]
-    print(f"{name}; torch {torch.__version__}; rows of {ROW_TOKENS} tokens; M tokens/s of all processes together")
+    print(f"{name}; torch {torch.__version__}; rows of {TASK.row_tokens} tokens; M tokens/s of all processes together")
     if on_gpu and in_mps():
         raise UserError("physlm bench sharing: the Multi-Process Service is running already; end it first, for "
                         "processes without it cannot be measured beside it: echo quit | nvidia-cuda-mps-control")
@@ -137,7 +135,7 @@ def _train(case: Case, device: torch.device, connection: Connection) -> None:
             wait(device)
             steps += at_once
         spent = time.perf_counter() - begun
-    connection.send(steps * case.rows * ROW_TOKENS * case.members / spent)
+    connection.send(steps * case.rows * TASK.row_tokens * case.members / spent)
 
 
 def _advance(population: Population, steps: int) -> None:

@@ -195,7 +195,7 @@ def describe(cost: Cost) -> list[str]:
     return [
         f"{runs} in {populations}, {sizes} parameters",
         f"{amount(cost.tokens)} tokens, {cost.flops:.2g} FLOPs",
-        f"training time predicted, give or take a third: {times}",
+        f"training time predicted, by up to a half too long or too short: {times}",
         f"GPU memory predicted for the largest population: {cost.memory / 1e9:.2g} GB",
     ]
 

@@ -32,13 +32,25 @@ def has_mps() -> bool:
 
 
 def in_mps() -> bool:
-    """Whether somebody has started the service for this process and those that it starts."""
-    return (Path(os.environ.get(PIPES, USUAL_PIPES)) / "control").exists()
+    """Whether the service is at work for this process and those that it starts; what it left behind is not enough."""
+    if not (Path(os.environ.get(PIPES, USUAL_PIPES)) / "control").exists() or not has_mps():
+        return False
+    told = _tell("get_server_list")
+    return told is not None and told.returncode == 0 and "Cannot find" not in told.stdout + told.stderr
+
+
+def _tell(what: str) -> subprocess.CompletedProcess[str] | None:
+    """What the program answers; None if it does not."""
+    try:
+        return subprocess.run([PROGRAM], input=f"{what}\n", text=True, capture_output=True, timeout=START_SECONDS,
+                              check=False)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def check_mps() -> None:
-    """``UserError`` where the program is neither there nor needed."""
-    if not in_mps() and not has_mps():
+    """``UserError`` where the program is not there."""
+    if not has_mps():
         raise UserError(f"{PROGRAM}: not found; it comes with NVIDIA's driver, and must be on the PATH")
 
 
@@ -104,9 +116,7 @@ def _await(service: subprocess.Popen[str]) -> None:
 def _end(service: subprocess.Popen[str]) -> None:
     """Ask it to end its servers and itself; kill it if it does not."""
     if service.poll() is None:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run([PROGRAM], input="quit\n", text=True, capture_output=True, timeout=START_SECONDS,
-                           check=False)  # fmt: skip
+        _tell("quit")
     try:
         service.wait(START_SECONDS)
     except subprocess.TimeoutExpired:

@@ -18,7 +18,7 @@ def test_a_machine_without_a_gpu_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_models_are_timed_without_kernels_and_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "time_training", lambda tasks, case, place, seconds: [float(short_attention.LONGEST)])
-    found = [bench._speed(bench.MODELS[0], tokens, torch.device("cpu"), 0.0) for tokens in (0, bench.ROW.row_tokens)]
+    found = [bench._speed(bench.MODELS[0], tokens, torch.device("cpu"), 0.0) for tokens in (0, bench.TASK.row_tokens)]
     assert found == [0.0, 60.0]
 
 

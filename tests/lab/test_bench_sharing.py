@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from physlm.errors import LostProcessError
 from physlm.lab import bench_sharing
+from physlm.lab.experiment import load_experiment
+
+
+def test_rows_are_those_of_the_claims_about_capacity() -> None:
+    claim = load_experiment("p33_architectures_1000", Path(__file__).parents[2] / "experiments")
+    assert {spec.task for spec in claim.specs("gpu")} == {bench_sharing.TASK}
 
 
 def test_two_processes_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,15 +18,22 @@ from physlm.lab.executors.local import Local
 from physlm.lab.mps import LOGS, PIPES, PROGRAM, has_mps, in_mps, mps
 from physlm.lab.planner import Population
 
-# What NVIDIA's program does as far as we see it: it makes ``control``, and ends when another of its kind says so.
+# What NVIDIA's program does as far as we see it: it makes ``control``, and ends when another of its kind says so, which
+# also tells whether one is there.
 SERVICE = """#!/bin/sh
 if [ "$1" = -f ]; then
   echo "${{CUDA_VISIBLE_DEVICES-all}}" > "{said}.gpus"
   mkfifo "$CUDA_MPS_PIPE_DIRECTORY/control"
+  touch "$CUDA_MPS_PIPE_DIRECTORY/alive"
   read said < "$CUDA_MPS_PIPE_DIRECTORY/control"
   echo "$said" > "{said}"
-else
-  cat > "$CUDA_MPS_PIPE_DIRECTORY/control"
+  exit
+fi
+read what
+if [ ! -e "$CUDA_MPS_PIPE_DIRECTORY/alive" ]; then
+  echo "Cannot find MPS control daemon process"
+elif [ "$what" = quit ]; then
+  echo quit > "$CUDA_MPS_PIPE_DIRECTORY/control"
 fi
 """
 
@@ -82,8 +89,11 @@ def test_a_service_that_does_not_start_is_told_with_its_words(path: Path) -> Non
 
 
 def test_a_service_that_is_there_already_is_used(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "control").touch()
+    put(path, SERVICE.format(said=tmp_path / "said"))
     monkeypatch.setenv(PIPES, str(tmp_path))
+    (tmp_path / "control").touch()
+    assert not in_mps(), "only its pipe was left behind"
+    (tmp_path / "alive").touch()
     with mps():
         assert os.environ[PIPES] == str(tmp_path) and in_mps()
     assert in_mps(), "who started it ends it"

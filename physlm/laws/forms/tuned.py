@@ -50,7 +50,7 @@ class Tuned(Guarded):
     def note(self) -> str:
         """When it is judged."""
         return (f"{self.of.note()} It is judged where the best of {', '.join(best.name for best in self.bests)} is "
-                "inside of its grid.")
+f"inside of its grid, or a share of {FULL:g} and more.")
 
 
 def _is_full(best: Best, found: Interval) -> bool:
