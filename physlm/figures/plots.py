@@ -24,7 +24,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from physlm.config import unknown_key
-from physlm.errors import UserError
+from physlm.errors import UserError, counted
 from physlm.figures import style
 from physlm.figures.parts import (
     Sheet,
@@ -122,7 +122,7 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
         control: drawn dashed in the colour of its series; by the same keys, or without the series.
         published: open marks.
         log: whether the horizontal axis is logarithmic.
-        log_y: whether the vertical axis is; numbers that are not above 0 are left out.
+        log_y: whether the vertical axis is; numbers that are not above 0 are left out, and the caption says which.
         guides: slopes of grey lines y = slope x, such as bits for each parameter.
         one_scale: the vertical axes of all panels are the same.
         title, caption: as in ``bars``.
@@ -133,7 +133,9 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
     _check(form, (x, series), (control,))
 
     def figure(table: pd.DataFrame, law: Law) -> Figure:
-        found = {key: one for key, one in form.cells(table).items() if one.value > 0 or not log_y}
+        every = form.cells(table)
+        found = {key: one for key, one in every.items() if one.value > 0 or not log_y}
+        left = _left_out(form, [key for key in every if key not in found], series, names)
         under = control.cells(table) if control is not None else {}
         told = values_of(form, found, series) if series else [None]
         looks = [(style.colour(s), style.marker(s), style.line(s)) for s in range(len(told))]
@@ -160,12 +162,24 @@ def curves(form: Form, x: str, series: str = "", *, control: Form | None = None,
             _guides(axes, guides)
             axes.set_xlabel(xlabel or x.replace("_", " "))
 
-        sheet = _sheet(form, found, (x, series), panel, NARROWEST, handles, names, ylabel, title, caption)
+        said = " ".join(filter(None, (caption, left)))
+        sheet = _sheet(form, found, (x, series), panel, NARROWEST, handles, names, ylabel, title, said)
         if one_scale and sheet.axes:
             _one_scale(sheet.axes)
+            for axes in sheet.axes if log_y else ():
+                style.log_axis(axes.yaxis, *axes.get_ylim())  # its numbers are those of the scale
         return sheet
 
     return figure
+
+
+def _left_out(form: Form, keys: Sequence[Key], series: str, names: Names | None) -> str:
+    """A sentence for captions: what a logarithmic axis has no place for."""
+    if not keys:
+        return ""
+    of = dict.fromkeys(value_name(series, key[form.keys.index(series)], names) for key in keys) if series else {}
+    whose = f" ({', '.join(of)})" if of else ""
+    return f"Not above 0, and not drawn: {counted(len(keys), 'point')}{whose}."
 
 
 def _with(cells: Mapping[Key, T], form: Form, settings: Mapping[str, object]) -> dict[Key, T]:

@@ -115,13 +115,30 @@ def test_logarithmic_curves_leave_out_what_is_not_above_zero_and_guide_lines_kee
         for size, value in ((100, 180.0), (1_000, 2_100.0), (5_000, 0.0), (10_000, 9_000.0))
     )
     form = Shares("bits", {"params": "params_used"}, unit="bits", share=False)
-    (axes,) = curves(form, "params", log_y=True, guides=(2.0, 0.5))(table, Law(())).axes
+    sheet = curves(form, "params", log_y=True, guides=(2.0, 0.5), caption="Bits.")(table, Law(()))
+    (axes,) = sheet.axes
+    assert any("Bits. Not above 0, and not drawn: 1 point." in " ".join(text.get_text().split())
+               for text in sheet.texts)  # fmt: skip
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     lines = [(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)) for line in axes.lines]
     slopes = sorted(float(y[0] / x[0]) for x, y in lines if len(x) == 100)
     assert slopes == pytest.approx([0.5, 2.0])
     points = next(zip(x, y, strict=True) for x, y in lines if len(x) == 3)
     assert list(points) == [(100, 180), (1_000, 2_100), (10_000, 9_000)]
+
+
+def test_what_is_left_out_is_named_and_panels_of_one_scale_have_one_set_of_numbers() -> None:
+    table = planted.table(
+        planted.number({"run": f"{kind}{size}{way}", "params_used": size, "kind": kind, "way": way}, "bits", value, 48,
+                       "bits", 1.0)
+        for kind, way, size, value in (("a", "x", 100, 200.0), ("a", "x", 1_000, 4e5), ("a", "y", 100, 3e5),
+                                       ("a", "y", 1_000, 4e5), ("b", "y", 100, 0.0), ("b", "y", 1_000, 0.0))
+    )
+    form = Shares("bits", {"params": "params_used", "kind": "kind", "way": "way"}, unit="bits", share=False)
+    sheet = curves(form, "params", "kind", names={"b": "the other"}, log_y=True, one_scale=True)(table, Law(()))
+    assert any("not drawn: 2 points (the other)" in " ".join(text.get_text().split()) for text in sheet.texts)
+    one, two = sheet.axes
+    assert one.get_ylim() == two.get_ylim() and list(one.get_yticks()) == list(two.get_yticks())
 
 
 def test_an_exact_number_beside_others_does_not_say_what_error_bars_cover() -> None:
