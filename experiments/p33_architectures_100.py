@@ -32,7 +32,7 @@ COMPARED = (*GATED, "mistral", "mistral-tied", "gpt2-untied", "quarter-mlp", "no
 def runs(tier: str) -> list[RunSpec]:
     """Each architecture, and LLaMA tied or not with a gated or a plain MLP, at each size and rate."""
     return [run_of(tier, shape, 100, rate, model=ARCHITECTURES[name])
-            for name in ("gpt2", *COMPARED) for shape in shapes(tier) for rate in rates(tier)]  # fmt: skip
+            for name in ("gpt2", *COMPARED) for shape in shapes(tier) for rate in rates(tier, 100)]  # fmt: skip
 
 
 PEAK = peak("architecture")

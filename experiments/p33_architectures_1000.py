@@ -18,7 +18,7 @@ COMPARED = ("llama", "llama-tied", "mistral", "mistral-tied", "gpt2-untied", "qu
 def runs(tier: str) -> list[RunSpec]:
     """Each architecture at each size and rate."""
     return [run_of(tier, shape, 1000, rate, model=ARCHITECTURES[name])
-            for name in ("gpt2", *COMPARED) for shape in shapes(tier) for rate in rates(tier)]  # fmt: skip
+            for name in ("gpt2", *COMPARED) for shape in shapes(tier) for rate in rates(tier, 1000)]  # fmt: skip
 
 
 PEAK = peak("architecture")

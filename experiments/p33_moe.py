@@ -14,6 +14,7 @@ from physlm.training.config import RunSpec
 
 VARIANTS = ("moe-none", "moe-bias", "moe-shared")
 RATES = {"smoke": (4e-3,), "demo": (DEMO_RATE,), "gpu": (4e-3, 8e-3, 1.6e-2), "paper": (1e-3, 2e-3)}
+MORE_RATES = {"paper": {100: (5e-3,)}}  # published for 100 exposures alone
 # Layers, heads and width by exposures.  32 experts are 68 layers width^2 parameters in all, rows of tokens aside: at
 # 1000 exposures, where 2 bits a parameter are to be learnt, 20,000 people are enough for widths below 64 alone (R^max
 # 5.1 at 32, 2.7 at 48, 1.6 at 64).  In all these models have about as many parameters as GPT-2 of 64 and 96.
@@ -33,8 +34,9 @@ def runs(tier: str) -> list[RunSpec]:
         if exposures == 100:
             mixtures += [(name, own[-1]) for name in VARIANTS]
         specs += [run_of(tier, shape, exposures, rate, model=ARCHITECTURES[name])
-                  for name, shape in mixtures for rate in RATES[tier]]  # fmt: skip
-        specs += [run_of(tier, shape, exposures, rate) for shape in shapes(tier) for rate in rates(tier)]
+                  for name, shape in mixtures
+                  for rate in (*RATES[tier], *MORE_RATES.get(tier, {}).get(exposures, ()))]
+        specs += [run_of(tier, shape, exposures, rate) for shape in shapes(tier) for rate in rates(tier, exposures)]
     return specs
 
 

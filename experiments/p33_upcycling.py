@@ -32,7 +32,7 @@ def runs(tier: str) -> list[RunSpec]:
     """From nothing, from a dense model in two ways, and the dense model itself: equally many exposures each."""
     specs, shape = [], SHAPE[tier]
     for exposures in EXPOSURES:
-        for rate in rates(tier):
+        for rate in rates(tier, 100):
             for seed in SEEDS[tier]:
                 specs += [run_of(tier, shape, exposures, rate, seed),
                           run_of(tier, shape, exposures, rate, seed, MIXTURE)]  # fmt: skip

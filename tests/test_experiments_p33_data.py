@@ -82,6 +82,15 @@ def test_a_ceiling_that_gives_bits_to_random_weights_fails_the_claim(name: str, 
     assert verdicts(name, load_experiment(name, FOLDER).law(planted(name, rows)))["untrained"] == verdict
 
 
+@pytest.mark.parametrize(("name", "rates", "rows"), [
+    ("p33_biod", {5e-4}, {192}), ("p33_architectures_1000", {5e-4, 1e-3, 2e-3}, {192}),
+    ("p33_architectures_100", {3e-4, 5e-4, 1e-3}, {24}),
+])  # fmt: skip
+def test_tier_paper_has_the_published_rates_and_batches(name: str, rates: set[float], rows: set[int]) -> None:
+    specs = load_experiment(name, FOLDER).specs("paper")
+    assert {spec.train.learning_rate for spec in specs} == rates and {spec.train.batch_rows for spec in specs} == rows
+
+
 # ---- Exposures
 
 

@@ -186,6 +186,11 @@ def cpu_speed(width: int, cores: int) -> float:
     return 40e9 * cores * width / (width + 64)
 
 
+def _gigabytes(memory: int) -> str:
+    """To two digits, in plain figures: ``0.00085``, ``2.3``, ``850``."""
+    return f"{float(f'{memory / 1e9:.2g}'):,.10g}"
+
+
 def describe(cost: Cost) -> list[str]:
     """The cost in lines for readers."""
     times = ", ".join(f"{duration(seconds)} on {device}" for device, seconds in cost.seconds.items())
@@ -196,7 +201,7 @@ def describe(cost: Cost) -> list[str]:
         f"{runs} in {populations}, {sizes} parameters",
         f"{amount(cost.tokens)} tokens, {cost.flops:.2g} FLOPs",
         f"training time predicted, by up to a half too long or too short: {times}",
-        f"GPU memory predicted for the largest population: {cost.memory / 1e9:.2g} GB",
+        f"GPU memory predicted for the largest population: {_gigabytes(cost.memory)} GB",
     ]
 
 

@@ -165,3 +165,9 @@ def test_a_gpu_holds_as_many_members_as_its_memory() -> None:
     assert cost.member_bytes(dataclasses.replace(spec, train=train)) > 1.8 * cost.member_bytes(spec)
     model = dataclasses.replace(spec.model, **way("relative", 512))
     assert cost.member_bytes(dataclasses.replace(spec, model=model)) > 1.5 * cost.member_bytes(spec)
+
+
+@pytest.mark.parametrize(("memory", "text"), [(850_000, "0.00085"), (2_340_000_000, "2.3"), (852_000_000_000, "850"),
+                                              (1_249_000_000_000, "1,200"), (0, "0")])  # fmt: skip
+def test_memory_is_told_in_plain_figures(memory: int, text: str) -> None:
+    assert cost._gigabytes(memory) == text
