@@ -61,4 +61,9 @@ EXPERIMENT = Experiment(
         ),
     ),
     columns=(*ACCURACIES, "kl", "entropy_model", "entropy_truth"),
+    found=(
+        "The three harder grammars are still being learnt when training ends, at a fifth of the published tokens and "
+        "a twentieth of the parameters: from half of the training to its end cfg3h rises from 0.38 to 0.79, cfg3f "
+        "from 0.11 to 0.36."
+    ),
 )

@@ -66,4 +66,9 @@ EXPERIMENT = Experiment(
         ),
     ),
     columns=(*ACCURACIES, "kl"),
+    found=(
+        "Attention learnt by distance alone completes under 0.01 of the strings, as absolute positions do, so that "
+        "neither is ahead; after 0.2 billion tokens that may say how slowly our form of it trains, not what it can "
+        "do."
+    ),
 )

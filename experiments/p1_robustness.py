@@ -54,4 +54,9 @@ EXPERIMENT = Experiment(
         )),
     columns=("accuracy/prefix=clean/temperature=1.0", "accuracy/prefix=corrupted/temperature=1.0",
              "accuracy/prefix=corrupted/temperature=0.1"),
+    found=(
+        "A tenth of strings with wrong tokens makes 0.62 of the corrupted beginnings end right, published 0.79; noise "
+        "of symbols above the tokens helps little (0.33), and permuting them not at all, which the least gain of the "
+        "three kinds tells. Models are a twentieth of the published ones."
+    ),
 )

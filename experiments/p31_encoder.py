@@ -67,4 +67,9 @@ EXPERIMENT = Experiment(
     ),
     columns=("answer/kind=birth_date/half=test", "answer/kind=employer/half=test", "recall/attribute=employer",
              "recall_token/attribute=employer"),
+    found=(
+        "Published encoders tell the date and the major of held-out people; ours tells as little of them (0.00 and "
+        "0.21) as of the rest, though it fills in every masked word and answers 0.96 of the questions that it was "
+        "trained on. Why was not found."
+    ),
 )

@@ -68,4 +68,9 @@ EXPERIMENT = Experiment(
         ),
     ),
     columns=("answer/kind=employer/half=test", "answer/kind=employer/half=train", "recall/attribute=employer"),
+    found=(
+        "Mixed training tells 0.66 instead of 0.866: where somebody works in 0.08 of the cases, less often than the "
+        "commonest city would be right, employers in 0.51, all else in 0.75 to 0.91. Without that one attribute the "
+        "mean is 0.77."
+    ),
 )

@@ -43,4 +43,9 @@ EXPERIMENT = Experiment(
         ),
     ),
     columns=("answer/kind=employer/half=test", "answer_reworded/kind=employer/half=test"),
+    found=(
+        "Two wordings that were never seen are understood for birth date and city (1.00), university and major (0.91, "
+        "0.93), not for the employer (0.52) and its city (0.02). That is one seed, and after a single wording three "
+        "seeds differ by 0.2."
+    ),
 )

@@ -86,4 +86,9 @@ EXPERIMENT = Experiment(
         ),
     ),
     columns=("q_probe/target=employer_whole", "p_probe/target=employer_whole/place=1"),
+    found=(
+        "The university is where both fall short: its 300 names begin with 114 words, and who knows the first word "
+        "alone could be right in 0.40 of the cases; our probes come to 0.43 and 0.44, one of three Q-probes to 0.01. "
+        "They have 5,000 people to learn the rest from, the published ones 50,000."
+    ),
 )

@@ -64,4 +64,9 @@ EXPERIMENT = Experiment(
     ),
     columns=("answer/kind=luck_later/half=test", "answer_hinted/kind=luck_later/half=test",
              "majority/kind=luck_later/half=test"),
+    found=(
+        "Hints are written before the answer, and with 2,500 people in training both months are written right in 0.03 "
+        "of the cases, with 5,000 in 0.80; after true ones 0.996 of the answers follow. So it is the hint that is "
+        "wrong, of people who were not asked about."
+    ),
 )

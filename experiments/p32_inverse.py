@@ -64,4 +64,9 @@ EXPERIMENT = Experiment(
         ),
     ),
     columns=("answer/kind=bdate_to_first/half=test", "answer/kind=all_to_full/half=test"),
+    found=(
+        "Of reversed biographies 0.68 are found by all attributes, where all ten kinds of questions are learnt "
+        "together; learnt alone, at three times the rate and in fewer steps, that kind finds 0.996 (p32_reversed). "
+        "Whether the other kinds or the rate are in the way was not tested."
+    ),
 )

@@ -68,4 +68,9 @@ EXPERIMENT = Experiment(
     ),
     columns=("answer/kind=employer/half=test", "answer/kind=month_mod2/half=test",
              "answer_hinted/kind=month_mod2/half=test", "answer/kind=all_to_full/half=test"),
+    found=(
+        "With hints 0.88 of the classifications are right, asked are 0.9: months mod 6 and 12 come to 0.87 and 0.84, "
+        "luck mod 5, 20 and 100 to 0.87, 0.77 and 0.79. After true hints 0.99 of the answers follow: the model writes "
+        "the hint wrong, though it told all attributes before."
+    ),
 )

@@ -46,4 +46,9 @@ EXPERIMENT = Experiment(
         ),
     ),
     columns=("answer/kind=birth_year/half=test", "answer/kind=university+major/half=test"),
+    found=(
+        "The day of the birth date alone is told in 0.79 of the cases, 0.823 published, though the same base model "
+        "tells whole dates in 1.00: it is the part of a value, asked for by itself, that is lost, and of the year "
+        "more than of the day (0.25)."
+    ),
 )
