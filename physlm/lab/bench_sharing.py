@@ -111,7 +111,8 @@ def _processes(case: Case, device: torch.device, count: int) -> Iterator[list[Co
             process.join(60)
     finally:
         for process in processes:
-            process.kill()
+            if process.pid is not None:  # it was started
+                process.kill()
 
 
 def _train(case: Case, device: torch.device, connection: Connection) -> None:
