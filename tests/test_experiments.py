@@ -320,7 +320,8 @@ def test_no_measure_turns_what_is_not_finite_into_a_number(measure: str, how: st
         take(taken, run)
 
 
-@pytest.mark.parametrize("name", [path.parent.name for path in sorted((FOLDER.parent / "results").glob("*/VERDICT.md"))])
+@pytest.mark.parametrize(
+    "name", [path.parent.name for path in sorted((FOLDER.parent / "results").glob("*/VERDICT.md"))])
 def test_what_does_not_agree_is_explained(name: str) -> None:
     """One sentence on what failed and why stands with every negative verdict."""
     headline = (FOLDER.parent / "results" / name / "VERDICT.md").read_text(encoding="utf-8").splitlines()[0]

@@ -28,10 +28,15 @@ def _place(H: tl.constexpr):
 
 @triton.jit
 def _at(row, head, s_row, s_head, s_position, T, P: tl.constexpr, K: tl.constexpr):
-    """Where the numbers of a head stand, and which of them are there, (P, K)."""
+    """Where the numbers of a head stand, (P, K), and which of its positions are there, (P, 1)."""
     t = tl.arange(0, P)[:, None]
-    c = tl.arange(0, K)[None, :]
-    return row * s_row + head * s_head + t * s_position + c, (t < T) & (c < K)
+    return row * s_row + head * s_head + t * s_position + tl.arange(0, K)[None, :], t < T
+
+
+@triton.jit
+def _load(ptr, row, head, s_row, s_head, s_position, T, P: tl.constexpr, K: tl.constexpr):
+    at, there = _at(row, head, s_row, s_head, s_position, T, P, K)
+    return tl.load(ptr + at, mask=there, other=0.0)
 
 
 @triton.jit
@@ -49,12 +54,9 @@ def _forward_kernel(
     scale, H: tl.constexpr, P: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     row, head = _place(H)
-    at, there = _at(row, head, q_row, q_head, q_at, T, P, K)
-    q = tl.load(q_ptr + at, mask=there, other=0.0)
-    at, there = _at(row, head, k_row, k_head, k_at, T, P, K)
-    k = tl.load(k_ptr + at, mask=there, other=0.0)
-    at, there = _at(row, head, v_row, v_head, v_at, T, P, K)
-    v = tl.load(v_ptr + at, mask=there, other=0.0)
+    q = _load(q_ptr, row, head, q_row, q_head, q_at, T, P, K)
+    k = _load(k_ptr, row, head, k_row, k_head, k_at, T, P, K)
+    v = _load(v_ptr, row, head, v_row, v_head, v_at, T, P, K)
     out = tl.dot(_weights(q, k, scale, P).to(v.dtype), v)
     at, there = _at(row, head, o_row, o_head, o_at, T, P, K)
     tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask=there)
@@ -68,18 +70,14 @@ def _backward_kernel(
 ):  # fmt: skip
     """With weights p and the gradient g of o:  d / d v = p^T g,  d / d scores = p (g v^T - sum of p g v^T)."""
     row, head = _place(H)
-    at, there = _at(row, head, q_row, q_head, q_at, T, P, K)
-    q = tl.load(q_ptr + at, mask=there, other=0.0)
-    at, there = _at(row, head, k_row, k_head, k_at, T, P, K)
-    k = tl.load(k_ptr + at, mask=there, other=0.0)
+    q = _load(q_ptr, row, head, q_row, q_head, q_at, T, P, K)
+    k = _load(k_ptr, row, head, k_row, k_head, k_at, T, P, K)
     weights = _weights(q, k, scale, P)
-    at, there = _at(row, head, g_row, g_head, g_at, T, P, K)
-    grad = tl.load(grad_ptr + at, mask=there, other=0.0)
+    grad = _load(grad_ptr, row, head, g_row, g_head, g_at, T, P, K)
     own, there = _at(row, head, o_row, o_head, o_at, T, P, K)
     for_v = tl.dot(tl.trans(weights.to(grad.dtype)), grad)
     tl.store(for_v_ptr + own, for_v.to(for_v_ptr.dtype.element_ty), mask=there)
-    at, there = _at(row, head, v_row, v_head, v_at, T, P, K)
-    v = tl.load(v_ptr + at, mask=there, other=0.0)
+    v = _load(v_ptr, row, head, v_row, v_head, v_at, T, P, K)
     given = tl.dot(grad, tl.trans(v))
     given = weights * (given - tl.sum(weights * given, 1)[:, None]) * natural
     rounded = given.to(q.dtype)
